@@ -1,0 +1,1 @@
+//! libtorch through `tch` and the shim: the only room that names them.

@@ -1,0 +1,1 @@
+//! A backend whose time and faults are in the test's hand.

@@ -1,0 +1,247 @@
+//! The seam between serving and computing: what Cresset asks of a library
+//! that runs models.
+//!
+//! A [`Backend`] loads a file once for each device into a [`Model`], which is
+//! shared; a [`ModelInstance`] is made on, and never leaves, the long-lived
+//! thread that runs it, because libtorch keeps memory and OpenMP teams for
+//! each thread.
+//!
+//! [`libtorch`] is the only room that says `tch`; [`mock`] is a double whose
+//! time and faults are in the test's hand.
+
+mod buffer;
+#[cfg(feature = "libtorch")]
+pub mod libtorch;
+pub mod mock;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::error::{Error, ErrorCode};
+use crate::protocol::Datatype;
+
+pub use buffer::HostBuffer;
+
+/// A library that runs models.
+pub trait Backend: Send + Sync {
+    /// Name and version, as shown at start: `libtorch 2.11.0`.
+    fn description(&self) -> String;
+
+    /// The accelerators that can be used now; empty on a machine without.
+    fn accelerators(&self) -> Accelerators;
+
+    /// Reads a model file and prepares it for `device`.
+    ///
+    /// # Errors
+    /// [`BackendError::Load`] with what is wrong with the file; never a panic
+    /// and never an abort, whatever the file holds.
+    fn load(&self, request: &LoadRequest<'_>) -> Result<Arc<dyn Model>, BackendError>;
+}
+
+/// What a search for accelerators found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accelerators {
+    /// This many CUDA devices, numbered from zero.
+    Cuda(u32),
+    /// None, and why not: `no NVIDIA driver (libcuda.so.1 was not found)`.
+    None(String),
+}
+
+/// Where a model computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Device {
+    /// The processors.
+    Cpu,
+    /// The CUDA device of this number.
+    Cuda(u32),
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(index) => write!(f, "cuda:{index}"),
+        }
+    }
+}
+
+/// What to load, and how.
+#[derive(Debug, Clone)]
+pub struct LoadRequest<'a> {
+    /// The model file.
+    pub path: &'a Path,
+    /// Where it is to compute.
+    pub device: Device,
+    /// `parameters` of the model's configuration, by key: Triton's switches
+    /// (`DISABLE_OPTIMIZED_EXECUTION`, `INFERENCE_MODE`, …).
+    pub parameters: &'a BTreeMap<String, String>,
+}
+
+/// A loaded model on one device, shared by its instances.
+pub trait Model: Send + Sync {
+    /// What the file says of its `forward`.
+    fn signature(&self) -> &Signature;
+
+    /// Makes the instance that runs on the calling thread with this many
+    /// intra-op threads.
+    ///
+    /// # Errors
+    /// When the device or the library refuses.
+    fn instance(&self, intra_op_threads: usize) -> Result<Box<dyn ModelInstance>, BackendError>;
+}
+
+/// What a model file tells of itself. Datatypes, shapes and whether the first
+/// dimension is a batch stand in no TorchScript file: those need a
+/// configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Signature {
+    /// `forward`'s arguments in order, without `self`.
+    pub arguments: Vec<Argument>,
+    /// Why the module must not be shared or batched across callers: it writes
+    /// to its own attributes. `None` where it doesn't.
+    pub stateful: Option<String>,
+}
+
+/// One argument of `forward`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Argument {
+    /// Its name in the file.
+    pub name: String,
+    /// Its type.
+    pub kind: ArgumentKind,
+    /// Whether it may be left out.
+    pub has_default: bool,
+}
+
+/// The types of argument that can be told apart from a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ArgumentKind {
+    /// `Tensor` or `Optional[Tensor]`.
+    Tensor,
+    /// `Dict[str, Tensor]`: its keys are the configuration's input names.
+    TensorDict,
+    /// `List[str]`.
+    Strings,
+    /// Anything else, as the file spells it.
+    Other(String),
+}
+
+/// A model on its own thread, with that thread's memory. Not `Send` on
+/// purpose: it is made, used and dropped where it was born.
+pub trait ModelInstance {
+    /// An empty buffer for the bytes of a batch's input, in the memory that
+    /// this device copies from best.
+    fn buffer(&self) -> HostBuffer {
+        HostBuffer::new()
+    }
+
+    /// Runs `forward` once.
+    ///
+    /// `inputs` are in the order of the arguments, or named where the model
+    /// takes a dictionary. The outputs own their memory or keep it alive: they
+    /// stay valid, and unchanged, when the input buffers are written again and
+    /// when `forward` runs again.
+    ///
+    /// # Errors
+    /// [`BackendError::Execute`] where the model failed on these inputs;
+    /// nothing leaks and the instance goes on.
+    fn forward(&mut self, inputs: &[BatchInput<'_>]) -> Result<Vec<BatchOutput>, BackendError>;
+}
+
+/// One input of a batch, as contiguous little-endian bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchInput<'a> {
+    /// The configuration's name for it; a dictionary's key.
+    pub name: &'a str,
+    /// The type of its elements.
+    pub datatype: Datatype,
+    /// Its whole shape, the batch dimension included.
+    pub shape: &'a [i64],
+    /// `datatype.size() * product(shape)` bytes, aligned to 64.
+    pub data: &'a [u8],
+}
+
+/// One output of a batch.
+#[derive(Debug, Clone)]
+pub struct BatchOutput {
+    /// The name that the model itself gives (a dictionary's key), if any.
+    pub name: Option<String>,
+    /// The type of its elements.
+    pub datatype: Datatype,
+    /// Its whole shape.
+    pub shape: Vec<i64>,
+    /// Contiguous, row-major, little-endian; shares the tensor's memory where
+    /// it can.
+    pub data: Bytes,
+}
+
+/// A failure under the seam.
+///
+/// `message` is for the client: short, without the server's paths. `detail`
+/// is for the log: all that the library said.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BackendError {
+    /// The file can't be served.
+    #[error("{message}")]
+    Load {
+        /// What is wrong with the file.
+        message: String,
+        /// All that the library said.
+        detail: String,
+    },
+    /// `forward` failed on these inputs.
+    #[error("{message}")]
+    Execute {
+        /// The library's last line.
+        message: String,
+        /// All that the library said.
+        detail: String,
+    },
+    /// There was not enough memory, on the host or on the device.
+    #[error("{message}")]
+    OutOfMemory {
+        /// How much was asked for, where known.
+        message: String,
+        /// All that the library said.
+        detail: String,
+    },
+    /// The device can't be used: there is none, or it is in a state that only
+    /// a new process can leave.
+    #[error("{message}")]
+    Device {
+        /// Which device and why.
+        message: String,
+        /// All that the library said.
+        detail: String,
+    },
+}
+
+impl BackendError {
+    /// All that the library said, for the log.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        match self {
+            Self::Load { detail, .. }
+            | Self::Execute { detail, .. }
+            | Self::OutOfMemory { detail, .. }
+            | Self::Device { detail, .. } => detail,
+        }
+    }
+}
+
+impl From<BackendError> for Error {
+    fn from(error: BackendError) -> Self {
+        match &error {
+            BackendError::Load { .. } | BackendError::Execute { .. } => {
+                Error::new(ErrorCode::Internal, error.to_string())
+            }
+            BackendError::OutOfMemory { .. } | BackendError::Device { .. } => {
+                Error::new(ErrorCode::Unavailable, error.to_string())
+            }
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Cresset serves PyTorch models: TorchScript behind a dynamic batcher, over
+//! HTTP, in one binary.
+//!
+//! The walk of a request is also the order in which the rooms may know each
+//! other, downwards only:
+//!
+//! ```text
+//! socket → http         decode    bytes to an inference request
+//!        → engine       resolve   name and version to a served model, without a lock
+//!        → admission    admit     or refuse, before anything is queued
+//!        → scheduler    queue     with its responder, its arrival and its deadline
+//!        → scheduler    batch     a pure decision: form, wait until, idle
+//!        → instance     collect   into the batch's buffer, once
+//!        → backend      forward
+//!        → instance     respond   slices to responders; statistics recorded once
+//!        → protocol     encode    to the socket
+//! ```
+//!
+//! [`protocol`] and [`error`] know nobody; [`backend`] is the seam under which
+//! alone libtorch is named; [`transform`] stands beside the engine and turns
+//! photographs into tensors and tensors into labels.
+
+pub mod backend;
+pub mod bench;
+pub mod clock;
+pub mod error;
+pub mod model_config;
+pub mod model_repository;
+pub mod protocol;
+pub mod transform;

@@ -1,0 +1,3 @@
+//! `cresset`: parse, call the library, map an error to an exit code.
+
+fn main() {}

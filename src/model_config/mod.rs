@@ -1,0 +1,97 @@
+//! What a model's directory says of it: `config.pbtxt`, in Triton's grammar
+//! and meaning, and the transforms in `cresset.toml`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::protocol::Datatype;
+
+/// A model's configuration, read and checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelConfig {
+    /// The model's name: its directory's.
+    pub name: String,
+    /// Zero: shapes are whole and nothing is batched. Otherwise dimension 0 of
+    /// every tensor is the batch, and `dims` leave it out.
+    pub max_batch_size: u32,
+    /// In the order of the file; empty where there is no `config.pbtxt`.
+    pub inputs: Vec<TensorConfig>,
+    /// In the order of the file; empty where there is no `config.pbtxt`.
+    pub outputs: Vec<TensorConfig>,
+    /// Batches requests of several callers; `None` runs each by itself.
+    pub dynamic_batching: Option<DynamicBatching>,
+    /// Where and how often it runs; empty for the default plan.
+    pub instance_groups: Vec<InstanceGroup>,
+    /// Which of the version directories are served.
+    pub version_policy: VersionPolicy,
+    /// The file inside a version's directory.
+    pub model_filename: String,
+    /// `parameters { key … value { string_value … } }`.
+    pub parameters: BTreeMap<String, String>,
+    /// Whether it was read from a `config.pbtxt`, or stands for its absence.
+    pub declared: bool,
+}
+
+/// An input or an output, as configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorConfig {
+    /// Its name on the wire.
+    pub name: String,
+    /// The type of its elements.
+    pub datatype: Datatype,
+    /// -1 for a dimension that varies; without the batch dimension.
+    pub dims: Vec<i64>,
+    /// The shape that the model itself sees or gives, without the batch
+    /// dimension, where it differs from `dims`.
+    pub reshape: Option<Vec<i64>>,
+    /// Whether a request may leave it out.
+    pub optional: bool,
+    /// A file of labels, one a line, beside the configuration; outputs only.
+    pub label_filename: Option<String>,
+}
+
+/// `dynamic_batching { … }`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DynamicBatching {
+    /// Sizes at which a batch leaves without waiting for its delay, ascending.
+    pub preferred_batch_sizes: Vec<u32>,
+    /// How long the oldest request may wait for company, from its arrival.
+    pub max_queue_delay: Duration,
+    /// How many requests may wait; zero for the server's own bound.
+    pub max_queue_size: u32,
+}
+
+/// `instance_group [ … ]`, one element.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceGroup {
+    /// How many instances on each device; `None` for the default.
+    pub count: Option<u32>,
+    /// What kind of device.
+    pub kind: InstanceKind,
+    /// Which CUDA devices; empty for all of them.
+    pub gpus: Vec<u32>,
+}
+
+/// `instance_group { kind }`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InstanceKind {
+    /// A GPU where there is one, else the processors.
+    Auto,
+    /// A GPU.
+    Gpu,
+    /// The processors.
+    Cpu,
+    /// The model's file decides; its inputs stay on the host.
+    Model,
+}
+
+/// `version_policy { … }`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VersionPolicy {
+    /// The highest-numbered ones, this many.
+    Latest(u32),
+    /// All of them.
+    All,
+    /// These.
+    Specific(Vec<u64>),
+}

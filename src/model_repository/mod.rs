@@ -1,0 +1,1 @@
+//! A directory of models in Triton's layout.
