@@ -27,4 +27,5 @@ pub mod error;
 pub mod model_config;
 pub mod model_repository;
 pub mod protocol;
+pub mod scheduler;
 pub mod transform;
