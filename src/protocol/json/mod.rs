@@ -9,6 +9,6 @@ mod request;
 mod scan;
 mod write;
 
-pub use plain::{decode_named_tensors, write_named_tensors};
+pub use plain::{decode_named_tensors, is_inference_request, write_named_tensors};
 pub(super) use request::{InputData, RequestHeader, read_request};
 pub(super) use write::write_response;

@@ -11,6 +11,22 @@ use super::scan::Scanner;
 use super::write::{Elements, write_string};
 use crate::protocol::{Datatype, ProtocolError, Tensor};
 
+/// Whether JSON text looks like a request of the Open Inference Protocol: an
+/// object whose `inputs` is an array of objects.
+#[must_use]
+pub fn is_inference_request(text: &[u8]) -> bool {
+    let mut found = false;
+    // Text that isn't JSON is found out by whoever reads it in earnest.
+    let _ = Scanner::new(text).object(|scanner, key| {
+        if key == "inputs" {
+            let mut inside = scanner.clone();
+            found = inside.eat(b'[') && matches!(inside.peek(), Some(b'{' | b']'));
+        }
+        scanner.skip().map(|_| ())
+    });
+    found
+}
+
 /// Reads an object of nested arrays by input name. `datatype_of` tells what
 /// the model expects; an input of unknown datatype gets INT64 when all its
 /// numbers are written without a point, BOOL for truth values, BYTES for
