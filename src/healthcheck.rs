@@ -11,7 +11,12 @@ use anyhow::Context as _;
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// Address of the server's metrics listener, which answers probes too
-    #[arg(long, env = "CRESSET_HEALTHCHECK_ADDRESS", value_name = "ADDRESS", default_value = "127.0.0.1:8002")]
+    #[arg(
+        long,
+        env = "CRESSET_HEALTHCHECK_ADDRESS",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:8002"
+    )]
     pub address: SocketAddr,
 
     /// Seconds to wait for the answer

@@ -41,7 +41,8 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
     let listeners = Listeners::bind(&settings.http)?;
     let addresses = (listeners.http.local_addr()?, listeners.metrics.local_addr()?);
 
-    let pool = Pool::new(resources.processors, settings.max_queue_size);
+    let pool =
+        Pool::new(resources.processors, settings.max_queue_size).context("no threads for transforms")?;
     let engine = Arc::new(Engine::new(pool, settings.model_name.clone()));
     let servers = http::serve(Arc::clone(&engine), listeners, &settings.http)?;
     tracing::info!("listening on http://{}, metrics on http://{}/metrics", addresses.0, addresses.1);
@@ -105,7 +106,9 @@ fn resources(settings: &ServeSettings, backend: &dyn Backend) -> anyhow::Result<
         (Accelerators::None(reason), DevicePreference::Cuda) => {
             anyhow::bail!("--device cuda: there is no GPU to use: {reason}")
         }
-        (Accelerators::None(reason), DevicePreference::Auto) => tracing::info!("serving on the CPU: {reason}"),
+        (Accelerators::None(reason), DevicePreference::Auto) => {
+            tracing::info!("serving on the CPU: {reason}")
+        }
         (Accelerators::None(_) | Accelerators::Cuda(_), _) => {}
     }
     Ok(Resources { processors: processors(), accelerators, preference: settings.device })

@@ -15,7 +15,13 @@ pub struct ServeSettings {
     /// Triton's layout. config.pbtxt may be left out: then the names of the inputs come from
     /// the model file, any datatype and shape is passed on, and nothing is batched. Repeat the
     /// flag for more than one directory.
-    #[arg(long, env = "CRESSET_MODEL_REPOSITORY", value_name = "DIR", required = true, value_delimiter = ':')]
+    #[arg(
+        long,
+        env = "CRESSET_MODEL_REPOSITORY",
+        value_name = "DIR",
+        required = true,
+        value_delimiter = ':'
+    )]
     pub model_repository: Vec<PathBuf>,
 
     /// Model that POST /predict goes to
@@ -70,7 +76,7 @@ pub struct HttpSettings {
     pub http_threads: usize,
 
     /// Largest request body, in bytes
-    #[arg(long, env = "CRESSET_HTTP_MAX_INPUT_SIZE", value_name = "BYTES", default_value_t = 64 << 20,
+    #[arg(long = "http-max-input-size", env = "CRESSET_HTTP_MAX_INPUT_SIZE", value_name = "BYTES", default_value_t = 64 << 20,
           value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     pub max_input_size: usize,
 
@@ -78,6 +84,19 @@ pub struct HttpSettings {
     #[arg(long, env = "CRESSET_MAX_REQUEST_MEMORY", value_name = "BYTES", default_value_t = 1 << 30,
           value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     pub max_request_memory: usize,
+
+    /// Seconds that a request's body may take
+    ///
+    /// A second more for each 256 KiB that its length announces: large bodies on slow lines pass,
+    /// a client that drips its bytes doesn't.
+    #[arg(long = "http-body-timeout-secs", env = "CRESSET_HTTP_BODY_TIMEOUT_SECS", value_name = "SECONDS", default_value_t = 30,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub body_timeout_secs: u64,
+
+    /// Seconds that a connection may wait for its next request
+    #[arg(long = "http-keep-alive-secs", env = "CRESSET_HTTP_KEEP_ALIVE_SECS", value_name = "SECONDS", default_value_t = 75,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub keep_alive_secs: u64,
 
     /// Seconds to finish what was accepted after SIGTERM or SIGINT
     ///

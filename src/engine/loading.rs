@@ -82,7 +82,8 @@ fn load_model(
         }
     };
     for (version, file) in versions {
-        let source = ModelSource { version, file, config: Arc::clone(&config), transforms: transforms.clone() };
+        let source =
+            ModelSource { version, file, config: Arc::clone(&config), transforms: transforms.clone() };
         match ServedModel::load(backend, &source, resources, queue_capacity) {
             Ok(model) => {
                 state.versions.insert(version, Arc::new(model));

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use super::Engine;
 use crate::error::{Error, Result};
 use crate::model::ServedModel;
-use crate::protocol::{Datatype, InferenceRequest, InferenceResponse, OutputForm, Tensor, decode_request, json};
+use crate::protocol::{
+    Datatype, InferenceRequest, InferenceResponse, OutputForm, Tensor, decode_request, json,
+};
 use crate::transform::{Classification, ImageTransform, Ranked, looks_like_image};
 
 /// What a model answered to a plain body.
@@ -41,7 +43,9 @@ impl Engine {
         let image = model.transforms().filter(|transforms| transforms.image.is_some());
         let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
         match (first, image) {
-            (None, Some(_)) => Err(Error::invalid("the body is empty: expected a JPEG or PNG photograph, or JSON")),
+            (None, Some(_)) => {
+                Err(Error::invalid("the body is empty: expected a JPEG or PNG photograph, or JSON"))
+            }
             (None, None) => Err(Error::invalid("the body is empty: expected JSON")),
             (Some(b'{'), _) => self.predict_json(model, body).await,
             (Some(_), Some(_)) => self.predict_image(model, body).await,

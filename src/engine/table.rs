@@ -48,7 +48,8 @@ impl ModelTable {
     /// The numbers of a model's versions, ascending.
     #[must_use]
     pub fn versions(&self, name: &str) -> Vec<String> {
-        self.state(name).map_or_else(Vec::new, |state| state.versions.keys().map(ToString::to_string).collect())
+        self.state(name)
+            .map_or_else(Vec::new, |state| state.versions.keys().map(ToString::to_string).collect())
     }
 
     /// See [`super::Engine::resolve`].

@@ -13,10 +13,8 @@ use super::server::State;
 use crate::admission::Permit;
 use crate::error::{Error, ErrorCode, Result};
 
-/// A body may take this long, and a second more for each [`BYTES_PER_SECOND`]
-/// of it: a client that drips a byte a second is cut off, a large body on a
-/// slow line is not.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// What earns a body a second more of patience: a client that drips a byte a
+/// second is cut off, a large body on a slow line is not.
 const BYTES_PER_SECOND: usize = 256 * 1024;
 
 /// More room than this isn't made on a client's word alone.
@@ -37,7 +35,7 @@ pub(super) async fn read(request: &HttpRequest, payload: Payload, state: &State)
         return Err(too_large(limit));
     }
     let permit = state.admission.admit(declared.unwrap_or(0))?;
-    let patience = PATIENCE + Duration::from_secs((declared.unwrap_or(0) / BYTES_PER_SECOND) as u64);
+    let patience = state.body_timeout + Duration::from_secs((declared.unwrap_or(0) / BYTES_PER_SECOND) as u64);
     match tokio::time::timeout(patience, collect(payload, declared, permit, limit)).await {
         Ok(body) => body,
         Err(_) => Err(Error::new(
@@ -72,7 +70,9 @@ async fn collect(
             None if joined.is_empty() => first = Some(chunk),
             None => joined.extend_from_slice(&chunk),
             Some(head) => {
-                joined.reserve(declared.unwrap_or(0).clamp(head.len() + chunk.len(), TRUSTED_LENGTH.max(length)));
+                joined.reserve(
+                    declared.unwrap_or(0).clamp(head.len() + chunk.len(), TRUSTED_LENGTH.max(length)),
+                );
                 joined.extend_from_slice(&head);
                 joined.extend_from_slice(&chunk);
             }

@@ -76,7 +76,8 @@ impl Connections {
         let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         let open: Vec<Arc<Connection>> = self.0.lock().values().filter_map(Weak::upgrade).collect();
         let idle = |c: &&Arc<Connection>| {
-            !c.busy.load(Ordering::Acquire) && now.saturating_sub(c.idle_since.load(Ordering::Acquire)) > limit
+            !c.busy.load(Ordering::Acquire)
+                && now.saturating_sub(c.idle_since.load(Ordering::Acquire)) > limit
         };
         let ended = open.iter().filter(idle);
         ended.filter(|connection| connection.socket.shutdown(Shutdown::Both).is_ok()).count()

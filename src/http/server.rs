@@ -20,8 +20,6 @@ use crate::engine::Engine;
 use crate::metrics;
 use crate::settings::HttpSettings;
 
-/// How long a kept connection may wait for its next request.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long a request's head may take.
 const HEAD: Duration = Duration::from_secs(10);
 /// How many connections may wait to be accepted, on each listener.
@@ -33,6 +31,8 @@ pub(super) struct State {
     pub(super) admission: Admission,
     /// Bytes.
     pub(super) max_body: usize,
+    /// How long a body may take, beside what its length earns it.
+    pub(super) body_timeout: Duration,
 }
 
 /// Bound sockets; port 0 was replaced by a free one.
@@ -56,7 +56,10 @@ impl Listeners {
                 anyhow::anyhow!("can't listen on {address}: {error}; choose another with --{flag}")
             })
         };
-        Ok(Self { http: bind(settings.http_port, "http-port")?, metrics: bind(settings.metrics_port, "metrics-port")? })
+        Ok(Self {
+            http: bind(settings.http_port, "http-port")?,
+            metrics: bind(settings.metrics_port, "metrics-port")?,
+        })
     }
 }
 
@@ -98,8 +101,10 @@ pub fn serve(engine: Arc<Engine>, listeners: Listeners, settings: &HttpSettings)
         engine,
         admission: Admission::new(settings.max_request_memory),
         max_body: settings.max_input_size,
+        body_timeout: Duration::from_secs(settings.body_timeout_secs),
     });
     let connections = Connections::new();
+    let keep_alive = Duration::from_secs(settings.keep_alive_secs);
 
     let http = http_server(state.clone(), connections.clone(), listeners.http, settings)?;
     let metrics = metrics_server(state, listeners.metrics)?;
@@ -110,7 +115,7 @@ pub fn serve(engine: Arc<Engine>, listeners: Listeners, settings: &HttpSettings)
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
             // Both, because the head of the next request counts too.
-            let ended = connections.end_idle(KEEP_ALIVE + HEAD);
+            let ended = connections.end_idle(keep_alive + HEAD);
             if ended > 0 {
                 tracing::debug!(connections = ended, "ended connections that sent no request");
             }
@@ -131,7 +136,7 @@ fn http_server(
         // A client that hangs up cancels its request instead of having it
         // computed for nobody.
         .h1_allow_half_closed(false)
-        .keep_alive(KEEP_ALIVE)
+        .keep_alive(Duration::from_secs(settings.keep_alive_secs))
         .client_request_timeout(HEAD)
         .shutdown_timeout(settings.exit_timeout_secs)
         .disable_signals()
@@ -164,11 +169,8 @@ fn app(
         InitError = (),
     >,
 > {
-    App::new()
-        .app_data(state)
-        .configure(routes)
-        .default_service(web::to(not_found))
-        .wrap_fn(|request, service| {
+    App::new().app_data(state).configure(routes).default_service(web::to(not_found)).wrap_fn(
+        |request, service| {
             use actix_web::dev::Service as _;
             let busy = request.request().conn_data::<Arc<Connection>>().map(Connection::begin);
             let id = request_id(request.request());
@@ -178,14 +180,20 @@ fn app(
             let answer = service.call(request);
             async move {
                 let mut response = answer.await?;
-                finish(&mut response, &id, state.as_deref(), &label);
+                finish(&mut response, &id, state.as_ref().map(Data::get_ref), &label);
                 Ok(response)
             }
-        })
+        },
+    )
 }
 
 /// What every answer gets, and what is counted of it.
-fn finish<B>(response: &mut ServiceResponse<B>, id: &HeaderValue, state: Option<&State>, label: &(Method, String)) {
+fn finish<B>(
+    response: &mut ServiceResponse<B>,
+    id: &HeaderValue,
+    state: Option<&State>,
+    label: &(Method, String),
+) {
     const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
     let status = response.status();
     metrics::http_response(status.as_u16());
@@ -220,8 +228,18 @@ fn inference_routes(config: &mut ServiceConfig) {
     route(config, "/v2/models/{model}/ready", Method::GET, web::get().to(health::model_ready));
     route(config, "/v2/models/{model}/infer", Method::POST, web::post().to(inference::model));
     route(config, "/v2/models/{model}/versions/{version}", Method::GET, web::get().to(metadata::version));
-    route(config, "/v2/models/{model}/versions/{version}/ready", Method::GET, web::get().to(health::version_ready));
-    route(config, "/v2/models/{model}/versions/{version}/infer", Method::POST, web::post().to(inference::version));
+    route(
+        config,
+        "/v2/models/{model}/versions/{version}/ready",
+        Method::GET,
+        web::get().to(health::version_ready),
+    );
+    route(
+        config,
+        "/v2/models/{model}/versions/{version}/infer",
+        Method::POST,
+        web::post().to(inference::version),
+    );
     route(config, "/ping", Method::GET, web::get().to(health::ping));
     route(config, "/predict", Method::POST, web::post().to(prediction::default_model));
     route(config, "/predictions/{model}", Method::POST, web::post().to(prediction::model));

@@ -84,11 +84,8 @@ impl Executor {
         for request in requests {
             // The gauge counts those that wait; this one no longer does.
             drop(request.pending);
-            let own: Vec<Tensor> = if self.batched {
-                slice_rows(&outputs, start, request.rows, rows)
-            } else {
-                outputs.clone()
-            };
+            let own: Vec<Tensor> =
+                if self.batched { slice_rows(&outputs, start, request.rows, rows) } else { outputs.clone() };
             start += request.rows;
             let durations = Durations {
                 queue: left.saturating_duration_since(request.arrival),

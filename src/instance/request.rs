@@ -104,7 +104,9 @@ impl Drop for Responder {
             self.metrics.failed(FailureReason::Canceled);
         } else {
             self.metrics.failed(FailureReason::Other);
-            self.send(Err(Error::internal("the request was dropped by a failure in the server; see its log")));
+            self.send(Err(Error::internal(
+                "the request was dropped by a failure in the server; see its log",
+            )));
         }
     }
 }

@@ -47,10 +47,20 @@ impl Table {
         let r = Registry::new();
         Self {
             success: counters(&r, "nv_inference_request_success", "requests answered by the model", &MODEL),
-            failure: counters(&r, "nv_inference_request_failure", "requests that failed, by reason", &MODEL_AND_REASON),
+            failure: counters(
+                &r,
+                "nv_inference_request_failure",
+                "requests that failed, by reason",
+                &MODEL_AND_REASON,
+            ),
             inferences: counters(&r, "nv_inference_count", "rows computed for answered requests", &MODEL),
             executions: counters(&r, "nv_inference_exec_count", "batches run", &MODEL),
-            pending: gauges(&r, "nv_inference_pending_request_count", "requests that wait for an instance", &MODEL),
+            pending: gauges(
+                &r,
+                "nv_inference_pending_request_count",
+                "requests that wait for an instance",
+                &MODEL,
+            ),
             request: timers(&r, "request", "from arrival to answer"),
             queue: timers(&r, "queue", "from arrival until the batch left"),
             input: timers(&r, "compute_input", "collecting a batch's inputs"),
@@ -58,7 +68,12 @@ impl Table {
             output: timers(&r, "compute_output", "cutting outputs into responses"),
             batch_size: histograms(&r, "cresset_batch_size", "rows in a batch", &MODEL, &ROWS),
             closed: counters(&r, "cresset_batch_close_total", "batches, by why they left", &MODEL_AND_REASON),
-            http_responses: counters(&r, "cresset_http_responses_total", "HTTP answers, by status", &["status"]),
+            http_responses: counters(
+                &r,
+                "cresset_http_responses_total",
+                "HTTP answers, by status",
+                &["status"],
+            ),
             request_bytes: gauge(&r, "cresset_request_bytes", "bytes of request bodies held in memory"),
             registry: r,
         }

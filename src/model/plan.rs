@@ -100,7 +100,9 @@ pub fn plan(
         };
         if gpus == 0 {
             if group.kind == InstanceKind::Gpu {
-                notes.push("instance_group asks for KIND_GPU: no GPU is used here, it runs on the CPU".to_owned());
+                notes.push(
+                    "instance_group asks for KIND_GPU: no GPU is used here, it runs on the CPU".to_owned(),
+                );
             }
             placements.push(on_processors(group.count, stateful, resources.processors));
             continue;
@@ -173,8 +175,7 @@ mod tests {
             ["cpu, 9 instances x 1 thread"],
             "what is configured holds"
         );
-        let (placements, notes) =
-            plan(&[group(InstanceKind::Cpu, Some(3), &[])], true, &four).unwrap();
+        let (placements, notes) = plan(&[group(InstanceKind::Cpu, Some(3), &[])], true, &four).unwrap();
         assert_eq!(placements[0].instances, 1);
         assert_eq!(notes, ["3 instances are asked for, but the model keeps state: it has one"]);
     }
@@ -182,7 +183,10 @@ mod tests {
     #[test]
     fn gpus_are_taken_where_they_are_and_done_without_where_not() {
         let two = machine(8, 2, DevicePreference::Auto);
-        assert_eq!(shown(&[], false, &two), ["cuda:0, 1 instance x 1 thread", "cuda:1, 1 instance x 1 thread"]);
+        assert_eq!(
+            shown(&[], false, &two),
+            ["cuda:0, 1 instance x 1 thread", "cuda:1, 1 instance x 1 thread"]
+        );
         assert_eq!(
             shown(&[group(InstanceKind::Gpu, Some(2), &[1])], false, &two),
             ["cuda:1, 2 instances x 1 thread"]

@@ -103,7 +103,11 @@ impl ServedModel {
         if let Some(reason) = &signature.stateful
             && config.dynamic_batching.is_some()
         {
-            tracing::warn!(model = config.name, reason, "the model keeps state: requests aren't batched together");
+            tracing::warn!(
+                model = config.name,
+                reason,
+                "the model keeps state: requests aren't batched together"
+            );
             let mut unbatched = (*config).clone();
             unbatched.dynamic_batching = None;
             config = Arc::new(unbatched);
@@ -241,7 +245,8 @@ impl ServedModel {
         let tensor = |name: &str, spec: Option<&crate::model_config::TensorConfig>| TensorMetadata {
             name: name.to_owned(),
             datatype: spec.map_or_else(String::new, |spec| spec.datatype.name().to_owned()),
-            shape: spec.map_or_else(Vec::new, |spec| batch.into_iter().chain(spec.dims.iter().copied()).collect()),
+            shape: spec
+                .map_or_else(Vec::new, |spec| batch.into_iter().chain(spec.dims.iter().copied()).collect()),
         };
         ModelMetadata {
             name: self.name.to_string(),
@@ -296,9 +301,13 @@ impl ServedModel {
     fn submit(&self, request: QueuedRequest) {
         let (request, error) = match self.queue.submit(request) {
             Ok(()) => return,
-            Err(Refused::Full(request)) => {
-                (request, Error::unavailable(format!("Exceeds maximum queue size: model '{}' is overloaded", self.name)))
-            }
+            Err(Refused::Full(request)) => (
+                request,
+                Error::unavailable(format!(
+                    "Exceeds maximum queue size: model '{}' is overloaded",
+                    self.name
+                )),
+            ),
             Err(Refused::Closed(request)) => {
                 (request, Error::unavailable(format!("model '{}' is being unloaded", self.name)))
             }

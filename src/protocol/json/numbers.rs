@@ -110,10 +110,12 @@ fn floats<T: Float, const N: usize>(
 ) -> Result<(), ProtocolError> {
     // The largest that each datatype holds; beyond it a number is an error and
     // not a silent infinity. FP32 and FP64 are parsed as what they are.
-    let largest = match datatype {
-        Datatype::Fp16 => f16::MAX.to_f64(),
-        Datatype::Bf16 => bf16::MAX.to_f64(),
-        _ => f64::INFINITY,
+    let largest = if datatype == Datatype::Fp16 {
+        f16::MAX.to_f64()
+    } else if datatype == Datatype::Bf16 {
+        bf16::MAX.to_f64()
+    } else {
+        f64::INFINITY
     };
     let narrow = largest.is_finite();
     let mut element = |scanner: &mut Scanner<'_>| {
