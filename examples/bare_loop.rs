@@ -69,8 +69,12 @@ fn measure(
                     (0..elements).flat_map(|i| ((i % 997) as f32 / 997.0).to_le_bytes()).collect();
                 buffer.begin(values.len());
                 buffer.extend(&values);
-                let inputs =
-                    [BatchInput { name: "x", datatype: Datatype::Fp32, shape: &shape, data: buffer.as_slice() }];
+                let inputs = [BatchInput {
+                    name: "x",
+                    datatype: Datatype::Fp32,
+                    shape: &shape,
+                    data: buffer.as_slice(),
+                }];
                 for _ in 0..5 {
                     instance.forward(&inputs)?;
                 }

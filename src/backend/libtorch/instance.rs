@@ -32,8 +32,11 @@ impl ModelInstance for LibtorchInstance {
             .map(|input| CString::new(input.name))
             .collect::<Result<_, _>>()
             .map_err(|_| execute_error("an input's name holds a zero byte".to_owned()))?;
-        let raw: Vec<RawInput> =
-            inputs.iter().zip(&names).map(|(input, name)| raw_input(input, name)).collect::<Result<_, _>>()?;
+        let raw: Vec<RawInput> = inputs
+            .iter()
+            .zip(&names)
+            .map(|(input, name)| raw_input(input, name))
+            .collect::<Result<_, _>>()?;
         let mut outputs = ptr::null_mut();
         // SAFETY: the module is shared as its type says; the inputs outlive
         // the call and are not written to unless the model itself does, in
@@ -60,9 +63,8 @@ impl ModelInstance for LibtorchInstance {
 }
 
 fn raw_input(input: &BatchInput<'_>, name: &CString) -> Result<RawInput, BackendError> {
-    let kind = kind(input.datatype).ok_or_else(|| {
-        execute_error(format!("inputs of datatype {} aren't served yet", input.datatype))
-    })?;
+    let kind = kind(input.datatype)
+        .ok_or_else(|| execute_error(format!("inputs of datatype {} aren't served yet", input.datatype)))?;
     Ok(RawInput {
         name: name.as_ptr(),
         data: input.data.as_ptr().cast_mut().cast(),
@@ -93,7 +95,9 @@ impl AsRef<[u8]> for TensorBytes {
 fn output(name: Option<String>, tensor: tch::Tensor) -> Result<BatchOutput, BackendError> {
     let kind = tensor.f_kind().map_err(|error| execute_error(error.to_string()))?;
     let Some(datatype) = datatype(kind) else {
-        return Err(execute_error(format!("the model returned a tensor of type {kind:?}, which can't be served")));
+        return Err(execute_error(format!(
+            "the model returned a tensor of type {kind:?}, which can't be served"
+        )));
     };
     let shape = tensor.size();
     let len = tensor.numel() * datatype.size().unwrap_or(0);

@@ -14,7 +14,10 @@ pub(super) fn execute_error(detail: String) -> BackendError {
 /// An error of reading a file.
 pub(super) fn load_error(detail: String) -> BackendError {
     if out_of_memory(&detail) {
-        return BackendError::OutOfMemory { message: "out of memory while the model file was read".to_owned(), detail };
+        return BackendError::OutOfMemory {
+            message: "out of memory while the model file was read".to_owned(),
+            detail,
+        };
     }
     let said = |words: &str| detail.contains(words);
     let message = if said("failed finding central directory") || said("failed reading zip archive") {
@@ -41,9 +44,7 @@ fn out_of_memory(detail: &str) -> bool {
 fn line(detail: &str) -> &str {
     let lines = || detail.lines().map(str::trim).filter(|line| !line.is_empty());
     let names_an_error = |line: &&str| {
-        line.split_once(':').is_some_and(|(kind, _)| {
-            kind.ends_with("Error") || kind.ends_with("Exception")
-        })
+        line.split_once(':').is_some_and(|(kind, _)| kind.ends_with("Error") || kind.ends_with("Exception"))
     };
     lines().filter(names_an_error).next_back().or_else(|| lines().next()).unwrap_or("no reason given")
 }
@@ -61,7 +62,8 @@ mod tests {
             execute_error(traced.to_owned()).to_string(),
             "PyTorch execute failure: RuntimeError: mat1 and mat2 shapes cannot be multiplied (2x785 and 784x512)"
         );
-        let missing = "forward() is missing value for argument 'input'. Declaration: forward(__torch__.M self)\n  x";
+        let missing =
+            "forward() is missing value for argument 'input'. Declaration: forward(__torch__.M self)\n  x";
         assert!(execute_error(missing.to_owned()).to_string().contains("missing value for argument 'input'"));
         let memory = "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried";
         assert!(matches!(execute_error(memory.to_owned()), BackendError::OutOfMemory { .. }));

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use super::ffi::{self, RawModule};
 use super::instance::LibtorchInstance;
 use super::message::load_error;
-use crate::backend::{Argument, ArgumentKind, BackendError, Device, LoadRequest, Model, ModelInstance, Signature};
+use crate::backend::{
+    Argument, ArgumentKind, BackendError, Device, LoadRequest, Model, ModelInstance, Signature,
+};
 
 /// A module that several threads run.
 pub(super) struct SharedModule(NonNull<RawModule>);
@@ -108,10 +110,8 @@ impl Model for LibtorchModel {
     }
 
     fn instance(&self, intra_op_threads: usize) -> Result<Box<dyn ModelInstance>, BackendError> {
-        let dictionary = matches!(
-            self.signature.arguments.as_slice(),
-            [Argument { kind: ArgumentKind::TensorDict, .. }]
-        );
+        let dictionary =
+            matches!(self.signature.arguments.as_slice(), [Argument { kind: ArgumentKind::TensorDict, .. }]);
         let run = ffi::RawRun {
             device_type: raw_device(self.device).0,
             device_index: raw_device(self.device).1,
