@@ -116,7 +116,7 @@ fn assert_equal(answer: &Value, case: &Case, label: &str) {
     }
 }
 
-async fn alone_and_together(server: &Server, model: &str, concurrent: usize) {
+async fn alone_and_together(server: &Server, model: &'static str, concurrent: usize) {
     let url = Arc::new(server.url(&format!("/v2/models/{model}/infer")));
     let cases: Arc<Vec<Case>> = Arc::new(cases(model));
     let client = reqwest::Client::new();

@@ -92,7 +92,7 @@ impl Drop for Server {
 /// `cresset serve` on free ports; its log goes to the test's own.
 pub fn command(repository: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cresset"));
-    command.args(["serve", "--http-port=0", "--metrics-port=0", "--log=warn", "--model-repository"]);
+    command.args(["serve", "--http-port=0", "--metrics-port=0", "--log=error", "--model-repository"]);
     command.arg(repository).args(arguments).env_remove("MODEL_NAME");
     command
 }

@@ -26,11 +26,19 @@ enum End {
 
 /// Tells the two apart by what the kernel does: a socket that is closed with
 /// unread bytes, or that gets bytes after its close, resets the connection;
-/// one whose bytes were read ends it in order.
-fn without_an_answer(stream: &TcpStream, read: std::io::Result<usize>) -> End {
-    let reset =
-        read.is_err() || socket2::SockRef::from(stream).take_error().is_ok_and(|error| error.is_some());
-    if reset { End::NotAccepted } else { End::Lost }
+/// one whose bytes were read ends it in order. The reset comes with the close,
+/// which may be a moment after the end of the stream.
+async fn without_an_answer(stream: &TcpStream, read: std::io::Result<usize>) -> End {
+    if read.is_err() {
+        return End::NotAccepted;
+    }
+    for _ in 0..100 {
+        if socket2::SockRef::from(stream).take_error().is_ok_and(|error| error.is_some()) {
+            return End::NotAccepted;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    End::Lost
 }
 
 /// Sends one request and reads its whole response.
@@ -51,7 +59,7 @@ async fn exchange(stream: &mut TcpStream, request: &[u8]) -> End {
             }
         }
         match stream.read(&mut chunk).await {
-            end @ (Ok(0) | Err(_)) if answer.is_empty() => return without_an_answer(stream, end),
+            end @ (Ok(0) | Err(_)) if answer.is_empty() => return without_an_answer(stream, end).await,
             Ok(0) | Err(_) => return End::Broken(String::from_utf8_lossy(&answer).into_owned()),
             Ok(count) => answer.extend_from_slice(&chunk[..count]),
         }

@@ -101,8 +101,8 @@ async fn simple_adds_and_subtracts_as_json_and_as_binary() {
 #[tokio::test]
 async fn numbers_without_ceremony_are_answered_in_kind() {
     let server = Server::with_default_models(&["--model-name=simple"]);
-    let request = json!({"INPUT0": [[1; 16]], "INPUT1": [[2; 16]]}).to_string();
-    let expected = json!({"OUTPUT0": [[3; 16]], "OUTPUT1": [[-1; 16]]});
+    let request = json!({"INPUT0": [vec![1; 16]], "INPUT1": [vec![2; 16]]}).to_string();
+    let expected = json!({"OUTPUT0": [vec![3; 16]], "OUTPUT1": [vec![-1; 16]]});
     for path in ["/predict", "/predictions/simple", "/predictions/simple/1"] {
         assert_eq!(post(&server.url(path), request.clone()).await, (200, expected.clone()), "{path}");
     }
