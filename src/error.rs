@@ -8,6 +8,8 @@
 
 use std::fmt;
 
+use crate::protocol::ProtocolError;
+
 /// What kind of failure it is, for whom to act: a small set on purpose, each
 /// surface maps it in one total `match`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -91,3 +93,9 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl From<ProtocolError> for Error {
+    fn from(error: ProtocolError) -> Self {
+        Self::invalid(error.to_string())
+    }
+}

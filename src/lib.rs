@@ -20,11 +20,24 @@
 //! alone libtorch is named; [`transform`] stands beside the engine and turns
 //! photographs into tensors and tensors into labels.
 
+pub mod admission;
 pub mod backend;
 pub mod bench;
+pub mod cli;
 pub mod clock;
+pub mod engine;
 pub mod error;
+pub mod healthcheck;
+pub mod http;
+pub mod instance;
+pub mod metrics;
+pub mod model;
 pub mod model_config;
 pub mod model_repository;
 pub mod protocol;
+pub mod scheduler;
+pub mod serve;
+pub mod settings;
+pub mod shutdown;
+pub mod telemetry;
 pub mod transform;

@@ -1,3 +1,59 @@
 //! `cresset`: parse, call the library, map an error to an exit code.
 
-fn main() {}
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser as _;
+use cresset::backend::Backend;
+use cresset::cli::{Cli, Command};
+use cresset::serve::Outcome;
+use cresset::settings::ServeSettings;
+use cresset::{bench, healthcheck, serve, shutdown, telemetry};
+
+/// Requests are many small blocks on several threads; tensors are libtorch's,
+/// which takes them from the C library whatever stands here.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve(settings) => run_server(&settings),
+        Command::Bench(args) => bench::run(&args).map(|outcome| {
+            println!("{outcome}");
+            u8::from(outcome.failed())
+        }),
+        Command::Healthcheck(args) => healthcheck::run(&args).map(|()| 0),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("cresset: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_server(settings: &ServeSettings) -> anyhow::Result<u8> {
+    telemetry::start(&settings.log)?;
+    let outcome = match backend().and_then(|backend| serve::run(settings, backend)) {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            eprintln!("cresset: {error:#}");
+            shutdown::exit(1);
+        }
+    };
+    shutdown::exit(match outcome {
+        Outcome::Clean => 0,
+        Outcome::Abandoned => 3,
+    })
+}
+
+#[cfg(feature = "libtorch")]
+fn backend() -> anyhow::Result<Arc<dyn Backend>> {
+    Ok(cresset::backend::libtorch::backend()?)
+}
+
+#[cfg(not(feature = "libtorch"))]
+fn backend() -> anyhow::Result<Arc<dyn Backend>> {
+    Ok(Arc::new(cresset::backend::mock::MockBackend::new()))
+}

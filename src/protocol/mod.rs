@@ -1,6 +1,19 @@
 //! The Open Inference Protocol v2 as plain types, and its forms on the wire.
 //! No I/O, no libtorch, no web framework; imports nothing of ours.
 
+mod binary;
 mod datatype;
+mod error;
+pub mod json;
+mod metadata;
+mod shape;
+#[cfg(test)]
+mod tests;
+mod types;
 
+pub use binary::{EncodedResponse, decode_request, encode_response};
 pub use datatype::{Datatype, UnknownDatatype};
+pub use error::ProtocolError;
+pub use metadata::{ModelMetadata, ServerMetadata, TensorMetadata};
+pub use shape::{element_count, expected_bytes};
+pub use types::{InferenceRequest, InferenceResponse, OutputForm, RequestedOutput, Tensor};

@@ -1,0 +1,84 @@
+//! What is let in: request bodies, by the memory that they take.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::error::{Error, Result};
+use crate::metrics;
+
+/// The memory that request bodies may take together. A client that sends too
+/// much is refused before its bytes are read, and nobody else's suffer.
+#[derive(Debug, Clone)]
+pub struct Admission {
+    held: Arc<AtomicUsize>,
+    limit: usize,
+}
+
+/// Memory lent to one request; given back when it is dropped.
+#[derive(Debug)]
+pub struct Permit {
+    admission: Admission,
+    bytes: usize,
+}
+
+impl Admission {
+    /// At most `limit` bytes at a time.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self { held: Arc::default(), limit }
+    }
+
+    /// Lends `bytes`.
+    ///
+    /// # Errors
+    /// [`crate::error::ErrorCode::Unavailable`] when so much isn't left.
+    pub fn admit(&self, bytes: usize) -> Result<Permit> {
+        let mut permit = Permit { admission: self.clone(), bytes: 0 };
+        permit.grow(bytes)?;
+        Ok(permit)
+    }
+}
+
+impl Permit {
+    /// Lends `bytes` more.
+    ///
+    /// # Errors
+    /// As [`Admission::admit`].
+    pub fn grow(&mut self, bytes: usize) -> Result<()> {
+        let Admission { held, limit } = &self.admission;
+        let lent = held.fetch_update(Ordering::AcqRel, Ordering::Acquire, |held| {
+            held.checked_add(bytes).filter(|sum| sum <= limit)
+        });
+        if lent.is_err() {
+            return Err(Error::unavailable(format!(
+                "the server holds as many bytes of requests as it may ({limit}); try again"
+            )));
+        }
+        self.bytes += bytes;
+        metrics::request_bytes().add(i64::try_from(bytes).unwrap_or(i64::MAX));
+        Ok(())
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.admission.held.fetch_sub(self.bytes, Ordering::AcqRel);
+        metrics::request_bytes().sub(i64::try_from(self.bytes).unwrap_or(i64::MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_lent_up_to_the_limit_and_given_back() {
+        let admission = Admission::new(100);
+        let mut first = admission.admit(60).unwrap();
+        assert!(admission.admit(41).is_err());
+        first.grow(40).unwrap();
+        assert!(first.grow(usize::MAX).is_err());
+        drop(first);
+        assert!(admission.admit(100).is_ok());
+    }
+}

@@ -1,0 +1,27 @@
+//! The command line.
+
+use clap::{Parser, Subcommand};
+
+use crate::settings::ServeSettings;
+use crate::{bench, healthcheck};
+
+/// Serves PyTorch models: TorchScript behind a dynamic batcher, over HTTP, in one binary
+#[derive(Debug, Parser)]
+#[command(name = "cresset", version, arg_required_else_help = true, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The things that it does.
+#[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant)]
+pub enum Command {
+    /// Serve every model in a directory
+    Serve(ServeSettings),
+    /// Load a server and report rates and latencies
+    Bench(bench::Args),
+    /// Ask a running server whether it is ready: exit code 0 says yes
+    Healthcheck(healthcheck::Args),
+}

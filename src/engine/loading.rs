@@ -1,0 +1,111 @@
+//! A model repository into a table of served models.
+
+use std::sync::Arc;
+
+use super::{Engine, ModelState, ModelTable};
+use crate::backend::Backend;
+use crate::model::{ModelSource, Resources, ServedModel};
+use crate::model_config::ModelConfig;
+use crate::model_repository::{ModelEntry, ModelRepository, RepositoryError};
+use crate::transform::Transforms;
+
+/// What came of loading.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LoadReport {
+    /// A line for each version that is served.
+    pub served: Vec<String>,
+    /// A line for each model or version that isn't, with the reason.
+    pub failed: Vec<String>,
+}
+
+/// Loads what the repository holds, one model after the other, each served as
+/// soon as it is warm. A model that fails fails alone.
+///
+/// # Errors
+/// When the repository itself can't be read.
+pub fn load_models(
+    engine: &Engine,
+    backend: &dyn Backend,
+    repository: &ModelRepository,
+    resources: &Resources,
+    queue_capacity: usize,
+) -> Result<LoadReport, RepositoryError> {
+    let mut table = ModelTable::default();
+    let mut report = LoadReport::default();
+    for entry in repository.models()? {
+        let state = load_model(&entry, backend, resources, queue_capacity);
+        for model in state.versions.values() {
+            let line = describe(model);
+            tracing::info!("serving {line}");
+            report.served.push(line);
+        }
+        for reason in &state.failures {
+            tracing::error!(model = entry.name, "not served: {reason}");
+            report.failed.push(format!("{}: {reason}", entry.name));
+        }
+        table.insert(entry.name, state);
+        engine.publish(table.clone());
+    }
+    engine.finish_loading();
+    Ok(report)
+}
+
+fn load_model(
+    entry: &ModelEntry,
+    backend: &dyn Backend,
+    resources: &Resources,
+    queue_capacity: usize,
+) -> ModelState {
+    let mut state = ModelState::default();
+    let config = match ModelConfig::read(&entry.directory, &entry.name) {
+        Ok(config) => Arc::new(config),
+        Err(error) => {
+            state.failures.push(error.to_string());
+            return state;
+        }
+    };
+    for warning in &config.warnings {
+        tracing::warn!(model = entry.name, "{warning}");
+    }
+    let transforms = match Transforms::read(&entry.directory) {
+        Ok(transforms) => transforms.map(Arc::new),
+        Err(error) => {
+            state.failures.push(error.to_string());
+            return state;
+        }
+    };
+    let versions = match entry.choose_versions(&config) {
+        Ok(versions) => versions,
+        Err(reason) => {
+            state.failures.push(reason);
+            return state;
+        }
+    };
+    for (version, file) in versions {
+        let source =
+            ModelSource { version, file, config: Arc::clone(&config), transforms: transforms.clone() };
+        match ServedModel::load(backend, &source, resources, queue_capacity) {
+            Ok(model) => {
+                state.versions.insert(version, Arc::new(model));
+            }
+            Err(error) => state.failures.push(format!("version {version}: {error}")),
+        }
+    }
+    state
+}
+
+/// `simple version 1: cpu, 2 instances x 1 thread, batches of up to 8, loaded in 0.1 s`
+fn describe(model: &ServedModel) -> String {
+    let placements: Vec<String> = model.placements().iter().map(ToString::to_string).collect();
+    let batching = match model.max_batch_size() {
+        _ if !model.batches() => "no batching".to_owned(),
+        size => format!("batches of up to {size}"),
+    };
+    format!(
+        "{} version {}: {}, {batching}, loaded in {:.1} s",
+        model.name(),
+        model.version(),
+        placements.join("; "),
+        model.load_time().as_secs_f64()
+    )
+}

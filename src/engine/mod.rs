@@ -1,0 +1,153 @@
+//! The one object that every surface holds: which models are served, and a
+//! request's way to one of them.
+
+mod loading;
+mod predict;
+mod table;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+
+use crate::error::{Error, Result};
+use crate::model::ServedModel;
+use crate::protocol::{ModelMetadata, ServerMetadata};
+use crate::transform::Pool;
+
+pub use loading::{LoadReport, load_models};
+pub use predict::Prediction;
+pub use table::{ModelState, ModelTable};
+
+/// Names of the protocol's extensions that are offered.
+const EXTENSIONS: [&str; 1] = ["binary_tensor_data"];
+
+/// The served models and what is around them.
+pub struct Engine {
+    /// Read without a lock by every request; replaced whole.
+    table: ArcSwap<ModelTable>,
+    /// Set once all models were tried.
+    loaded: AtomicBool,
+    /// Set when the server stops: readiness goes, service goes on.
+    draining: AtomicBool,
+    /// Where transforms and large bodies are worked on.
+    pool: Pool,
+    /// The model that `POST /predict` goes to, where one is named.
+    default_model: Option<String>,
+}
+
+impl Engine {
+    /// An engine without models: live, and not ready.
+    #[must_use]
+    pub fn new(pool: Pool, default_model: Option<String>) -> Self {
+        Self {
+            table: ArcSwap::default(),
+            loaded: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            pool,
+            default_model,
+        }
+    }
+
+    /// Puts a table in the place of the present one.
+    pub fn publish(&self, table: ModelTable) {
+        self.table.store(Arc::new(table));
+    }
+
+    /// All models were tried: from now on the server may be ready.
+    pub fn finish_loading(&self) {
+        self.loaded.store(true, Ordering::Release);
+    }
+
+    /// Readiness goes; what comes is still served.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether the server is on its way out.
+    #[must_use]
+    pub fn draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Whether every model that was found is served, and none is on its way
+    /// in or out.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.loaded.load(Ordering::Acquire) && !self.draining() && self.table.load().all_ready()
+    }
+
+    /// The threads for work that must not run on the async ones.
+    #[must_use]
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// The version of a model that answers: the one asked for, else the
+    /// highest.
+    ///
+    /// # Errors
+    /// Not found, still loading, or failed with its reason.
+    pub fn resolve(&self, name: &str, version: Option<u64>) -> Result<Arc<ServedModel>> {
+        let table = self.table.load();
+        match table.resolve(name, version) {
+            Err(error) if !self.loaded.load(Ordering::Acquire) && table.state(name).is_none() => {
+                Err(Error::unavailable(format!("{error}; the server is still loading its models")))
+            }
+            result => result,
+        }
+    }
+
+    /// The model that `POST /predict` goes to: the one that is named by the
+    /// operator, else the only one, else the only one that takes photographs.
+    ///
+    /// # Errors
+    /// The names to choose from, where none of these is.
+    pub fn default_model(&self) -> Result<Arc<ServedModel>> {
+        if let Some(name) = &self.default_model {
+            return self.resolve(name, None);
+        }
+        let table = self.table.load();
+        match table.choose_default() {
+            Ok(model) => Ok(model),
+            Err(_) if !self.loaded.load(Ordering::Acquire) => {
+                Err(Error::unavailable("the server is still loading its models"))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether this model (this version of it) answers now.
+    #[must_use]
+    pub fn model_ready(&self, name: &str, version: Option<u64>) -> bool {
+        !self.draining() && self.resolve(name, version).is_ok()
+    }
+
+    /// What the server says of itself.
+    #[must_use]
+    pub fn metadata(&self) -> ServerMetadata {
+        ServerMetadata {
+            name: env!("CARGO_PKG_NAME").to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            extensions: EXTENSIONS.map(str::to_owned).to_vec(),
+        }
+    }
+
+    /// What a model says of itself.
+    ///
+    /// # Errors
+    /// As [`Engine::resolve`].
+    pub fn model_metadata(&self, name: &str, version: Option<u64>) -> Result<ModelMetadata> {
+        let model = self.resolve(name, version)?;
+        let versions = match version {
+            Some(version) => vec![version.to_string()],
+            None => self.table.load().versions(name),
+        };
+        Ok(model.metadata(versions))
+    }
+
+    /// Ends every model: what waits is finished first.
+    pub fn stop(&self) {
+        self.table.load().models().for_each(|model| model.stop());
+    }
+}

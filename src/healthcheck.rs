@@ -1,0 +1,46 @@
+//! `cresset healthcheck`: a probe for a container's `HEALTHCHECK`, so that an
+//! image needs no HTTP client.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+/// Arguments of `cresset healthcheck`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Address of the server's metrics listener, which answers probes too
+    #[arg(
+        long,
+        env = "CRESSET_HEALTHCHECK_ADDRESS",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:8002"
+    )]
+    pub address: SocketAddr,
+
+    /// Seconds to wait for the answer
+    #[arg(long, value_name = "SECONDS", default_value_t = 3)]
+    pub timeout_secs: u64,
+}
+
+/// Asks once.
+///
+/// # Errors
+/// When the server isn't there, or isn't ready.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let timeout = Duration::from_secs(args.timeout_secs.max(1));
+    let address = args.address;
+    let mut stream = TcpStream::connect_timeout(&address, timeout)
+        .with_context(|| format!("no server answers at {address}"))?;
+    stream.set_read_timeout(Some(timeout))?;
+    stream.set_write_timeout(Some(timeout))?;
+    let request = format!("GET /v2/health/ready HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).with_context(|| format!("the server at {address} broke off"))?;
+    if status.starts_with(b"HTTP/1.") && status.ends_with(b" 200") {
+        return Ok(());
+    }
+    anyhow::bail!("the server at {address} isn't ready: {}", String::from_utf8_lossy(&status))
+}

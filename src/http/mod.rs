@@ -1,0 +1,19 @@
+//! The HTTP surface: decode, call the engine, encode. A file for each
+//! resource; statuses in [`status`] alone.
+//!
+//! Four things that the web framework leaves open are closed here:
+//! a client that hangs up cancels its request (half-closed connections are
+//! not kept); bodies are never inflated by the framework, whose limit counts
+//! too late; a body that comes too slowly is given up ([`body`]); and so is a
+//! connection whose next request head doesn't come ([`connection`]).
+
+mod body;
+mod connection;
+mod health;
+mod inference;
+mod metadata;
+mod prediction;
+mod server;
+mod status;
+
+pub use server::{Listeners, Servers, serve};

@@ -1,0 +1,120 @@
+//! `POST /predict` and TorchServe's `POST /predictions/{model}[/{version}]`:
+//! a photograph or plain JSON, whatever Content-Type a client puts on it.
+
+use actix_web::web::{Data, Path, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Serialize;
+use serde::ser::{SerializeMap as _, Serializer};
+
+use super::body;
+use super::inference;
+use super::metadata::parse_version;
+use super::server::State;
+use super::status::HttpResult;
+use crate::engine::Prediction;
+use crate::protocol::json::write_named_tensors;
+use crate::transform::Ranked;
+
+/// How labels stand in an answer.
+#[derive(Debug, Clone, Copy)]
+enum LabelForm {
+    /// A list of objects, with what computed them around it.
+    List,
+    /// `{"label": probability, …}`, best first, as TorchServe's image
+    /// classifier answers.
+    Map,
+}
+
+/// `POST /predict`, to the server's default model.
+pub(super) async fn default_model(state: Data<State>, request: HttpRequest, payload: Payload) -> HttpResult {
+    let body = body::read(&request, payload, &state).await?;
+    let model = state.engine.default_model()?;
+    let prediction = state.engine.predict(&model, body.bytes).await?;
+    answer(&state, prediction, LabelForm::List, body.permit).await
+}
+
+/// `POST /predictions/{model}`.
+pub(super) async fn model(
+    state: Data<State>,
+    path: Path<String>,
+    request: HttpRequest,
+    payload: Payload,
+) -> HttpResult {
+    predict(&state, &path, None, &request, payload).await
+}
+
+/// `POST /predictions/{model}/{version}`.
+pub(super) async fn version(
+    state: Data<State>,
+    path: Path<(String, String)>,
+    request: HttpRequest,
+    payload: Payload,
+) -> HttpResult {
+    let (model, version) = path.into_inner();
+    predict(&state, &model, Some(parse_version(&version)?), &request, payload).await
+}
+
+async fn predict(
+    state: &State,
+    model: &str,
+    version: Option<u64>,
+    request: &HttpRequest,
+    payload: Payload,
+) -> HttpResult {
+    let body = body::read(request, payload, state).await?;
+    let model = state.engine.resolve(model, version)?;
+    let prediction = state.engine.predict(&model, body.bytes).await?;
+    answer(state, prediction, LabelForm::Map, body.permit).await
+}
+
+async fn answer(
+    state: &State,
+    prediction: Prediction,
+    labels: LabelForm,
+    permit: crate::admission::Permit,
+) -> HttpResult {
+    match prediction {
+        Prediction::Labels { model_name, model_version, ranked } => Ok(match labels {
+            LabelForm::Map => HttpResponse::Ok().json(ByLabel(&ranked)),
+            LabelForm::List => HttpResponse::Ok().json(Labelled {
+                model_name: &model_name,
+                model_version: model_version.to_string(),
+                predictions: ranked
+                    .iter()
+                    .map(|r| Label { label: &r.label, probability: r.probability, index: r.index })
+                    .collect(),
+            }),
+        }),
+        Prediction::Tensors(tensors) => {
+            let text = state.engine.pool().run(move || write_named_tensors(&tensors)).await?;
+            Ok(HttpResponse::Ok().content_type("application/json").body(text))
+        }
+        Prediction::Inference(response, forms) => inference::answer(state, response, forms, permit).await,
+    }
+}
+
+#[derive(Serialize)]
+struct Labelled<'a> {
+    model_name: &'a str,
+    model_version: String,
+    predictions: Vec<Label<'a>>,
+}
+
+#[derive(Serialize)]
+struct Label<'a> {
+    label: &'a str,
+    probability: f32,
+    index: usize,
+}
+
+struct ByLabel<'a>(&'a [Ranked]);
+
+impl Serialize for ByLabel<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for ranked in self.0 {
+            map.serialize_entry(&ranked.label, &ranked.probability)?;
+        }
+        map.end()
+    }
+}

@@ -1,0 +1,276 @@
+//! The listeners and their routes.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{Server, ServerHandle, ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::{ConnectionType, Method, StatusCode};
+use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::{App, HttpMessage as _, HttpRequest, HttpResponse, HttpServer};
+
+use super::connection::{Connection, Connections};
+use super::status::error_response;
+use super::{health, inference, metadata, prediction};
+use crate::admission::Admission;
+use crate::engine::Engine;
+use crate::metrics;
+use crate::settings::HttpSettings;
+
+/// How long a request's head may take.
+const HEAD: Duration = Duration::from_secs(10);
+/// How many connections may wait to be accepted, on each listener.
+const BACKLOG: u32 = 4096;
+
+/// What every handler holds.
+pub(super) struct State {
+    pub(super) engine: Arc<Engine>,
+    pub(super) admission: Admission,
+    /// Bytes.
+    pub(super) max_body: usize,
+    /// How long a body may take, beside what its length earns it.
+    pub(super) body_timeout: Duration,
+}
+
+/// Bound sockets; port 0 was replaced by a free one.
+pub struct Listeners {
+    /// Inference.
+    pub http: TcpListener,
+    /// Metrics, and health once more: a flood of clients can't starve a
+    /// probe.
+    pub metrics: TcpListener,
+}
+
+impl Listeners {
+    /// Binds both addresses.
+    ///
+    /// # Errors
+    /// Which address can't be had, and why.
+    pub fn bind(settings: &HttpSettings) -> anyhow::Result<Self> {
+        let bind = |port: u16, flag: &str| {
+            let address = SocketAddr::new(settings.host, port);
+            listen(address).map_err(|error| {
+                anyhow::anyhow!("can't listen on {address}: {error}; choose another with --{flag}")
+            })
+        };
+        Ok(Self {
+            http: bind(settings.http_port, "http-port")?,
+            metrics: bind(settings.metrics_port, "metrics-port")?,
+        })
+    }
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    use socket2::{Domain, Socket, Type};
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
+    // A restarted server must not wait for its predecessor's last packets.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(BACKLOG).unwrap_or(i32::MAX))?;
+    Ok(socket.into())
+}
+
+/// The running servers.
+pub struct Servers {
+    http: ServerHandle,
+    metrics: ServerHandle,
+}
+
+impl Servers {
+    /// Takes no more connections, finishes what is in progress within the
+    /// time given at the start, and ends the inference listener.
+    pub async fn stop_http(&self) {
+        self.http.stop(true).await;
+    }
+
+    /// Ends the metrics listener: the last to go.
+    pub async fn stop_metrics(&self) {
+        self.metrics.stop(false).await;
+    }
+}
+
+/// Starts both servers on the current actix system.
+///
+/// # Errors
+/// When a bound socket can't be listened on.
+pub fn serve(engine: Arc<Engine>, listeners: Listeners, settings: &HttpSettings) -> std::io::Result<Servers> {
+    let state = Data::new(State {
+        engine,
+        admission: Admission::new(settings.max_request_memory),
+        max_body: settings.max_input_size,
+        body_timeout: Duration::from_secs(settings.body_timeout_secs),
+    });
+    let connections = Connections::new();
+    let keep_alive = Duration::from_secs(settings.keep_alive_secs);
+
+    let http = http_server(state.clone(), connections.clone(), listeners.http, settings)?;
+    let metrics = metrics_server(state, listeners.metrics)?;
+    let servers = Servers { http: http.handle(), metrics: metrics.handle() };
+    actix_web::rt::spawn(http);
+    actix_web::rt::spawn(metrics);
+    actix_web::rt::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            // Both, because the head of the next request counts too.
+            let ended = connections.end_idle(keep_alive + HEAD);
+            if ended > 0 {
+                tracing::debug!(connections = ended, "ended connections that sent no request");
+            }
+        }
+    });
+    Ok(servers)
+}
+
+fn http_server(
+    state: Data<State>,
+    connections: Connections,
+    listener: TcpListener,
+    settings: &HttpSettings,
+) -> std::io::Result<Server> {
+    let server = HttpServer::new(move || app(state.clone(), inference_routes))
+        .workers(settings.http_threads)
+        .on_connect(move |io, data| connections.opened(io, data))
+        // A client that hangs up cancels its request instead of having it
+        // computed for nobody.
+        .h1_allow_half_closed(false)
+        .keep_alive(Duration::from_secs(settings.keep_alive_secs))
+        .client_request_timeout(HEAD)
+        .shutdown_timeout(settings.exit_timeout_secs)
+        .disable_signals()
+        .listen(listener)?
+        .run();
+    Ok(server)
+}
+
+fn metrics_server(state: Data<State>, listener: TcpListener) -> std::io::Result<Server> {
+    let server = HttpServer::new(move || app(state.clone(), metrics_routes))
+        .workers(1)
+        .h1_allow_half_closed(false)
+        .client_request_timeout(HEAD)
+        .shutdown_timeout(1)
+        .disable_signals()
+        .listen(listener)?
+        .run();
+    Ok(server)
+}
+
+fn app(
+    state: Data<State>,
+    routes: fn(&mut ServiceConfig),
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody>,
+        Error = actix_web::Error,
+        InitError = (),
+    >,
+> {
+    App::new().app_data(state).configure(routes).default_service(web::to(not_found)).wrap_fn(
+        |request, service| {
+            use actix_web::dev::Service as _;
+            let busy = request.request().conn_data::<Arc<Connection>>().map(Connection::begin);
+            let id = request_id(request.request());
+            let state = request.app_data::<Data<State>>().cloned();
+            let label = (request.method().clone(), request.path().to_owned());
+            request.extensions_mut().insert(busy);
+            let answer = service.call(request);
+            async move {
+                let mut response = answer.await?;
+                finish(&mut response, &id, state.as_ref().map(Data::get_ref), &label);
+                Ok(response)
+            }
+        },
+    )
+}
+
+/// What every answer gets, and what is counted of it.
+fn finish<B>(
+    response: &mut ServiceResponse<B>,
+    id: &HeaderValue,
+    state: Option<&State>,
+    label: &(Method, String),
+) {
+    const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+    let status = response.status();
+    metrics::http_response(status.as_u16());
+    response.headers_mut().insert(REQUEST_ID, id.clone());
+    if state.is_some_and(|state| state.engine.draining()) {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
+    let (method, path) = label;
+    let id = id.to_str().unwrap_or_default();
+    if status.is_server_error() {
+        let error = response.response().error().map(ToString::to_string).unwrap_or_default();
+        tracing::warn!(request = id, %method, path, status = status.as_u16(), error, "request failed");
+    } else {
+        tracing::debug!(request = id, %method, path, status = status.as_u16(), "request answered");
+    }
+}
+
+/// The client's `x-request-id`, where it is one, else a new one.
+fn request_id(request: &HttpRequest) -> HeaderValue {
+    const LONGEST: usize = 128;
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    match request.headers().get("x-request-id") {
+        Some(id) if id.len() <= LONGEST && id.to_str().is_ok() => id.clone(),
+        _ => HeaderValue::from(NEXT.fetch_add(1, Ordering::Relaxed)),
+    }
+}
+
+fn inference_routes(config: &mut ServiceConfig) {
+    health_routes(config);
+    route(config, "/v2", Method::GET, web::get().to(metadata::server));
+    route(config, "/v2/models/{model}", Method::GET, web::get().to(metadata::model));
+    route(config, "/v2/models/{model}/ready", Method::GET, web::get().to(health::model_ready));
+    route(config, "/v2/models/{model}/infer", Method::POST, web::post().to(inference::model));
+    route(config, "/v2/models/{model}/versions/{version}", Method::GET, web::get().to(metadata::version));
+    route(
+        config,
+        "/v2/models/{model}/versions/{version}/ready",
+        Method::GET,
+        web::get().to(health::version_ready),
+    );
+    route(
+        config,
+        "/v2/models/{model}/versions/{version}/infer",
+        Method::POST,
+        web::post().to(inference::version),
+    );
+    route(config, "/ping", Method::GET, web::get().to(health::ping));
+    route(config, "/predict", Method::POST, web::post().to(prediction::default_model));
+    route(config, "/predictions/{model}", Method::POST, web::post().to(prediction::model));
+    route(config, "/predictions/{model}/{version}", Method::POST, web::post().to(prediction::version));
+}
+
+fn metrics_routes(config: &mut ServiceConfig) {
+    health_routes(config);
+    route(config, "/metrics", Method::GET, web::get().to(health::metrics));
+}
+
+fn health_routes(config: &mut ServiceConfig) {
+    route(config, "/v2/health/live", Method::GET, web::get().to(health::live));
+    route(config, "/v2/health/ready", Method::GET, web::get().to(health::ready));
+}
+
+/// One path, one method; any other is told which.
+fn route(config: &mut ServiceConfig, path: &str, allowed: Method, handler: actix_web::Route) {
+    config.service(web::resource(path).route(handler).default_service(web::to(move || {
+        let allowed = allowed.clone();
+        async move {
+            let mut response =
+                error_response(StatusCode::METHOD_NOT_ALLOWED, &format!("Method Not Allowed: use {allowed}"));
+            if let Ok(value) = HeaderValue::from_str(allowed.as_str()) {
+                response.headers_mut().insert(actix_web::http::header::ALLOW, value);
+            }
+            response
+        }
+    })));
+}
+
+async fn not_found(request: HttpRequest) -> HttpResponse {
+    error_response(StatusCode::NOT_FOUND, &format!("no such path: {} {}", request.method(), request.path()))
+}

@@ -1,0 +1,74 @@
+//! The one table of statuses, and the one form of an error.
+
+use std::fmt;
+
+use actix_web::body::BoxBody;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::{HttpResponse, ResponseError};
+
+use crate::error::{Error, ErrorCode};
+
+/// The status of each class, as Triton's protocol has them; classes that it
+/// doesn't know have the status of RFC 9110.
+pub(super) fn status(code: ErrorCode) -> StatusCode {
+    match code {
+        ErrorCode::InvalidArgument => StatusCode::BAD_REQUEST,
+        ErrorCode::NotFound => StatusCode::NOT_FOUND,
+        ErrorCode::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+        ErrorCode::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        ErrorCode::Unimplemented => StatusCode::NOT_IMPLEMENTED,
+        ErrorCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+/// An error as this surface answers it: `{"error": "…"}`.
+#[derive(Debug)]
+pub(super) struct HttpError(pub(super) Error);
+
+impl<E: Into<Error>> From<E> for HttpError {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl fmt::Display for HttpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl ResponseError for HttpError {
+    fn status_code(&self) -> StatusCode {
+        status(self.0.code())
+    }
+
+    fn error_response(&self) -> HttpResponse<BoxBody> {
+        let mut response = error_response(self.status_code(), self.0.message());
+        match self.0.code() {
+            ErrorCode::Unavailable => {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            // What is left of the body isn't read: the connection ends here.
+            ErrorCode::RequestTimeout | ErrorCode::PayloadTooLarge => {
+                response.head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
+            }
+            ErrorCode::InvalidArgument
+            | ErrorCode::NotFound
+            | ErrorCode::UnsupportedMediaType
+            | ErrorCode::Unimplemented
+            | ErrorCode::Internal => {}
+        }
+        response
+    }
+}
+
+/// `{"error": message}` under `status`.
+pub(super) fn error_response(status: StatusCode, message: &str) -> HttpResponse {
+    HttpResponse::build(status).json(serde_json::json!({ "error": message }))
+}
+
+/// What a handler gives.
+pub(super) type HttpResult = Result<HttpResponse, HttpError>;

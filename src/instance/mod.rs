@@ -1,0 +1,13 @@
+//! A model's instance: the long-lived thread that takes a batch, collects its
+//! inputs, runs the model and cuts the outputs into responses.
+
+mod collect;
+mod execute;
+mod request;
+mod respond;
+#[cfg(test)]
+mod tests;
+mod thread;
+
+pub use request::{Answer, QueuedRequest, Responder};
+pub use thread::{Instance, InstanceSettings, WarmUpInput, spawn};

@@ -1,0 +1,107 @@
+//! A batch's outputs into responses: each request gets its own rows, as
+//! slices of one memory.
+
+use std::sync::Arc;
+
+use crate::backend::BatchOutput;
+use crate::error::{Error, Result};
+use crate::model_config::{Binding, BoundOutput};
+use crate::protocol::Tensor;
+
+/// Names and checks a batch's outputs, in the order of the configuration.
+/// `rows` is the size of the batch, `None` where the model doesn't batch.
+pub(super) fn name_outputs(
+    outputs: Vec<BatchOutput>,
+    binding: &Binding,
+    rows: Option<u32>,
+) -> Result<Vec<Tensor>> {
+    let named: Vec<Tensor> = if binding.outputs.is_empty() {
+        outputs.into_iter().enumerate().map(|(index, output)| unnamed(index, output)).collect()
+    } else {
+        let given = outputs.len();
+        binding
+            .outputs
+            .iter()
+            .map(|bound| match find(&outputs, bound) {
+                Some(output) => configured(bound, output.clone(), rows.is_some()),
+                None => Err(Error::internal(format!(
+                    "output '{}' in the model configuration refers to output {} of the model, which gives {given}",
+                    bound.name, bound.index
+                ))),
+            })
+            .collect::<Result<_>>()?
+    };
+    if let Some(rows) = rows {
+        named.iter().try_for_each(|output| has_rows(output, rows))?;
+    }
+    Ok(named)
+}
+
+/// A dictionary's key wins over the position.
+fn find<'a>(outputs: &'a [BatchOutput], bound: &BoundOutput) -> Option<&'a BatchOutput> {
+    let by_key = outputs.iter().find(|output| output.name.as_deref() == Some(&bound.name));
+    by_key.or_else(|| outputs.get(bound.index))
+}
+
+fn unnamed(index: usize, output: BatchOutput) -> Tensor {
+    let name = output.name.unwrap_or_else(|| format!("OUTPUT__{index}"));
+    Tensor { name: Arc::from(name), datatype: output.datatype, shape: output.shape, data: output.data }
+}
+
+fn configured(bound: &BoundOutput, output: BatchOutput, batched: bool) -> Result<Tensor> {
+    let mut shape = output.shape;
+    if let Some(spec) = &bound.spec {
+        if spec.datatype != output.datatype {
+            return Err(Error::internal(format!(
+                "configuration expects datatype {} for output '{}', model provides {}",
+                spec.datatype, bound.name, output.datatype
+            )));
+        }
+        if spec.reshape.is_some() {
+            shape = reshaped(&shape, &spec.dims, batched);
+        }
+    }
+    Ok(Tensor { name: Arc::from(bound.name.as_str()), datatype: output.datatype, shape, data: output.data })
+}
+
+/// The client's shape for an output that the configuration reshapes: its
+/// `dims`, one varying dimension filled in from the number of elements.
+fn reshaped(shape: &[i64], dims: &[i64], batched: bool) -> Vec<i64> {
+    let (batch, inner) = shape.split_at(usize::from(batched).min(shape.len()));
+    let elements: i64 = inner.iter().product();
+    let known: i64 = dims.iter().filter(|d| **d >= 0).product();
+    let fill = |d: &i64| if *d >= 0 { *d } else { elements / known.max(1) };
+    batch.iter().copied().chain(dims.iter().map(fill)).collect()
+}
+
+fn has_rows(output: &Tensor, rows: u32) -> Result<()> {
+    if output.shape.first() == Some(&i64::from(rows)) {
+        return Ok(());
+    }
+    Err(Error::internal(format!(
+        "output '{}' has shape {:?} for a batch of {rows}: its first dimension must be the batch; \
+         a model whose outputs don't batch needs max_batch_size: 0",
+        output.name, output.shape
+    )))
+}
+
+/// The part of `outputs` that belongs to the rows from `start` on.
+pub(super) fn slice_rows(outputs: &[Tensor], start: u32, rows: u32, total: u32) -> Vec<Tensor> {
+    outputs
+        .iter()
+        .map(|output| {
+            let row_bytes = output.data.len() / total.max(1) as usize;
+            let mut shape = output.shape.clone();
+            if let Some(batch) = shape.first_mut() {
+                *batch = i64::from(rows);
+            }
+            let from = start as usize * row_bytes;
+            Tensor {
+                name: output.name.clone(),
+                datatype: output.datatype,
+                shape,
+                data: output.data.slice(from..from + rows as usize * row_bytes),
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,159 @@
+//! The thread itself: born once, warmed up, ended with its queue.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
+use std::thread::JoinHandle;
+
+use super::QueuedRequest;
+use super::collect::Collected;
+use super::execute::Executor;
+use crate::backend::{BackendError, BatchInput, Device, HostBuffer, Model, ModelInstance};
+use crate::metrics::ModelMetrics;
+use crate::model_config::Binding;
+use crate::protocol::Datatype;
+use crate::scheduler::Queue;
+
+/// What an instance's thread is given.
+#[derive(Clone)]
+pub struct InstanceSettings {
+    /// For the thread's name: `simple/1.0`.
+    pub label: String,
+    /// The loaded model, shared with the other instances on its device.
+    pub model: Arc<dyn Model>,
+    /// Where it computes.
+    pub device: Device,
+    /// Threads inside one operation.
+    pub intra_op_threads: usize,
+    /// Where its batches come from.
+    pub queue: Arc<Queue<QueuedRequest>>,
+    /// How inputs and outputs are named.
+    pub binding: Arc<Binding>,
+    /// The model's metrics.
+    pub metrics: Arc<ModelMetrics>,
+    /// Whether dimension 0 is a batch.
+    pub batched: bool,
+    /// Inputs to run before the first request, in order.
+    pub warm_up: Arc<[Vec<WarmUpInput>]>,
+}
+
+/// One input of a warm-up run, of zeros.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WarmUpInput {
+    /// Its name.
+    pub name: String,
+    /// The type of its elements.
+    pub datatype: Datatype,
+    /// Its whole shape.
+    pub shape: Vec<i64>,
+}
+
+/// A running instance.
+#[derive(Debug)]
+pub struct Instance {
+    thread: JoinHandle<()>,
+    ready: Receiver<Result<(), BackendError>>,
+}
+
+/// Starts an instance's thread; see [`Instance::wait_ready`].
+///
+/// # Errors
+/// When the system has no more threads.
+pub fn spawn(settings: InstanceSettings) -> std::io::Result<Instance> {
+    let (report, ready) = mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new().name(settings.label.clone()).spawn(move || {
+        let made = catch_unwind(AssertUnwindSafe(|| start(&settings)));
+        let executor = match made {
+            Ok(Ok(executor)) => {
+                // The receiver waits for this line, or has given up on it.
+                let _ = report.send(Ok(()));
+                executor
+            }
+            Ok(Err(error)) => {
+                let _ = report.send(Err(error));
+                return;
+            }
+            // The channel closes, which is the report.
+            Err(_) => return,
+        };
+        serve(executor, &settings.queue);
+    })?;
+    Ok(Instance { thread, ready })
+}
+
+impl Instance {
+    /// Waits until the instance is warm, or says why it isn't.
+    ///
+    /// # Errors
+    /// What the backend refused.
+    pub fn wait_ready(&self) -> Result<(), BackendError> {
+        self.ready.recv().unwrap_or_else(|_| {
+            Err(BackendError::Load {
+                message: "an instance of the model ended while it was made; see the server's log".to_owned(),
+                detail: String::new(),
+            })
+        })
+    }
+
+    /// Waits for the thread's end, which follows the closing of its queue.
+    pub fn join(self) {
+        if self.thread.join().is_err() {
+            tracing::error!("an instance's thread panicked");
+        }
+    }
+}
+
+fn start(settings: &InstanceSettings) -> Result<Executor, BackendError> {
+    let mut instance = settings.model.instance(settings.intra_op_threads)?;
+    for inputs in settings.warm_up.iter() {
+        if let Err(error) = warm(instance.as_mut(), inputs) {
+            // Zeros may be no input for this model: its clients will tell.
+            tracing::debug!(model = settings.label, %error, "a warm-up run failed");
+            break;
+        }
+    }
+    Ok(Executor {
+        instance,
+        binding: Arc::clone(&settings.binding),
+        metrics: Arc::clone(&settings.metrics),
+        batched: settings.batched,
+        repeatable: settings.model.signature().stateful.is_none(),
+        collected: Collected::default(),
+    })
+}
+
+fn warm(instance: &mut dyn ModelInstance, inputs: &[WarmUpInput]) -> Result<(), BackendError> {
+    let buffers: Vec<HostBuffer> = inputs
+        .iter()
+        .map(|input| {
+            let elements: i64 = input.shape.iter().product();
+            let bytes = usize::try_from(elements).unwrap_or(0) * input.datatype.size().unwrap_or(0);
+            let mut buffer = instance.buffer();
+            buffer.begin(bytes);
+            buffer.extend(&vec![0; bytes]);
+            buffer
+        })
+        .collect();
+    let inputs: Vec<BatchInput<'_>> = inputs
+        .iter()
+        .zip(&buffers)
+        .map(|(input, buffer)| BatchInput {
+            name: &input.name,
+            datatype: input.datatype,
+            shape: &input.shape,
+            data: buffer.as_slice(),
+        })
+        .collect();
+    instance.forward(&inputs).map(|_| ())
+}
+
+fn serve(mut executor: Executor, queue: &Queue<QueuedRequest>) {
+    while let Some(batch) = queue.next_batch() {
+        // A panic is a bug of ours, but not a reason to stop serving: the
+        // responders that it dropped have answered.
+        let run = catch_unwind(AssertUnwindSafe(|| executor.run(batch)));
+        if run.is_err() {
+            tracing::error!("a batch ended in a panic; its requests were answered with an error");
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Every metric, by name, in one table; and the handles that count.
+//!
+//! `nv_inference_*` are Triton's names and meanings, so that dashboards carry
+//! over; what Triton lacks is `cresset_*`. The registry is the one global of
+//! the program.
+
+mod table;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use prometheus::{Encoder as _, Histogram, IntCounter, IntGauge, TextEncoder};
+
+use crate::scheduler::CloseReason;
+use table::TABLE;
+
+/// Why a request failed, by Triton's values of the label `reason`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FailureReason {
+    /// Refused before it was queued.
+    Rejected,
+    /// Its client went away.
+    Canceled,
+    /// The model failed.
+    Backend,
+    /// Anything else.
+    Other,
+}
+
+impl FailureReason {
+    const ALL: [Self; 4] = [Self::Rejected, Self::Canceled, Self::Backend, Self::Other];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Rejected => "REJECTED",
+            Self::Canceled => "CANCELED",
+            Self::Backend => "BACKEND",
+            Self::Other => "OTHER",
+        }
+    }
+}
+
+/// Where a request's time went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Durations {
+    /// From its arrival until its batch left.
+    pub queue: Duration,
+    /// Collecting the batch's inputs.
+    pub input: Duration,
+    /// The model's forward.
+    pub infer: Duration,
+    /// Cutting the outputs into responses.
+    pub output: Duration,
+}
+
+impl Durations {
+    /// From arrival to answer.
+    #[must_use]
+    pub fn total(&self) -> Duration {
+        self.queue + self.input + self.infer + self.output
+    }
+}
+
+/// One version's metrics, its labels resolved once.
+#[derive(Debug)]
+pub struct ModelMetrics {
+    success: IntCounter,
+    failure: HashMap<FailureReason, IntCounter>,
+    inferences: IntCounter,
+    executions: IntCounter,
+    pending: IntGauge,
+    request: Timer,
+    queue: Timer,
+    input: Timer,
+    infer: Timer,
+    output: Timer,
+    batch_size: Histogram,
+    closed: HashMap<CloseReason, IntCounter>,
+}
+
+/// A sum in microseconds, as Triton counts, beside a histogram.
+#[derive(Debug)]
+struct Timer {
+    sum: IntCounter,
+    histogram: Histogram,
+}
+
+impl Timer {
+    fn record(&self, duration: Duration) {
+        let microseconds = duration.as_micros();
+        self.sum.inc_by(u64::try_from(microseconds).unwrap_or(u64::MAX));
+        self.histogram.observe(duration.as_secs_f64() * 1e6);
+    }
+}
+
+impl ModelMetrics {
+    /// The handles of one model's version.
+    #[must_use]
+    pub fn new(model: &str, version: u64) -> Self {
+        let version = version.to_string();
+        let labels = [model, version.as_str()];
+        let timer = |name: &table::TimerFamily| Timer {
+            sum: name.sum.with_label_values(&labels),
+            histogram: name.histogram.with_label_values(&labels),
+        };
+        Self {
+            success: TABLE.success.with_label_values(&labels),
+            failure: FailureReason::ALL
+                .map(|r| (r, TABLE.failure.with_label_values(&[model, &version, r.name()])))
+                .into(),
+            inferences: TABLE.inferences.with_label_values(&labels),
+            executions: TABLE.executions.with_label_values(&labels),
+            pending: TABLE.pending.with_label_values(&labels),
+            request: timer(&TABLE.request),
+            queue: timer(&TABLE.queue),
+            input: timer(&TABLE.input),
+            infer: timer(&TABLE.infer),
+            output: timer(&TABLE.output),
+            batch_size: TABLE.batch_size.with_label_values(&labels),
+            closed: CloseReason::ALL
+                .map(|r| (r, TABLE.closed.with_label_values(&[model, &version, r.name()])))
+                .into(),
+        }
+    }
+
+    /// A request that waits: the gauge goes down when the value is dropped.
+    #[must_use]
+    pub fn pending(&self) -> PendingGuard {
+        self.pending.inc();
+        PendingGuard(self.pending.clone())
+    }
+
+    /// A batch left the queue and ran.
+    pub fn executed(&self, rows: u32, reason: CloseReason) {
+        self.executions.inc();
+        self.batch_size.observe(f64::from(rows));
+        if let Some(counter) = self.closed.get(&reason) {
+            counter.inc();
+        }
+    }
+
+    /// A request of `rows` rows was answered.
+    pub fn succeeded(&self, rows: u32, durations: &Durations) {
+        self.success.inc();
+        self.inferences.inc_by(u64::from(rows));
+        self.request.record(durations.total());
+        self.queue.record(durations.queue);
+        self.input.record(durations.input);
+        self.infer.record(durations.infer);
+        self.output.record(durations.output);
+    }
+
+    /// A request failed.
+    pub fn failed(&self, reason: FailureReason) {
+        if let Some(counter) = self.failure.get(&reason) {
+            counter.inc();
+        }
+    }
+}
+
+/// A waiting request in `nv_inference_pending_request_count`.
+#[derive(Debug)]
+pub struct PendingGuard(IntGauge);
+
+impl Drop for PendingGuard {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Counts an answer of the HTTP surface by its status.
+pub fn http_response(status: u16) {
+    TABLE.http_responses.with_label_values(&[itoa::Buffer::new().format(status)]).inc();
+}
+
+/// The gauge of request bodies held in memory, in bytes.
+pub fn request_bytes() -> &'static IntGauge {
+    &TABLE.request_bytes
+}
+
+/// All metrics in Prometheus' text format.
+#[must_use]
+pub fn render() -> Vec<u8> {
+    let mut text = Vec::with_capacity(16 * 1024);
+    if let Err(error) = TextEncoder::new().encode(&TABLE.registry.gather(), &mut text) {
+        tracing::error!(%error, "metrics can't be rendered");
+    }
+    text
+}
+
+/// The media type of [`render`]'s text.
+pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;

@@ -1,0 +1,158 @@
+//! The table of names. A name stands here once and nowhere else.
+
+use once_cell::sync::Lazy;
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
+};
+
+const MODEL: [&str; 2] = ["model", "version"];
+const MODEL_AND_REASON: [&str; 3] = ["model", "version", "reason"];
+
+/// From 10 µs to 10 s, about three buckets to a decade.
+const MICROSECONDS: [f64; 19] = [
+    10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 2.5e4, 5e4, 1e5, 2.5e5, 5e5, 1e6, 2.5e6,
+    5e6, 1e7,
+];
+
+const ROWS: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 12.0, 16.0, 24.0, 32.0, 64.0, 128.0, 256.0];
+
+/// Every family, registered on first use.
+pub(super) static TABLE: Lazy<Table> = Lazy::new(Table::new);
+
+pub(super) struct Table {
+    pub(super) registry: Registry,
+    pub(super) success: IntCounterVec,
+    pub(super) failure: IntCounterVec,
+    pub(super) inferences: IntCounterVec,
+    pub(super) executions: IntCounterVec,
+    pub(super) pending: IntGaugeVec,
+    pub(super) request: TimerFamily,
+    pub(super) queue: TimerFamily,
+    pub(super) input: TimerFamily,
+    pub(super) infer: TimerFamily,
+    pub(super) output: TimerFamily,
+    pub(super) batch_size: HistogramVec,
+    pub(super) closed: IntCounterVec,
+    pub(super) http_responses: IntCounterVec,
+    pub(super) request_bytes: IntGauge,
+}
+
+pub(super) struct TimerFamily {
+    pub(super) sum: IntCounterVec,
+    pub(super) histogram: HistogramVec,
+}
+
+impl Table {
+    fn new() -> Self {
+        let r = Registry::new();
+        Self {
+            success: counters(&r, "nv_inference_request_success", "requests answered by the model", &MODEL),
+            failure: counters(
+                &r,
+                "nv_inference_request_failure",
+                "requests that failed, by reason",
+                &MODEL_AND_REASON,
+            ),
+            inferences: counters(&r, "nv_inference_count", "rows computed for answered requests", &MODEL),
+            executions: counters(&r, "nv_inference_exec_count", "batches run", &MODEL),
+            pending: gauges(
+                &r,
+                "nv_inference_pending_request_count",
+                "requests that wait for an instance",
+                &MODEL,
+            ),
+            request: timers(&r, "request", "from arrival to answer"),
+            queue: timers(&r, "queue", "from arrival until the batch left"),
+            input: timers(&r, "compute_input", "collecting a batch's inputs"),
+            infer: timers(&r, "compute_infer", "the model's forward"),
+            output: timers(&r, "compute_output", "cutting outputs into responses"),
+            batch_size: histograms(&r, "cresset_batch_size", "rows in a batch", &MODEL, &ROWS),
+            closed: counters(&r, "cresset_batch_close_total", "batches, by why they left", &MODEL_AND_REASON),
+            http_responses: counters(
+                &r,
+                "cresset_http_responses_total",
+                "HTTP answers, by status",
+                &["status"],
+            ),
+            request_bytes: gauge(&r, "cresset_request_bytes", "bytes of request bodies held in memory"),
+            registry: r,
+        }
+    }
+}
+
+fn timers(registry: &Registry, what: &str, help: &str) -> TimerFamily {
+    TimerFamily {
+        sum: counters(
+            registry,
+            &format!("nv_inference_{what}_duration_us"),
+            &format!("{help}: sum, in microseconds"),
+            &MODEL,
+        ),
+        histogram: histograms(
+            registry,
+            &format!("nv_inference_{what}_duration_histogram_us"),
+            &format!("{help}, in microseconds"),
+            &MODEL,
+            &MICROSECONDS,
+        ),
+    }
+}
+
+fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    register(registry, IntCounterVec::new(Opts::new(name, help), labels))
+}
+
+fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    register(registry, IntGaugeVec::new(Opts::new(name, help), labels))
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
+    register(registry, IntGauge::new(name, help))
+}
+
+fn histograms(registry: &Registry, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
+    register(registry, HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels))
+}
+
+/// Names are constants of this file: a bad or doubled one is caught by the
+/// test below and can't depend on input.
+#[allow(clippy::expect_used)]
+fn register<C: Collector + Clone + 'static>(registry: &Registry, metric: prometheus::Result<C>) -> C {
+    let metric = metric.expect("metric names and labels are valid");
+    registry.register(Box::new(metric.clone())).expect("metric names are distinct");
+    metric
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::*;
+    use super::*;
+
+    #[test]
+    fn every_family_is_rendered_under_its_name() {
+        let metrics = ModelMetrics::new("table-test", 3);
+        metrics.executed(4, CloseReason::Full);
+        metrics.succeeded(4, &Durations { queue: Duration::from_micros(7), ..Durations::default() });
+        metrics.failed(FailureReason::Backend);
+        let pending = metrics.pending();
+        http_response(200);
+        let text = String::from_utf8(render()).unwrap();
+        for line in [
+            r#"nv_inference_request_success{model="table-test",version="3"} 1"#,
+            r#"nv_inference_request_failure{model="table-test",reason="BACKEND",version="3"} 1"#,
+            r#"nv_inference_count{model="table-test",version="3"} 4"#,
+            r#"nv_inference_exec_count{model="table-test",version="3"} 1"#,
+            r#"nv_inference_pending_request_count{model="table-test",version="3"} 1"#,
+            r#"nv_inference_queue_duration_us{model="table-test",version="3"} 7"#,
+            r#"nv_inference_request_duration_us{model="table-test",version="3"} 7"#,
+            r#"nv_inference_compute_infer_duration_histogram_us_count{model="table-test",version="3"} 1"#,
+            r#"cresset_batch_size_sum{model="table-test",version="3"} 4"#,
+            r#"cresset_batch_close_total{model="table-test",reason="full",version="3"} 1"#,
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
+        }
+        drop(pending);
+        let text = String::from_utf8(render()).unwrap();
+        assert!(text.contains(r#"nv_inference_pending_request_count{model="table-test",version="3"} 0"#));
+    }
+}

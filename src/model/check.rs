@@ -1,0 +1,177 @@
+//! A request against the model it asks: names, datatypes, shapes, rows. What
+//! passes can be batched and run; what doesn't is named.
+
+use std::collections::HashMap;
+
+use crate::error::{Error, Result};
+use crate::model_config::{Binding, BoundInput, ModelConfig, TensorConfig};
+use crate::protocol::{Datatype, RequestedOutput, Tensor};
+
+/// A request's inputs in the model's order.
+#[derive(Debug)]
+pub(super) struct Checked {
+    pub(super) inputs: Vec<Tensor>,
+    pub(super) rows: u32,
+    pub(super) bucket: Vec<i64>,
+}
+
+/// Checks `inputs` and puts them into the model's order and shapes.
+pub(super) fn check_inputs(inputs: Vec<Tensor>, config: &ModelConfig, binding: &Binding) -> Result<Checked> {
+    let model = &config.name;
+    let mut given: HashMap<_, _> = inputs.into_iter().map(|input| (input.name.clone(), input)).collect();
+    let mut ordered = Vec::with_capacity(binding.inputs.len());
+    let mut missing = Vec::new();
+    for bound in &binding.inputs {
+        match given.remove(bound.name.as_str()) {
+            Some(input) => ordered.push(check_one(input, bound, config)?),
+            None => missing.push(bound.name.as_str()),
+        }
+    }
+    if let Some(unexpected) = given.keys().min() {
+        return Err(Error::invalid(format!(
+            "unexpected inference input '{unexpected}' for model '{model}', which takes {}",
+            quoted(binding.inputs.iter().map(|input| input.name.as_str()))
+        )));
+    }
+    if !missing.is_empty() {
+        return Err(Error::invalid(format!(
+            "the request lacks {} of model '{model}'",
+            quoted(missing.into_iter())
+        )));
+    }
+    let rows = rows(&ordered, config)?;
+    let bucket = bucket(&ordered, config);
+    Ok(Checked { inputs: ordered, rows, bucket })
+}
+
+/// Checks that the outputs asked for are the model's, as far as that is known
+/// before it runs.
+pub(super) fn check_outputs(asked: &[RequestedOutput], config: &ModelConfig) -> Result<()> {
+    let unknown = asked.iter().find(|output| {
+        !config.outputs.is_empty() && !config.outputs.iter().any(|known| known.name == output.name)
+    });
+    match unknown {
+        None => Ok(()),
+        Some(output) => Err(Error::invalid(format!(
+            "unexpected inference output '{}' for model '{}', which gives {}",
+            output.name,
+            config.name,
+            quoted(config.outputs.iter().map(|output| output.name.as_str()))
+        ))),
+    }
+}
+
+fn check_one(mut input: Tensor, bound: &BoundInput, config: &ModelConfig) -> Result<Tensor> {
+    let (name, model) = (&bound.name, &config.name);
+    if input.datatype == Datatype::Bytes {
+        return Err(Error::new(
+            crate::error::ErrorCode::Unimplemented,
+            format!("input '{name}' of model '{model}': inputs of datatype BYTES aren't served yet"),
+        ));
+    }
+    if input.datatype == Datatype::Bool && input.data.iter().any(|byte| *byte > 1) {
+        return Err(Error::invalid(format!("input '{name}': a BOOL is one byte of 0 or 1")));
+    }
+    let Some(spec) = &bound.spec else { return Ok(input) };
+    if input.datatype != spec.datatype {
+        return Err(Error::invalid(format!(
+            "inference input '{name}' data-type is '{}', but model '{model}' expects '{}'",
+            input.datatype, spec.datatype
+        )));
+    }
+    let batched = config.max_batch_size > 0;
+    let expected: Vec<i64> = batched.then_some(-1).into_iter().chain(spec.dims.iter().copied()).collect();
+    let fits = input.shape.len() == expected.len()
+        && input.shape.iter().zip(&expected).all(|(got, expected)| *expected < 0 || got == expected);
+    if !fits {
+        let note = if batched {
+            ". The first dimension is the batch, because max_batch_size isn't zero"
+        } else {
+            ""
+        };
+        return Err(Error::invalid(format!(
+            "unexpected shape for input '{name}' for model '{model}'. Expected {}, got {}{note}",
+            shown(&expected),
+            shown(&input.shape)
+        )));
+    }
+    if let Some(reshape) = &spec.reshape {
+        input.shape = reshaped(&input.shape, spec, reshape, batched)?;
+    }
+    Ok(input)
+}
+
+/// The shape that the model sees where its configuration reshapes the input.
+fn reshaped(shape: &[i64], spec: &TensorConfig, reshape: &[i64], batched: bool) -> Result<Vec<i64>> {
+    let (batch, inner) = shape.split_at(usize::from(batched).min(shape.len()));
+    let elements: i64 = inner.iter().product();
+    let known: i64 = reshape.iter().filter(|d| **d >= 0).product();
+    let filled: Vec<i64> =
+        reshape.iter().map(|d| if *d >= 0 { *d } else { elements / known.max(1) }).collect();
+    if filled.iter().product::<i64>() != elements {
+        return Err(Error::invalid(format!(
+            "input '{}' of shape {} can't be reshaped to {}",
+            spec.name,
+            shown(inner),
+            shown(reshape)
+        )));
+    }
+    Ok(batch.iter().copied().chain(filled).collect())
+}
+
+/// The rows of the batch dimension, equal in all inputs.
+fn rows(inputs: &[Tensor], config: &ModelConfig) -> Result<u32> {
+    let (model, max) = (&config.name, config.max_batch_size);
+    if max == 0 {
+        return Ok(1);
+    }
+    let mut rows = None;
+    for input in inputs {
+        let own = input.shape.first().copied().unwrap_or(0);
+        match rows {
+            None => rows = Some(own),
+            Some(rows) if rows == own => {}
+            Some(rows) => {
+                return Err(Error::invalid(format!(
+                    "input '{}' batch size does not match other inputs for '{model}': it has {own} rows, \
+                     another has {rows}",
+                    input.name
+                )));
+            }
+        }
+    }
+    match rows.map(u32::try_from) {
+        Some(Ok(0)) => Err(Error::invalid(format!("the request for model '{model}' has a batch of 0 rows"))),
+        Some(Ok(rows)) if rows <= max => Ok(rows),
+        _ => Err(Error::invalid(format!(
+            "inference request batch-size must be <= {max} for '{model}', got {}",
+            rows.unwrap_or(0)
+        ))),
+    }
+}
+
+/// What must be equal in requests that run together; empty where the model
+/// runs each by itself.
+fn bucket(inputs: &[Tensor], config: &ModelConfig) -> Vec<i64> {
+    if config.dynamic_batching.is_none() {
+        return Vec::new();
+    }
+    // Datatypes are the configuration's; ranks too, so the dimensions behind
+    // the batch, one input after the other, tell two shapes apart.
+    inputs.iter().flat_map(|input| input.shape.iter().skip(1).copied()).collect()
+}
+
+fn quoted<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<String> = names.map(|name| format!("'{name}'")).collect();
+    match names.len() {
+        0 => "no inputs".to_owned(),
+        1 => format!("input {}", names[0]),
+        _ => format!("inputs {}", names.join(", ")),
+    }
+}
+
+/// A shape as Triton's messages write it.
+fn shown(shape: &[i64]) -> String {
+    let dimensions: Vec<String> = shape.iter().map(ToString::to_string).collect();
+    format!("[{}]", dimensions.join(","))
+}

@@ -1,0 +1,10 @@
+//! One served version of a model: loaded, planned onto devices, with its
+//! queue and its instances.
+
+mod check;
+mod plan;
+mod served;
+mod warm_up;
+
+pub use plan::{DevicePreference, Placement, PlanError, Resources, plan};
+pub use served::{LoadError, ModelSource, ServedModel};

@@ -1,0 +1,416 @@
+//! A version in service.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::check::{Checked, check_inputs, check_outputs};
+use super::plan::{Placement, PlanError, Resources, plan};
+use super::warm_up::warm_up_runs;
+use crate::backend::{Backend, BackendError, Device, LoadRequest, Model};
+use crate::clock;
+use crate::error::{Error, Result};
+use crate::instance::{Instance, InstanceSettings, QueuedRequest, Responder, spawn};
+use crate::metrics::{FailureReason, ModelMetrics};
+use crate::model_config::{Binding, ConfigError, ModelConfig};
+use crate::protocol::{
+    InferenceRequest, InferenceResponse, ModelMetadata, OutputForm, RequestedOutput, Tensor, TensorMetadata,
+};
+use crate::scheduler::{Policy, Queue, Refused};
+use crate::transform::Transforms;
+
+/// Triton's name for a TorchScript model's format.
+const PLATFORM: &str = "pytorch_libtorch";
+
+/// Where a version comes from.
+#[derive(Debug, Clone)]
+pub struct ModelSource {
+    /// The version's number.
+    pub version: u64,
+    /// The model file.
+    pub file: PathBuf,
+    /// The model's configuration.
+    pub config: Arc<ModelConfig>,
+    /// What stands in front of and behind its tensors.
+    pub transforms: Option<Arc<Transforms>>,
+}
+
+/// Why a version can't be served.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file, the device or an instance.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// The configuration doesn't fit the file.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The configuration doesn't fit the machine.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The declared transform doesn't fit the model.
+    #[error("cresset.toml: {0}")]
+    Transform(String),
+    /// No thread could be started.
+    #[error("an instance's thread can't be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// A loaded version with its queue and its instances; dropping the last
+/// reference does not stop it, [`ServedModel::stop`] does.
+pub struct ServedModel {
+    name: Arc<str>,
+    version: u64,
+    config: Arc<ModelConfig>,
+    binding: Arc<Binding>,
+    transforms: Option<Arc<Transforms>>,
+    placements: Vec<Placement>,
+    load_time: Duration,
+    queue: Arc<Queue<QueuedRequest>>,
+    metrics: Arc<ModelMetrics>,
+    /// Taken out by `stop`, which joins them.
+    instances: Mutex<Vec<Instance>>,
+}
+
+impl ServedModel {
+    /// Loads a version once for each device, starts its instances and waits
+    /// until all are warm. `queue_capacity` bounds its queue where the
+    /// configuration doesn't.
+    ///
+    /// # Errors
+    /// Why it can't be served; nothing of it is left running.
+    pub fn load(
+        backend: &dyn Backend,
+        source: &ModelSource,
+        resources: &Resources,
+        queue_capacity: usize,
+    ) -> std::result::Result<Self, LoadError> {
+        let started = clock::now();
+        let config = Arc::clone(&source.config);
+        let models = ModelsByDevice { backend, source, loaded: BTreeMap::new() };
+        // The first placement's device tells what the file is; whether it
+        // keeps state decides the rest of the plan.
+        let (first, _) = plan(&config.instance_groups, false, resources)?;
+        let mut models = models;
+        let device = first.first().map_or(Device::Cpu, |placement| placement.device);
+        let signature = models.on(device)?.signature().clone();
+        let (placements, notes) = plan(&config.instance_groups, signature.stateful.is_some(), resources)?;
+        for note in &notes {
+            tracing::warn!(model = config.name, "{note}");
+        }
+
+        let mut config = config;
+        if let Some(reason) = &signature.stateful
+            && config.dynamic_batching.is_some()
+        {
+            tracing::warn!(
+                model = config.name,
+                reason,
+                "the model keeps state: requests aren't batched together"
+            );
+            let mut unbatched = (*config).clone();
+            unbatched.dynamic_batching = None;
+            config = Arc::new(unbatched);
+        }
+
+        let binding = Arc::new(Binding::new(&config, &signature)?);
+        if let Some(transforms) = &source.transforms {
+            check_transforms(transforms, &config, &binding).map_err(LoadError::Transform)?;
+        }
+        let policy = Policy::new(config.max_batch_size, config.dynamic_batching.as_ref(), queue_capacity);
+        let queue = Arc::new(Queue::new(policy));
+        let metrics = Arc::new(ModelMetrics::new(&config.name, source.version));
+        let warm_up: Arc<[_]> = if signature.stateful.is_some() {
+            // A run would change its state.
+            Arc::new([])
+        } else {
+            warm_up_runs(&config, &binding).into()
+        };
+
+        let served = Self {
+            name: Arc::from(config.name.as_str()),
+            version: source.version,
+            config: Arc::clone(&config),
+            binding: Arc::clone(&binding),
+            transforms: source.transforms.clone(),
+            placements,
+            load_time: Duration::ZERO,
+            queue: Arc::clone(&queue),
+            metrics: Arc::clone(&metrics),
+            instances: Mutex::default(),
+        };
+        let started_instances = served.start(&mut models, &warm_up);
+        if let Err(error) = started_instances {
+            served.stop();
+            return Err(error);
+        }
+        Ok(Self { load_time: clock::now() - started, ..served })
+    }
+
+    fn start(
+        &self,
+        models: &mut ModelsByDevice<'_>,
+        warm_up: &Arc<[Vec<crate::instance::WarmUpInput>]>,
+    ) -> std::result::Result<(), LoadError> {
+        let mut instances = self.instances.lock().unwrap_or_else(PoisonError::into_inner);
+        for placement in &self.placements {
+            let model = models.on(placement.device)?;
+            for _ in 0..placement.instances {
+                let index = instances.len();
+                instances.push(spawn(InstanceSettings {
+                    label: format!("{}/{}.{index}", self.name, self.version),
+                    model: Arc::clone(&model),
+                    device: placement.device,
+                    intra_op_threads: placement.intra_op_threads,
+                    queue: Arc::clone(&self.queue),
+                    binding: Arc::clone(&self.binding),
+                    metrics: Arc::clone(&self.metrics),
+                    batched: self.config.max_batch_size > 0,
+                    warm_up: Arc::clone(warm_up),
+                })?);
+            }
+        }
+        instances.iter().try_for_each(Instance::wait_ready)?;
+        Ok(())
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Its version's number.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// What stands in front of and behind its tensors.
+    #[must_use]
+    pub fn transforms(&self) -> Option<&Arc<Transforms>> {
+        self.transforms.as_ref()
+    }
+
+    /// Where it runs.
+    #[must_use]
+    pub fn placements(&self) -> &[Placement] {
+        &self.placements
+    }
+
+    /// From the file's first byte to its last warm instance.
+    #[must_use]
+    pub fn load_time(&self) -> Duration {
+        self.load_time
+    }
+
+    /// The most rows of a batch; zero where nothing is batched.
+    #[must_use]
+    pub fn max_batch_size(&self) -> u32 {
+        self.config.max_batch_size
+    }
+
+    /// Whether requests of several callers run together.
+    #[must_use]
+    pub fn batches(&self) -> bool {
+        self.config.dynamic_batching.is_some()
+    }
+
+    /// The input of this name as configured, or the only one.
+    #[must_use]
+    pub fn input_datatype(&self, name: &str) -> Option<crate::protocol::Datatype> {
+        let bound = self.binding.inputs.iter().find(|input| input.name == name)?;
+        bound.spec.as_ref().map(|spec| spec.datatype)
+    }
+
+    /// The name of the input that an image fills.
+    #[must_use]
+    pub fn image_input(&self) -> Option<&str> {
+        let declared = self.transforms.as_ref()?.image.as_ref()?.input();
+        declared.or_else(|| self.binding.inputs.first().map(|input| input.name.as_str()))
+    }
+
+    /// Whether the input that an image fills has a dimension for the batch,
+    /// though the model doesn't batch: 4 dimensions, where they are known.
+    #[must_use]
+    pub fn image_has_batch(&self) -> bool {
+        let spec = self.binding.inputs.first().and_then(|input| input.spec.as_ref());
+        spec.is_none_or(|spec| spec.dims.len() == 4)
+    }
+
+    /// `versions` are all that are served of this model.
+    #[must_use]
+    pub fn metadata(&self, versions: Vec<String>) -> ModelMetadata {
+        let batch = (self.config.max_batch_size > 0).then_some(-1);
+        let tensor = |name: &str, spec: Option<&crate::model_config::TensorConfig>| TensorMetadata {
+            name: name.to_owned(),
+            datatype: spec.map_or_else(String::new, |spec| spec.datatype.name().to_owned()),
+            shape: spec
+                .map_or_else(Vec::new, |spec| batch.into_iter().chain(spec.dims.iter().copied()).collect()),
+        };
+        ModelMetadata {
+            name: self.name.to_string(),
+            versions,
+            platform: PLATFORM.to_owned(),
+            inputs: if self.config.declared {
+                self.config.inputs.iter().map(|input| tensor(&input.name, Some(input))).collect()
+            } else {
+                self.binding.inputs.iter().map(|input| tensor(&input.name, None)).collect()
+            },
+            outputs: self.config.outputs.iter().map(|output| tensor(&output.name, Some(output))).collect(),
+        }
+    }
+
+    /// Checks a request, queues it, and waits for its answer. The forms are
+    /// in step with the response's outputs.
+    ///
+    /// Dropping the future cancels the request: it leaves the queue unrun.
+    ///
+    /// # Errors
+    /// What is wrong with the request, that the queue is full, or what the
+    /// model failed with.
+    pub async fn infer(&self, request: InferenceRequest) -> Result<(InferenceResponse, Vec<OutputForm>)> {
+        let arrival = clock::now();
+        let checked = check_outputs(&request.outputs, &self.config)
+            .and_then(|()| check_inputs(request.inputs, &self.config, &self.binding));
+        let Checked { inputs, rows, bucket } = match checked {
+            Ok(checked) => checked,
+            Err(error) => {
+                self.metrics.failed(FailureReason::Rejected);
+                return Err(error);
+            }
+        };
+        let (responder, answer) = Responder::new(Arc::clone(&self.metrics));
+        let pending = self.metrics.pending();
+        self.submit(QueuedRequest { inputs, rows, bucket, arrival, responder, pending });
+        let answer = match answer.await {
+            Ok(answer) => answer?,
+            Err(_) => return Err(Error::internal("the request was dropped by a failure in the server")),
+        };
+        let (outputs, forms) = choose(answer.outputs, &request.outputs, request.default_form, &self.name)?;
+        let response = InferenceResponse {
+            model_name: Arc::clone(&self.name),
+            model_version: self.version,
+            id: request.id,
+            outputs,
+        };
+        Ok((response, forms))
+    }
+
+    /// Queues a request; a refusal goes back through its responder.
+    fn submit(&self, request: QueuedRequest) {
+        let (request, error) = match self.queue.submit(request) {
+            Ok(()) => return,
+            Err(Refused::Full(request)) => (
+                request,
+                Error::unavailable(format!(
+                    "Exceeds maximum queue size: model '{}' is overloaded",
+                    self.name
+                )),
+            ),
+            Err(Refused::Closed(request)) => {
+                (request, Error::unavailable(format!("model '{}' is being unloaded", self.name)))
+            }
+        };
+        request.responder.fail(FailureReason::Rejected, error);
+    }
+
+    /// Takes nothing in any more, finishes what waits, and ends the instances.
+    pub fn stop(&self) {
+        self.queue.close();
+        let instances = std::mem::take(&mut *self.instances.lock().unwrap_or_else(PoisonError::into_inner));
+        instances.into_iter().for_each(Instance::join);
+    }
+}
+
+/// Loads a file once for each device, when it is first asked for.
+struct ModelsByDevice<'a> {
+    backend: &'a dyn Backend,
+    source: &'a ModelSource,
+    loaded: BTreeMap<Device, Arc<dyn Model>>,
+}
+
+impl ModelsByDevice<'_> {
+    fn on(&mut self, device: Device) -> std::result::Result<Arc<dyn Model>, BackendError> {
+        if let Some(model) = self.loaded.get(&device) {
+            return Ok(Arc::clone(model));
+        }
+        let request =
+            LoadRequest { path: &self.source.file, device, parameters: &self.source.config.parameters };
+        let model = self.backend.load(&request)?;
+        self.loaded.insert(device, Arc::clone(&model));
+        Ok(model)
+    }
+}
+
+/// The outputs asked for, in the order asked for, with their forms.
+fn choose(
+    outputs: Vec<Tensor>,
+    asked: &[RequestedOutput],
+    default: OutputForm,
+    model: &str,
+) -> Result<(Vec<Tensor>, Vec<OutputForm>)> {
+    if asked.is_empty() {
+        let forms = vec![default; outputs.len()];
+        return Ok((outputs, forms));
+    }
+    let mut chosen = Vec::with_capacity(asked.len());
+    let mut forms = Vec::with_capacity(asked.len());
+    for output in asked {
+        let Some(tensor) = outputs.iter().find(|tensor| *tensor.name == *output.name) else {
+            let names: Vec<&str> = outputs.iter().map(|tensor| &*tensor.name).collect();
+            return Err(Error::invalid(format!(
+                "unexpected inference output '{}' for model '{model}', which gives {names:?}",
+                output.name
+            )));
+        };
+        chosen.push(tensor.clone());
+        forms.push(output.form.unwrap_or(default));
+    }
+    Ok((chosen, forms))
+}
+
+/// A transform must name tensors that the model has, of the shapes it makes.
+fn check_transforms(
+    transforms: &Transforms,
+    config: &ModelConfig,
+    binding: &Binding,
+) -> std::result::Result<(), String> {
+    if let Some(image) = &transforms.image {
+        let name = match image.input() {
+            Some(name) => name,
+            None if binding.inputs.len() == 1 => binding.inputs[0].name.as_str(),
+            None => {
+                return Err(format!(
+                    "[transform.image] names no input, and the model has {}",
+                    binding.inputs.len()
+                ));
+            }
+        };
+        let Some(bound) = binding.inputs.iter().find(|input| input.name == name) else {
+            return Err(format!("[transform.image] input = '{name}': the model has no such input"));
+        };
+        if binding.inputs.len() > 1 {
+            return Err("[transform.image]: the model takes more than one input".to_owned());
+        }
+        if let Some(spec) = &bound.spec {
+            let shape = image.shape();
+            let made = &shape[usize::from(config.max_batch_size > 0 || spec.dims.len() == 3)..];
+            let fits = spec.dims.len() == made.len()
+                && spec.dims.iter().zip(made).all(|(dims, made)| *dims < 0 || dims == made);
+            if !fits || spec.datatype != crate::protocol::Datatype::Fp32 {
+                return Err(format!(
+                    "[transform.image] makes FP32 {made:?}, but input '{name}' takes {} {:?}",
+                    spec.datatype, spec.dims
+                ));
+            }
+        }
+    }
+    if let Some(output) = transforms.classification.as_ref().and_then(|c| c.output())
+        && !config.outputs.is_empty()
+        && !config.outputs.iter().any(|known| known.name == output)
+    {
+        return Err(format!("[transform.classification] output = '{output}': the model has no such output"));
+    }
+    Ok(())
+}

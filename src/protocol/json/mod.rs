@@ -1,0 +1,14 @@
+//! JSON, both ways. Read by a scanner of our own, because a tensor's numbers
+//! go straight into its bytes, typed by a `datatype` that may stand before or
+//! behind them, and because NaN and Infinity are numbers here (as for Triton),
+//! which no strict parser takes.
+
+mod numbers;
+mod plain;
+mod request;
+mod scan;
+mod write;
+
+pub use plain::{decode_named_tensors, is_inference_request, write_named_tensors};
+pub(super) use request::{InputData, RequestHeader, read_request};
+pub(super) use write::write_response;

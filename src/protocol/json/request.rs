@@ -1,0 +1,204 @@
+//! The JSON of an inference request: the whole of it, or the header in front
+//! of binary tensors.
+
+use serde::Deserialize;
+
+use super::numbers::read_data;
+use super::scan::Scanner;
+use crate::protocol::{Datatype, OutputForm, ProtocolError, RequestedOutput, expected_bytes};
+
+/// A request whose inputs may still lack their data.
+#[derive(Debug, Default)]
+pub(in crate::protocol) struct RequestHeader {
+    pub(in crate::protocol) id: String,
+    pub(in crate::protocol) inputs: Vec<InputHeader>,
+    pub(in crate::protocol) outputs: Vec<RequestedOutput>,
+    pub(in crate::protocol) default_form: OutputForm,
+}
+
+/// One input as its JSON gives it.
+#[derive(Debug)]
+pub(in crate::protocol) struct InputHeader {
+    pub(in crate::protocol) name: String,
+    pub(in crate::protocol) datatype: Datatype,
+    pub(in crate::protocol) shape: Vec<i64>,
+    pub(in crate::protocol) data: InputData,
+}
+
+/// Where an input's data is.
+#[derive(Debug)]
+pub(in crate::protocol) enum InputData {
+    /// It stood in the JSON.
+    Read(Vec<u8>),
+    /// This many bytes behind the JSON.
+    Binary(usize),
+}
+
+/// Triton's parameters of the binary tensor extension.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Parameters {
+    binary_data_size: Option<usize>,
+    binary_data: Option<bool>,
+    binary_data_output: Option<bool>,
+    classification: Option<i64>,
+}
+
+/// Reads a request's JSON.
+pub(in crate::protocol) fn read_request(text: &[u8]) -> Result<RequestHeader, ProtocolError> {
+    let mut request = RequestHeader::default();
+    let mut inputs_seen = false;
+    let mut scanner = Scanner::new(text);
+    scanner.object(|scanner, key| {
+        match key {
+            "id" => request.id = scanner.string()?.into_owned(),
+            "inputs" => {
+                inputs_seen = true;
+                scanner.array(|scanner| {
+                    request.inputs.push(read_input(scanner)?);
+                    Ok(())
+                })?;
+            }
+            "outputs" => scanner.array(|scanner| {
+                request.outputs.push(read_output(scanner)?);
+                Ok(())
+            })?,
+            "parameters" => {
+                let parameters = read_parameters(scanner, "the request")?;
+                if parameters.binary_data_output == Some(true) {
+                    request.default_form = OutputForm::Binary;
+                }
+            }
+            _ => {
+                scanner.skip()?;
+            }
+        }
+        Ok(())
+    })?;
+    scanner.end()?;
+    if !inputs_seen {
+        return Err(ProtocolError::invalid("the request has no 'inputs'"));
+    }
+    Ok(request)
+}
+
+fn read_input(scanner: &mut Scanner<'_>) -> Result<InputHeader, ProtocolError> {
+    let mut name: Option<String> = None;
+    let mut shape: Option<Vec<i64>> = None;
+    let mut datatype: Option<Datatype> = None;
+    let mut parameters = Parameters::default();
+    let mut read: Option<(usize, Vec<u8>)> = None;
+    // A cursor at a `data` that came before its `datatype`.
+    let mut unread: Option<Scanner<'_>> = None;
+
+    scanner.object(|scanner, key| {
+        match key {
+            "name" => name = Some(scanner.string()?.into_owned()),
+            "shape" => shape = Some(read_shape(scanner)?),
+            "datatype" => {
+                let known = scanner.string()?.parse::<Datatype>();
+                datatype = Some(known.map_err(|unknown| {
+                    ProtocolError::invalid(format!("input '{}': {unknown}", name.as_deref().unwrap_or("?")))
+                })?);
+            }
+            "parameters" => parameters = read_parameters(scanner, "an input")?,
+            "data" => match datatype {
+                Some(datatype) => {
+                    let mut bytes = Vec::with_capacity(room(scanner, datatype, shape.as_deref()));
+                    let label = name.as_deref().unwrap_or("?");
+                    let count = read_data(scanner, label, datatype, &mut bytes)?;
+                    read = Some((count, bytes));
+                }
+                None => {
+                    unread = Some(scanner.clone());
+                    scanner.skip()?;
+                }
+            },
+            _ => {
+                scanner.skip()?;
+            }
+        }
+        Ok(())
+    })?;
+
+    let name = name.ok_or_else(|| ProtocolError::invalid("an input has no 'name'"))?;
+    let missing = |what: &str| ProtocolError::invalid(format!("input '{name}' has no '{what}'"));
+    let shape = shape.ok_or_else(|| missing("shape"))?;
+    let datatype = datatype.ok_or_else(|| missing("datatype"))?;
+    if let Some(mut scanner) = unread {
+        let mut bytes = Vec::with_capacity(room(&scanner, datatype, Some(&shape)));
+        let count = read_data(&mut scanner, &name, datatype, &mut bytes)?;
+        read = Some((count, bytes));
+    }
+    let data = match (read, parameters.binary_data_size) {
+        (Some(_), Some(_)) => {
+            return Err(ProtocolError::invalid(format!(
+                "input '{name}' has both 'data' and 'binary_data_size': one of them"
+            )));
+        }
+        (None, Some(size)) => InputData::Binary(size),
+        (Some((count, bytes)), None) => {
+            let expected = crate::protocol::element_count(&name, &shape)?;
+            if count != expected {
+                return Err(ProtocolError::invalid(format!(
+                    "input '{name}': shape {shape:?} holds {expected} elements, 'data' has {count}"
+                )));
+            }
+            InputData::Read(bytes)
+        }
+        (None, None) => return Err(missing("data")),
+    };
+    Ok(InputHeader { name, datatype, shape, data })
+}
+
+/// How many bytes to make room for: what the shape says, but never more than
+/// the text that is left can hold (an element takes two characters at least).
+fn room(scanner: &Scanner<'_>, datatype: Datatype, shape: Option<&[i64]>) -> usize {
+    let most = (scanner.remaining() / 2 + 1).saturating_mul(datatype.size().unwrap_or(4));
+    let said = shape.and_then(|shape| expected_bytes("", datatype, shape).ok().flatten());
+    said.unwrap_or(0).min(most)
+}
+
+/// Reads `[1, 3, 224, 224]`.
+pub(super) fn read_shape(scanner: &mut Scanner<'_>) -> Result<Vec<i64>, ProtocolError> {
+    const MOST: usize = 64;
+    let mut shape = Vec::with_capacity(4);
+    scanner.array(|scanner| {
+        shape.push(scanner.integer("a dimension")?);
+        if shape.len() > MOST {
+            return Err(scanner.error(format!("a shape of more than {MOST} dimensions")));
+        }
+        Ok(())
+    })?;
+    Ok(shape)
+}
+
+fn read_output(scanner: &mut Scanner<'_>) -> Result<RequestedOutput, ProtocolError> {
+    let mut name: Option<String> = None;
+    let mut parameters = Parameters::default();
+    scanner.object(|scanner, key| {
+        match key {
+            "name" => name = Some(scanner.string()?.into_owned()),
+            "parameters" => parameters = read_parameters(scanner, "an output")?,
+            _ => {
+                scanner.skip()?;
+            }
+        }
+        Ok(())
+    })?;
+    let name = name.ok_or_else(|| ProtocolError::invalid("an output has no 'name'"))?;
+    if parameters.classification.is_some_and(|count| count > 0) {
+        return Err(ProtocolError::invalid(format!(
+            "output '{name}': the classification extension is not offered; see the extensions in GET /v2"
+        )));
+    }
+    let form =
+        parameters.binary_data.map(|binary| if binary { OutputForm::Binary } else { OutputForm::Json });
+    Ok(RequestedOutput { name, form })
+}
+
+fn read_parameters(scanner: &mut Scanner<'_>, whose: &str) -> Result<Parameters, ProtocolError> {
+    let text = scanner.skip()?;
+    serde_json::from_slice(text)
+        .map_err(|error| ProtocolError::invalid(format!("the 'parameters' of {whose}: {error}")))
+}

@@ -1,0 +1,207 @@
+//! The wire, both ways.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use half::{bf16, f16};
+use proptest::prelude::*;
+
+use super::*;
+
+fn decode(text: &str) -> Result<InferenceRequest, String> {
+    decode_request(&Bytes::copy_from_slice(text.as_bytes()), None).map_err(|error| error.to_string())
+}
+
+fn tensor(name: &str, datatype: Datatype, shape: &[i64], data: &[u8]) -> Tensor {
+    Tensor { name: Arc::from(name), datatype, shape: shape.to_vec(), data: Bytes::copy_from_slice(data) }
+}
+
+#[test]
+fn a_json_request_is_read_whichever_way_its_keys_are_ordered() {
+    let expected = InferenceRequest {
+        id: "7".to_owned(),
+        inputs: vec![tensor("x", Datatype::Uint8, &[2, 2], &[1, 2, 3, 4])],
+        outputs: vec![RequestedOutput { name: "y".to_owned(), form: Some(OutputForm::Binary) }],
+        default_form: OutputForm::Json,
+    };
+    let typed = r#"{"id":"7","inputs":[{"name":"x","shape":[2,2],"datatype":"UINT8","data":[1,2,3,4]}],
+        "outputs":[{"name":"y","parameters":{"binary_data":true}}]}"#;
+    let untyped = r#"{"outputs":[{"parameters":{"binary_data":true},"name":"y"}],"unknown":{"a":[null]},
+        "inputs":[{"data":[[1,2],[3,4]],"datatype":"UINT8","shape":[2,2],"name":"x"}],"id":"7"}"#;
+    assert_eq!(decode(typed), Ok(expected.clone()));
+    assert_eq!(decode(untyped), Ok(expected));
+}
+
+#[test]
+fn binary_tensors_are_slices_of_the_body() {
+    let header = r#"{"inputs":[
+        {"name":"a","shape":[2],"datatype":"INT16","parameters":{"binary_data_size":4}},
+        {"name":"j","shape":[1],"datatype":"BOOL","data":[true]},
+        {"name":"b","shape":[1],"datatype":"BYTES","parameters":{"binary_data_size":6}}],
+        "parameters":{"binary_data_output":true}}"#;
+    let body = [header.as_bytes(), &[1, 0, 2, 0], &[2, 0, 0, 0], b"hi"].concat();
+    let body = Bytes::from(body);
+    let request = decode_request(&body, Some(header.len())).unwrap();
+    assert_eq!(request.default_form, OutputForm::Binary);
+    assert_eq!(
+        request.inputs,
+        [
+            tensor("a", Datatype::Int16, &[2], &[1, 0, 2, 0]),
+            tensor("j", Datatype::Bool, &[1], &[1]),
+            tensor("b", Datatype::Bytes, &[1], b"\x02\0\0\0hi"),
+        ]
+    );
+    assert_eq!(request.inputs[0].data.as_ptr(), body[header.len()..].as_ptr(), "no copy");
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    for (text, message) in [
+        ("", "the body is empty: expected an inference request"),
+        ("[]", "invalid JSON at byte 0: expected an object, got '['"),
+        ("{\"inputs\":", "invalid JSON at byte 10: expected an array, got the end of the text"),
+        ("{}", "the request has no 'inputs'"),
+        (r#"{"inputs":[{"shape":[1]}]}"#, "an input has no 'name'"),
+        (r#"{"inputs":[{"name":"x","datatype":"FP32","data":[1]}]}"#, "input 'x' has no 'shape'"),
+        (r#"{"inputs":[{"name":"x","shape":[1],"data":[1]}]}"#, "input 'x' has no 'datatype'"),
+        (r#"{"inputs":[{"name":"x","shape":[1],"datatype":"FP32"}]}"#, "input 'x' has no 'data'"),
+        (
+            r#"{"inputs":[{"name":"x","shape":[1],"datatype":"FLOAT","data":[1]}]}"#,
+            "input 'x': unknown datatype 'FLOAT'",
+        ),
+        (
+            r#"{"inputs":[{"name":"x","shape":[3],"datatype":"FP32","data":[1,2]}]}"#,
+            "input 'x': shape [3] holds 3 elements, 'data' has 2",
+        ),
+        (
+            r#"{"inputs":[{"name":"x","shape":[16,1152921504606846978],"datatype":"FP32","data":[1]}]}"#,
+            "input 'x': shape [16, 1152921504606846978] holds more elements than can be addressed",
+        ),
+        (
+            r#"{"inputs":[{"name":"x","shape":[-1],"datatype":"FP32","data":[1]}]}"#,
+            "input 'x': shape [-1] has a negative dimension; a request gives whole shapes",
+        ),
+        (
+            r#"{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","data":[1]},{"name":"x","shape":[1],"datatype":"FP32","data":[1]}]}"#,
+            "input 'x' is given twice",
+        ),
+        (r#"{"inputs":[],"outputs":[{"name":"y"},{"name":"y"}]}"#, "output 'y' is asked for twice"),
+        (
+            r#"{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","parameters":{"binary_data_size":4}}]}"#,
+            "input 'x': binary_data_size is 4, but only 0 bytes are left in the body",
+        ),
+        (
+            r#"{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","parameters":{"binary_data_size":-4}}]}"#,
+            "the 'parameters' of an input: invalid value: integer `-4`, expected usize at line 1 column 22",
+        ),
+        (
+            r#"{"inputs":[{"name":"x","shape":[1.5],"datatype":"FP32","data":[1]}]}"#,
+            "invalid JSON at byte 32: expected a dimension as an integer of 64 bits, got 1.5",
+        ),
+    ] {
+        assert_eq!(decode(text), Err(message.to_owned()), "{text}");
+    }
+    let body = Bytes::from_static(br#"{"inputs":[]}  x"#);
+    assert_eq!(
+        decode_request(&body, Some(13)).unwrap_err().to_string(),
+        "3 bytes are left over behind the last input's data"
+    );
+    assert_eq!(
+        decode_request(&body, Some(99)).unwrap_err().to_string(),
+        "Inference-Header-Content-Length is 99, but the body has 16 bytes"
+    );
+}
+
+#[test]
+fn a_huge_shape_allocates_nothing() {
+    let text = r#"{"inputs":[{"name":"x","shape":[4000000000],"datatype":"FP32","data":[1]}]}"#;
+    assert_eq!(
+        decode(text),
+        Err("input 'x': shape [4000000000] holds 4000000000 elements, 'data' has 1".to_owned())
+    );
+}
+
+#[test]
+fn a_response_is_written_in_the_forms_asked_for() {
+    let response = InferenceResponse {
+        model_name: Arc::from("m"),
+        model_version: 3,
+        id: "a\"b".to_owned(),
+        outputs: vec![
+            tensor("f", Datatype::Fp32, &[1, 3], &[1.5f32, f32::NAN, -0.1].map(f32::to_le_bytes).concat()),
+            tensor("s", Datatype::Bytes, &[2], b"\x02\0\0\0hi\0\0\0\0"),
+            tensor("e", Datatype::Int64, &[0], &[]),
+        ],
+    };
+    let json = encode_response(&response, &[OutputForm::Json; 3]);
+    assert_eq!(json.header_length, None);
+    assert_eq!(
+        std::str::from_utf8(&json.parts[0]).unwrap(),
+        r#"{"model_name":"m","model_version":"3","id":"a\"b","outputs":[{"name":"f","datatype":"FP32","shape":[1,3],"data":[1.5,NaN,-0.1]},{"name":"s","datatype":"BYTES","shape":[2],"data":["hi",""]},{"name":"e","datatype":"INT64","shape":[0],"data":[]}]}"#
+    );
+    let mixed = encode_response(&response, &[OutputForm::Binary, OutputForm::Json, OutputForm::Json]);
+    assert_eq!(mixed.header_length, Some(mixed.parts[0].len()));
+    assert_eq!(mixed.parts.len(), 2);
+    assert_eq!(mixed.parts[1].as_ptr(), response.outputs[0].data.as_ptr(), "no copy");
+    assert!(
+        std::str::from_utf8(&mixed.parts[0])
+            .unwrap()
+            .contains(r#""name":"f","datatype":"FP32","shape":[1,3],"parameters":{"binary_data_size":12}}"#)
+    );
+}
+
+#[test]
+fn every_datatype_comes_back_from_json_as_it_went() {
+    let f16s: Vec<u8> =
+        [0.1f32, -65504.0, 6e-8].iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect();
+    let bf16s: Vec<u8> =
+        [0.1f32, 3e38, -1e-38].iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect();
+    for datatype in Datatype::all() {
+        let data: Vec<u8> = match datatype {
+            Datatype::Fp16 => f16s.clone(),
+            Datatype::Bf16 => bf16s.clone(),
+            Datatype::Bool => vec![0, 1, 1],
+            Datatype::Bytes => b"\x01\0\0\0a\0\0\0\0\x02\0\0\0\"\\".to_vec(),
+            Datatype::Fp32 => [f32::MIN_POSITIVE, 0.1, f32::MAX].map(f32::to_le_bytes).concat(),
+            Datatype::Fp64 => [f64::MIN_POSITIVE, 0.1, f64::MAX].map(f64::to_le_bytes).concat(),
+            integer => {
+                let size = integer.size().unwrap();
+                [vec![0; size], vec![0x7f; size], vec![0xff; size]].concat()
+            }
+        };
+        let sent = tensor("x", datatype, &[3], &data);
+        let response = InferenceResponse {
+            model_name: Arc::from("m"),
+            model_version: 1,
+            id: String::new(),
+            outputs: vec![sent.clone()],
+        };
+        let encoded = encode_response(&response, &[OutputForm::Json]);
+        let text = std::str::from_utf8(&encoded.parts[0]).unwrap().replace("outputs", "inputs");
+        assert_eq!(decode(&text).unwrap().inputs, [sent], "{datatype}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn floats_keep_every_bit(bits in prop::collection::vec(any::<u32>(), 1..20)) {
+        let bits: Vec<u32> = bits.into_iter().filter(|b| !f32::from_bits(*b).is_nan()).collect();
+        let data: Vec<u8> = bits.iter().flat_map(|b| b.to_le_bytes()).collect();
+        let sent = tensor("x", Datatype::Fp32, &[bits.len() as i64], &data);
+        let text = String::from_utf8(json::write_named_tensors(std::slice::from_ref(&sent))).unwrap();
+        let got = json::decode_named_tensors(text.as_bytes(), |_| Some(Datatype::Fp32)).unwrap();
+        prop_assert_eq!(got, vec![sent]);
+    }
+
+    #[test]
+    fn no_body_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), header in prop::option::of(0usize..250)) {
+        let _ = decode_request(&Bytes::from(bytes), header);
+    }
+
+    #[test]
+    fn no_text_of_the_right_kind_panics(
+        text in r#"\{"inputs":\[\{("name":"x",)?"shape":\[-?[0-9]{1,20}(,[0-9]{1,3})?\],"datatype":"(FP32|INT8|BYTES)",("data":[\[\]0-9,.eN"]{0,12})?\}\]\}"#
+    ) {
+        let _ = decode(&text);
+    }
+}

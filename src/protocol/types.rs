@@ -1,0 +1,66 @@
+//! A request and its response, whatever form they came in or leave in.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Datatype;
+
+/// A tensor with its data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tensor {
+    /// Its name in the model's configuration or file.
+    pub name: Arc<str>,
+    /// The type of its elements.
+    pub datatype: Datatype,
+    /// Every dimension, the batch included; none is negative.
+    pub shape: Vec<i64>,
+    /// Row-major, little-endian. Strings stand behind their length, 4 bytes
+    /// each.
+    pub data: Bytes,
+}
+
+/// What a client asks a model.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct InferenceRequest {
+    /// The client's own name for it, handed back; empty for none.
+    pub id: String,
+    /// Distinct by name.
+    pub inputs: Vec<Tensor>,
+    /// Which outputs, and in which form; empty for all of them.
+    pub outputs: Vec<RequestedOutput>,
+    /// The form of outputs that don't say one.
+    pub default_form: OutputForm,
+}
+
+/// An output that a request names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestedOutput {
+    /// Its name.
+    pub name: String,
+    /// Its form; `None` for the request's default.
+    pub form: Option<OutputForm>,
+}
+
+/// How a tensor stands in a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OutputForm {
+    /// As numbers in the JSON.
+    #[default]
+    Json,
+    /// As bytes behind it.
+    Binary,
+}
+
+/// What a model answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InferenceResponse {
+    /// The model.
+    pub model_name: Arc<str>,
+    /// The version that computed it.
+    pub model_version: u64,
+    /// The request's `id`; empty for none.
+    pub id: String,
+    /// In the order asked for, else the model's.
+    pub outputs: Vec<Tensor>,
+}

@@ -1,0 +1,293 @@
+//! The batcher by a hand-cranked clock, and the queue by real threads.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::clock;
+use crate::model_config::DynamicBatching;
+
+#[derive(Debug)]
+struct Request {
+    id: usize,
+    rows: u32,
+    bucket: Vec<i64>,
+    arrival: Instant,
+    cancelled: Cell<bool>,
+}
+
+impl Waiting for Request {
+    fn rows(&self) -> u32 {
+        self.rows
+    }
+    fn bucket(&self) -> &[i64] {
+        &self.bucket
+    }
+    fn arrival(&self) -> Instant {
+        self.arrival
+    }
+    fn cancelled(&self) -> bool {
+        self.cancelled.get()
+    }
+}
+
+const MS: Duration = Duration::from_millis(1);
+
+fn request(id: usize, rows: u32, bucket: i64, arrival: Instant) -> Request {
+    Request { id, rows, bucket: vec![bucket], arrival, cancelled: Cell::new(false) }
+}
+
+fn policy(max: u32, preferred: &[u32], delay: Duration) -> Policy {
+    let batching = DynamicBatching {
+        preferred_batch_sizes: preferred.to_vec(),
+        max_queue_delay: delay,
+        max_queue_size: 0,
+    };
+    Policy::new(max, Some(&batching), 1000)
+}
+
+fn ids(decision: Decision<Request>) -> (Vec<usize>, CloseReason) {
+    match decision {
+        Decision::Run(batch) => (batch.requests.iter().map(|r| r.id).collect(), batch.reason),
+        other => panic!("expected a batch, got {other:?}"),
+    }
+}
+
+#[test]
+fn without_a_delay_a_batch_leaves_with_all_that_waits() {
+    let start = clock::now();
+    let mut batcher = Batcher::new(policy(8, &[], Duration::ZERO));
+    for id in 0..3 {
+        batcher.push(request(id, 1, 0, start)).unwrap();
+    }
+    assert_eq!(ids(batcher.next(start)), (vec![0, 1, 2], CloseReason::Ready));
+    assert!(matches!(batcher.next(start), Decision::Idle));
+}
+
+#[test]
+fn a_delay_counts_from_the_oldest_arrival() {
+    let start = clock::now();
+    let mut batcher = Batcher::new(policy(8, &[], 10 * MS));
+    batcher.push(request(0, 1, 0, start)).unwrap();
+    batcher.push(request(1, 1, 0, start + 9 * MS)).unwrap();
+    match batcher.next(start + 9 * MS) {
+        Decision::WaitUntil(due) => assert_eq!(due, start + 10 * MS),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(ids(batcher.next(start + 10 * MS)), (vec![0, 1], CloseReason::Delay));
+}
+
+#[test]
+fn a_full_batch_and_a_preferred_size_leave_before_the_delay() {
+    let start = clock::now();
+    let mut full = Batcher::new(policy(4, &[], 10 * MS));
+    for (id, rows) in [2, 1, 2].into_iter().enumerate() {
+        full.push(request(id, rows, 0, start)).unwrap();
+    }
+    assert_eq!(ids(full.next(start)), (vec![0, 1], CloseReason::Full), "the third would not fit");
+    assert!(matches!(full.next(start), Decision::WaitUntil(_)));
+
+    let mut preferred = Batcher::new(policy(16, &[4, 8], 10 * MS));
+    for id in 0..11 {
+        preferred.push(request(id, 1, 0, start)).unwrap();
+    }
+    assert_eq!(ids(preferred.next(start)), ((0..8).collect(), CloseReason::Preferred));
+    assert!(matches!(preferred.next(start), Decision::WaitUntil(_)), "three are no preferred size");
+    assert_eq!(ids(preferred.next(start + 10 * MS)), ((8..11).collect(), CloseReason::Delay));
+}
+
+#[test]
+fn an_odd_shape_cuts_no_batch_short() {
+    let start = clock::now();
+    let mut batcher = Batcher::new(policy(8, &[], Duration::ZERO));
+    for (id, bucket) in [7, 9, 7, 7].into_iter().enumerate() {
+        batcher.push(request(id, 1, bucket, start + MS * u32::try_from(id).unwrap())).unwrap();
+    }
+    assert_eq!(ids(batcher.next(start)).0, [0, 2, 3]);
+    assert_eq!(ids(batcher.next(start)).0, [1]);
+}
+
+#[test]
+fn a_model_without_batching_runs_one_request_at_a_time() {
+    let start = clock::now();
+    let mut batcher = Batcher::new(Policy::new(8, None, 10));
+    for id in 0..2 {
+        batcher.push(request(id, 3, 0, start)).unwrap();
+    }
+    assert_eq!(ids(batcher.next(start)), (vec![0], CloseReason::Single));
+    assert_eq!(ids(batcher.next(start)), (vec![1], CloseReason::Single));
+}
+
+#[test]
+fn a_full_queue_refuses_at_once_and_the_gone_make_room() {
+    let queue = Queue::new(Policy { capacity: 2, ..policy(8, &[], Duration::ZERO) });
+    let now = clock::now();
+    queue.submit(request(0, 1, 0, now)).unwrap();
+    let gone = request(1, 1, 0, now);
+    gone.cancelled.set(true);
+    queue.submit(gone).unwrap();
+    queue.submit(request(2, 1, 0, now)).unwrap();
+    assert!(matches!(queue.submit(request(3, 1, 0, now)), Err(Refused::Full(r)) if r.id == 3));
+    let batch = queue.next_batch().unwrap();
+    assert_eq!(batch.requests.iter().map(|r| r.id).collect::<Vec<_>>(), [0, 2]);
+    queue.close();
+    assert!(matches!(queue.submit(request(4, 1, 0, now)), Err(Refused::Closed(r)) if r.id == 4));
+    assert!(queue.next_batch().is_none());
+}
+
+#[test]
+fn closing_lets_what_waits_leave_at_once() {
+    let queue = Queue::new(policy(8, &[], Duration::from_secs(3600)));
+    queue.submit(request(0, 1, 0, clock::now())).unwrap();
+    queue.close();
+    assert_eq!(queue.next_batch().unwrap().reason, CloseReason::Drain);
+    assert!(queue.next_batch().is_none());
+}
+
+/// A request whose arrival and fate the threads below can share.
+#[derive(Debug)]
+struct Plain(usize, Instant);
+
+impl Waiting for Plain {
+    fn rows(&self) -> u32 {
+        1
+    }
+    fn bucket(&self) -> &[i64] {
+        &[]
+    }
+    fn arrival(&self) -> Instant {
+        self.1
+    }
+    fn cancelled(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn many_threads_lose_and_double_nothing() {
+    const EACH: usize = 2_000;
+    let queue: Arc<Queue<Plain>> =
+        Arc::new(Queue::new(Policy { capacity: usize::MAX, ..policy(5, &[3], MS / 10) }));
+    let instances: Vec<_> = (0..3)
+        .map(|_| {
+            let queue = Arc::clone(&queue);
+            std::thread::spawn(move || {
+                let mut seen = Vec::new();
+                while let Some(batch) = queue.next_batch() {
+                    assert!(batch.requests.len() <= 5);
+                    seen.extend(batch.requests.into_iter().map(|r| r.0));
+                }
+                seen
+            })
+        })
+        .collect();
+    let clients: Vec<_> = (0..4)
+        .map(|client| {
+            let queue = Arc::clone(&queue);
+            std::thread::spawn(move || {
+                for id in 0..EACH {
+                    queue.submit(Plain(client * EACH + id, clock::now())).unwrap();
+                }
+            })
+        })
+        .collect();
+    clients.into_iter().for_each(|client| client.join().unwrap());
+    queue.close();
+    let mut seen: Vec<usize> = instances.into_iter().flat_map(|i| i.join().unwrap()).collect();
+    seen.sort_unstable();
+    assert_eq!(seen, (0..4 * EACH).collect::<Vec<_>>());
+}
+
+/// What can happen to a batcher.
+#[derive(Debug, Clone)]
+enum Step {
+    Push { rows: u32, bucket: i64 },
+    Cancel(usize),
+    Pass(u32),
+    Next,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (1u32..6, 0i64..3).prop_map(|(rows, bucket)| Step::Push { rows, bucket }),
+        1 => (0usize..50).prop_map(Step::Cancel),
+        1 => (0u32..20).prop_map(Step::Pass),
+        3 => Just(Step::Next),
+    ];
+    prop::collection::vec(step, 0..120)
+}
+
+proptest! {
+    #[test]
+    fn promises(
+        steps in steps(),
+        max in 5u32..12,
+        mut preferred in prop::collection::vec(1u32..12, 0..3),
+        delay in 0u32..15,
+    ) {
+        preferred.retain(|size| *size <= max);
+        preferred.sort_unstable();
+        let start = clock::now();
+        let mut now = start;
+        let mut batcher = Batcher::new(Policy { capacity: 20, ..policy(max, &preferred, MS * delay) });
+        // What the batcher holds, in the order of arrival.
+        let mut model: Vec<(usize, i64, u32, Instant)> = Vec::new();
+        let mut last_in_bucket: HashMap<i64, usize> = HashMap::new();
+        for (id, step) in steps.into_iter().enumerate() {
+            match step {
+                Step::Push { rows, bucket } => {
+                    let taken = batcher.push(request(id, rows, bucket, now)).is_ok();
+                    prop_assert_eq!(taken, model.len() < 20);
+                    if taken {
+                        model.push((id, bucket, rows, now));
+                    }
+                }
+                Step::Cancel(which) => {
+                    if let Some(&(id, ..)) = model.get(which) {
+                        for bucket in batcher.buckets_for_test() {
+                            bucket.iter().filter(|r| r.id == id).for_each(|r| r.cancelled.set(true));
+                        }
+                        let gone: Vec<_> = batcher.take_cancelled().iter().map(|r| r.id).collect();
+                        prop_assert_eq!(gone, vec![id]);
+                        model.remove(which);
+                    }
+                }
+                Step::Pass(ms) => now += MS * ms,
+                Step::Next => match batcher.next(now) {
+                    Decision::Run(batch) => {
+                        prop_assert!(!batch.requests.is_empty());
+                        prop_assert_eq!(batch.rows, batch.requests.iter().map(|r| r.rows).sum::<u32>());
+                        prop_assert!(batch.rows <= max);
+                        for r in &batch.requests {
+                            prop_assert_eq!(&r.bucket, &batch.requests[0].bucket);
+                            let last = last_in_bucket.insert(r.bucket[0], r.id);
+                            prop_assert!(last.is_none_or(|last| last < r.id), "first in, first out");
+                            let at = model.iter().position(|(id, ..)| *id == r.id);
+                            prop_assert!(at.is_some(), "left once, and was taken in");
+                            at.map(|at| model.remove(at));
+                        }
+                    }
+                    Decision::WaitUntil(due) => {
+                        let oldest = model.iter().map(|(.., arrival)| *arrival).min();
+                        prop_assert_eq!(Some(due), oldest.map(|oldest| oldest + MS * delay));
+                        prop_assert!(due > now, "nothing that is due is held back");
+                    }
+                    Decision::Idle => prop_assert!(model.is_empty()),
+                },
+            }
+            prop_assert_eq!(batcher.len(), model.len());
+        }
+        batcher.drain();
+        while let Decision::Run(batch) = batcher.next(now) {
+            for r in &batch.requests {
+                model.retain(|(id, ..)| *id != r.id);
+            }
+        }
+        prop_assert!(model.is_empty(), "draining leaves nothing behind");
+        prop_assert!(batcher.is_empty());
+    }
+}

@@ -1,0 +1,159 @@
+//! `cresset serve`: from settings to a stopped server.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::backend::{Accelerators, Backend};
+use crate::engine::{Engine, LoadReport, load_models};
+use crate::http::{self, Listeners, Servers};
+use crate::model::{DevicePreference, Resources};
+use crate::model_repository::ModelRepository;
+use crate::settings::{ServeSettings, processors};
+use crate::shutdown::StopSignals;
+use crate::transform::Pool;
+
+/// How a server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// All that was accepted was answered.
+    Clean,
+    /// Time ran out, or a second signal came, before all was answered.
+    Abandoned,
+}
+
+/// Serves until a signal, then finishes what was accepted.
+///
+/// # Errors
+/// Why the server can't start: nothing was served then.
+pub fn run(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::Result<Outcome> {
+    actix_web::rt::System::new().block_on(serve(settings, backend))
+}
+
+async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::Result<Outcome> {
+    // Before anything slow: a stop during loading is heeded.
+    let mut signals = StopSignals::install().context("can't catch SIGTERM and SIGINT")?;
+    raise_file_limit();
+    let repository = ModelRepository::open(&settings.model_repository)?;
+    let resources = resources(settings, backend.as_ref())?;
+    let listeners = Listeners::bind(&settings.http)?;
+    let addresses = (listeners.http.local_addr()?, listeners.metrics.local_addr()?);
+
+    let pool =
+        Pool::new(resources.processors, settings.max_queue_size).context("no threads for transforms")?;
+    let engine = Arc::new(Engine::new(pool, settings.model_name.clone()));
+    let servers = http::serve(Arc::clone(&engine), listeners, &settings.http)?;
+    tracing::info!("listening on http://{}, metrics on http://{}/metrics", addresses.0, addresses.1);
+
+    let loading = {
+        let (engine, backend) = (Arc::clone(&engine), Arc::clone(&backend));
+        let (queue, resources) = (settings.max_queue_size, resources.clone());
+        let (done, report) = tokio::sync::oneshot::channel();
+        std::thread::Builder::new().name("load".to_owned()).spawn(move || {
+            let _ = done.send(load_models(&engine, backend.as_ref(), &repository, &resources, queue));
+        })?;
+        report
+    };
+    tokio::select! {
+        report = loading => {
+            let report = report.context("loading the models ended in a panic; see the log")??;
+            announce(&report, &addresses, backend.as_ref(), &resources)?;
+        }
+        signal = signals.next() => {
+            tracing::info!("{signal} while loading: stopping");
+            return Ok(Outcome::Clean);
+        }
+    }
+
+    let signal = signals.next().await;
+    let timeout = settings.http.exit_timeout_secs;
+    tracing::info!("{signal}: no longer ready, finishing what was accepted (at most {timeout} s)");
+    tokio::select! {
+        outcome = stop(&engine, &servers, Duration::from_secs(timeout)) => Ok(outcome),
+        signal = signals.next() => {
+            tracing::warn!("{signal} again: stopping at once");
+            Ok(Outcome::Abandoned)
+        }
+    }
+}
+
+/// Readiness first, then the listener, then the queues, then the instances.
+async fn stop(engine: &Arc<Engine>, servers: &Servers, timeout: Duration) -> Outcome {
+    engine.drain();
+    let finished = tokio::time::timeout(timeout, servers.stop_http()).await.is_ok();
+    let (done, stopped) = tokio::sync::oneshot::channel();
+    let models = Arc::clone(engine);
+    let ending = std::thread::Builder::new().name("stop".to_owned()).spawn(move || {
+        models.stop();
+        let _ = done.send(());
+    });
+    let ended = ending.is_ok() && tokio::time::timeout(Duration::from_secs(1), stopped).await.is_ok();
+    servers.stop_metrics().await;
+    if finished && ended {
+        tracing::info!("stopped: everything that was accepted was answered");
+        Outcome::Clean
+    } else {
+        tracing::error!("stopped after {} s with requests unanswered", timeout.as_secs());
+        Outcome::Abandoned
+    }
+}
+
+fn resources(settings: &ServeSettings, backend: &dyn Backend) -> anyhow::Result<Resources> {
+    let accelerators = backend.accelerators();
+    match (&accelerators, settings.device) {
+        (Accelerators::None(reason), DevicePreference::Cuda) => {
+            anyhow::bail!("--device cuda: there is no GPU to use: {reason}")
+        }
+        (Accelerators::None(reason), DevicePreference::Auto) => {
+            tracing::info!("serving on the CPU: {reason}")
+        }
+        (Accelerators::None(_) | Accelerators::Cuda(_), _) => {}
+    }
+    Ok(Resources { processors: processors(), accelerators, preference: settings.device })
+}
+
+/// Says what is served and gives a line to try, on standard output.
+fn announce(
+    report: &LoadReport,
+    (http, metrics): &(SocketAddr, SocketAddr),
+    backend: &dyn Backend,
+    resources: &Resources,
+) -> anyhow::Result<()> {
+    if report.served.is_empty() {
+        anyhow::bail!("no model can be served:\n  {}", report.failed.join("\n  "));
+    }
+    let device = match (&resources.accelerators, resources.preference) {
+        (Accelerators::Cuda(count), DevicePreference::Auto | DevicePreference::Cuda) => {
+            format!("{count} GPUs and {} processors", resources.processors)
+        }
+        (Accelerators::Cuda(_), DevicePreference::Cpu) | (Accelerators::None(_), _) => {
+            format!("{} processors", resources.processors)
+        }
+    };
+    println!("cresset {} with {} on {device}", env!("CARGO_PKG_VERSION"), backend.description());
+    for line in &report.served {
+        println!("  {line}");
+    }
+    for line in &report.failed {
+        println!("  NOT served: {line}");
+    }
+    println!("inference   http://{http}");
+    println!("metrics     http://{metrics}/metrics");
+    println!("try         curl --data-binary @photograph.jpg http://{http}/predict");
+    println!("ready");
+    Ok(())
+}
+
+/// Connections are descriptors: the soft limit goes up to the hard one.
+fn raise_file_limit() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls are given a whole rlimit.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What an operator can set: flag over environment over default.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::model::DevicePreference;
+
+/// Settings of `cresset serve`.
+#[derive(Debug, Clone, Args)]
+pub struct ServeSettings {
+    /// Directory of models, each as <model>/config.pbtxt and <model>/<version>/model.pt
+    ///
+    /// Triton's layout. config.pbtxt may be left out: then the names of the inputs come from
+    /// the model file, any datatype and shape is passed on, and nothing is batched. Repeat the
+    /// flag for more than one directory.
+    #[arg(
+        long,
+        env = "CRESSET_MODEL_REPOSITORY",
+        value_name = "DIR",
+        required = true,
+        value_delimiter = ':'
+    )]
+    pub model_repository: Vec<PathBuf>,
+
+    /// Model that POST /predict goes to
+    ///
+    /// Without it: the only model, else the only one that declares a transform.
+    #[arg(long, env = "MODEL_NAME", value_name = "MODEL")]
+    pub model_name: Option<String>,
+
+    /// Where models compute
+    ///
+    /// auto takes a GPU where there is one and falls back to the CPU with a warning; cuda fails
+    /// with the cause where there is none.
+    #[arg(long, env = "CRESSET_DEVICE", value_enum, default_value_t = DevicePreference::Auto)]
+    pub device: DevicePreference,
+
+    /// Requests that may wait for one model, where its configuration doesn't say
+    ///
+    /// One more is refused at once with 503.
+    #[arg(long, env = "CRESSET_MAX_QUEUE_SIZE", value_name = "N", default_value_t = 4096,
+          value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
+    pub max_queue_size: usize,
+
+    /// How this server is reached
+    #[command(flatten)]
+    pub http: HttpSettings,
+
+    /// How it logs
+    #[command(flatten)]
+    pub log: LogSettings,
+}
+
+/// Settings of the HTTP surface.
+#[derive(Debug, Clone, Args)]
+pub struct HttpSettings {
+    /// Address to listen on
+    ///
+    /// 127.0.0.1 keeps the server to this machine; 0.0.0.0 lets everybody in who can reach it.
+    #[arg(long, env = "CRESSET_HOST", value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    pub host: IpAddr,
+
+    /// Port for inference; 0 for a free one
+    #[arg(long, env = "CRESSET_HTTP_PORT", value_name = "PORT", default_value_t = 8000)]
+    pub http_port: u16,
+
+    /// Port for metrics, and for health once more; 0 for a free one
+    #[arg(long, env = "CRESSET_METRICS_PORT", value_name = "PORT", default_value_t = 8002)]
+    pub metrics_port: u16,
+
+    /// Threads that read and write HTTP
+    #[arg(long, env = "CRESSET_HTTP_THREADS", value_name = "N", default_value_t = processors(),
+          value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1024))]
+    pub http_threads: usize,
+
+    /// Largest request body, in bytes
+    #[arg(long = "http-max-input-size", env = "CRESSET_HTTP_MAX_INPUT_SIZE", value_name = "BYTES", default_value_t = 64 << 20,
+          value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    pub max_input_size: usize,
+
+    /// Memory that the bodies of all requests may take together, in bytes
+    #[arg(long, env = "CRESSET_MAX_REQUEST_MEMORY", value_name = "BYTES", default_value_t = 1 << 30,
+          value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    pub max_request_memory: usize,
+
+    /// Seconds that a request's body may take
+    ///
+    /// A second more for each 256 KiB that its length announces: large bodies on slow lines pass,
+    /// a client that drips its bytes doesn't.
+    #[arg(long = "http-body-timeout-secs", env = "CRESSET_HTTP_BODY_TIMEOUT_SECS", value_name = "SECONDS", default_value_t = 30,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub body_timeout_secs: u64,
+
+    /// Seconds that a connection may wait for its next request
+    #[arg(long = "http-keep-alive-secs", env = "CRESSET_HTTP_KEEP_ALIVE_SECS", value_name = "SECONDS", default_value_t = 75,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub keep_alive_secs: u64,
+
+    /// Seconds to finish what was accepted after SIGTERM or SIGINT
+    ///
+    /// The default is inside the 10 seconds that `docker stop` gives.
+    #[arg(long, env = "CRESSET_EXIT_TIMEOUT_SECS", value_name = "SECONDS", default_value_t = 8)]
+    pub exit_timeout_secs: u64,
+}
+
+/// Settings of the log, which goes to standard error and holds no payloads.
+#[derive(Debug, Clone, Args)]
+pub struct LogSettings {
+    /// For people, or for machines
+    #[arg(long, env = "CRESSET_LOG_FORMAT", value_enum, default_value_t = LogFormat::Human)]
+    pub log_format: LogFormat,
+
+    /// What is logged: error, warn, info, debug or trace, or a filter by module
+    #[arg(long, env = "CRESSET_LOG", value_name = "FILTER", default_value = "info")]
+    pub log: String,
+}
+
+/// How a line of the log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Text.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Processors that this process may use: its affinity and its cgroup's quota,
+/// not the machine's cores.
+#[must_use]
+pub fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
