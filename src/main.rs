@@ -19,7 +19,11 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(settings) => run_server(&settings),
         Command::Bench(args) => bench::run(&args).map(|outcome| {
-            println!("{outcome}");
+            if args.json {
+                println!("{}", serde_json::json!(outcome));
+            } else {
+                println!("{outcome}");
+            }
             u8::from(outcome.failed())
         }),
         Command::Healthcheck(args) => healthcheck::run(&args).map(|()| 0),

@@ -5,7 +5,8 @@
 //! a client that hangs up cancels its request (half-closed connections are
 //! not kept); bodies are never inflated by the framework, whose limit counts
 //! too late; a body that comes too slowly is given up ([`body`]); and so is a
-//! connection whose next request head doesn't come ([`connection`]).
+//! connection whose next request head doesn't come ([`connection`], which also
+//! lets a stop lose nothing that was read).
 
 mod body;
 mod connection;

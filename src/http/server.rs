@@ -1,18 +1,26 @@
 //! The listeners and their routes.
 
 use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use actix_web::body::MessageBody;
-use actix_web::dev::{Server, ServerHandle, ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_http::HttpService;
+use actix_http::error::DispatchError;
+use actix_rt::net::TcpStream;
+use actix_server::{Server, ServerHandle};
+use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service, map_config};
+use actix_web::body::{BodySize, MessageBody};
+use actix_web::dev::{AppConfig, Extensions, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::web::{self, Data, ServiceConfig};
-use actix_web::{App, HttpMessage as _, HttpRequest, HttpResponse, HttpServer};
+use actix_web::{App, HttpRequest, HttpResponse};
+use bytes::Bytes;
 
-use super::connection::{Connection, Connections};
+use super::connection::{Busy, Connection, Connections, Stream};
 use super::status::error_response;
 use super::{health, inference, metadata, prediction};
 use crate::admission::Admission;
@@ -75,20 +83,35 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 
 /// The running servers.
 pub struct Servers {
-    http: ServerHandle,
-    metrics: ServerHandle,
+    http: Running,
+    metrics: Running,
+}
+
+/// One listener's server and its connections.
+struct Running {
+    handle: ServerHandle,
+    connections: Connections,
+}
+
+impl Running {
+    /// Accepts nothing more, ends the connections that are between requests
+    /// at once and the others with their answers.
+    async fn stop(&self) {
+        self.connections.drain();
+        self.handle.stop(true).await;
+    }
 }
 
 impl Servers {
-    /// Takes no more connections, finishes what is in progress within the
-    /// time given at the start, and ends the inference listener.
+    /// Takes no more requests for inference, and finishes those in progress
+    /// within the time given at the start.
     pub async fn stop_http(&self) {
-        self.http.stop(true).await;
+        self.http.stop().await;
     }
 
     /// Ends the metrics listener: the last to go.
     pub async fn stop_metrics(&self) {
-        self.metrics.stop(false).await;
+        self.metrics.stop().await;
     }
 }
 
@@ -103,14 +126,64 @@ pub fn serve(engine: Arc<Engine>, listeners: Listeners, settings: &HttpSettings)
         max_body: settings.max_input_size,
         body_timeout: Duration::from_secs(settings.body_timeout_secs),
     });
-    let connections = Connections::new();
-    let keep_alive = Duration::from_secs(settings.keep_alive_secs);
+    let plan = |name, workers, exit_timeout_secs, routes| Plan {
+        name,
+        workers,
+        keep_alive: Duration::from_secs(settings.keep_alive_secs),
+        exit_timeout_secs,
+        routes,
+    };
+    let inference = plan("inference", settings.http_threads, settings.exit_timeout_secs, inference_routes);
+    let metrics = plan("metrics", 1, 1, metrics_routes);
+    Ok(Servers {
+        http: run(state.clone(), listeners.http, inference)?,
+        metrics: run(state, listeners.metrics, metrics)?,
+    })
+}
 
-    let http = http_server(state.clone(), connections.clone(), listeners.http, settings)?;
-    let metrics = metrics_server(state, listeners.metrics)?;
-    let servers = Servers { http: http.handle(), metrics: metrics.handle() };
-    actix_web::rt::spawn(http);
-    actix_web::rt::spawn(metrics);
+/// How one listener is served.
+struct Plan {
+    name: &'static str,
+    workers: usize,
+    /// How long a kept connection may wait for its next request.
+    keep_alive: Duration,
+    exit_timeout_secs: u64,
+    routes: fn(&mut ServiceConfig),
+}
+
+/// The framework's own server, but for the stream under it: see
+/// [`super::connection`].
+fn run(state: Data<State>, listener: TcpListener, plan: Plan) -> std::io::Result<Running> {
+    let connections = Connections::new();
+    let Plan { name, workers, keep_alive, exit_timeout_secs, routes } = plan;
+    let open = connections.clone();
+    let server = Server::build()
+        .workers(workers)
+        .shutdown_timeout(exit_timeout_secs)
+        .disable_signals()
+        .listen(name, listener, move || {
+            let (state, open) = (state.clone(), open.clone());
+            let app = app(state, routes).into_factory().map_err(|error| error.error_response());
+            let http = HttpService::build()
+                .keep_alive(keep_alive)
+                .client_request_timeout(HEAD)
+                // A client that hangs up cancels its request instead of having
+                // it computed for nobody.
+                .h1_allow_half_closed(false)
+                .on_connect_ext(|stream: &Stream, data: &mut Extensions| {
+                    data.insert(Arc::clone(stream.connection()));
+                })
+                .h1(map_config(app, |()| AppConfig::default()));
+            fn_service(move |socket: TcpStream| {
+                let peer = socket.peer_addr().ok();
+                let stream = open.open(socket);
+                async move { Ok::<_, DispatchError>((stream, peer)) }
+            })
+            .and_then(http)
+        })?
+        .run();
+    let running = Running { handle: server.handle(), connections: connections.clone() };
+    actix_web::rt::spawn(server);
     actix_web::rt::spawn(async move {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -121,40 +194,7 @@ pub fn serve(engine: Arc<Engine>, listeners: Listeners, settings: &HttpSettings)
             }
         }
     });
-    Ok(servers)
-}
-
-fn http_server(
-    state: Data<State>,
-    connections: Connections,
-    listener: TcpListener,
-    settings: &HttpSettings,
-) -> std::io::Result<Server> {
-    let server = HttpServer::new(move || app(state.clone(), inference_routes))
-        .workers(settings.http_threads)
-        .on_connect(move |io, data| connections.opened(io, data))
-        // A client that hangs up cancels its request instead of having it
-        // computed for nobody.
-        .h1_allow_half_closed(false)
-        .keep_alive(Duration::from_secs(settings.keep_alive_secs))
-        .client_request_timeout(HEAD)
-        .shutdown_timeout(settings.exit_timeout_secs)
-        .disable_signals()
-        .listen(listener)?
-        .run();
-    Ok(server)
-}
-
-fn metrics_server(state: Data<State>, listener: TcpListener) -> std::io::Result<Server> {
-    let server = HttpServer::new(move || app(state.clone(), metrics_routes))
-        .workers(1)
-        .h1_allow_half_closed(false)
-        .client_request_timeout(HEAD)
-        .shutdown_timeout(1)
-        .disable_signals()
-        .listen(listener)?
-        .run();
-    Ok(server)
+    Ok(running)
 }
 
 fn app(
@@ -176,15 +216,32 @@ fn app(
             let id = request_id(request.request());
             let state = request.app_data::<Data<State>>().cloned();
             let label = (request.method().clone(), request.path().to_owned());
-            request.extensions_mut().insert(busy);
             let answer = service.call(request);
             async move {
                 let mut response = answer.await?;
                 finish(&mut response, &id, state.as_ref().map(Data::get_ref), &label);
-                Ok(response)
+                Ok(response.map_body(|_, body| Guarded { body, _busy: busy }))
             }
         },
     )
+}
+
+/// A body that keeps its connection busy until it was handed to the writer.
+struct Guarded<B> {
+    body: B,
+    _busy: Option<Busy>,
+}
+
+impl<B: MessageBody + Unpin> MessageBody for Guarded<B> {
+    type Error = B::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.body).poll_next(cx)
+    }
 }
 
 /// What every answer gets, and what is counted of it.

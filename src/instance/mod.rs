@@ -5,8 +5,6 @@ mod collect;
 mod execute;
 mod request;
 mod respond;
-#[cfg(test)]
-mod tests;
 mod thread;
 
 pub use request::{Answer, QueuedRequest, Responder};
