@@ -59,5 +59,5 @@ fn backend() -> anyhow::Result<Arc<dyn Backend>> {
 
 #[cfg(not(feature = "libtorch"))]
 fn backend() -> anyhow::Result<Arc<dyn Backend>> {
-    Ok(Arc::new(cresset::backend::mock::MockBackend::new()))
+    anyhow::bail!("this build has no libtorch, so it can't serve; build with the default features")
 }

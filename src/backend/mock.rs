@@ -1,1 +1,175 @@
-//! A backend whose time and faults are in the test's hand.
+//! A backend whose time and faults are in the test's hand: everything above
+//! the seam is tested against it, without libtorch.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use super::{
+    Accelerators, Argument, ArgumentKind, Backend, BackendError, BatchInput, BatchOutput, LoadRequest, Model,
+    ModelInstance, Signature,
+};
+
+/// What a mock model makes of its inputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Behaviour {
+    /// Gives its inputs back.
+    Identity,
+    /// Fails when any byte of its first input is 255, else gives it back.
+    FailsOn255,
+    /// Gives its first input back with one row too many in its shape.
+    WrongRows,
+    /// Panics when any byte of its first input is 255, else gives it back.
+    PanicsOn255,
+}
+
+/// Loads every file as the same model.
+#[derive(Debug, Clone)]
+pub struct MockBackend {
+    behaviour: Behaviour,
+    signature: Signature,
+    control: Arc<Control>,
+}
+
+/// The test's hand on a mock: a gate that forward waits at, and a record of
+/// what ran.
+#[derive(Debug, Default)]
+pub struct Control {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    closed: bool,
+    /// Forwards that wait at the gate.
+    waiting: usize,
+    /// The first dimension of the first input of each batch, in order.
+    batches: Vec<i64>,
+}
+
+impl Control {
+    /// From now on forward waits.
+    pub fn close_gate(&self) {
+        self.lock().closed = true;
+    }
+
+    /// Lets everything run.
+    pub fn open_gate(&self) {
+        self.lock().closed = false;
+        self.changed.notify_all();
+    }
+
+    /// Returns once `count` forwards wait at the gate.
+    pub fn wait_until_waiting(&self, count: usize) {
+        let mut state = self.lock();
+        while state.waiting < count {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// The rows of each batch that ran, in order.
+    #[must_use]
+    pub fn batches(&self) -> Vec<i64> {
+        self.lock().batches.clone()
+    }
+
+    fn pass(&self, rows: i64) {
+        let mut state = self.lock();
+        state.batches.push(rows);
+        state.waiting += 1;
+        self.changed.notify_all();
+        while state.closed {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.waiting -= 1;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl MockBackend {
+    /// Models of this behaviour, whose forward takes tensors of these names.
+    #[must_use]
+    pub fn new(behaviour: Behaviour, arguments: &[&str]) -> Self {
+        let argument = |name: &&str| Argument {
+            name: (*name).to_owned(),
+            kind: ArgumentKind::Tensor,
+            has_default: false,
+        };
+        let signature = Signature { arguments: arguments.iter().map(argument).collect(), stateful: None };
+        Self { behaviour, signature, control: Arc::default() }
+    }
+
+    /// The same, of models that keep state.
+    #[must_use]
+    pub fn stateful(mut self) -> Self {
+        self.signature.stateful = Some("forward writes to the attribute 'count'".to_owned());
+        self
+    }
+
+    /// The test's hand on every model that this backend loads.
+    #[must_use]
+    pub fn control(&self) -> &Arc<Control> {
+        &self.control
+    }
+}
+
+impl Backend for MockBackend {
+    fn description(&self) -> String {
+        "mock".to_owned()
+    }
+
+    fn accelerators(&self) -> Accelerators {
+        Accelerators::None("a mock has none".to_owned())
+    }
+
+    fn load(&self, _: &LoadRequest<'_>) -> Result<Arc<dyn Model>, BackendError> {
+        Ok(Arc::new(self.clone()))
+    }
+}
+
+impl Model for MockBackend {
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn instance(&self, _: usize) -> Result<Box<dyn ModelInstance>, BackendError> {
+        Ok(Box::new(MockInstance { behaviour: self.behaviour, control: Arc::clone(&self.control) }))
+    }
+}
+
+struct MockInstance {
+    behaviour: Behaviour,
+    control: Arc<Control>,
+}
+
+impl ModelInstance for MockInstance {
+    #[allow(clippy::panic)]
+    fn forward(&mut self, inputs: &[BatchInput<'_>]) -> Result<Vec<BatchOutput>, BackendError> {
+        let first = inputs.first();
+        self.control.pass(first.and_then(|input| input.shape.first()).copied().unwrap_or(0));
+        let marked = first.is_some_and(|input| input.data.contains(&255));
+        match self.behaviour {
+            Behaviour::FailsOn255 if marked => Err(BackendError::Execute {
+                message: "PyTorch execute failure: 255".to_owned(),
+                detail: String::new(),
+            }),
+            Behaviour::PanicsOn255 if marked => panic!("a mock was told to panic"),
+            Behaviour::Identity | Behaviour::FailsOn255 | Behaviour::PanicsOn255 => {
+                Ok(inputs.iter().map(|input| output(input, 0)).collect())
+            }
+            Behaviour::WrongRows => Ok(inputs.iter().map(|input| output(input, 1)).collect()),
+        }
+    }
+}
+
+fn output(input: &BatchInput<'_>, more_rows: i64) -> BatchOutput {
+    let mut shape = input.shape.to_vec();
+    if let Some(rows) = shape.first_mut() {
+        *rows += more_rows;
+    }
+    BatchOutput { name: None, datatype: input.datatype, shape, data: Bytes::copy_from_slice(input.data) }
+}

@@ -6,7 +6,7 @@
 //! thread that runs it, because libtorch keeps memory and OpenMP teams for
 //! each thread.
 //!
-//! [`libtorch`] is the only room that says `tch`; [`mock`] is a double whose
+//! `libtorch` is the only room that says `tch`; [`mock`] is a double whose
 //! time and faults are in the test's hand.
 
 mod buffer;

@@ -36,7 +36,7 @@ async fn every_kind_of_photograph_is_seen_as_python_sees_it() {
         let (status, answer) = post(&server.url("/predict"), bytes).await;
         assert_eq!(status, 200, "{file}: {answer}");
         let got = answer["predictions"].as_array().unwrap();
-        let expected = reference["top5"].as_array().unwrap();
+        let expected = reference["top_5"].as_array().unwrap();
         assert_eq!(got[0]["index"], expected[0]["index"], "{file}: {answer}");
         for label in expected {
             let probability = label["probability"].as_f64().unwrap();

@@ -1,0 +1,223 @@
+//! Requests through a served model, against a mock whose time and faults are
+//! in the test's hand.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cresset::backend::Accelerators;
+use cresset::backend::mock::{Behaviour, MockBackend};
+use cresset::error::{Error, ErrorCode};
+use cresset::model::{DevicePreference, ModelSource, Resources, ServedModel};
+use cresset::model_config::ModelConfig;
+use cresset::protocol::{Datatype, InferenceRequest, InferenceResponse, OutputForm, Tensor};
+use tokio::task::JoinHandle;
+
+const CONFIG: &str = r#"
+    max_batch_size: 8
+    input [ { name: "x" data_type: TYPE_UINT8 dims: [ 2 ] } ]
+    output [ { name: "y" data_type: TYPE_UINT8 dims: [ 2 ] } ]
+    instance_group [ { count: 1 kind: KIND_CPU } ]
+    dynamic_batching { }
+"#;
+
+fn serve(backend: &MockBackend, config: &str) -> Arc<ServedModel> {
+    serve_bounded(backend, config, 100)
+}
+
+fn serve_bounded(backend: &MockBackend, config: &str, capacity: usize) -> Arc<ServedModel> {
+    let source = ModelSource {
+        version: 1,
+        file: PathBuf::from("model.pt"),
+        config: Arc::new(ModelConfig::parse(config, "m").unwrap()),
+        transforms: None,
+    };
+    let resources = Resources {
+        processors: 2,
+        accelerators: Accelerators::None("none in this test".to_owned()),
+        preference: DevicePreference::Auto,
+    };
+    Arc::new(ServedModel::load(backend, &source, &resources, capacity).unwrap())
+}
+
+fn request(rows: &[[u8; 2]]) -> InferenceRequest {
+    let input = Tensor {
+        name: Arc::from("x"),
+        datatype: Datatype::Uint8,
+        shape: vec![rows.len() as i64, 2],
+        data: Bytes::from(rows.concat()),
+    };
+    InferenceRequest { inputs: vec![input], ..InferenceRequest::default() }
+}
+
+type Answer = Result<(InferenceResponse, Vec<OutputForm>), Error>;
+
+fn ask(model: &Arc<ServedModel>, rows: &[[u8; 2]]) -> JoinHandle<Answer> {
+    let (model, request) = (Arc::clone(model), request(rows));
+    tokio::spawn(async move { model.infer(request).await })
+}
+
+async fn data(answer: JoinHandle<Answer>) -> Vec<u8> {
+    answer.await.unwrap().unwrap().0.outputs[0].data.to_vec()
+}
+
+/// Gives tasks that were spawned the time to queue their requests.
+async fn settle() {
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_batch_forms_while_the_model_is_busy_and_each_gets_its_own_rows() {
+    let backend = MockBackend::new(Behaviour::Identity, &["x"]);
+    let model = serve(&backend, CONFIG);
+    let before = backend.control().batches().len();
+    backend.control().close_gate();
+    let first = ask(&model, &[[1, 1]]);
+    settle().await;
+    backend.control().wait_until_waiting(1);
+    let others = [ask(&model, &[[2, 2]]), ask(&model, &[[3, 3], [4, 4]]), ask(&model, &[[5, 5]])];
+    settle().await;
+    backend.control().open_gate();
+    assert_eq!(data(first).await, [1, 1]);
+    let [a, b, c] = others;
+    assert_eq!(data(a).await, [2, 2]);
+    assert_eq!(data(b).await, [3, 3, 4, 4]);
+    assert_eq!(data(c).await, [5, 5]);
+    assert_eq!(backend.control().batches()[before..], [1, 4]);
+    model.stop();
+}
+
+#[tokio::test]
+async fn a_poisoned_batch_fails_the_guilty_alone() {
+    for behaviour in [Behaviour::FailsOn255, Behaviour::Identity] {
+        let backend = MockBackend::new(behaviour, &["x"]);
+        let model = serve(&backend, CONFIG);
+        backend.control().close_gate();
+        let first = ask(&model, &[[1, 1]]);
+        settle().await;
+        backend.control().wait_until_waiting(1);
+        let (good, bad, also) = (ask(&model, &[[2, 2]]), ask(&model, &[[255, 0]]), ask(&model, &[[3, 3]]));
+        settle().await;
+        backend.control().open_gate();
+        assert_eq!(data(first).await, [1, 1]);
+        assert_eq!(data(good).await, [2, 2]);
+        assert_eq!(data(also).await, [3, 3]);
+        let bad = bad.await.unwrap();
+        if behaviour == Behaviour::FailsOn255 {
+            let error = bad.unwrap_err();
+            assert_eq!(
+                (error.code(), error.message()),
+                (ErrorCode::Internal, "PyTorch execute failure: 255")
+            );
+        } else {
+            assert!(bad.is_ok(), "the control: nothing fails without the fault");
+        }
+        model.stop();
+    }
+}
+
+#[tokio::test]
+async fn a_model_that_keeps_state_is_neither_batched_nor_run_twice() {
+    let backend = MockBackend::new(Behaviour::FailsOn255, &["x"]).stateful();
+    let model = serve(&backend, CONFIG);
+    assert_eq!(backend.control().batches(), [0; 0], "no warm-up: it would change the state");
+    backend.control().close_gate();
+    let first = ask(&model, &[[1, 1]]);
+    settle().await;
+    let bad = ask(&model, &[[255, 2]]);
+    settle().await;
+    backend.control().open_gate();
+    assert_eq!(data(first).await, [1, 1]);
+    assert!(bad.await.unwrap().is_err());
+    assert_eq!(backend.control().batches(), [1, 1]);
+    model.stop();
+}
+
+#[tokio::test]
+async fn a_panic_under_the_seam_is_answered_and_survived() {
+    let backend = MockBackend::new(Behaviour::PanicsOn255, &["x"]);
+    let model = serve(&backend, CONFIG);
+    let error = ask(&model, &[[255, 255]]).await.unwrap().unwrap_err();
+    assert_eq!(error.code(), ErrorCode::Internal);
+    assert_eq!(error.message(), "the request was dropped by a failure in the server; see its log");
+    assert_eq!(data(ask(&model, &[[7, 7]])).await, [7, 7]);
+    model.stop();
+}
+
+#[tokio::test]
+async fn outputs_that_do_not_match_the_batch_are_refused_and_never_mixed() {
+    let backend = MockBackend::new(Behaviour::WrongRows, &["x"]);
+    let model = serve(&backend, CONFIG);
+    let error = ask(&model, &[[1, 2]]).await.unwrap().unwrap_err();
+    assert_eq!(
+        error.message(),
+        "output 'y' has shape [2, 2] for a batch of 1: its first dimension must be the batch; \
+         a model whose outputs don't batch needs max_batch_size: 0"
+    );
+    model.stop();
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_at_once_and_a_gone_client_is_not_computed() {
+    let backend = MockBackend::new(Behaviour::Identity, &["x"]);
+    let model = serve_bounded(&backend, CONFIG, 2);
+    let before = backend.control().batches().len();
+    backend.control().close_gate();
+    let running = ask(&model, &[[1, 1]]);
+    settle().await;
+    backend.control().wait_until_waiting(1);
+    let gone = ask(&model, &[[2, 2]]);
+    let stays = ask(&model, &[[3, 3]]);
+    settle().await;
+    let error = ask(&model, &[[4, 4]]).await.unwrap().unwrap_err();
+    assert_eq!(error.code(), ErrorCode::Unavailable);
+    assert_eq!(error.message(), "Exceeds maximum queue size: model 'm' is overloaded");
+    gone.abort();
+    assert!(gone.await.unwrap_err().is_cancelled());
+    backend.control().open_gate();
+    assert_eq!(data(running).await, [1, 1]);
+    assert_eq!(data(stays).await, [3, 3]);
+    assert_eq!(backend.control().batches()[before..], [1, 1], "the gone client's row was not run");
+    model.stop();
+}
+
+#[tokio::test]
+async fn a_stop_finishes_what_waits_and_refuses_what_comes() {
+    let backend = MockBackend::new(Behaviour::Identity, &["x"]);
+    let model = serve(&backend, &CONFIG.replace("{ }\n", "{ max_queue_delay_microseconds: 3600000000 }\n"));
+    let waiting = ask(&model, &[[1, 1]]);
+    settle().await;
+    model.stop();
+    assert_eq!(data(waiting).await, [1, 1]);
+    let error = ask(&model, &[[2, 2]]).await.unwrap().unwrap_err();
+    assert_eq!((error.code(), error.message()), (ErrorCode::Unavailable, "model 'm' is being unloaded"));
+}
+
+#[tokio::test]
+async fn shapes_differ_in_buckets_of_their_own() {
+    let backend = MockBackend::new(Behaviour::Identity, &["x"]);
+    let model = serve(&backend, &CONFIG.replace("dims: [ 2 ]", "dims: [ -1 ]"));
+    backend.control().close_gate();
+    let first = ask(&model, &[[0, 0]]);
+    settle().await;
+    backend.control().wait_until_waiting(1);
+    let before = backend.control().batches().len();
+    let odd = {
+        let model = Arc::clone(&model);
+        let mut request = request(&[[9, 9], [9, 9]]);
+        request.inputs[0].shape = vec![1, 4];
+        tokio::spawn(async move { model.infer(request).await })
+    };
+    let pair = [ask(&model, &[[1, 1]]), ask(&model, &[[2, 2]])];
+    settle().await;
+    backend.control().open_gate();
+    assert_eq!(data(first).await, [0, 0]);
+    assert_eq!(data(odd).await, [9, 9, 9, 9]);
+    for (index, answer) in pair.into_iter().enumerate() {
+        assert_eq!(data(answer).await, [index as u8 + 1; 2]);
+    }
+    assert_eq!(backend.control().batches()[before..], [1, 2]);
+    model.stop();
+}

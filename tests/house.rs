@@ -1,0 +1,86 @@
+//! The house's invariants, held against the sources themselves.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Every Rust source under `src/<room>`, with its text.
+fn sources(room: &str) -> Vec<(PathBuf, String)> {
+    fn walk(directory: &Path, found: &mut Vec<(PathBuf, String)>) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push((path.clone(), fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(room), &mut found);
+    assert!(!found.is_empty(), "src/{room} has sources");
+    found
+}
+
+/// Lines of code (comments aside) that hold one of `words`.
+fn offences(room: &str, words: &[&str], except: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (path, text) in sources(room) {
+        if !except.is_empty() && path.to_string_lossy().contains(except) {
+            continue;
+        }
+        let lines = text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"));
+        let bad = lines.filter(|(_, line)| words.iter().any(|word| line.contains(word)));
+        found.extend(bad.map(|(number, line)| format!("{}:{}: {line}", path.display(), number + 1)));
+    }
+    found
+}
+
+#[test]
+fn libtorch_is_named_in_its_own_room_only() {
+    assert_eq!(
+        offences("", &["tch::", "cresset_module", "cresset_outputs"], "src/backend/libtorch/"),
+        [""; 0]
+    );
+}
+
+#[test]
+fn the_protocol_imports_nothing_of_ours() {
+    let own = offences("protocol", &["crate::"], "");
+    let foreign: Vec<_> = own.into_iter().filter(|line| !line.contains("crate::protocol")).collect();
+    assert_eq!(foreign, [""; 0]);
+}
+
+#[test]
+fn the_http_surface_knows_the_engine_and_nothing_below_it() {
+    assert_eq!(offences("http", &["crate::scheduler", "crate::instance", "crate::backend"], ""), [""; 0]);
+}
+
+#[test]
+fn rooms_know_each_other_downwards_only() {
+    for (room, above) in [
+        (
+            "backend",
+            &["crate::http", "crate::engine", "crate::model::", "crate::instance", "crate::scheduler"][..],
+        ),
+        (
+            "scheduler",
+            &["crate::http", "crate::engine", "crate::model::", "crate::instance", "crate::backend"],
+        ),
+        ("instance", &["crate::http", "crate::engine", "crate::model::"]),
+        ("model", &["crate::http", "crate::engine"]),
+        ("engine", &["crate::http"]),
+        (
+            "transform",
+            &["crate::http", "crate::engine", "crate::model::", "crate::instance", "crate::backend"],
+        ),
+    ] {
+        assert_eq!(offences(room, above, ""), [""; 0], "{room}");
+    }
+}
+
+#[test]
+fn statuses_are_named_in_one_file() {
+    let named =
+        offences("http", &["StatusCode::BAD", "StatusCode::INTERNAL", "StatusCode::SERVICE"], "status.rs");
+    assert_eq!(named, [""; 0]);
+}
