@@ -1,5 +1,7 @@
 //! The log.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 
 use crate::settings::{LogFormat, LogSettings};
@@ -9,10 +11,14 @@ use crate::settings::{LogFormat, LogSettings};
 /// # Errors
 /// A filter that can't be read, or a second call.
 pub fn start(settings: &LogSettings) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&settings.log)
+    // The web framework's own news is no operator's; who wants it names it.
+    let filter = EnvFilter::try_new(format!("actix_server=warn,{}", settings.log))
         .map_err(|error| anyhow::anyhow!("--log '{}' can't be read: {error}", settings.log))?;
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal());
     let started = match settings.log_format {
         LogFormat::Human => log.try_init(),
         LogFormat::Json => log.json().flatten_event(true).try_init(),

@@ -36,7 +36,7 @@ pub fn load_models(
         let state = load_model(&entry, backend, resources, queue_capacity);
         for model in state.versions.values() {
             let line = describe(model);
-            tracing::info!("serving {line}");
+            tracing::debug!("serving {line}");
             report.served.push(line);
         }
         for reason in &state.failures {

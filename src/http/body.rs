@@ -35,7 +35,8 @@ pub(super) async fn read(request: &HttpRequest, payload: Payload, state: &State)
         return Err(too_large(limit));
     }
     let permit = state.admission.admit(declared.unwrap_or(0))?;
-    let patience = state.body_timeout + Duration::from_secs((declared.unwrap_or(0) / BYTES_PER_SECOND) as u64);
+    let patience =
+        state.body_timeout + Duration::from_secs((declared.unwrap_or(0) / BYTES_PER_SECOND) as u64);
     match tokio::time::timeout(patience, collect(payload, declared, permit, limit)).await {
         Ok(body) => body,
         Err(_) => Err(Error::new(

@@ -126,7 +126,6 @@ fn register<C: Collector + Clone + 'static>(registry: &Registry, metric: prometh
 #[cfg(test)]
 mod tests {
     use super::super::*;
-    use super::*;
 
     #[test]
     fn every_family_is_rendered_under_its_name() {

@@ -30,13 +30,13 @@ pub(super) fn check_inputs(inputs: Vec<Tensor>, config: &ModelConfig, binding: &
     if let Some(unexpected) = given.keys().min() {
         return Err(Error::invalid(format!(
             "unexpected inference input '{unexpected}' for model '{model}', which takes {}",
-            quoted(binding.inputs.iter().map(|input| input.name.as_str()))
+            quoted("input", binding.inputs.iter().map(|input| input.name.as_str()))
         )));
     }
     if !missing.is_empty() {
         return Err(Error::invalid(format!(
             "the request lacks {} of model '{model}'",
-            quoted(missing.into_iter())
+            quoted("input", missing.into_iter())
         )));
     }
     let rows = rows(&ordered, config)?;
@@ -56,7 +56,7 @@ pub(super) fn check_outputs(asked: &[RequestedOutput], config: &ModelConfig) -> 
             "unexpected inference output '{}' for model '{}', which gives {}",
             output.name,
             config.name,
-            quoted(config.outputs.iter().map(|output| output.name.as_str()))
+            quoted("output", config.outputs.iter().map(|output| output.name.as_str()))
         ))),
     }
 }
@@ -161,12 +161,12 @@ fn bucket(inputs: &[Tensor], config: &ModelConfig) -> Vec<i64> {
     inputs.iter().flat_map(|input| input.shape.iter().skip(1).copied()).collect()
 }
 
-fn quoted<'a>(names: impl Iterator<Item = &'a str>) -> String {
+fn quoted<'a>(what: &str, names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<String> = names.map(|name| format!("'{name}'")).collect();
     match names.len() {
-        0 => "no inputs".to_owned(),
-        1 => format!("input {}", names[0]),
-        _ => format!("inputs {}", names.join(", ")),
+        0 => format!("no {what}s"),
+        1 => format!("{what} {}", names[0]),
+        _ => format!("{what}s {}", names.join(", ")),
     }
 }
 

@@ -1,10 +1,27 @@
 //! What a model's directory says of it: `config.pbtxt`, in Triton's grammar
 //! and meaning, and the transforms in `cresset.toml`.
 
+mod binding;
+mod error;
+mod pbtxt;
+mod read;
+#[cfg(test)]
+mod tests;
+mod version;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::protocol::Datatype;
+
+pub use binding::{Binding, BoundInput, BoundOutput, NamingConvention};
+pub use error::ConfigError;
+
+/// The messages of `proto/model_config.proto`.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::wildcard_enum_match_arm)]
+mod messages {
+    include!(concat!(env!("OUT_DIR"), "/inference.rs"));
+}
 
 /// A model's configuration, read and checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +47,8 @@ pub struct ModelConfig {
     pub parameters: BTreeMap<String, String>,
     /// Whether it was read from a `config.pbtxt`, or stands for its absence.
     pub declared: bool,
+    /// What is set and has no effect, a line each.
+    pub warnings: Vec<String>,
 }
 
 /// An input or an output, as configured.

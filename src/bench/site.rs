@@ -1,0 +1,121 @@
+//! Where the server is: its addresses, its name, and the paths on it.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use anyhow::{Context, Result, bail};
+use hyper::Uri;
+use hyper::header::HeaderValue;
+
+/// A server, by the URL that was typed; its name is looked up once.
+#[derive(Debug)]
+pub(super) struct Site {
+    authority: String,
+    host: HeaderValue,
+    /// The URL's own path without its last slash; empty for none.
+    prefix: String,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Site {
+    /// Reads a URL; `http://` may be left out.
+    pub(super) fn resolve(url: &str) -> Result<Self> {
+        let (authority, prefix) = split(url)?;
+        let with_port = match authority.port_u16() {
+            Some(_) => authority.to_string(),
+            None => format!("{authority}:80"),
+        };
+        let addresses: Vec<_> =
+            with_port.to_socket_addrs().with_context(|| format!("cannot resolve '{authority}'"))?.collect();
+        Ok(Self {
+            host: HeaderValue::from_str(authority.as_str())
+                .with_context(|| format!("'{authority}' is no host name"))?,
+            authority: authority.to_string(),
+            prefix,
+            addresses,
+        })
+    }
+
+    /// The value of the Host header.
+    pub(super) fn host(&self) -> &HeaderValue {
+        &self.host
+    }
+
+    /// All that its name stands for, to be tried in order.
+    pub(super) fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// `host:port` as it was typed.
+    pub(super) fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// A path on this server, as a request names it.
+    pub(super) fn uri(&self, path: &str) -> Result<Uri> {
+        let slash = if path.is_empty() || path.starts_with('/') { "" } else { "/" };
+        let full = format!("{}{slash}{path}", self.prefix);
+        full.parse().with_context(|| format!("'{full}' is no path"))
+    }
+
+    /// The whole of a URL on this server, to be read.
+    pub(super) fn url(&self, uri: &Uri) -> String {
+        format!("http://{}{uri}", self.authority)
+    }
+
+    /// Where a plain body goes when a path, a model, both or neither is given.
+    pub(super) fn body_path(&self, path: Option<&str>, model: Option<&str>) -> String {
+        match (path, model) {
+            (Some(path), _) => path.to_owned(),
+            (None, Some(model)) => format!("/predictions/{model}"),
+            (None, None) if self.prefix.is_empty() => "/predict".to_owned(),
+            (None, None) => String::new(),
+        }
+    }
+}
+
+fn split(url: &str) -> Result<(hyper::http::uri::Authority, String)> {
+    let whole = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+    let uri: Uri = whole.parse().with_context(|| format!("'{url}' is no URL"))?;
+    if uri.scheme_str() != Some("http") {
+        bail!("'{url}': only http:// URLs can be loaded");
+    }
+    let authority = uri.authority().with_context(|| format!("'{url}' names no host"))?;
+    if authority.as_str().contains('@') {
+        bail!("'{url}': a user name in a URL isn't taken");
+    }
+    Ok((authority.clone(), uri.path().trim_end_matches('/').to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_stand_behind_the_urls_own() {
+        let bare = Site::resolve("127.0.0.1:8000").unwrap();
+        assert_eq!(bare.uri("/v2").unwrap(), "/v2");
+        assert_eq!(bare.uri("predict").unwrap(), "/predict");
+        let below = Site::resolve("http://127.0.0.1/models/").unwrap();
+        let uri = below.uri("/v2").unwrap();
+        assert_eq!(uri, "/models/v2");
+        assert_eq!(below.url(&uri), "http://127.0.0.1/models/v2");
+        assert_eq!(below.addresses(), ["127.0.0.1:80".parse().unwrap()]);
+    }
+
+    #[test]
+    fn a_body_goes_to_the_path_then_the_model_then_the_url() {
+        let bare = Site::resolve("127.0.0.1:8000").unwrap();
+        assert_eq!(bare.body_path(Some("/x"), Some("m")), "/x");
+        assert_eq!(bare.body_path(None, Some("m")), "/predictions/m");
+        assert_eq!(bare.body_path(None, None), "/predict");
+        let echo = Site::resolve("127.0.0.1:8000/echo").unwrap();
+        assert_eq!(echo.uri(&echo.body_path(None, None)).unwrap(), "/echo");
+    }
+
+    #[test]
+    fn what_is_no_http_url_is_refused() {
+        for url in ["https://127.0.0.1", "http://", "http://me@127.0.0.1", "http://a b", ""] {
+            assert!(Site::resolve(url).is_err(), "{url}");
+        }
+    }
+}

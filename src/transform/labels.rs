@@ -1,0 +1,140 @@
+//! The file of labels, and reading a model's small files without being led
+//! elsewhere or drowned.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::{Component, Path};
+
+use super::error::ConfigError;
+
+/// The most that is read of a configuration or of labels. ImageNet's labels
+/// are 30 kB.
+const MAX_BYTES: u64 = 16 << 20;
+
+/// Reads labels: one a line, line 1 for score 0. A byte order mark and
+/// carriage returns are dropped.
+pub(super) fn read(directory: &Path, name: &str) -> Result<Vec<String>, ConfigError> {
+    let wrong =
+        |line, message: &str| ConfigError { file: name.to_owned(), line, message: message.to_owned() };
+    if !is_plain_name(name) {
+        return Err(wrong(None, "not a plain file name: labels lie in the model's own directory"));
+    }
+    if leaves(directory, name) {
+        return Err(wrong(None, "a link that leaves the model's directory"));
+    }
+    let text =
+        read_text(directory, name)?.ok_or_else(|| wrong(None, "not found in the model's directory"))?;
+    let labels: Vec<String> =
+        text.strip_prefix('\u{feff}').unwrap_or(&text).lines().map(|line| line.trim().to_owned()).collect();
+    if labels.is_empty() {
+        return Err(wrong(None, "empty: one label a line was expected"));
+    }
+    match labels.iter().position(String::is_empty) {
+        Some(index) => Err(wrong(Some(index + 1), "a label is missing: the line is blank")),
+        None => Ok(labels),
+    }
+}
+
+/// The text of a file beside the model; `None` where it isn't there.
+pub(super) fn read_text(directory: &Path, name: &str) -> Result<Option<String>, ConfigError> {
+    let wrong = |line, message| ConfigError { file: name.to_owned(), line, message };
+    let file = match File::open(directory.join(name)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(wrong(None, format!("can't be read: {}", lower(&error)))),
+    };
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| wrong(None, format!("can't be read: {}", lower(&error))))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(wrong(None, format!("larger than {} MiB", MAX_BYTES >> 20)));
+    }
+    String::from_utf8(bytes).map(Some).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        wrong(Some(line_of(error.as_bytes(), good)), "not UTF-8".to_owned())
+    })
+}
+
+/// The line that byte `offset` stands in, counted from 1.
+pub(super) fn line_of(text: &[u8], offset: usize) -> usize {
+    1 + text.iter().take(offset).filter(|byte| **byte == b'\n').count()
+}
+
+fn is_plain_name(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    let plain = matches!((parts.next(), parts.next()), (Some(Component::Normal(part)), None) if part == name);
+    plain && !name.contains(['\\', '\0'])
+}
+
+/// Whether a link takes it out of the directory. Links that stay inside are
+/// how Kubernetes mounts a ConfigMap.
+fn leaves(directory: &Path, name: &str) -> bool {
+    match (directory.canonicalize(), directory.join(name).canonicalize()) {
+        (Ok(directory), Ok(file)) => !file.starts_with(directory),
+        _ => false,
+    }
+}
+
+/// The system's words for an error, without its number.
+fn lower(error: &std::io::Error) -> String {
+    error.kind().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(bytes: &[u8]) -> Result<Vec<String>, String> {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("labels.txt"), bytes).unwrap();
+        read(directory.path(), "labels.txt").map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn one_label_a_line_however_the_lines_end() {
+        assert_eq!(labels(b"a\nb c\n"), Ok(vec!["a".to_owned(), "b c".to_owned()]));
+        assert_eq!(labels(b"\xef\xbb\xbfa\r\nb"), Ok(vec!["a".to_owned(), "b".to_owned()]));
+    }
+
+    #[test]
+    fn a_file_that_is_no_list_of_labels_says_where() {
+        assert_eq!(labels(b""), Err("labels.txt: empty: one label a line was expected".to_owned()));
+        assert_eq!(
+            labels(b"a\n \nb\n"),
+            Err("labels.txt, line 2: a label is missing: the line is blank".to_owned())
+        );
+        assert_eq!(labels(b"a\n\xff\n"), Err("labels.txt, line 2: not UTF-8".to_owned()));
+    }
+
+    #[test]
+    fn nothing_leads_out_of_the_directory() {
+        let outside = tempfile::NamedTempFile::new().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let absolute = outside.path().to_str().unwrap();
+        for name in
+            ["", ".", "..", "../labels.txt", "a/labels.txt", "labels.txt/", "..\\labels.txt", absolute]
+        {
+            let error = read(directory.path(), name).unwrap_err();
+            assert_eq!(
+                error.message, "not a plain file name: labels lie in the model's own directory",
+                "{name:?}"
+            );
+        }
+        let missing = read(directory.path(), "labels.txt").unwrap_err();
+        assert_eq!(missing.to_string(), "labels.txt: not found in the model's directory");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_may_stay_inside_and_may_not_leave() {
+        let outside = tempfile::NamedTempFile::new().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(outside.path(), directory.path().join("out.txt")).unwrap();
+        let error = read(directory.path(), "out.txt").unwrap_err();
+        assert_eq!(error.to_string(), "out.txt: a link that leaves the model's directory");
+        std::fs::write(directory.path().join("real.txt"), "a").unwrap();
+        std::os::unix::fs::symlink("real.txt", directory.path().join("in.txt")).unwrap();
+        assert_eq!(read(directory.path(), "in.txt").unwrap(), ["a"]);
+    }
+}

@@ -1,0 +1,102 @@
+//! Clients that mean no good, or know no better.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::server::{Server, checkout, get, post, raw};
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_refused_with_and_without_its_length() {
+    let server = Server::with_default_models(&["--http-max-input-size=1000"]);
+    let url = server.url("/v2/models/simple/infer");
+    let (status, answer) = post(&url, vec![b' '; 1001]).await;
+    assert_eq!(status, 413);
+    assert_eq!(answer, json!({"error": "the body is over the limit of 1000 bytes (--http-max-input-size)"}));
+    assert_eq!(post(&url, vec![b' '; 1000]).await.0, 400, "the limit itself is let in");
+    let chunked = [
+        b"POST /v2/models/simple/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\n"
+            .as_slice(),
+        &[b' '; 1001],
+        b"\r\n0\r\n\r\n",
+    ]
+    .concat();
+    assert!(raw(server.http, &chunked, Duration::from_secs(3)).starts_with("HTTP/1.1 413"));
+}
+
+#[tokio::test]
+async fn a_compressed_body_is_refused_before_it_is_inflated() {
+    let server = Server::with_default_models(&[]);
+    let request = reqwest::Client::new().post(server.url("/predict")).header("content-encoding", "gzip");
+    let response = request.body(vec![0x1f, 0x8b, 8, 0]).send().await.unwrap();
+    assert_eq!(response.status(), 415);
+}
+
+#[tokio::test]
+async fn a_body_that_drips_is_given_up() {
+    let server = Server::with_default_models(&["--http-body-timeout-secs=1"]);
+    let started = Instant::now();
+    let head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc";
+    let answer = raw(server.http, head, Duration::from_secs(10));
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(started.elapsed() < Duration::from_secs(9), "the connection was ended");
+}
+
+#[tokio::test]
+async fn a_second_head_that_drips_ends_its_connection() {
+    let server = Server::with_default_models(&["--http-keep-alive-secs=1"]);
+    let mut stream = TcpStream::connect(server.http).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    stream.write_all(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut answer = [0; 1024];
+    assert!(stream.read(&mut answer).unwrap() > 0);
+    let started = Instant::now();
+    let ended = loop {
+        // A byte of the next head every half second.
+        if stream.write_all(b"G").is_err() {
+            break true;
+        }
+        match stream.read(&mut answer) {
+            Ok(0) => break true,
+            Ok(_) => {}
+            Err(error)
+                if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
+            Err(_) => break true,
+        }
+        if started.elapsed() > Duration::from_secs(20) {
+            break false;
+        }
+    };
+    assert!(ended, "the connection is still open after 20 s");
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_cancels_its_request() {
+    let server = Server::start(&checkout("tests/models"), &[]);
+    let body = json!({"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 1, 1, 1]}]})
+        .to_string();
+    let request = format!(
+        "POST /v2/models/busy/infer HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    // Enough to queue behind each other, and then all hang up.
+    let streams: Vec<TcpStream> = (0..400)
+        .map(|_| {
+            let mut stream = TcpStream::connect(server.http).unwrap();
+            stream.write_all(request.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    streams.iter().for_each(|stream| stream.shutdown(Shutdown::Both).unwrap());
+    drop(streams);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let label = "model=\"busy\"";
+    let pending = server.metric("nv_inference_pending_request_count", label).await;
+    let computed = server.metric("nv_inference_request_success", label).await;
+    let canceled = server.metric("nv_inference_request_failure", "model=\"busy\",reason=\"CANCELED\"").await;
+    assert_eq!(pending, 0.0);
+    assert!(computed + canceled <= 400.0, "{computed} computed, {canceled} canceled");
+    assert_eq!(get(&server.url("/v2/health/ready")).await.0, 200);
+}

@@ -1,0 +1,88 @@
+//! Repositories with something wrong in them.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::server::{Server, checkout, command, get, post};
+
+fn put(root: &Path, model: &str, file: &[u8]) {
+    let version = root.join(model).join("1");
+    std::fs::create_dir_all(&version).unwrap();
+    std::fs::write(version.join("model.pt"), file).unwrap();
+}
+
+#[tokio::test]
+async fn a_broken_model_fails_alone_and_says_why() {
+    let root = tempfile::tempdir().unwrap();
+    let whole = std::fs::read(checkout("models/simple/1/model.pt")).unwrap();
+    put(root.path(), "good", &whole);
+    put(root.path(), "truncated", &whole[..whole.len() / 2]);
+    put(root.path(), "random", &[0x5a; 3000]);
+    put(root.path(), "empty", b"");
+    put(root.path(), "misconfigured", &whole);
+    std::fs::write(root.path().join("misconfigured/config.pbtxt"), "max_batch_sise: 3").unwrap();
+    std::fs::create_dir(root.path().join("versionless")).unwrap();
+
+    let server = Server::start(root.path(), &[]);
+    for model in ["truncated", "random", "empty", "misconfigured", "versionless"] {
+        assert!(server.announced.contains(&format!("NOT served: {model}: ")), "{}", server.announced);
+        let (status, answer) =
+            post(&server.url(&format!("/v2/models/{model}/infer")), "{\"inputs\":[]}").await;
+        assert_eq!(status, 503, "{model}: {answer}");
+        let message = answer["error"].as_str().unwrap();
+        assert!(message.starts_with(&format!("model '{model}' isn't served: ")), "{message}");
+        assert!(!message.contains(root.path().to_str().unwrap()), "no path of the server's: {message}");
+    }
+    assert!(server.announced.contains("max_batch_sise"), "{}", server.announced);
+    assert_eq!(get(&server.url("/v2/models/good/ready")).await.0, 200);
+    assert_eq!(get(&server.url("/v2/health/ready")).await.0, 400, "not every model answers");
+    assert_eq!(get(&server.url("/v2/health/live")).await.0, 200);
+}
+
+#[tokio::test]
+async fn without_a_configuration_names_come_from_the_file() {
+    let root = tempfile::tempdir().unwrap();
+    put(root.path(), "plain", &std::fs::read(checkout("models/simple/1/model.pt")).unwrap());
+    let server = Server::start(root.path(), &[]);
+    let (status, metadata) = get(&server.url("/v2/models/plain")).await;
+    assert_eq!(status, 200);
+    let names: Vec<&Value> = metadata["inputs"].as_array().unwrap().iter().map(|i| &i["name"]).collect();
+    assert_eq!(names, ["INPUT0", "INPUT1"]);
+    let (status, answer) =
+        post(&server.url("/predict"), r#"{"INPUT1": [[1.5, 2.5]], "INPUT0": [[1.0], [2.0]]}"#).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(
+        answer.to_string(),
+        r#"{"OUTPUT__0":[[2.5,3.5],[3.5,4.5]],"OUTPUT__1":[[-0.5,-1.5],[0.5,-0.5]]}"#
+    );
+}
+
+#[test]
+fn a_repository_that_cannot_be_served_is_one_clear_line() {
+    let empty = tempfile::tempdir().unwrap();
+    for (repository, cause) in
+        [(empty.path(), "holds no model"), (Path::new("/nowhere/models"), "/nowhere/models")]
+    {
+        let output = command(repository, &[]).stdout(Stdio::null()).stderr(Stdio::piped()).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.lines().last().unwrap().starts_with("cresset: ") && text.contains(cause), "{text}");
+    }
+}
+
+#[test]
+fn a_gpu_that_is_demanded_and_missing_is_named() {
+    if Path::new("/dev/nvidia0").exists() {
+        return;
+    }
+    let output = command(&checkout("models"), &["--device=cuda"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("--device cuda: there is no GPU to use: "), "{text}");
+}

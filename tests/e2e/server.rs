@@ -1,0 +1,132 @@
+//! A real server under test: its own process, on free ports.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// A file of the checkout.
+pub fn checkout(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// A running server; killed when dropped.
+pub struct Server {
+    process: Child,
+    pub http: SocketAddr,
+    pub metrics: SocketAddr,
+    /// What it printed until it was ready.
+    pub announced: String,
+}
+
+impl Server {
+    /// Starts a server on `repository` and waits until it says that it is
+    /// ready.
+    pub fn start(repository: &Path, arguments: &[&str]) -> Self {
+        let mut process =
+            command(repository, arguments).stdout(Stdio::piped()).spawn().expect("cresset starts");
+        let mut lines = BufReader::new(process.stdout.take().expect("piped")).lines();
+        let mut announced = String::new();
+        loop {
+            match lines.next() {
+                Some(Ok(line)) if line == "ready" => break,
+                Some(Ok(line)) => announced += &(line + "\n"),
+                _ => panic!("the server ended before it was ready: {:?}\n{announced}", process.wait()),
+            }
+        }
+        let address = |label: &str| -> SocketAddr {
+            let line = announced.lines().find(|line| line.starts_with(label)).expect("announced");
+            let url = line.split("http://").nth(1).expect("a URL");
+            url.split('/').next().and_then(|address| address.parse().ok()).expect("an address")
+        };
+        Self { http: address("inference"), metrics: address("metrics"), process, announced }
+    }
+
+    /// Serves `models/`, the default repository.
+    pub fn with_default_models(arguments: &[&str]) -> Self {
+        Self::start(&checkout("models"), arguments)
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.http)
+    }
+
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([format!("-{name}"), self.process.id().to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+
+    /// Waits for the process's end.
+    pub fn wait(mut self) -> ExitStatus {
+        self.process.wait().expect("the server's exit status")
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.process.try_wait().expect("the server's state").is_none()
+    }
+
+    /// The sum of a metric over its labels.
+    pub async fn metric(&self, name: &str, labels: &str) -> f64 {
+        let url = format!("http://{}/metrics", self.metrics);
+        let text = reqwest::get(url).await.expect("metrics").text().await.expect("text");
+        let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
+        text.lines()
+            .filter(|line| {
+                line.starts_with(name) && line[name.len()..].starts_with('{') && line.contains(labels)
+            })
+            .filter_map(value)
+            .sum()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// `cresset serve` on free ports; its log goes to the test's own.
+pub fn command(repository: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cresset"));
+    command.args(["serve", "--http-port=0", "--metrics-port=0", "--log=error", "--model-repository"]);
+    command.arg(repository).args(arguments).env_remove("MODEL_NAME");
+    command
+}
+
+/// Posts a body and gives the status and the JSON of the answer.
+pub async fn post(url: &str, body: impl Into<reqwest::Body>) -> (u16, Value) {
+    let response = reqwest::Client::new().post(url).body(body).send().await.expect("an answer");
+    let status = response.status().as_u16();
+    let text = response.text().await.expect("a body");
+    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}
+
+/// Gets a path; the body is null where it is empty.
+pub async fn get(url: &str) -> (u16, Value) {
+    let response = reqwest::get(url).await.expect("an answer");
+    let status = response.status().as_u16();
+    let text = response.text().await.expect("a body");
+    (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+}
+
+/// Sends bytes as they are and reads until the server ends the connection or
+/// `patience` is over.
+pub fn raw(address: SocketAddr, bytes: &[u8], patience: Duration) -> String {
+    let mut stream = TcpStream::connect(address).expect("a connection");
+    stream.set_read_timeout(Some(patience)).expect("a timeout");
+    stream.write_all(bytes).expect("sent");
+    let mut answer = Vec::new();
+    let started = Instant::now();
+    let mut chunk = [0; 4096];
+    while started.elapsed() < patience {
+        match stream.read(&mut chunk) {
+            Ok(0) | Err(_) => break,
+            Ok(count) => answer.extend_from_slice(&chunk[..count]),
+        }
+    }
+    String::from_utf8_lossy(&answer).into_owned()
+}

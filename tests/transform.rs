@@ -1,0 +1,92 @@
+//! The image transform against Pillow: every kind of JPEG and PNG that is
+//! taken, and what Pillow's resize and crop make of it. The images and the
+//! references come from `transform/make.py`.
+
+// The helpers of a test are tests too.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::fs;
+use std::path::Path;
+
+use cresset::transform::{ImageTransform, Transforms};
+
+const HEIGHT: usize = 40;
+const WIDTH: usize = 48;
+
+/// How far the mean level may be from Pillow's, of 255. A decoder may round
+/// its cosines and smooth halved colour in its own way; a PNG may not.
+const MEAN_OF_A_JPEG: f64 = 0.5;
+const MEAN_OF_A_PNG: f64 = 0.02;
+
+/// How far a single level may be.
+const MOST_OF_A_JPEG: u8 = 6;
+const MOST_OF_A_PNG: u8 = 1;
+
+/// A kind of image, and how its levels differ from Pillow's.
+struct Apart {
+    name: String,
+    mean: f64,
+    most: u8,
+}
+
+#[test]
+fn every_kind_of_image_has_pillows_pixels() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transform");
+    let transform = identity();
+    let mut names: Vec<String> = fs::read_dir(&directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !name.ends_with(".pixels.png") && !name.ends_with(".py"))
+        .collect();
+    names.sort();
+    assert_eq!(names.len(), 27, "{names:?}");
+    let all: Vec<Apart> = names.into_iter().map(|name| apart(&transform, &directory, name)).collect();
+    for Apart { name, mean, most } in &all {
+        println!("{name:20} mean {mean:.4}, most {most}");
+    }
+    let wrong = all.iter().find(|apart| {
+        if apart.name.ends_with(".png") {
+            apart.mean > MEAN_OF_A_PNG || apart.most > MOST_OF_A_PNG
+        } else {
+            apart.mean > MEAN_OF_A_JPEG || apart.most > MOST_OF_A_JPEG
+        }
+    });
+    assert!(wrong.is_none(), "{} is off", wrong.unwrap().name);
+}
+
+/// A transform whose values are the levels themselves.
+fn identity() -> ImageTransform {
+    let model = tempfile::tempdir().unwrap();
+    let text = "\
+[transform.image]
+resize_short_side = 56
+center_crop = [40, 48]
+mean = [0, 0, 0]
+std = [1, 1, 1]
+";
+    fs::write(model.path().join("cresset.toml"), text).unwrap();
+    let transform = Transforms::read(model.path()).unwrap().unwrap().image.unwrap();
+    assert_eq!(transform.shape(), [1, 3, HEIGHT as i64, WIDTH as i64]);
+    transform
+}
+
+fn apart(transform: &ImageTransform, directory: &Path, name: String) -> Apart {
+    let encoded = fs::read(directory.join(&name)).unwrap();
+    let tensor = transform.apply(&encoded).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let values: Vec<f32> =
+        tensor.chunks_exact(4).map(|value| f32::from_le_bytes(value.try_into().unwrap())).collect();
+
+    let reference = directory.join(format!("{}.pixels.png", name.replace('.', "_")));
+    let reference = image::open(reference).unwrap().to_rgb8();
+    assert_eq!((reference.width() as usize, reference.height() as usize), (WIDTH, HEIGHT));
+    let differences = reference.enumerate_pixels().flat_map(|(x, y, pixel)| {
+        let at = y as usize * WIDTH + x as usize;
+        let values = &values;
+        (0..3).map(move |channel| {
+            (values[channel * HEIGHT * WIDTH + at] - f32::from(pixel[channel])).abs() as u8
+        })
+    });
+    let (count, sum, most) = differences
+        .fold((0, 0.0, 0), |(count, sum, most), one| (count + 1, sum + f64::from(one), one.max(most)));
+    Apart { name, mean: sum / f64::from(count), most }
+}
