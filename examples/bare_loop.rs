@@ -10,7 +10,7 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use cresset::backend::{Backend, BatchInput, Device, LoadRequest, Model};
+use cresset::backend::{BatchInput, Device, LoadRequest, Model};
 use cresset::clock;
 use cresset::protocol::Datatype;
 use cresset::settings::processors;

@@ -10,8 +10,11 @@ use cresset::settings::processors;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[actix_web::rt::main]
-async fn main() -> std::io::Result<()> {
+fn main() -> std::io::Result<()> {
+    actix_web::rt::System::new().block_on(echo())
+}
+
+async fn echo() -> std::io::Result<()> {
     let port = std::env::args().nth(1).and_then(|port| port.parse().ok()).unwrap_or(0);
     let server = HttpServer::new(|| {
         App::new()

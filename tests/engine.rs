@@ -1,5 +1,7 @@
 //! Requests through a served model, against a mock whose time and faults are
 //! in the test's hand.
+// A test may say what it expects.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
 //! The wire, both ways.
+#![allow(clippy::wildcard_enum_match_arm)]
 
 use std::sync::Arc;
 

@@ -53,7 +53,7 @@ fn policy(max: u32, preferred: &[u32], delay: Duration) -> Policy {
 fn ids(decision: Decision<Request>) -> (Vec<usize>, CloseReason) {
     match decision {
         Decision::Run(batch) => (batch.requests.iter().map(|r| r.id).collect(), batch.reason),
-        other => panic!("expected a batch, got {other:?}"),
+        other @ (Decision::WaitUntil(_) | Decision::Idle) => panic!("expected a batch, got {other:?}"),
     }
 }
 
@@ -76,7 +76,7 @@ fn a_delay_counts_from_the_oldest_arrival() {
     batcher.push(request(1, 1, 0, start + 9 * MS)).unwrap();
     match batcher.next(start + 9 * MS) {
         Decision::WaitUntil(due) => assert_eq!(due, start + 10 * MS),
-        other => panic!("{other:?}"),
+        other @ (Decision::Run(_) | Decision::Idle) => panic!("{other:?}"),
     }
     assert_eq!(ids(batcher.next(start + 10 * MS)), (vec![0, 1], CloseReason::Delay));
 }

@@ -9,23 +9,23 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// A file of the checkout.
-pub fn checkout(path: &str) -> PathBuf {
+pub(crate) fn checkout(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
 /// A running server; killed when dropped.
-pub struct Server {
+pub(crate) struct Server {
     process: Child,
-    pub http: SocketAddr,
-    pub metrics: SocketAddr,
+    pub(crate) http: SocketAddr,
+    pub(crate) metrics: SocketAddr,
     /// What it printed until it was ready.
-    pub announced: String,
+    pub(crate) announced: String,
 }
 
 impl Server {
     /// Starts a server on `repository` and waits until it says that it is
     /// ready.
-    pub fn start(repository: &Path, arguments: &[&str]) -> Self {
+    pub(crate) fn start(repository: &Path, arguments: &[&str]) -> Self {
         let mut process =
             command(repository, arguments).stdout(Stdio::piped()).spawn().expect("cresset starts");
         let mut lines = BufReader::new(process.stdout.take().expect("piped")).lines();
@@ -46,30 +46,30 @@ impl Server {
     }
 
     /// Serves `models/`, the default repository.
-    pub fn with_default_models(arguments: &[&str]) -> Self {
+    pub(crate) fn with_default_models(arguments: &[&str]) -> Self {
         Self::start(&checkout("models"), arguments)
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.http)
     }
 
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([format!("-{name}"), self.process.id().to_string()]).status();
         assert!(sent.expect("kill runs").success());
     }
 
     /// Waits for the process's end.
-    pub fn wait(mut self) -> ExitStatus {
+    pub(crate) fn wait(mut self) -> ExitStatus {
         self.process.wait().expect("the server's exit status")
     }
 
-    pub fn is_running(&mut self) -> bool {
+    pub(crate) fn is_running(&mut self) -> bool {
         self.process.try_wait().expect("the server's state").is_none()
     }
 
     /// The sum of a metric over its labels.
-    pub async fn metric(&self, name: &str, labels: &str) -> f64 {
+    pub(crate) async fn metric(&self, name: &str, labels: &str) -> f64 {
         let url = format!("http://{}/metrics", self.metrics);
         let text = reqwest::get(url).await.expect("metrics").text().await.expect("text");
         let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
@@ -90,7 +90,7 @@ impl Drop for Server {
 }
 
 /// `cresset serve` on free ports; its log goes to the test's own.
-pub fn command(repository: &Path, arguments: &[&str]) -> Command {
+pub(crate) fn command(repository: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cresset"));
     command.args(["serve", "--http-port=0", "--metrics-port=0", "--log=error", "--model-repository"]);
     command.arg(repository).args(arguments).env_remove("MODEL_NAME");
@@ -98,7 +98,7 @@ pub fn command(repository: &Path, arguments: &[&str]) -> Command {
 }
 
 /// Posts a body and gives the status and the JSON of the answer.
-pub async fn post(url: &str, body: impl Into<reqwest::Body>) -> (u16, Value) {
+pub(crate) async fn post(url: &str, body: impl Into<reqwest::Body>) -> (u16, Value) {
     let response = reqwest::Client::new().post(url).body(body).send().await.expect("an answer");
     let status = response.status().as_u16();
     let text = response.text().await.expect("a body");
@@ -106,7 +106,7 @@ pub async fn post(url: &str, body: impl Into<reqwest::Body>) -> (u16, Value) {
 }
 
 /// Gets a path; the body is null where it is empty.
-pub async fn get(url: &str) -> (u16, Value) {
+pub(crate) async fn get(url: &str) -> (u16, Value) {
     let response = reqwest::get(url).await.expect("an answer");
     let status = response.status().as_u16();
     let text = response.text().await.expect("a body");
@@ -115,7 +115,7 @@ pub async fn get(url: &str) -> (u16, Value) {
 
 /// Sends bytes as they are and reads until the server ends the connection or
 /// `patience` is over.
-pub fn raw(address: SocketAddr, bytes: &[u8], patience: Duration) -> String {
+pub(crate) fn raw(address: SocketAddr, bytes: &[u8], patience: Duration) -> String {
     let mut stream = TcpStream::connect(address).expect("a connection");
     stream.set_read_timeout(Some(patience)).expect("a timeout");
     stream.write_all(bytes).expect("sent");

@@ -46,7 +46,7 @@ fn line(detail: &str) -> &str {
     let names_an_error = |line: &&str| {
         line.split_once(':').is_some_and(|(kind, _)| kind.ends_with("Error") || kind.ends_with("Exception"))
     };
-    lines().filter(names_an_error).next_back().or_else(|| lines().next()).unwrap_or("no reason given")
+    lines().rfind(names_an_error).or_else(|| lines().next()).unwrap_or("no reason given")
 }
 
 #[cfg(test)]
