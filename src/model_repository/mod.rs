@@ -1,1 +1,173 @@
-//! A directory of models in Triton's layout.
+//! A directory of models in Triton's layout:
+//!
+//! ```text
+//! <repository>/<model>/config.pbtxt        may be missing
+//! <repository>/<model>/<version>/model.pt
+//! ```
+//!
+//! A model that can't be served is an entry that says why, so that the others
+//! are; only a repository that can't be read at all, or in which a name means
+//! two models, is an error.
+
+mod error;
+mod model;
+mod name;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::model_config::{CONFIG_FILENAME, ModelConfig};
+
+pub use error::RepositoryError;
+pub use name::{InvalidModelName, validate_model_name};
+
+/// One repository of models, in one or several directories.
+#[derive(Debug, Clone)]
+pub struct ModelRepository {
+    directories: Vec<Root>,
+}
+
+/// A repository's directory.
+#[derive(Debug, Clone)]
+struct Root {
+    /// As the user gave it, for messages.
+    given: PathBuf,
+    /// Without links: what lies outside of it is not read.
+    canonical: PathBuf,
+}
+
+/// A model's directory, and what of it can be served.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelEntry {
+    /// The directory's name.
+    pub name: String,
+    /// Where its `config.pbtxt` and its versions lie, without links.
+    pub directory: PathBuf,
+    /// `None` where it can't be read, or the name or the place is refused:
+    /// `problems` says why.
+    pub config: Option<ModelConfig>,
+    /// The versions to serve: those that the version policy picks and whose
+    /// file is there, ascending.
+    pub versions: Vec<VersionEntry>,
+    /// Why it, or some version of it, isn't served; empty where all is well.
+    pub problems: Vec<Problem>,
+}
+
+/// A version that can be loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionEntry {
+    /// The directory's number.
+    pub version: u64,
+    /// The model's file, without links.
+    pub file: PathBuf,
+}
+
+/// Why a model, or a version of it, isn't served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The version that it concerns; `None` for the whole model.
+    pub version: Option<u64>,
+    /// For the person who laid out the repository.
+    pub reason: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.version {
+            Some(version) => write!(f, "version {version}: {}", self.reason),
+            None => f.write_str(&self.reason),
+        }
+    }
+}
+
+impl ModelRepository {
+    /// Looks whether there is a repository in each of `paths`.
+    ///
+    /// # Errors
+    /// When one is missing, can't be read, or holds no model.
+    pub fn open(paths: &[PathBuf]) -> Result<Self, RepositoryError> {
+        let directories = paths.iter().map(|path| Root::open(path)).collect::<Result<_, _>>()?;
+        Ok(Self { directories })
+    }
+
+    /// Reads what is there now, sorted by name.
+    ///
+    /// # Errors
+    /// When a directory can't be read any more, or two hold a model of the
+    /// same name.
+    pub fn models(&self) -> Result<Vec<ModelEntry>, RepositoryError> {
+        let mut models = BTreeMap::new();
+        for root in &self.directories {
+            for name in root.model_directories()? {
+                if let Some((_, first)) = models.insert(name.clone(), (model::entry(root, &name), root)) {
+                    return Err(RepositoryError::Duplicate {
+                        name,
+                        first: first.given.clone(),
+                        second: root.given.clone(),
+                    });
+                }
+            }
+        }
+        Ok(models.into_values().map(|(entry, _)| entry).collect())
+    }
+}
+
+impl Root {
+    fn open(given: &Path) -> Result<Self, RepositoryError> {
+        let canonical =
+            fs::canonicalize(given).map_err(|error| RepositoryError::Unreadable(given.into(), error))?;
+        if !canonical.is_dir() {
+            return Err(RepositoryError::NotADirectory(given.into()));
+        }
+        let root = Self { given: given.to_owned(), canonical };
+        // A model's own directory would otherwise pass for a repository whose
+        // models are named 1, 2, …
+        if root.canonical.join(CONFIG_FILENAME).exists() {
+            return Err(RepositoryError::IsAModel(given.into()));
+        }
+        if root.model_directories()?.is_empty() {
+            return Err(RepositoryError::Empty(given.into()));
+        }
+        Ok(root)
+    }
+
+    /// The names of all directories that aren't hidden.
+    fn model_directories(&self) -> Result<Vec<String>, RepositoryError> {
+        let failed = |error| RepositoryError::Unreadable(self.given.clone(), error);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.canonical).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            // `lost+found` stands at the top of every ext4 volume.
+            if name.starts_with('.') || name == "lost+found" {
+                continue;
+            }
+            // A link counts as what it leads to; one that leads nowhere is
+            // told of as a model, whose directory is missing.
+            let is_link = entry.file_type().map_err(failed)?.is_symlink();
+            let is_directory = fs::metadata(entry.path()).map_or(is_link, |metadata| metadata.is_dir());
+            if is_directory {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    /// The path that `path` leads to, if that lies inside.
+    fn resolve(&self, path: &Path) -> Result<PathBuf, Unresolved> {
+        let resolved = fs::canonicalize(path).map_err(Unresolved::Missing)?;
+        if resolved.starts_with(&self.canonical) { Ok(resolved) } else { Err(Unresolved::Outside) }
+    }
+}
+
+/// Why a path of a repository isn't followed.
+enum Unresolved {
+    /// Nothing is there, or it can't be reached.
+    Missing(std::io::Error),
+    /// A symbolic link leads out of the repository.
+    Outside,
+}

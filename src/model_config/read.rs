@@ -1,0 +1,172 @@
+//! A model's directory to its configuration.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Component, Path};
+
+use super::proto::{self, model_config::SchedulingChoice};
+use super::{
+    CONFIG_FILENAME, ConfigError, DEFAULT_MODEL_FILENAME, ModelConfig, VersionPolicy, fields, parameters,
+    pbtxt, scheduling, tensor, version,
+};
+
+/// The names by which Triton's files ask for TorchScript.
+const PYTORCH: [&str; 3] = ["pytorch", "pytorch_libtorch", "libtorch"];
+
+/// The library that Triton serves TorchScript with; any other `runtime` is
+/// another back end's or a Python program.
+const PYTORCH_RUNTIME: &str = "libtriton_pytorch.so";
+
+impl ModelConfig {
+    /// What stands for a model that has no `config.pbtxt`: its shapes are
+    /// whole, nothing is batched, and the file names its inputs.
+    #[must_use]
+    pub fn undeclared(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            max_batch_size: 0,
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            dynamic_batching: None,
+            instance_groups: Vec::new(),
+            version_policy: VersionPolicy::Latest(1),
+            model_filename: DEFAULT_MODEL_FILENAME.to_owned(),
+            parameters: Default::default(),
+            declared: false,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Reads `config.pbtxt` of the model `name` in its directory, or gives
+    /// [`ModelConfig::undeclared`] where there is none.
+    ///
+    /// # Errors
+    /// When the file is there and can't be read, isn't a configuration, or
+    /// asks for what can't be given.
+    pub fn read(model_directory: &Path, name: &str) -> Result<Self, ConfigError> {
+        let path = model_directory.join(CONFIG_FILENAME);
+        // Of the link itself: one that leads nowhere is a mistake, not an
+        // absence.
+        if let Err(error) = fs::symlink_metadata(&path)
+            && error.kind() == io::ErrorKind::NotFound
+        {
+            return Ok(Self::undeclared(name));
+        }
+        Self::from_pbtxt(&read_text(&path)?, name)
+    }
+
+    /// Reads the text of a `config.pbtxt` of the model `name`.
+    ///
+    /// # Errors
+    /// As [`ModelConfig::read`].
+    pub fn from_pbtxt(text: &str, name: &str) -> Result<Self, ConfigError> {
+        let message = pbtxt::parse(text)?;
+        let mut warnings = fields::check(&message)?;
+        let config: proto::ModelConfig =
+            message.transcode_to().map_err(|error| ConfigError::Read(format!("doesn't decode: {error}")))?;
+
+        check_name(&config.name, name)?;
+        check_pytorch("platform", &config.platform)?;
+        check_pytorch("backend", &config.backend)?;
+        check_runtime(&config.runtime)?;
+        let max_batch_size = u32::try_from(config.max_batch_size)
+            .map_err(|_| ConfigError::value("max_batch_size", "0 or more", config.max_batch_size))?;
+        let batched = max_batch_size > 0;
+        let dynamic_batching = match config.scheduling_choice {
+            Some(SchedulingChoice::DynamicBatching(batching)) => {
+                Some(scheduling::dynamic_batching(batching, max_batch_size)?)
+            }
+            // The table of fields has refused the other two.
+            None | Some(SchedulingChoice::SequenceBatching(_) | SchedulingChoice::EnsembleScheduling(_)) => {
+                None
+            }
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            max_batch_size,
+            inputs: tensor::inputs(config.input, batched)?,
+            outputs: tensor::outputs(config.output, batched)?,
+            dynamic_batching,
+            instance_groups: scheduling::instance_groups(config.instance_group)?,
+            version_policy: version::policy(config.version_policy)?,
+            model_filename: model_filename(config.default_model_filename)?,
+            parameters: parameters::parameters(config.parameters, &mut warnings)?,
+            declared: true,
+            warnings,
+        })
+    }
+}
+
+/// At most [`pbtxt::MAX_BYTES`] of a plain file, whatever its size says: a
+/// device or a pipe in its place must not hold the server up.
+fn read_text(path: &Path) -> Result<String, ConfigError> {
+    let failed = |error: io::Error| ConfigError::Read(format!("can't be read: {error}"));
+    if !fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(ConfigError::Read("is not a plain file".to_owned()));
+    }
+    let mut bytes = Vec::new();
+    File::open(path).map_err(failed)?.take(pbtxt::MAX_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > pbtxt::MAX_BYTES {
+        return Err(ConfigError::Read(format!("is longer than {} bytes", pbtxt::MAX_BYTES)));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let offset = error.utf8_error().valid_up_to();
+        ConfigError::Read(format!("is not UTF-8 text: byte {offset} is {:#04x}", error.as_bytes()[offset]))
+    })
+}
+
+fn check_name(given: &str, directory: &str) -> Result<(), ConfigError> {
+    if given.is_empty() || given == directory {
+        return Ok(());
+    }
+    let expected = format!("the name of its directory, '{directory}', or none");
+    Err(ConfigError::value("name", expected, format!("'{}'", given.escape_debug())))
+}
+
+fn check_pytorch(field: &str, given: &str) -> Result<(), ConfigError> {
+    match given {
+        "" => Ok(()),
+        _ if PYTORCH.contains(&given) => Ok(()),
+        "torch_aoti" => Err(ConfigError::unsupported(field, "AOTInductor packages are not served yet")),
+        "ensemble" => {
+            Err(ConfigError::unsupported(field, "ensembles are not offered: call the models one by one"))
+        }
+        _ => Err(ConfigError::value(
+            field,
+            "'pytorch_libtorch' or 'pytorch' (only TorchScript models are served)",
+            format!("'{}'", given.escape_debug()),
+        )),
+    }
+}
+
+fn check_runtime(given: &str) -> Result<(), ConfigError> {
+    if given.is_empty() || given == PYTORCH_RUNTIME {
+        return Ok(());
+    }
+    let reason = format!(
+        "'{}' is no runtime of TorchScript: remove the field and export the model with torch.jit",
+        given.escape_debug()
+    );
+    Err(ConfigError::unsupported("runtime", reason))
+}
+
+fn model_filename(filename: String) -> Result<String, ConfigError> {
+    if filename.is_empty() {
+        return Ok(DEFAULT_MODEL_FILENAME.to_owned());
+    }
+    let mut parts = Path::new(&filename).components();
+    let first = parts.next();
+    // Comparing the whole keeps 'model.pt/' out, whose slash components hide.
+    let plain = parts.next().is_none() && first == Some(Component::Normal(filename.as_ref()));
+    if !plain || filename.contains('\0') {
+        return Err(ConfigError::value(
+            "default_model_filename",
+            "a file's name, without a directory",
+            format!("'{}'", filename.escape_debug()),
+        ));
+    }
+    Ok(filename)
+}
+
+#[cfg(test)]
+mod tests;
