@@ -49,7 +49,8 @@ pub(super) struct Switches {
 
 impl Switches {
     fn read(parameters: &BTreeMap<String, String>) -> Self {
-        let flag = |key: &str| parameters.get(key).map(|value| value.eq_ignore_ascii_case("true"));
+        let flag =
+            |key: &str| parameters.get(key).map(|value| value.eq_ignore_ascii_case("true") || value == "1");
         Self {
             inference_mode: flag("INFERENCE_MODE").unwrap_or(true),
             optimized_execution: !flag("DISABLE_OPTIMIZED_EXECUTION").unwrap_or(false),
