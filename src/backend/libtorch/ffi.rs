@@ -1,0 +1,139 @@
+//! `shim.h`, declared for Rust; change both together.
+
+use std::ffi::{CStr, c_char, c_void};
+use std::marker::{PhantomData, PhantomPinned};
+use std::ptr::NonNull;
+
+/// Nothing went wrong.
+pub(super) const OK: i32 = 0;
+/// There was not even memory for a text.
+pub(super) const OUT_OF_MEMORY: i32 = 2;
+
+/// `CressetArgumentKind`.
+pub(super) const KIND_TENSOR: i32 = 0;
+pub(super) const KIND_TENSOR_DICT: i32 = 1;
+pub(super) const KIND_STRINGS: i32 = 2;
+
+/// Made and freed by the shim, and never looked into.
+#[repr(C)]
+pub(super) struct RawModule {
+    opaque: [u8; 0],
+    marker: PhantomData<(*mut u8, PhantomPinned)>,
+}
+
+/// Made and freed by the shim, and never looked into.
+#[repr(C)]
+pub(super) struct RawOutputs {
+    opaque: [u8; 0],
+    marker: PhantomData<(*mut u8, PhantomPinned)>,
+}
+
+#[repr(C)]
+pub(super) struct RawOptions {
+    pub(super) inference_mode: i32,
+    pub(super) freeze: i32,
+    pub(super) simple_executor: i32,
+    pub(super) optimized_execution: i32,
+}
+
+#[repr(C)]
+pub(super) struct RawArgument {
+    pub(super) name: *const c_char,
+    pub(super) type_text: *const c_char,
+    pub(super) kind: i32,
+    pub(super) has_default: i32,
+}
+
+#[repr(C)]
+pub(super) struct RawInput {
+    pub(super) name: *const c_char,
+    pub(super) name_length: usize,
+    pub(super) scalar_type: i32,
+    pub(super) sizes: *const i64,
+    pub(super) rank: usize,
+    pub(super) data: *const c_void,
+    pub(super) bytes: usize,
+}
+
+#[repr(C)]
+pub(super) struct RawOutput {
+    pub(super) tensor: *mut c_void,
+    pub(super) name: *const c_char,
+    pub(super) scalar_type: i32,
+    pub(super) sizes: *const i64,
+    pub(super) rank: usize,
+    pub(super) data: *const c_void,
+    pub(super) bytes: usize,
+}
+
+unsafe extern "C" {
+    fn cresset_text_free(text: *mut c_char);
+    pub(super) fn cresset_torch_version() -> *const c_char;
+    pub(super) fn cresset_torch_library() -> *const c_char;
+    pub(super) fn cresset_set_tensor_fuser(enabled: i32);
+    pub(super) fn cresset_module_load(
+        path: *const c_char,
+        device: i32,
+        options: *const RawOptions,
+        module: *mut *mut RawModule,
+        error: *mut *mut c_char,
+    ) -> i32;
+    pub(super) fn cresset_module_copy(
+        module: *const RawModule,
+        copy: *mut *mut RawModule,
+        error: *mut *mut c_char,
+    ) -> i32;
+    pub(super) fn cresset_module_free(module: *mut RawModule);
+    pub(super) fn cresset_module_arguments(module: *const RawModule) -> usize;
+    pub(super) fn cresset_module_argument(module: *const RawModule, index: usize) -> RawArgument;
+    pub(super) fn cresset_module_stateful(module: *const RawModule) -> *const c_char;
+    pub(super) fn cresset_module_not_frozen(module: *const RawModule) -> *const c_char;
+    pub(super) fn cresset_module_forward(
+        module: *const RawModule,
+        inputs: *const RawInput,
+        count: usize,
+        outputs: *mut *mut RawOutputs,
+        error: *mut *mut c_char,
+    ) -> i32;
+    pub(super) fn cresset_outputs_items(outputs: *mut RawOutputs, count: *mut usize) -> *mut RawOutput;
+    pub(super) fn cresset_outputs_free(outputs: *mut RawOutputs);
+}
+
+/// What a call of the shim said when it failed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// libtorch's whole text.
+    Said(String),
+    /// No memory was left to say anything.
+    OutOfMemory,
+}
+
+/// Makes a call that gives a `*mut T` or an error, and takes what it gave.
+pub(super) fn made<T>(
+    call: impl FnOnce(*mut *mut T, *mut *mut c_char) -> i32,
+) -> Result<NonNull<T>, Failure> {
+    let mut value = std::ptr::null_mut();
+    let mut error = std::ptr::null_mut();
+    let status = call(&raw mut value, &raw mut error);
+    // SAFETY: null, or a text that the shim terminated and left to us.
+    let said = unsafe { text(error) };
+    // SAFETY: the shim's own allocation, freed once; null is allowed.
+    unsafe { cresset_text_free(error) };
+    match (status, NonNull::new(value)) {
+        (OK, Some(value)) => Ok(value),
+        (OUT_OF_MEMORY, _) => Err(Failure::OutOfMemory),
+        _ => said.map_or(Err(Failure::OutOfMemory), |said| Err(Failure::Said(said))),
+    }
+}
+
+/// A copy of a C text; `None` for null.
+///
+/// # Safety
+/// `text` is null or points to a terminated text that stays for this call.
+pub(super) unsafe fn text(text: *const c_char) -> Option<String> {
+    if text.is_null() {
+        return None;
+    }
+    // SAFETY: what this function's caller promises.
+    Some(unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
+}

@@ -1,0 +1,67 @@
+//! A module on the thread that runs it.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use super::ffi::RawInput;
+use super::module::Module;
+use super::scalar_type;
+use crate::backend::{BackendError, BatchInput, BatchOutput, ModelInstance};
+
+/// One instance; lives and dies on the thread that made it, whose number of
+/// intra-op threads was set for it.
+pub(super) struct LibtorchInstance {
+    module: Arc<Module>,
+    /// Not `Send`.
+    thread: PhantomData<*const ()>,
+}
+
+impl LibtorchInstance {
+    pub(super) fn new(module: Arc<Module>) -> Self {
+        Self { module, thread: PhantomData }
+    }
+}
+
+impl ModelInstance for LibtorchInstance {
+    fn forward(&mut self, inputs: &[BatchInput<'_>]) -> Result<Vec<BatchOutput>, BackendError> {
+        let raw = inputs.iter().map(raw_input).collect::<Result<Vec<_>, _>>()?;
+        // SAFETY: `raw_input` checked that each shape lies within its data,
+        // and `inputs` borrows all of it until the end.
+        let outputs = unsafe { self.module.forward(&raw) }?;
+        outputs.into_batch()
+    }
+}
+
+fn raw_input(input: &BatchInput<'_>) -> Result<RawInput, BackendError> {
+    let scalar_type = scalar_type::from_datatype(input.datatype)
+        .ok_or_else(|| refused("BYTES inputs are not supported yet".to_owned()))?;
+    if bytes_of(input) != Some(input.data.len()) {
+        return Err(refused(format!(
+            "input '{}' of type {} and shape {:?} came with {} bytes",
+            input.name,
+            input.datatype,
+            input.shape,
+            input.data.len()
+        )));
+    }
+    Ok(RawInput {
+        name: input.name.as_ptr().cast(),
+        name_length: input.name.len(),
+        scalar_type,
+        sizes: input.shape.as_ptr(),
+        rank: input.shape.len(),
+        data: input.data.as_ptr().cast(),
+        bytes: input.data.len(),
+    })
+}
+
+/// How many bytes an input of this type and shape has; `None` where a
+/// dimension is negative or the product overflows.
+fn bytes_of(input: &BatchInput<'_>) -> Option<usize> {
+    let sizes = input.shape.iter().map(|size| usize::try_from(*size).ok());
+    sizes.into_iter().try_fold(input.datatype.size()?, |bytes, size| bytes.checked_mul(size?))
+}
+
+fn refused(message: String) -> BackendError {
+    BackendError::Execute { detail: message.clone(), message }
+}

@@ -1,0 +1,152 @@
+//! A TorchScript module: loaded, prepared and shared by its instances.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use super::ffi::{self, RawModule};
+use super::instance::LibtorchInstance;
+use super::options::Options;
+use super::outputs::Outputs;
+use super::{error, threads};
+use crate::backend::{
+    Argument, ArgumentKind, BackendError, Device, LoadRequest, Model, ModelInstance, Signature,
+};
+
+/// The shim's module.
+pub(super) struct Module(NonNull<RawModule>);
+
+// SAFETY: libtorch's modules may be used, and dropped, on any thread.
+unsafe impl Send for Module {}
+// SAFETY: a module that doesn't write to its attributes may run on several
+// threads at once; `LibtorchModel::instance` gives each instance of one that
+// does a copy of its own, so that it is never shared.
+unsafe impl Sync for Module {}
+
+impl Module {
+    /// Reads, analyses and freezes a file; slow.
+    fn load(request: &LoadRequest<'_>, options: &Options) -> Result<Self, BackendError> {
+        error::inspect(request.path)?;
+        let path = CString::new(request.path.as_os_str().as_bytes()).map_err(|error| BackendError::Load {
+            message: "the model file's path holds a zero byte".to_owned(),
+            detail: error.to_string(),
+        })?;
+        let device = match request.device {
+            Device::Cpu => -1,
+            Device::Cuda(index) => i32::try_from(index).unwrap_or(i32::MAX),
+        };
+        let raw = options.raw();
+        // Two threads here would halve the instances' speed later on.
+        let _one = threads::Count::set_for_now(1);
+        ffi::made(|module, error| {
+            // SAFETY: the path is terminated, and all pointers are to values
+            // that outlive the call.
+            unsafe { ffi::cresset_module_load(path.as_ptr(), device, &raw const raw, module, error) }
+        })
+        .map(Self)
+        .map_err(error::load)
+    }
+
+    /// A module with attributes of its own.
+    fn copy(&self) -> Result<Self, BackendError> {
+        ffi::made(|copy, error| {
+            // SAFETY: `self.0` is alive, and nobody runs the original of a
+            // module that writes to itself.
+            unsafe { ffi::cresset_module_copy(self.0.as_ptr(), copy, error) }
+        })
+        .map(Self)
+        .map_err(error::load)
+    }
+
+    /// Runs `forward`.
+    ///
+    /// # Safety
+    /// Each input's pointers and lengths describe memory that stays until this
+    /// returns.
+    pub(super) unsafe fn forward(&self, inputs: &[ffi::RawInput]) -> Result<Outputs, BackendError> {
+        let made = ffi::made(|outputs, error| {
+            // SAFETY: `self.0` is alive; the inputs are what this function's
+            // caller promises.
+            unsafe {
+                ffi::cresset_module_forward(self.0.as_ptr(), inputs.as_ptr(), inputs.len(), outputs, error)
+            }
+        });
+        // SAFETY: just made, and ours.
+        made.map(|outputs| unsafe { Outputs::from_raw(outputs) }).map_err(error::execute)
+    }
+
+    fn signature(&self) -> Signature {
+        // SAFETY: `self.0` is alive.
+        let count = unsafe { ffi::cresset_module_arguments(self.0.as_ptr()) };
+        let arguments = (0..count).map(|index| self.argument(index)).collect();
+        // SAFETY: null or a text that lives as long as the module.
+        let stateful = unsafe { ffi::text(ffi::cresset_module_stateful(self.0.as_ptr())) };
+        Signature { arguments, stateful }
+    }
+
+    fn argument(&self, index: usize) -> Argument {
+        // SAFETY: `signature` asks for indices under the count only.
+        let raw = unsafe { ffi::cresset_module_argument(self.0.as_ptr(), index) };
+        // SAFETY: both texts live as long as the module.
+        let (name, type_text) = unsafe { (ffi::text(raw.name), ffi::text(raw.type_text)) };
+        let kind = match raw.kind {
+            ffi::KIND_TENSOR => ArgumentKind::Tensor,
+            ffi::KIND_TENSOR_DICT => ArgumentKind::TensorDict,
+            ffi::KIND_STRINGS => ArgumentKind::Strings,
+            _ => ArgumentKind::Other(type_text.unwrap_or_default()),
+        };
+        Argument { name: name.unwrap_or_default(), kind, has_default: raw.has_default != 0 }
+    }
+
+    fn not_frozen(&self) -> Option<String> {
+        // SAFETY: null or a text that lives as long as the module.
+        unsafe { ffi::text(ffi::cresset_module_not_frozen(self.0.as_ptr())) }
+    }
+}
+
+impl Drop for Module {
+    fn drop(&mut self) {
+        // SAFETY: made by the shim, freed once.
+        unsafe { ffi::cresset_module_free(self.0.as_ptr()) };
+    }
+}
+
+/// A loaded model on one device.
+pub(super) struct LibtorchModel {
+    module: Arc<Module>,
+    signature: Signature,
+    options: Options,
+}
+
+impl LibtorchModel {
+    pub(super) fn load(request: &LoadRequest<'_>) -> Result<Self, BackendError> {
+        let options = Options::new(request.parameters)?;
+        if let Some(enabled) = options.tensor_fuser {
+            // SAFETY: a plain switch of libtorch's.
+            unsafe { ffi::cresset_set_tensor_fuser(enabled.into()) };
+        }
+        let module = Module::load(request, &options)?;
+        if let Some(reason) = module.not_frozen() {
+            tracing::debug!(path = %request.path.display(), reason, "model is not frozen");
+        }
+        Ok(Self { signature: module.signature(), module: Arc::new(module), options })
+    }
+}
+
+impl Model for LibtorchModel {
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn instance(&self, intra_op_threads: usize) -> Result<Box<dyn ModelInstance>, BackendError> {
+        // The count is the thread's: `omp_set_num_threads` on another one
+        // wouldn't reach this one.
+        threads::set(self.options.intra_op_threads.unwrap_or(intra_op_threads));
+        let module = match self.signature.stateful {
+            Some(_) => Arc::new(self.module.copy()?),
+            None => Arc::clone(&self.module),
+        };
+        Ok(Box::new(LibtorchInstance::new(module)))
+    }
+}

@@ -1,1 +1,0 @@
-//! A backend whose time and faults are in the test's hand.
