@@ -27,38 +27,49 @@ fn protobuf() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Compiles the shim against the libtorch that `tch` links, and lets binaries
-/// find its libraries without an environment.
+/// Compiles `src/backend/libtorch/*.cc` against the folder that `LIBTORCH`
+/// names (`.cargo/config.toml` sets it to `.libtorch`), and lets binaries find
+/// its libraries without an environment.
 #[cfg(feature = "libtorch")]
 fn libtorch() -> Result<(), Box<dyn Error>> {
-    use std::path::Path;
-
     const SHIM: &str = "src/backend/libtorch";
     println!("cargo::rerun-if-env-changed=LIBTORCH");
-    for file in ["shim.h", "shim.cc"] {
-        println!("cargo::rerun-if-changed={SHIM}/{file}");
-    }
+    println!("cargo::rerun-if-env-changed=LIBTORCH_CXX11_ABI");
+    println!("cargo::rerun-if-changed={SHIM}");
+
     let named = env::var_os("LIBTORCH").map(PathBuf::from).unwrap_or_default();
     // Through the checkout's link to where the folder is: the binary goes on
     // finding it when the link is changed or the checkout is gone.
-    let folder = named
-        .canonicalize()
-        .map_err(|_| format!("libtorch isn't at LIBTORCH='{}': run scripts/libtorch cpu", named.display()))?;
-    let include = folder.join("include");
-    cc::Build::new()
-        .cpp(true)
-        .std("c++17")
-        .include(&include)
-        .include(include.join("torch/csrc/api/include"))
-        .define("_GLIBCXX_USE_CXX11_ABI", "1")
-        .flag_if_supported("-Wno-unused-parameter")
-        .opt_level(2)
-        .file(Path::new(SHIM).join("shim.cc"))
-        .try_compile("cresset_shim")?;
-    // In images the libraries lie beside the binary, or in lib beside bin.
-    for rpath in [folder.join("lib").display().to_string(), "$ORIGIN".to_owned(), "$ORIGIN/../lib".to_owned()]
-    {
-        println!("cargo::rustc-link-arg=-Wl,-rpath,{rpath}");
+    let folder = named.canonicalize().ok().filter(|folder| folder.join("lib/libtorch_cpu.so").is_file());
+    let folder = folder.ok_or_else(|| {
+        format!(
+            "no libtorch in '{}' (LIBTORCH): run `scripts/libtorch cpu` first, or build with --no-default-features",
+            named.display()
+        )
+    })?;
+    let (include, lib) = (folder.join("include"), folder.join("lib"));
+
+    let mut build = cc::Build::new();
+    build.cpp(true).std("c++17").pic(true).warnings(true).extra_warnings(true);
+    let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
+    build.define("_GLIBCXX_USE_CXX11_ABI", abi.as_str());
+    // It stands on the path of every request, in tests as well.
+    build.opt_level(2);
+    // As system headers: their warnings aren't ours.
+    for headers in [include.clone(), include.join("torch/csrc/api/include")] {
+        build.flag("-isystem").flag(headers);
+    }
+    for file in ["shim.cc", "outputs.cc", "writes.cc"] {
+        build.file(format!("{SHIM}/{file}"));
+    }
+    build.try_compile("cresset_shim")?;
+
+    println!("cargo::rustc-link-search=native={}", lib.display());
+    println!("cargo::rustc-link-lib=dylib=torch_cpu");
+    println!("cargo::rustc-link-lib=dylib=c10");
+    // In images the libraries lie in lib beside bin, or beside the binary.
+    for place in [lib.to_string_lossy().as_ref(), "$ORIGIN/../lib", "$ORIGIN"] {
+        println!("cargo::rustc-link-arg=-Wl,-rpath,{place}");
     }
     Ok(())
 }

@@ -29,9 +29,9 @@ const KNOWN: [(&str, Kind, Effect); 10] = [
     ("DISABLE_CUDNN", Kind::Bool, NotYet),
     ("ENABLE_WEIGHT_SHARING", Kind::Bool, NotYet),
     ("ENABLE_CACHE_CLEANING", Kind::Bool, NotYet),
-    ("ENABLE_JIT_EXECUTOR", Kind::Bool, NotYet),
-    ("ENABLE_JIT_PROFILING", Kind::Bool, NotYet),
-    ("ENABLE_TENSOR_FUSER", Kind::Bool, NotYet),
+    ("ENABLE_JIT_EXECUTOR", Kind::Bool, Honoured),
+    ("ENABLE_JIT_PROFILING", Kind::Bool, Honoured),
+    ("ENABLE_TENSOR_FUSER", Kind::Bool, Honoured),
     ("INTER_OP_THREAD_COUNT", Kind::Count, NotYet),
     ("INTRA_OP_THREAD_COUNT", Kind::Count, Honoured),
 ];
