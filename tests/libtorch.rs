@@ -3,6 +3,8 @@
 //! `scripts/models/backend_fixtures.py` makes them).
 
 #![cfg(feature = "libtorch")]
+// Helpers of tests are tests too; clippy only sees the functions marked so.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -2,6 +2,8 @@
 //! it measures the process.
 
 #![cfg(feature = "libtorch")]
+// Helpers of tests are tests too; clippy only sees the functions marked so.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -103,7 +103,14 @@ at::Tensor settle(const at::Tensor& tensor, const std::vector<Range>& taken, boo
   TORCH_CHECK(
       tensor.layout() == at::kStrided && !tensor.is_quantized(),
       "an output that is ", tensor.is_quantized() ? "quantised" : "sparse", " is not supported");
-  auto settled = tensor.detach().to(at::kCPU).resolve_conj().resolve_neg().contiguous();
+  // Each step only where it does something: small models feel every call.
+  at::Tensor settled = tensor.device().is_cpu() ? tensor : tensor.to(at::kCPU);
+  if (settled.is_conj() || settled.is_neg()) {
+    settled = settled.resolve_conj().resolve_neg();
+  }
+  if (!settled.is_contiguous()) {
+    settled = settled.contiguous();
+  }
   if (settled.numel() > 0 && (always_copy || overlaps(settled, taken))) {
     settled = settled.clone(at::MemoryFormat::Contiguous);
   }
