@@ -64,22 +64,35 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
                 engine.resolve(name, None).with_context(|| format!("MODEL_NAME is '{name}'"))?;
             }
             println!("try         {}", line_to_try(&engine, settings, addresses.0));
-            println!("ready");
+            match report.failed.len() {
+                0 => println!("ready"),
+                failed => println!("NOT ready: {failed} of the models above can't be served; the others are"),
+            }
         }
         signal = signals.next() => {
-            tracing::info!("{signal} while loading: stopping");
-            return Ok(Outcome::Clean);
+            // What is loaded already has its clients.
+            return Ok(finish(signal, &engine, &servers, settings, &mut signals).await);
         }
     }
-
     let signal = signals.next().await;
+    Ok(finish(signal, &engine, &servers, settings, &mut signals).await)
+}
+
+/// Stops in order, or at once when told a second time.
+async fn finish(
+    signal: &str,
+    engine: &Arc<Engine>,
+    servers: &Servers,
+    settings: &ServeSettings,
+    signals: &mut StopSignals,
+) -> Outcome {
     let timeout = settings.http.exit_timeout_secs;
     tracing::info!("{signal}: no longer ready, finishing what was accepted (at most {timeout} s)");
     tokio::select! {
-        outcome = stop(&engine, &servers, Duration::from_secs(timeout)) => Ok(outcome),
+        outcome = stop(engine, servers, Duration::from_secs(timeout)) => outcome,
         signal = signals.next() => {
             tracing::warn!("{signal} again: stopping at once");
-            Ok(Outcome::Abandoned)
+            Outcome::Abandoned
         }
     }
 }

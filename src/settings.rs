@@ -32,7 +32,7 @@ pub struct ServeSettings {
 
     /// Where models compute
     ///
-    /// auto takes a GPU where there is one and falls back to the CPU with a warning; cuda fails
+    /// auto takes a GPU where there is one, else the CPU, and says which and why; cuda fails
     /// with the cause where there is none.
     #[arg(long, env = "CRESSET_DEVICE", value_enum, default_value_t = DevicePreference::Auto)]
     pub device: DevicePreference,
@@ -85,9 +85,9 @@ pub struct HttpSettings {
           value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     pub max_request_memory: usize,
 
-    /// Seconds that a request's body may take
+    /// Seconds that a request's body may take, and that a client may leave its answer unread
     ///
-    /// A second more for each 256 KiB that its length announces: large bodies on slow lines pass,
+    /// A body has a second more for each 256 KiB that has come: large bodies on slow lines pass,
     /// a client that drips its bytes doesn't.
     #[arg(long = "http-body-timeout-secs", env = "CRESSET_HTTP_BODY_TIMEOUT_SECS", value_name = "SECONDS", default_value_t = 30,
           value_parser = clap::value_parser!(u64).range(1..))]

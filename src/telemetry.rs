@@ -11,8 +11,10 @@ use crate::settings::{LogFormat, LogSettings};
 /// # Errors
 /// A filter that can't be read, or a second call.
 pub fn start(settings: &LogSettings) -> anyhow::Result<()> {
-    // The web framework's own news is no operator's; who wants it names it.
-    let filter = EnvFilter::try_new(format!("actix_server=warn,{}", settings.log))
+    // The web framework's own news is no operator's, and its errors are of
+    // requests that aren't HTTP, which a client sends as often as it likes.
+    // Who wants them names them.
+    let filter = EnvFilter::try_new(format!("actix_server=warn,actix_http=off,{}", settings.log))
         .map_err(|error| anyhow::anyhow!("--log '{}' can't be read: {error}", settings.log))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -223,3 +223,41 @@ async fn shapes_differ_in_buckets_of_their_own() {
     assert_eq!(backend.control().batches()[before..], [1, 2]);
     model.stop();
 }
+
+#[tokio::test]
+async fn dictionaries_of_different_keys_are_never_mixed() {
+    let backend = MockBackend::new(Behaviour::Identity, &[]).dictionary();
+    let model =
+        serve(&backend, "max_batch_size: 8 instance_group { count: 1 kind: KIND_CPU } dynamic_batching { }");
+    let ask = |name: &'static str, value: u8| {
+        let model = Arc::clone(&model);
+        let mut request = request(&[[value, value]]);
+        request.inputs[0].name = Arc::from(name);
+        tokio::spawn(async move { model.infer(request).await })
+    };
+    backend.control().close_gate();
+    let answers = [("a", ask("a", 1)), ("a", ask("a", 2)), ("b", ask("b", 3)), ("c", ask("c", 4))];
+    settle().await;
+    backend.control().open_gate();
+    for (index, (name, answer)) in answers.into_iter().enumerate() {
+        let outputs = answer.await.unwrap().unwrap().0.outputs;
+        assert_eq!((&*outputs[0].name, outputs[0].data[0]), (name, index as u8 + 1));
+    }
+    model.stop();
+}
+
+#[tokio::test]
+async fn a_shape_that_overflows_when_reshaped_is_refused() {
+    let backend = MockBackend::new(Behaviour::Identity, &["x"]);
+    let config = CONFIG.replace(
+        "name: \"x\" data_type: TYPE_UINT8 dims: [ 2 ]",
+        "name: \"x\" data_type: TYPE_UINT8 dims: [ -1, 4 ] reshape { shape: [ -1, 2, 2 ] }",
+    );
+    let model = serve(&backend, &config);
+    let mut request = request(&[]);
+    request.inputs[0].shape = vec![0, 1 << 62, 4];
+    let error = model.infer(request).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::InvalidArgument);
+    assert_eq!(error.message(), "input 'x' of shape [4611686018427387904,4] can't be reshaped to [-1,2,2]");
+    model.stop();
+}

@@ -111,6 +111,9 @@ fn a_module_that_changes_itself_is_found_out_and_its_attribute_named() {
     for (name, reason) in [
         ("stateful", "forward changes its attribute 'count' in place"),
         ("in_place", "forward changes its attribute 'count' in place"),
+        ("keeps_input", "forward sets its attribute 'last'"),
+        ("list_element", "forward changes its attribute 'held' in place"),
+        ("dict_element", "forward changes its attribute 'held' in place"),
         ("gives_its_state", "forward changes its attribute 'state' in place"),
         ("sets_attribute", "forward sets its attribute 'counter.calls'"),
         ("remembers", "forward changes its attribute 'seen' in place"),
@@ -438,6 +441,21 @@ fn each_instance_of_a_stateful_module_has_its_own_state() {
         floats(&instance.forward(&[fp32("x", &[1, 1], &[0.0])]).unwrap()[0])[0]
     };
     assert_eq!((step(&mut one), step(&mut one), step(&mut other), step(&mut one)), (1.0, 2.0, 1.0, 3.0));
+}
+
+#[test]
+fn a_module_that_keeps_its_input_keeps_a_copy() {
+    let model = load("keeps_input");
+    let mut instance = model.instance(1).unwrap();
+    let mut buffer = instance.buffer();
+    let mut answers = Vec::new();
+    for value in [1.0, 2.0, 3.0] {
+        fill(&mut buffer, &[value; 4]);
+        let input =
+            BatchInput { name: "x", datatype: Datatype::Fp32, shape: &[1, 4], data: buffer.as_slice() };
+        answers.push(floats(&instance.forward(&[input]).unwrap()[0]));
+    }
+    assert_eq!(answers[1..], [vec![1.0; 4], vec![2.0; 4]], "what came before, not what overwrote it");
 }
 
 // ---- failures of forward

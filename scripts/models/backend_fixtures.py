@@ -27,6 +27,49 @@ class InPlace(nn.Module):
         return x + self.count
 
 
+class KeepsInput(nn.Module):
+    """Answers with what came before."""
+
+    last: torch.Tensor
+
+    def __init__(self):
+        super().__init__()
+        self.last = torch.zeros(1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        before = self.last
+        self.last = x
+        return before
+
+
+class ListElement(nn.Module):
+    """Changes a tensor that it holds in a list."""
+
+    held: List[torch.Tensor]
+
+    def __init__(self):
+        super().__init__()
+        self.held = [torch.zeros(1)]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.held[0].add_(1.0)
+        return x + self.held[0]
+
+
+class DictElement(nn.Module):
+    """Changes a tensor that it holds in a dictionary."""
+
+    held: Dict[str, torch.Tensor]
+
+    def __init__(self):
+        super().__init__()
+        self.held = {"a": torch.zeros(1)}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.held["a"].add_(1.0)
+        return x + self.held["a"]
+
+
 class Counter(nn.Module):
     """Sets a number."""
 
@@ -227,6 +270,9 @@ def with_code(path: Path, old: str, new: str) -> bytes:
 
 SCRIPTED = {
     "in_place": InPlace,
+    "keeps_input": KeepsInput,
+    "list_element": ListElement,
+    "dict_element": DictElement,
     "sets_attribute": SetsAttribute,
     "remembers": Remembers,
     "gives_its_state": GivesItsState,

@@ -110,6 +110,15 @@ impl MockBackend {
         self
     }
 
+    /// The same, of models whose forward takes one dictionary; each output has
+    /// the name of its input.
+    #[must_use]
+    pub fn dictionary(mut self) -> Self {
+        self.signature.arguments =
+            vec![Argument { name: "inputs".to_owned(), kind: ArgumentKind::TensorDict, has_default: false }];
+        self
+    }
+
     /// The test's hand on every model that this backend loads.
     #[must_use]
     pub fn control(&self) -> &Arc<Control> {
@@ -137,12 +146,15 @@ impl Model for MockBackend {
     }
 
     fn instance(&self, _: usize) -> Result<Box<dyn ModelInstance>, BackendError> {
-        Ok(Box::new(MockInstance { behaviour: self.behaviour, control: Arc::clone(&self.control) }))
+        let named = self.signature.arguments.iter().any(|argument| argument.kind == ArgumentKind::TensorDict);
+        Ok(Box::new(MockInstance { behaviour: self.behaviour, named, control: Arc::clone(&self.control) }))
     }
 }
 
 struct MockInstance {
     behaviour: Behaviour,
+    /// Whether outputs have their inputs' names.
+    named: bool,
     control: Arc<Control>,
 }
 
@@ -159,17 +171,24 @@ impl ModelInstance for MockInstance {
             }),
             Behaviour::PanicsOn255 if marked => panic!("a mock was told to panic"),
             Behaviour::Identity | Behaviour::FailsOn255 | Behaviour::PanicsOn255 => {
-                Ok(inputs.iter().map(|input| output(input, 0)).collect())
+                Ok(inputs.iter().map(|input| self.output(input, 0)).collect())
             }
-            Behaviour::WrongRows => Ok(inputs.iter().map(|input| output(input, 1)).collect()),
+            Behaviour::WrongRows => Ok(inputs.iter().map(|input| self.output(input, 1)).collect()),
         }
     }
 }
 
-fn output(input: &BatchInput<'_>, more_rows: i64) -> BatchOutput {
-    let mut shape = input.shape.to_vec();
-    if let Some(rows) = shape.first_mut() {
-        *rows += more_rows;
+impl MockInstance {
+    fn output(&self, input: &BatchInput<'_>, more_rows: i64) -> BatchOutput {
+        let mut shape = input.shape.to_vec();
+        if let Some(rows) = shape.first_mut() {
+            *rows += more_rows;
+        }
+        BatchOutput {
+            name: self.named.then(|| input.name.to_owned()),
+            datatype: input.datatype,
+            shape,
+            data: Bytes::copy_from_slice(input.data),
+        }
     }
-    BatchOutput { name: None, datatype: input.datatype, shape, data: Bytes::copy_from_slice(input.data) }
 }

@@ -11,75 +11,73 @@ use futures_util::StreamExt as _;
 
 use super::server::State;
 use crate::admission::Permit;
+use crate::clock;
 use crate::error::{Error, ErrorCode, Result};
 
-/// What earns a body a second more of patience: a client that drips a byte a
-/// second is cut off, a large body on a slow line is not.
+/// What earns a body a second more of patience, when it has come: a client
+/// that drips a byte a second is cut off, a large body on a slow line is not.
 const BYTES_PER_SECOND: usize = 256 * 1024;
 
 /// More room than this isn't made on a client's word alone.
 const TRUSTED_LENGTH: usize = 4 * 1024 * 1024;
 
-/// A body, and the memory lent to it for as long as this lives.
-pub(super) struct Body {
-    pub(super) bytes: Bytes,
-    pub(super) permit: Permit,
+/// A body with the memory that is lent to it: both go when the last slice of
+/// it goes, be that in a handler, in a queue or in a batch.
+struct Lent {
+    bytes: Bytes,
+    _permit: Permit,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// Reads the whole body of `request`.
-pub(super) async fn read(request: &HttpRequest, payload: Payload, state: &State) -> Result<Body> {
+pub(super) async fn read(request: &HttpRequest, mut payload: Payload, state: &State) -> Result<Bytes> {
     refuse_encoding(request)?;
     let declared = declared_length(request)?;
     let limit = state.max_body;
     if declared.is_some_and(|length| length > limit) {
         return Err(too_large(limit));
     }
-    let permit = state.admission.admit(declared.unwrap_or(0))?;
-    let patience =
-        state.body_timeout + Duration::from_secs((declared.unwrap_or(0) / BYTES_PER_SECOND) as u64);
-    match tokio::time::timeout(patience, collect(payload, declared, permit, limit)).await {
-        Ok(body) => body,
-        Err(_) => Err(Error::new(
-            ErrorCode::RequestTimeout,
-            format!("the body didn't come within {} s", patience.as_secs()),
-        )),
-    }
-}
-
-async fn collect(
-    mut payload: Payload,
-    declared: Option<usize>,
-    mut permit: Permit,
-    limit: usize,
-) -> Result<Body> {
-    let mut lent = declared.unwrap_or(0);
+    // Memory is lent as bytes come: a promise of many holds nobody else up.
+    let mut permit = state.admission.admit(0)?;
+    let start = clock::now();
     let mut first: Option<Bytes> = None;
     let mut joined = BytesMut::new();
     let mut length: usize = 0;
-    while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|error| Error::invalid(format!("the body broke off: {error}")))?;
+    loop {
+        let patience = state.body_timeout + Duration::from_secs((length / BYTES_PER_SECOND) as u64);
+        let left = patience.saturating_sub(clock::now() - start);
+        let chunk = match tokio::time::timeout(left, payload.next()).await {
+            Ok(Some(chunk)) => chunk.map_err(|_| Error::invalid("the body broke off before its end"))?,
+            Ok(None) => break,
+            Err(_) => {
+                return Err(Error::new(
+                    ErrorCode::RequestTimeout,
+                    format!("the body didn't come within {} s", patience.as_secs()),
+                ));
+            }
+        };
         length = length.saturating_add(chunk.len());
         if length > limit {
             return Err(too_large(limit));
         }
-        if length > lent {
-            permit.grow(length - lent)?;
-            lent = length;
-        }
+        permit.grow(chunk.len())?;
         match first.take() {
             // A body in one piece is taken as it lies.
             None if joined.is_empty() => first = Some(chunk),
             None => joined.extend_from_slice(&chunk),
             Some(head) => {
-                joined.reserve(
-                    declared.unwrap_or(0).clamp(head.len() + chunk.len(), TRUSTED_LENGTH.max(length)),
-                );
+                joined.reserve(declared.unwrap_or(0).clamp(length, TRUSTED_LENGTH.max(length)));
                 joined.extend_from_slice(&head);
                 joined.extend_from_slice(&chunk);
             }
         }
     }
-    Ok(Body { bytes: first.unwrap_or_else(|| joined.freeze()), permit })
+    Ok(Bytes::from_owner(Lent { bytes: first.unwrap_or_else(|| joined.freeze()), _permit: permit }))
 }
 
 /// Compressed bodies aren't taken: to inflate them safely needs a limit on

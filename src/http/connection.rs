@@ -1,13 +1,14 @@
 //! Connections as the server sees them: which of them are between requests,
 //! and the end of those.
 //!
-//! The web framework is given this stream in the place of the socket, for two
-//! things that it can't do itself. A stop must end a kept connection that
+//! The web framework is given this stream in the place of the socket, for
+//! what it can't do itself. A stop must end a kept connection that
 //! waits for its next request, and must not end one whose request was read,
 //! if only its first byte: the framework's own graceful stop reads a request
 //! that comes at that moment and drops it. And a client that drips the head
 //! of its second request would hold its connection for ever: the framework
-//! bounds the first head alone.
+//! bounds the first head alone. And a client that doesn't read its answer would
+//! hold the answer's memory.
 //!
 //! Both are decided where bytes are read: a connection that is to end reads
 //! as ended, before a byte of a further request is taken from the kernel.
@@ -52,8 +53,12 @@ pub(super) struct Connection {
     expired: AtomicBool,
     /// When the last answer ended, in milliseconds since the table's start.
     idle_since: AtomicU64,
-    /// Who waits for bytes.
+    /// Since when a write waits for the client to read, in milliseconds since
+    /// the table's start; zero while none does.
+    blocked_since: AtomicU64,
+    /// Who waits for bytes, and who waits to write some.
     reader: Mutex<Option<Waker>>,
+    writer: Mutex<Option<Waker>>,
 }
 
 /// A socket with the server's say in when it ends.
@@ -85,7 +90,9 @@ impl Connections {
             begun: AtomicBool::new(false),
             expired: AtomicBool::new(false),
             idle_since: AtomicU64::new(self.0.now()),
+            blocked_since: AtomicU64::new(0),
             reader: Mutex::default(),
+            writer: Mutex::default(),
         });
         self.0.lock().insert(connection.id, Arc::downgrade(&connection));
         Stream { socket, connection }
@@ -98,16 +105,23 @@ impl Connections {
     }
 
     /// Ends the connections that have waited for a whole request head longer
-    /// than `limit`; returns how many.
-    pub(super) fn end_idle(&self, limit: Duration) -> usize {
+    /// than `idle`, and those whose client has read nothing of its answer for
+    /// longer than `stalled`; returns how many. In a stop a head that was begun
+    /// has [`HEAD_IN_A_STOP`] to come whole.
+    pub(super) fn end_overdue(&self, idle: Duration, stalled: Duration) -> usize {
         let now = self.0.now();
-        let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-        let waited = |c: &&Arc<Connection>| {
-            !c.busy.load(Ordering::SeqCst) && now.saturating_sub(c.idle_since.load(Ordering::SeqCst)) > limit
+        let draining = self.0.draining.load(Ordering::SeqCst);
+        let idle = milliseconds(if draining { HEAD_IN_A_STOP.min(idle) } else { idle });
+        let stalled = milliseconds(stalled);
+        let overdue = |connection: &&Arc<Connection>| {
+            let busy = connection.busy.load(Ordering::SeqCst);
+            let waited = now.saturating_sub(connection.idle_since.load(Ordering::SeqCst));
+            let blocked = connection.blocked_since.load(Ordering::SeqCst);
+            (!busy && waited > idle) || (blocked > 0 && now.saturating_sub(blocked) > stalled)
         };
         let all = self.all();
         all.iter()
-            .filter(waited)
+            .filter(overdue)
             .map(|connection| {
                 connection.expired.store(true, Ordering::SeqCst);
                 connection.wake();
@@ -120,9 +134,17 @@ impl Connections {
     }
 }
 
+/// How long a request head that was begun may take to come whole in a stop.
+const HEAD_IN_A_STOP: Duration = Duration::from_secs(1);
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl Table {
+    /// Milliseconds since the table's start; never zero.
     fn now(&self) -> u64 {
-        u64::try_from((clock::now() - self.start).as_millis()).unwrap_or(u64::MAX)
+        milliseconds(clock::now() - self.start) + 1
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Weak<Connection>>> {
@@ -144,19 +166,43 @@ impl Connection {
         (draining || self.expired.load(Ordering::SeqCst)) && !self.busy.load(Ordering::SeqCst)
     }
 
+    /// Whether a write may still be waited for.
+    fn cut_off(&self) -> bool {
+        self.expired.load(Ordering::SeqCst) && self.blocked_since.load(Ordering::SeqCst) > 0
+    }
+
     fn wake(&self) {
-        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(reader) = reader {
-            reader.wake();
+        for waiting in [&self.reader, &self.writer] {
+            let waker = waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
         }
     }
 
-    fn wait(&self, waker: &Waker) {
-        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        match reader.as_mut() {
+    /// Notes who is to be woken.
+    fn wait(waiting: &Mutex<Option<Waker>>, waker: &Waker) {
+        let mut known = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        match known.as_mut() {
             Some(known) => known.clone_from(waker),
-            None => *reader = Some(waker.clone()),
+            None => *known = Some(waker.clone()),
         }
+    }
+
+    /// Notes how a write went, and cuts off one that has waited too long.
+    fn wrote<T>(&self, written: Poll<io::Result<T>>, cx: &Context<'_>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.blocked_since.store(0, Ordering::SeqCst);
+            return written;
+        }
+        Self::wait(&self.writer, cx.waker());
+        if self.cut_off() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        let now = self.table.now();
+        // Only the first of several turns in a row.
+        let _ = self.blocked_since.compare_exchange(0, now, Ordering::SeqCst, Ordering::SeqCst);
+        Poll::Pending
     }
 }
 
@@ -178,6 +224,10 @@ impl Drop for Busy {
         self.0.begun.store(false, Ordering::SeqCst);
         self.0.idle_since.store(self.0.table.now(), Ordering::SeqCst);
         self.0.busy.store(false, Ordering::SeqCst);
+        // A stop that came while it was busy found nobody to tell.
+        if self.0.ends() {
+            self.0.wake();
+        }
     }
 }
 
@@ -205,7 +255,7 @@ impl AsyncRead for Stream {
                 Poll::Ready(result)
             }
             Poll::Pending => {
-                self.connection.wait(cx.waker());
+                Connection::wait(&self.connection.reader, cx.waker());
                 // Told to end in between: nobody would wake the reader.
                 if self.connection.ends() { Poll::Ready(Ok(())) } else { Poll::Pending }
             }
@@ -215,7 +265,8 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        self.connection.wrote(written, cx)
     }
 
     fn poll_write_vectored(
@@ -223,7 +274,8 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+        self.connection.wrote(written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -13,7 +13,6 @@ use super::body;
 use super::metadata::parse_version;
 use super::server::State;
 use super::status::HttpResult;
-use crate::admission::Permit;
 use crate::error::{Error, Result};
 use crate::protocol::{EncodedResponse, InferenceResponse, OutputForm, decode_request, encode_response};
 
@@ -53,20 +52,15 @@ async fn infer(
     let model = state.engine.resolve(model, version)?;
     // Binary tensors cost nothing to decode: only JSON counts as work.
     let decoded = match header_length {
-        Some(_) => decode_request(&body.bytes, header_length)?,
-        None => state.engine.decode(body.bytes, |bytes| decode_request(bytes, None)).await?,
+        Some(_) => decode_request(&body, header_length)?,
+        None => state.engine.decode(body, |bytes| decode_request(bytes, None)).await?,
     };
     let (response, forms) = model.infer(decoded).await?;
-    answer(state, response, forms, body.permit).await
+    answer(state, response, forms).await
 }
 
 /// Writes an inference response.
-pub(super) async fn answer(
-    state: &State,
-    response: InferenceResponse,
-    forms: Vec<OutputForm>,
-    permit: Permit,
-) -> HttpResult {
+pub(super) async fn answer(state: &State, response: InferenceResponse, forms: Vec<OutputForm>) -> HttpResult {
     /// About a tenth of a millisecond of JSON.
     const INLINE: usize = 16 * 1024;
     let json: usize = response
@@ -81,10 +75,10 @@ pub(super) async fn answer(
     } else {
         state.engine.pool().run(move || encode_response(&response, &forms)).await?
     };
-    Ok(respond(encoded, permit))
+    Ok(respond(encoded))
 }
 
-fn respond(encoded: EncodedResponse, permit: Permit) -> HttpResponse {
+fn respond(encoded: EncodedResponse) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     match encoded.header_length {
         Some(length) => {
@@ -95,7 +89,7 @@ fn respond(encoded: EncodedResponse, permit: Permit) -> HttpResponse {
             response.insert_header((header::CONTENT_TYPE, "application/json"));
         }
     }
-    response.body(Parts::new(encoded.parts, permit))
+    response.body(Parts::new(encoded.parts))
 }
 
 fn header_length(request: &HttpRequest) -> Result<Option<usize>> {
@@ -109,16 +103,14 @@ fn header_length(request: &HttpRequest) -> Result<Option<usize>> {
     })
 }
 
-/// A body in several pieces, each as it lies in memory, with the memory's
-/// permit.
+/// A body in several pieces, each as it lies in memory.
 struct Parts {
-    left: std::vec::IntoIter<Bytes>,
+    left: std::collections::VecDeque<Bytes>,
     bytes: u64,
-    _permit: Permit,
 }
 
 impl Parts {
-    fn new(parts: Vec<Bytes>, permit: Permit) -> Self {
+    fn new(parts: Vec<Bytes>) -> Self {
         /// Joining costs less than a second turn through the writer.
         const SMALL: usize = 16 * 1024;
         let bytes: usize = parts.iter().map(Bytes::len).sum();
@@ -129,7 +121,7 @@ impl Parts {
         } else {
             parts
         };
-        Self { left: parts.into_iter(), bytes: bytes as u64, _permit: permit }
+        Self { left: parts.into(), bytes: bytes as u64 }
     }
 }
 
@@ -141,7 +133,19 @@ impl MessageBody for Parts {
     }
 
     fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        // An empty piece would be read as the end of the body.
-        Poll::Ready(self.left.find(|part| !part.is_empty()).map(Ok))
+        /// The framework copies each piece into its write buffer, which must
+        /// not grow to the size of an output for a client that reads slowly.
+        const PIECE: usize = 64 * 1024;
+        while let Some(part) = self.left.front_mut() {
+            let piece = part.split_to(part.len().min(PIECE));
+            if part.is_empty() {
+                self.left.pop_front();
+            }
+            // An empty piece would be read as the end of the body.
+            if !piece.is_empty() {
+                return Poll::Ready(Some(Ok(piece)));
+            }
+        }
+        Poll::Ready(None)
     }
 }

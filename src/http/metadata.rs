@@ -25,5 +25,7 @@ pub(super) async fn version(state: Data<State>, path: Path<(String, String)>) ->
 
 /// A version in a path.
 pub(super) fn parse_version(text: &str) -> Result<u64> {
-    text.parse().map_err(|_| Error::not_found(format!("'{text}' is no version: versions are whole numbers")))
+    let number = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+    let version = if number { text.parse().ok() } else { None };
+    version.ok_or_else(|| Error::not_found(format!("'{text}' is no version: versions are whole numbers")))
 }

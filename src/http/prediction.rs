@@ -29,8 +29,8 @@ enum LabelForm {
 pub(super) async fn default_model(state: Data<State>, request: HttpRequest, payload: Payload) -> HttpResult {
     let body = body::read(&request, payload, &state).await?;
     let model = state.engine.default_model()?;
-    let prediction = state.engine.predict(&model, body.bytes).await?;
-    answer(&state, prediction, LabelForm::List, body.permit).await
+    let prediction = state.engine.predict(&model, body).await?;
+    answer(&state, prediction, LabelForm::List).await
 }
 
 /// `POST /predictions/{model}`.
@@ -63,16 +63,11 @@ async fn predict(
 ) -> HttpResult {
     let body = body::read(request, payload, state).await?;
     let model = state.engine.resolve(model, version)?;
-    let prediction = state.engine.predict(&model, body.bytes).await?;
-    answer(state, prediction, LabelForm::Map, body.permit).await
+    let prediction = state.engine.predict(&model, body).await?;
+    answer(state, prediction, LabelForm::Map).await
 }
 
-async fn answer(
-    state: &State,
-    prediction: Prediction,
-    labels: LabelForm,
-    permit: crate::admission::Permit,
-) -> HttpResult {
+async fn answer(state: &State, prediction: Prediction, labels: LabelForm) -> HttpResult {
     match prediction {
         Prediction::Labels { model_name, model_version, ranked } => Ok(match labels {
             LabelForm::Map => HttpResponse::Ok().json(ByLabel(&ranked)),
@@ -89,7 +84,7 @@ async fn answer(
             let text = state.engine.pool().run(move || write_named_tensors(&tensors)).await?;
             Ok(HttpResponse::Ok().content_type("application/json").body(text))
         }
-        Prediction::Inference(response, forms) => inference::answer(state, response, forms, permit).await,
+        Prediction::Inference(response, forms) => inference::answer(state, response, forms).await,
     }
 }
 

@@ -130,6 +130,7 @@ pub fn serve(engine: Arc<Engine>, listeners: Listeners, settings: &HttpSettings)
         name,
         workers,
         keep_alive: Duration::from_secs(settings.keep_alive_secs),
+        stalled: Duration::from_secs(settings.body_timeout_secs),
         exit_timeout_secs,
         routes,
     };
@@ -147,6 +148,8 @@ struct Plan {
     workers: usize,
     /// How long a kept connection may wait for its next request.
     keep_alive: Duration,
+    /// How long a client may read nothing of its answer.
+    stalled: Duration,
     exit_timeout_secs: u64,
     routes: fn(&mut ServiceConfig),
 }
@@ -155,7 +158,7 @@ struct Plan {
 /// [`super::connection`].
 fn run(state: Data<State>, listener: TcpListener, plan: Plan) -> std::io::Result<Running> {
     let connections = Connections::new();
-    let Plan { name, workers, keep_alive, exit_timeout_secs, routes } = plan;
+    let Plan { name, workers, keep_alive, stalled, exit_timeout_secs, routes } = plan;
     let open = connections.clone();
     let server = Server::build()
         .workers(workers)
@@ -187,11 +190,11 @@ fn run(state: Data<State>, listener: TcpListener, plan: Plan) -> std::io::Result
     actix_web::rt::spawn(server);
     actix_web::rt::spawn(async move {
         loop {
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
             // Both, because the head of the next request counts too.
-            let ended = connections.end_idle(keep_alive + HEAD);
+            let ended = connections.end_overdue(keep_alive + HEAD, stalled);
             if ended > 0 {
-                tracing::debug!(connections = ended, "ended connections that sent no request");
+                tracing::debug!(connections = ended, "ended connections whose clients neither sent nor read");
             }
         }
     });

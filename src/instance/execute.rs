@@ -28,7 +28,9 @@ pub(super) struct Executor {
 
 impl Executor {
     /// Runs a batch and answers each of its requests.
-    pub(super) fn run(&mut self, batch: Batch<QueuedRequest>) {
+    pub(super) fn run(&mut self, mut batch: Batch<QueuedRequest>) {
+        // From here on they don't wait any more.
+        batch.requests.iter_mut().for_each(|request| request.pending = None);
         let alone = batch.requests.len() == 1;
         let rest = match self.attempt(batch.requests, batch.rows, batch.reason) {
             Ok(()) => return,
@@ -44,7 +46,7 @@ impl Executor {
         tracing::debug!(requests = rest.len(), "a batch failed; its requests run one by one");
         for request in rest {
             let rows = request.rows;
-            if let Err((error, requests)) = self.attempt(vec![request], rows, CloseReason::Single) {
+            if let Err((error, requests)) = self.attempt(vec![request], rows, CloseReason::Retry) {
                 for request in requests {
                     request.responder.fail(FailureReason::Backend, error.clone());
                 }
@@ -84,8 +86,6 @@ impl Executor {
 
         let mut start = 0;
         for request in requests {
-            // The gauge counts those that wait; this one no longer does.
-            drop(request.pending);
             let own: Vec<Tensor> =
                 if self.batched { slice_rows(&outputs, start, request.rows, rows) } else { outputs.clone() };
             start += request.rows;

@@ -25,7 +25,7 @@ pub struct QueuedRequest {
     /// The way back; answers by itself when it is dropped unanswered.
     pub responder: Responder,
     /// Counts it among the waiting until its batch leaves.
-    pub pending: PendingGuard,
+    pub pending: Option<PendingGuard>,
 }
 
 impl Waiting for QueuedRequest {

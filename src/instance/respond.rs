@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::backend::BatchOutput;
 use crate::error::{Error, Result};
 use crate::model_config::{Binding, BoundOutput, output_name};
-use crate::protocol::Tensor;
+use crate::protocol::{Tensor, fill_shape};
 
 /// Names and checks a batch's outputs, in the order of the configuration.
 /// `rows` is the size of the batch, `None` where the model doesn't batch.
@@ -58,7 +58,12 @@ fn configured(bound: &BoundOutput, output: BatchOutput, batched: bool) -> Result
             )));
         }
         if spec.reshape.is_some() {
-            shape = reshaped(&shape, &spec.dims, batched);
+            shape = reshaped(&shape, &spec.dims, batched).ok_or_else(|| {
+                Error::internal(format!(
+                    "output '{}' of shape {shape:?} can't be reshaped to {:?}",
+                    bound.name, spec.dims
+                ))
+            })?;
         }
     }
     Ok(Tensor { name: Arc::from(bound.name.as_str()), datatype: output.datatype, shape, data: output.data })
@@ -66,12 +71,9 @@ fn configured(bound: &BoundOutput, output: BatchOutput, batched: bool) -> Result
 
 /// The client's shape for an output that the configuration reshapes: its
 /// `dims`, one varying dimension filled in from the number of elements.
-fn reshaped(shape: &[i64], dims: &[i64], batched: bool) -> Vec<i64> {
+fn reshaped(shape: &[i64], dims: &[i64], batched: bool) -> Option<Vec<i64>> {
     let (batch, inner) = shape.split_at(usize::from(batched).min(shape.len()));
-    let elements: i64 = inner.iter().product();
-    let known: i64 = dims.iter().filter(|d| **d >= 0).product();
-    let fill = |d: &i64| if *d >= 0 { *d } else { elements / known.max(1) };
-    batch.iter().copied().chain(dims.iter().map(fill)).collect()
+    Some(batch.iter().copied().chain(fill_shape(dims, inner)?).collect())
 }
 
 fn has_rows(output: &Tensor, rows: u32) -> Result<()> {

@@ -130,10 +130,13 @@ impl ModelMetrics {
         PendingGuard(self.pending.clone())
     }
 
-    /// A batch left the queue and ran.
+    /// A batch ran. A retry is an execution, but no batch that was formed: its
+    /// rows were counted with the one that failed.
     pub fn executed(&self, rows: u32, reason: CloseReason) {
         self.executions.inc();
-        self.batch_size.observe(f64::from(rows));
+        if reason != CloseReason::Retry {
+            self.batch_size.observe(f64::from(rows));
+        }
         if let Some(counter) = self.closed.get(&reason) {
             counter.inc();
         }

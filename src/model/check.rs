@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::error::{Error, Result};
 use crate::model_config::{Binding, BoundInput, ModelConfig, TensorConfig};
-use crate::protocol::{Datatype, RequestedOutput, Tensor};
+use crate::protocol::{Datatype, RequestedOutput, Tensor, fill_shape};
 
 /// A request's inputs in the model's order.
 #[derive(Debug)]
@@ -109,18 +109,14 @@ fn check_one(mut input: Tensor, bound: &BoundInput, config: &ModelConfig) -> Res
 /// The shape that the model sees where its configuration reshapes the input.
 fn reshaped(shape: &[i64], spec: &TensorConfig, reshape: &[i64], batched: bool) -> Result<Vec<i64>> {
     let (batch, inner) = shape.split_at(usize::from(batched).min(shape.len()));
-    let elements: i64 = inner.iter().product();
-    let known: i64 = reshape.iter().filter(|d| **d >= 0).product();
-    let filled: Vec<i64> =
-        reshape.iter().map(|d| if *d >= 0 { *d } else { elements / known.max(1) }).collect();
-    if filled.iter().product::<i64>() != elements {
-        return Err(Error::invalid(format!(
+    let filled = fill_shape(reshape, inner).ok_or_else(|| {
+        Error::invalid(format!(
             "input '{}' of shape {} can't be reshaped to {}",
             spec.name,
             shown(inner),
             shown(reshape)
-        )));
-    }
+        ))
+    })?;
     Ok(batch.iter().copied().chain(filled).collect())
 }
 

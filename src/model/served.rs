@@ -86,12 +86,11 @@ impl ServedModel {
         queue_capacity: usize,
     ) -> std::result::Result<Self, LoadError> {
         let started = clock::now();
-        let config = Arc::clone(&source.config);
-        let models = ModelsByDevice { backend, source, loaded: BTreeMap::new() };
+        let mut config = Arc::clone(&source.config);
+        let mut models = ModelsByDevice { backend, source, loaded: BTreeMap::new() };
         // The first placement's device tells what the file is; whether it
         // keeps state decides the rest of the plan.
         let (first, _) = plan(&config.instance_groups, false, resources)?;
-        let mut models = models;
         let device = first.first().map_or(Device::Cpu, |placement| placement.device);
         let signature = models.on(device)?.signature().clone();
         let (placements, notes) = plan(&config.instance_groups, signature.stateful.is_some(), resources)?;
@@ -99,23 +98,26 @@ impl ServedModel {
             tracing::warn!(model = config.name, "{note}");
         }
 
-        let mut config = config;
-        if let Some(reason) = &signature.stateful
+        let binding = Arc::new(Binding::new(&config, &signature)?);
+        if let Some(warning) = binding.warning() {
+            tracing::warn!(model = config.name, "{warning}");
+        }
+        let apart = signature.stateful.clone().or_else(|| {
+            // Nothing says that two callers' dictionaries have the same keys.
+            (binding.dictionary && binding.inputs.is_empty())
+                .then(|| "forward takes a dictionary whose keys aren't configured".to_owned())
+        });
+        if let Some(reason) = &apart
             && config.dynamic_batching.is_some()
         {
             tracing::warn!(
                 model = config.name,
                 reason,
-                "the model keeps state: requests aren't batched together"
+                "requests of different callers aren't batched together"
             );
             let mut unbatched = (*config).clone();
             unbatched.dynamic_batching = None;
             config = Arc::new(unbatched);
-        }
-
-        let binding = Arc::new(Binding::new(&config, &signature)?);
-        if let Some(warning) = binding.warning() {
-            tracing::warn!(model = config.name, "{warning}");
         }
         if let Some(transforms) = &source.transforms {
             check_transforms(transforms, &config, &binding).map_err(LoadError::Transform)?;
@@ -284,7 +286,7 @@ impl ServedModel {
             }
         };
         let (responder, answer) = Responder::new(Arc::clone(&self.metrics));
-        let pending = self.metrics.pending();
+        let pending = Some(self.metrics.pending());
         self.submit(QueuedRequest { inputs, rows, bucket, arrival, responder, pending });
         let answer = match answer.await {
             Ok(answer) => answer?,

@@ -15,5 +15,5 @@ pub use binary::{EncodedResponse, decode_request, encode_response};
 pub use datatype::{Datatype, UnknownDatatype};
 pub use error::ProtocolError;
 pub use metadata::{ModelMetadata, ServerMetadata, TensorMetadata};
-pub use shape::{element_count, expected_bytes};
+pub use shape::{element_count, expected_bytes, fill_shape};
 pub use types::{InferenceRequest, InferenceResponse, OutputForm, RequestedOutput, Tensor};

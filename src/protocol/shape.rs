@@ -8,17 +8,33 @@ use super::{Datatype, ProtocolError};
 /// A negative dimension, or a product over `usize`.
 pub fn element_count(name: &str, shape: &[i64]) -> Result<usize, ProtocolError> {
     let mut count: usize = 1;
+    // The dimensions beside a zero must be addressable too: strides are made
+    // of them, and overflow where the elements don't.
+    let mut extent: i64 = 1;
     for &dimension in shape {
-        let dimension = usize::try_from(dimension).map_err(|_| {
+        let size = usize::try_from(dimension).map_err(|_| {
             ProtocolError::invalid(format!(
                 "input '{name}': shape {shape:?} has a negative dimension; a request gives whole shapes"
             ))
         })?;
-        // A later zero would make the product small again: overflow is looked
-        // for on the way, so that [2^40, 2^40, 0] is refused too.
-        count = count.checked_mul(dimension).ok_or_else(|| too_large(name, shape))?;
+        extent = extent.checked_mul(dimension.max(1)).ok_or_else(|| too_large(name, shape))?;
+        count = count.checked_mul(size).ok_or_else(|| too_large(name, shape))?;
     }
     Ok(count)
+}
+
+/// `shape` with its one open dimension (-1) filled in, so that it holds as
+/// many elements as `of` does; `None` where it can't.
+#[must_use]
+pub fn fill_shape(shape: &[i64], of: &[i64]) -> Option<Vec<i64>> {
+    let product = |dimensions: &[i64]| -> Option<i64> {
+        let mut known = dimensions.iter().filter(|dimension| **dimension >= 0);
+        known.try_fold(1i64, |product, dimension| product.checked_mul(*dimension))
+    };
+    let (elements, known) = (product(of)?, product(shape)?);
+    let open = if known == 0 { 0 } else { elements / known };
+    let filled: Vec<i64> = shape.iter().map(|d| if *d >= 0 { *d } else { open }).collect();
+    (product(&filled)? == elements).then_some(filled)
 }
 
 /// The bytes that `count` elements take; `None` for strings.
@@ -61,14 +77,25 @@ mod tests {
 
     proptest! {
         #[test]
-        fn agrees_with_wide_arithmetic(shape in prop::collection::vec(any::<i64>(), 0..6)) {
-            let wide = shape.iter().try_fold(1u128, |n, &d| u128::try_from(d).ok().and_then(|d| n.checked_mul(d)));
+        fn agrees_with_wide_arithmetic(shape in prop::collection::vec(-2i64..1 << 40, 0..6)) {
+            let wide = |least: i64| {
+                shape.iter().try_fold(1i128, |n, &d| (d >= 0).then(|| n.checked_mul(i128::from(d.max(least))))?)
+            };
+            let fits = wide(1).is_some_and(|extent| extent <= i128::from(i64::MAX));
             match element_count("x", &shape) {
-                Ok(count) => prop_assert_eq!(Some(count as u128), wide),
-                Err(_) => prop_assert!(
-                    shape.iter().any(|d| *d < 0) || wide.is_none_or(|n| n > usize::MAX as u128 || n == 0)
-                ),
+                Ok(count) => prop_assert_eq!(Some(count as i128), wide(0)),
+                Err(_) => prop_assert!(!fits),
             }
         }
+    }
+
+    #[test]
+    fn one_open_dimension_is_filled() {
+        assert_eq!(fill_shape(&[-1, 2, 2], &[3, 4]), Some(vec![3, 2, 2]));
+        assert_eq!(fill_shape(&[], &[1]), Some(vec![]));
+        assert_eq!(fill_shape(&[-1, 5], &[3, 4]), None);
+        assert_eq!(fill_shape(&[2, 2], &[4]), Some(vec![2, 2]));
+        assert_eq!(fill_shape(&[-1], &[1 << 62, 4]), None, "no overflow");
+        assert_eq!(fill_shape(&[-1, 4], &[0, 4]), Some(vec![0, 4]));
     }
 }

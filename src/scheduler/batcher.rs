@@ -71,12 +71,14 @@ pub enum CloseReason {
     Single,
     /// The server is stopping: nothing waits for company any more.
     Drain,
+    /// It is one request of a batch that failed, run again by itself.
+    Retry,
 }
 
 impl CloseReason {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Full, Self::Preferred, Self::Ready, Self::Delay, Self::Single, Self::Drain];
+    pub const ALL: [Self; 7] =
+        [Self::Full, Self::Preferred, Self::Ready, Self::Delay, Self::Single, Self::Drain, Self::Retry];
 
     /// Its name in metrics.
     #[must_use]
@@ -88,6 +90,7 @@ impl CloseReason {
             Self::Delay => "delay",
             Self::Single => "single",
             Self::Drain => "drain",
+            Self::Retry => "retry",
         }
     }
 }

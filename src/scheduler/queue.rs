@@ -66,6 +66,7 @@ impl<T: Waiting> Queue<T> {
         let gone = state.batcher.take_cancelled();
         let result = state.batcher.push(request).map_err(Refused::Full);
         drop(state);
+        self.changed.notify_one();
         drop(gone);
         result
     }

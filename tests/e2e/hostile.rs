@@ -73,6 +73,24 @@ async fn a_second_head_that_drips_ends_its_connection() {
 }
 
 #[tokio::test]
+async fn promises_of_large_bodies_hold_nobody_up() {
+    let server = Server::with_default_models(&["--max-request-memory=100000000"]);
+    let promises: Vec<TcpStream> = (0..20)
+        .map(|_| {
+            let mut stream = TcpStream::connect(server.http).unwrap();
+            stream
+                .write_all(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 60000000\r\n\r\n")
+                .unwrap();
+            stream
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let cat = std::fs::read(checkout("models/efficientnet_lite0/samples/cat.jpg")).unwrap();
+    assert_eq!(post(&server.url("/predict"), cat).await.0, 200);
+    drop(promises);
+}
+
+#[tokio::test]
 async fn a_client_that_hangs_up_cancels_its_request() {
     let server = Server::start(&checkout("tests/models"), &[]);
     let body = json!({"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 1, 1, 1]}]})

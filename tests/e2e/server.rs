@@ -32,7 +32,7 @@ impl Server {
         let mut announced = String::new();
         loop {
             match lines.next() {
-                Some(Ok(line)) if line == "ready" => break,
+                Some(Ok(line)) if line == "ready" || line.starts_with("NOT ready: ") => break,
                 Some(Ok(line)) => announced += &(line + "\n"),
                 _ => panic!("the server ended before it was ready: {:?}\n{announced}", process.wait()),
             }

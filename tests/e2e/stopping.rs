@@ -143,3 +143,42 @@ async fn readiness_goes_first_and_a_second_signal_ends_it() {
     server.signal("TERM");
     assert_eq!(server.wait().code(), Some(3));
 }
+
+#[tokio::test]
+async fn a_large_answer_in_progress_arrives_whole_and_the_stop_is_clean() {
+    const FLOATS: usize = 4 << 20;
+    let server = Server::start(&checkout("tests/models"), &[]);
+    let header = format!(
+        r#"{{"inputs":[{{"name":"INPUT0","shape":[1,{FLOATS}],"datatype":"FP32","parameters":{{"binary_data_size":{}}}}}],"parameters":{{"binary_data_output":true}}}}"#,
+        FLOATS * 4
+    );
+    let head = format!(
+        "POST /v2/models/identity/infer HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\nInference-Header-Content-Length: {}\r\n\r\n",
+        header.len() + FLOATS * 4,
+        header.len()
+    );
+    let body: Vec<u8> = (0..FLOATS as u32).flat_map(|i| (i as f32).to_le_bytes()).collect();
+    let mut stream = TcpStream::connect(server.http).await.unwrap();
+    stream.write_all(&[head.as_bytes(), header.as_bytes(), &body].concat()).await.unwrap();
+    let mut answer = vec![0; 1 << 16];
+    stream.read_exact(&mut answer).await.unwrap();
+    server.signal("TERM");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let told = std::time::Instant::now();
+    stream.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.ends_with(&body), "{} bytes came", answer.len());
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(told.elapsed() < Duration::from_secs(5), "the stop didn't wait for its time to run out");
+}
+
+#[tokio::test]
+async fn a_client_that_never_finishes_its_head_does_not_spoil_a_stop() {
+    let server = Server::with_default_models(&[]);
+    let mut stray = TcpStream::connect(server.http).await.unwrap();
+    stray.write_all(b"G").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let told = std::time::Instant::now();
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(told.elapsed() < Duration::from_secs(5));
+}

@@ -145,12 +145,14 @@ void choose_executor(const torch::jit::Method& forward, const CressetOptions& op
 at::Tensor tensor_of(const CressetInput& input, const CressetModule& module) {
   const at::IntArrayRef sizes(input.sizes, input.rank);
   const auto options = at::TensorOptions().dtype(static_cast<at::ScalarType>(input.scalar_type));
-  // Only read: a module that may write to its arguments gets copies.
+  // A view, where it is only read and only now: a module that may write to
+  // its arguments gets copies, and so does one that keeps state, which may
+  // keep them. The memory is written again for the next batch.
   auto view = at::from_blob(const_cast<void*>(input.data), sizes, options);
   if (!module.device.is_cpu()) {
     return view.to(module.device);
   }
-  return module.writes_arguments ? view.clone() : view;
+  return module.writes_arguments || module.stateful ? view.clone() : view;
 }
 
 std::vector<c10::IValue> stack_of(const CressetInput* inputs, size_t count, const CressetModule& module) {

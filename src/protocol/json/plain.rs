@@ -41,6 +41,9 @@ pub fn decode_named_tensors(
     let mut tensors = Vec::new();
     let mut scanner = Scanner::new(text);
     scanner.object(|scanner, name| {
+        if tensors.iter().any(|known: &Tensor| *known.name == *name) {
+            return Err(scanner.error("an input that is given twice".to_owned()));
+        }
         let shape = shape_of(&mut scanner.clone(), name)?;
         let datatype = match datatype_of(name) {
             Some(datatype) => datatype,

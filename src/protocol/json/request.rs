@@ -93,7 +93,7 @@ fn read_input(scanner: &mut Scanner<'_>) -> Result<InputHeader, ProtocolError> {
 
     scanner.object(|scanner, key| {
         match key {
-            "name" => name = Some(scanner.string()?.into_owned()),
+            "name" => name = Some(read_name(scanner)?),
             "shape" => shape = Some(read_shape(scanner)?),
             "datatype" => {
                 let known = scanner.string()?.parse::<Datatype>();
@@ -151,6 +151,16 @@ fn read_input(scanner: &mut Scanner<'_>) -> Result<InputHeader, ProtocolError> {
     Ok(InputHeader { name, datatype, shape, data })
 }
 
+/// Reads a tensor's name. It comes back in errors, so it has a bound.
+pub(super) fn read_name(scanner: &mut Scanner<'_>) -> Result<String, ProtocolError> {
+    const LONGEST: usize = 1024;
+    let name = scanner.string()?;
+    if name.len() > LONGEST {
+        return Err(scanner.error(format!("a name of {} bytes: the longest has {LONGEST}", name.len())));
+    }
+    Ok(name.into_owned())
+}
+
 /// How many bytes to make room for: what the shape says, but never more than
 /// the text that is left can hold (an element takes two characters at least).
 fn room(scanner: &Scanner<'_>, datatype: Datatype, shape: Option<&[i64]>) -> usize {
@@ -178,7 +188,7 @@ fn read_output(scanner: &mut Scanner<'_>) -> Result<RequestedOutput, ProtocolErr
     let mut parameters = Parameters::default();
     scanner.object(|scanner, key| {
         match key {
-            "name" => name = Some(scanner.string()?.into_owned()),
+            "name" => name = Some(read_name(scanner)?),
             "parameters" => parameters = read_parameters(scanner, "an output")?,
             _ => {
                 scanner.skip()?;
@@ -198,6 +208,9 @@ fn read_output(scanner: &mut Scanner<'_>) -> Result<RequestedOutput, ProtocolErr
 }
 
 fn read_parameters(scanner: &mut Scanner<'_>, whose: &str) -> Result<Parameters, ProtocolError> {
+    if scanner.peek() != Some(b'{') {
+        return Err(scanner.unexpected("an object of parameters"));
+    }
     let text = scanner.skip()?;
     serde_json::from_slice(text)
         .map_err(|error| ProtocolError::invalid(format!("the 'parameters' of {whose}: {error}")))
