@@ -1,57 +1,75 @@
-//! Builds what isn't Rust: the shim over libtorch.
+//! Builds what isn't Rust: the protocol's messages, and the shim over libtorch.
 
-fn main() {
-    println!("cargo:rerun-if-changed=build.rs");
-    protobuf();
+use std::error::Error;
+use std::path::PathBuf;
+use std::{env, fs};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=build.rs");
     #[cfg(feature = "libtorch")]
-    libtorch();
+    libtorch()?;
+    protobuf()
 }
 
-/// Compiles the configuration's messages, by a compiler in Rust: no build
-/// needs a protoc. The descriptors go along, for reading the text format.
-#[allow(clippy::expect_used)]
-fn protobuf() {
-    const PROTO: &str = "proto/model_config.proto";
-    println!("cargo:rerun-if-changed={PROTO}");
-    let descriptors = protox::compile([PROTO], ["proto"]).expect("the messages compile");
-    let out = std::path::PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    let bytes = prost::Message::encode_to_vec(&descriptors);
-    std::fs::write(out.join("model_config.bin"), bytes).expect("OUT_DIR can be written");
-    prost_build::Config::new().btree_map(["."]).compile_fds(descriptors).expect("the messages make Rust");
+/// Compiles `proto/` without a `protoc` binary: the messages as Rust types,
+/// and their descriptors, which the text format of `config.pbtxt` is parsed by.
+fn protobuf() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=proto");
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+
+    let mut compiler = protox::Compiler::new(["proto"])?;
+    compiler.open_files(["model_config.proto"])?;
+    // Without source positions: at run time only names and numbers count.
+    fs::write(out.join("inference.bin"), compiler.encode_file_descriptor_set())?;
+
+    compiler.include_source_info(true);
+    prost_build::Config::new().btree_map(["."]).out_dir(out).compile_fds(compiler.file_descriptor_set())?;
+    Ok(())
 }
 
-/// Compiles the shim against the libtorch that `tch` links, and lets binaries
-/// find its libraries without an environment.
+/// Compiles `src/backend/libtorch/*.cc` against the folder that `LIBTORCH`
+/// names (`.cargo/config.toml` sets it to `.libtorch`), and lets binaries find
+/// its libraries without an environment.
 #[cfg(feature = "libtorch")]
-fn libtorch() {
-    use std::path::{Path, PathBuf};
-
+fn libtorch() -> Result<(), Box<dyn Error>> {
     const SHIM: &str = "src/backend/libtorch";
-    println!("cargo:rerun-if-env-changed=LIBTORCH");
-    for file in ["shim.h", "shim.cc"] {
-        println!("cargo:rerun-if-changed={SHIM}/{file}");
-    }
-    let folder = std::env::var_os("LIBTORCH").map(PathBuf::from).unwrap_or_default();
+    println!("cargo::rerun-if-env-changed=LIBTORCH");
+    println!("cargo::rerun-if-env-changed=LIBTORCH_CXX11_ABI");
+    println!("cargo::rerun-if-changed={SHIM}");
+
+    let named = env::var_os("LIBTORCH").map(PathBuf::from).unwrap_or_default();
     // Through the checkout's link to where the folder is: the binary goes on
     // finding it when the link is changed or the checkout is gone.
-    let Ok(folder) = folder.canonicalize() else {
-        println!("cargo:error=libtorch isn't at LIBTORCH='{}': run scripts/libtorch cpu", folder.display());
-        return;
-    };
-    let include = folder.join("include");
-    cc::Build::new()
-        .cpp(true)
-        .std("c++17")
-        .include(&include)
-        .include(include.join("torch/csrc/api/include"))
-        .define("_GLIBCXX_USE_CXX11_ABI", "1")
-        .flag_if_supported("-Wno-unused-parameter")
-        .opt_level(2)
-        .file(Path::new(SHIM).join("shim.cc"))
-        .compile("cresset_shim");
-    // In images the libraries lie beside the binary, or in lib beside bin.
-    for rpath in [folder.join("lib").display().to_string(), "$ORIGIN".to_owned(), "$ORIGIN/../lib".to_owned()]
-    {
-        println!("cargo:rustc-link-arg=-Wl,-rpath,{rpath}");
+    let folder = named.canonicalize().ok().filter(|folder| folder.join("lib/libtorch_cpu.so").is_file());
+    let folder = folder.ok_or_else(|| {
+        format!(
+            "no libtorch in '{}' (LIBTORCH): run `scripts/libtorch cpu` first, or build with --no-default-features",
+            named.display()
+        )
+    })?;
+    let (include, lib) = (folder.join("include"), folder.join("lib"));
+
+    let mut build = cc::Build::new();
+    build.cpp(true).std("c++17").pic(true).warnings(true).extra_warnings(true);
+    let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
+    build.define("_GLIBCXX_USE_CXX11_ABI", abi.as_str());
+    // It stands on the path of every request, in tests as well.
+    build.opt_level(2);
+    // As system headers: their warnings aren't ours.
+    for headers in [include.clone(), include.join("torch/csrc/api/include")] {
+        build.flag("-isystem").flag(headers);
     }
+    for file in ["shim.cc", "outputs.cc", "writes.cc"] {
+        build.file(format!("{SHIM}/{file}"));
+    }
+    build.try_compile("cresset_shim")?;
+
+    println!("cargo::rustc-link-search=native={}", lib.display());
+    println!("cargo::rustc-link-lib=dylib=torch_cpu");
+    println!("cargo::rustc-link-lib=dylib=c10");
+    // In images the libraries lie in lib beside bin, or beside the binary.
+    for place in [lib.to_string_lossy().as_ref(), "$ORIGIN/../lib", "$ORIGIN"] {
+        println!("cargo::rustc-link-arg=-Wl,-rpath,{place}");
+    }
+    Ok(())
 }

@@ -60,6 +60,11 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
         report = loading => {
             let report = report.context("loading the models ended in a panic; see the log")??;
             announce(&report, &addresses, backend.as_ref(), &resources)?;
+            if let Some(name) = &settings.model_name {
+                engine.resolve(name, None).with_context(|| format!("MODEL_NAME is '{name}'"))?;
+            }
+            println!("try         {}", line_to_try(&engine, settings, addresses.0));
+            println!("ready");
         }
         signal = signals.next() => {
             tracing::info!("{signal} while loading: stopping");
@@ -90,7 +95,8 @@ async fn stop(engine: &Arc<Engine>, servers: &Servers, timeout: Duration) -> Out
         let _ = done.send(());
     });
     let ended = ending.is_ok() && tokio::time::timeout(Duration::from_secs(1), stopped).await.is_ok();
-    servers.stop_metrics().await;
+    // A scraper in the middle of its answer has this long.
+    let _ = tokio::time::timeout(Duration::from_millis(500), servers.stop_metrics()).await;
     if finished && ended {
         tracing::info!("stopped: everything that was accepted was answered");
         Outcome::Clean
@@ -141,9 +147,25 @@ fn announce(
     }
     println!("inference   http://{http}");
     println!("metrics     http://{metrics}/metrics");
-    println!("try         curl --data-binary @photograph.jpg http://{http}/predict");
-    println!("ready");
     Ok(())
+}
+
+/// A command that a newcomer can paste: with a sample of the model's own where
+/// it has one.
+fn line_to_try(engine: &Engine, settings: &ServeSettings, http: SocketAddr) -> String {
+    let Ok(model) = engine.default_model() else {
+        return format!("curl http://{http}/v2");
+    };
+    if model.transforms().is_none_or(|transforms| transforms.image.is_none()) {
+        return format!("curl http://{http}/v2/models/{}", model.name());
+    }
+    let sample = settings.model_repository.iter().find_map(|root| {
+        let samples = std::fs::read_dir(root.join(&**model.name()).join("samples")).ok()?;
+        let files = samples.filter_map(|entry| Some(entry.ok()?.path()));
+        files.filter(|path| path.extension().is_some_and(|kind| kind == "jpg" || kind == "png")).min()
+    });
+    let photograph = sample.unwrap_or_else(|| "photograph.jpg".into());
+    format!("curl --data-binary @{} http://{http}/predict", photograph.display())
 }
 
 /// Connections are descriptors: the soft limit goes up to the hard one.

@@ -31,7 +31,7 @@ fn serve_bounded(backend: &MockBackend, config: &str, capacity: usize) -> Arc<Se
     let source = ModelSource {
         version: 1,
         file: PathBuf::from("model.pt"),
-        config: Arc::new(ModelConfig::parse(config, "m").unwrap()),
+        config: Arc::new(ModelConfig::from_pbtxt(config, "m").unwrap()),
         transforms: None,
     };
     let resources = Resources {

@@ -40,6 +40,11 @@ pub trait Backend: Send + Sync {
     /// [`BackendError::Load`] with what is wrong with the file; never a panic
     /// and never an abort, whatever the file holds.
     fn load(&self, request: &LoadRequest<'_>) -> Result<Arc<dyn Model>, BackendError>;
+
+    /// Hands memory that unloaded models left behind back to the system; to be
+    /// called when the last reference to one is gone. Slow: never on the path
+    /// of a request.
+    fn release_memory(&self) {}
 }
 
 /// What a search for accelerators found.

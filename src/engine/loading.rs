@@ -5,8 +5,7 @@ use std::sync::Arc;
 use super::{Engine, ModelState, ModelTable};
 use crate::backend::Backend;
 use crate::model::{ModelSource, Resources, ServedModel};
-use crate::model_config::ModelConfig;
-use crate::model_repository::{ModelEntry, ModelRepository, RepositoryError};
+use crate::model_repository::{ModelEntry, ModelRepository, RepositoryError, VersionEntry};
 use crate::transform::Transforms;
 
 /// What came of loading.
@@ -33,17 +32,18 @@ pub fn load_models(
     let mut table = ModelTable::default();
     let mut report = LoadReport::default();
     for entry in repository.models()? {
-        let state = load_model(&entry, backend, resources, queue_capacity);
+        let name = entry.name.clone();
+        let state = load_model(entry, backend, resources, queue_capacity);
         for model in state.versions.values() {
             let line = describe(model);
             tracing::debug!("serving {line}");
             report.served.push(line);
         }
         for reason in &state.failures {
-            tracing::error!(model = entry.name, "not served: {reason}");
-            report.failed.push(format!("{}: {reason}", entry.name));
+            tracing::error!(model = name, "not served: {reason}");
+            report.failed.push(format!("{name}: {reason}"));
         }
-        table.insert(entry.name, state);
+        table.insert(name, state);
         engine.publish(table.clone());
     }
     engine.finish_loading();
@@ -51,19 +51,14 @@ pub fn load_models(
 }
 
 fn load_model(
-    entry: &ModelEntry,
+    entry: ModelEntry,
     backend: &dyn Backend,
     resources: &Resources,
     queue_capacity: usize,
 ) -> ModelState {
     let mut state = ModelState::default();
-    let config = match ModelConfig::read(&entry.directory, &entry.name) {
-        Ok(config) => Arc::new(config),
-        Err(error) => {
-            state.failures.push(error.to_string());
-            return state;
-        }
-    };
+    state.failures.extend(entry.problems.iter().map(ToString::to_string));
+    let Some(config) = entry.config.map(Arc::new) else { return state };
     for warning in &config.warnings {
         tracing::warn!(model = entry.name, "{warning}");
     }
@@ -74,14 +69,7 @@ fn load_model(
             return state;
         }
     };
-    let versions = match entry.choose_versions(&config) {
-        Ok(versions) => versions,
-        Err(reason) => {
-            state.failures.push(reason);
-            return state;
-        }
-    };
-    for (version, file) in versions {
+    for VersionEntry { version, file } in entry.versions {
         let source =
             ModelSource { version, file, config: Arc::clone(&config), transforms: transforms.clone() };
         match ServedModel::load(backend, &source, resources, queue_capacity) {

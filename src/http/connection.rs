@@ -173,6 +173,8 @@ pub(super) struct Busy(Arc<Connection>);
 
 impl Drop for Busy {
     fn drop(&mut self) {
+        // A client that pipelines may have sent more already: in a stop it is
+        // told by this answer's `Connection: close` that it won't be read.
         self.0.begun.store(false, Ordering::SeqCst);
         self.0.idle_since.store(self.0.table.now(), Ordering::SeqCst);
         self.0.busy.store(false, Ordering::SeqCst);

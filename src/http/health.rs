@@ -5,14 +5,8 @@ use actix_web::web::{Data, Path};
 
 use super::metadata::parse_version;
 use super::server::State;
-use super::status::HttpResult;
+use super::status::{self, HttpResult, probe};
 use crate::metrics;
-
-/// A probe's answer: the status says it, the body is empty. Not ready is 400,
-/// as Triton has it.
-fn probe(healthy: bool) -> HttpResponse {
-    if healthy { HttpResponse::Ok().finish() } else { HttpResponse::BadRequest().finish() }
-}
 
 /// `GET /v2/health/live`: the process answers.
 pub(super) async fn live() -> HttpResponse {
@@ -37,11 +31,7 @@ pub(super) async fn version_ready(state: Data<State>, path: Path<(String, String
 
 /// `GET /ping`, as TorchServe answers it.
 pub(super) async fn ping(state: Data<State>) -> HttpResponse {
-    if state.engine.ready() {
-        HttpResponse::Ok().json(serde_json::json!({ "status": "Healthy" }))
-    } else {
-        HttpResponse::InternalServerError().json(serde_json::json!({ "status": "Unhealthy" }))
-    }
+    status::ping(state.engine.ready())
 }
 
 /// `GET /metrics`.

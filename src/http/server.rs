@@ -15,13 +15,13 @@ use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service,
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::{AppConfig, Extensions, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderName, HeaderValue};
-use actix_web::http::{ConnectionType, Method, StatusCode};
+use actix_web::http::{ConnectionType, Method};
 use actix_web::web::{self, Data, ServiceConfig};
-use actix_web::{App, HttpRequest, HttpResponse};
+use actix_web::{App, HttpRequest, HttpResponse, Route, guard};
 use bytes::Bytes;
 
 use super::connection::{Busy, Connection, Connections, Stream};
-use super::status::error_response;
+use super::status::{method_not_allowed, no_such_path};
 use super::{health, inference, metadata, prediction};
 use crate::admission::Admission;
 use crate::engine::Engine;
@@ -159,7 +159,8 @@ fn run(state: Data<State>, listener: TcpListener, plan: Plan) -> std::io::Result
     let open = connections.clone();
     let server = Server::build()
         .workers(workers)
-        .shutdown_timeout(exit_timeout_secs)
+        // Later than our own, which tells a clean end from a forced one.
+        .shutdown_timeout(exit_timeout_secs + 5)
         .disable_signals()
         .listen(name, listener, move || {
             let (state, open) = (state.clone(), open.clone());
@@ -280,16 +281,16 @@ fn request_id(request: &HttpRequest) -> HeaderValue {
 
 fn inference_routes(config: &mut ServiceConfig) {
     health_routes(config);
-    route(config, "/v2", Method::GET, web::get().to(metadata::server));
-    route(config, "/v2/models/{model}", Method::GET, web::get().to(metadata::model));
-    route(config, "/v2/models/{model}/ready", Method::GET, web::get().to(health::model_ready));
+    route(config, "/v2", Method::GET, get().to(metadata::server));
+    route(config, "/v2/models/{model}", Method::GET, get().to(metadata::model));
+    route(config, "/v2/models/{model}/ready", Method::GET, get().to(health::model_ready));
     route(config, "/v2/models/{model}/infer", Method::POST, web::post().to(inference::model));
-    route(config, "/v2/models/{model}/versions/{version}", Method::GET, web::get().to(metadata::version));
+    route(config, "/v2/models/{model}/versions/{version}", Method::GET, get().to(metadata::version));
     route(
         config,
         "/v2/models/{model}/versions/{version}/ready",
         Method::GET,
-        web::get().to(health::version_ready),
+        get().to(health::version_ready),
     );
     route(
         config,
@@ -297,7 +298,7 @@ fn inference_routes(config: &mut ServiceConfig) {
         Method::POST,
         web::post().to(inference::version),
     );
-    route(config, "/ping", Method::GET, web::get().to(health::ping));
+    route(config, "/ping", Method::GET, get().to(health::ping));
     route(config, "/predict", Method::POST, web::post().to(prediction::default_model));
     route(config, "/predictions/{model}", Method::POST, web::post().to(prediction::model));
     route(config, "/predictions/{model}/{version}", Method::POST, web::post().to(prediction::version));
@@ -305,29 +306,27 @@ fn inference_routes(config: &mut ServiceConfig) {
 
 fn metrics_routes(config: &mut ServiceConfig) {
     health_routes(config);
-    route(config, "/metrics", Method::GET, web::get().to(health::metrics));
+    route(config, "/metrics", Method::GET, get().to(health::metrics));
 }
 
 fn health_routes(config: &mut ServiceConfig) {
-    route(config, "/v2/health/live", Method::GET, web::get().to(health::live));
-    route(config, "/v2/health/ready", Method::GET, web::get().to(health::ready));
+    route(config, "/v2/health/live", Method::GET, get().to(health::live));
+    route(config, "/v2/health/ready", Method::GET, get().to(health::ready));
+}
+
+/// GET, and HEAD with it: what a load balancer or `curl -I` asks.
+fn get() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
 /// One path, one method; any other is told which.
-fn route(config: &mut ServiceConfig, path: &str, allowed: Method, handler: actix_web::Route) {
+fn route(config: &mut ServiceConfig, path: &str, allowed: Method, handler: Route) {
     config.service(web::resource(path).route(handler).default_service(web::to(move || {
         let allowed = allowed.clone();
-        async move {
-            let mut response =
-                error_response(StatusCode::METHOD_NOT_ALLOWED, &format!("Method Not Allowed: use {allowed}"));
-            if let Ok(value) = HeaderValue::from_str(allowed.as_str()) {
-                response.headers_mut().insert(actix_web::http::header::ALLOW, value);
-            }
-            response
-        }
+        async move { method_not_allowed(&allowed) }
     })));
 }
 
 async fn not_found(request: HttpRequest) -> HttpResponse {
-    error_response(StatusCode::NOT_FOUND, &format!("no such path: {} {}", request.method(), request.path()))
+    no_such_path(&request)
 }

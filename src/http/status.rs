@@ -3,9 +3,9 @@
 use std::fmt;
 
 use actix_web::body::BoxBody;
-use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
-use actix_web::{HttpResponse, ResponseError};
+use actix_web::http::{Method, StatusCode};
+use actix_web::{HttpRequest, HttpResponse, ResponseError};
 
 use crate::error::{Error, ErrorCode};
 
@@ -66,8 +66,37 @@ impl ResponseError for HttpError {
 }
 
 /// `{"error": message}` under `status`.
-pub(super) fn error_response(status: StatusCode, message: &str) -> HttpResponse {
+fn error_response(status: StatusCode, message: &str) -> HttpResponse {
     HttpResponse::build(status).json(serde_json::json!({ "error": message }))
+}
+
+/// The answer to a path that isn't there.
+pub(super) fn no_such_path(request: &HttpRequest) -> HttpResponse {
+    let message = format!("no such path: {} {}", request.method(), request.path());
+    error_response(StatusCode::NOT_FOUND, &message)
+}
+
+/// The answer to a method that a path doesn't take.
+pub(super) fn method_not_allowed(allowed: &Method) -> HttpResponse {
+    let message = format!("Method Not Allowed: use {allowed}");
+    let mut response = error_response(StatusCode::METHOD_NOT_ALLOWED, &message);
+    if let Ok(value) = HeaderValue::from_str(allowed.as_str()) {
+        response.headers_mut().insert(header::ALLOW, value);
+    }
+    response
+}
+
+/// A probe's answer: the status says it, the body is empty. Not ready is 400,
+/// as Triton has it.
+pub(super) fn probe(healthy: bool) -> HttpResponse {
+    HttpResponse::new(if healthy { StatusCode::OK } else { StatusCode::BAD_REQUEST })
+}
+
+/// TorchServe's answer to `/ping`.
+pub(super) fn ping(healthy: bool) -> HttpResponse {
+    let (status, text) =
+        if healthy { (StatusCode::OK, "Healthy") } else { (StatusCode::INTERNAL_SERVER_ERROR, "Unhealthy") };
+    HttpResponse::build(status).json(serde_json::json!({ "status": text }))
 }
 
 /// What a handler gives.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::backend::BatchOutput;
 use crate::error::{Error, Result};
-use crate::model_config::{Binding, BoundOutput};
+use crate::model_config::{Binding, BoundOutput, output_name};
 use crate::protocol::Tensor;
 
 /// Names and checks a batch's outputs, in the order of the configuration.
@@ -44,7 +44,7 @@ fn find<'a>(outputs: &'a [BatchOutput], bound: &BoundOutput) -> Option<&'a Batch
 }
 
 fn unnamed(index: usize, output: BatchOutput) -> Tensor {
-    let name = output.name.unwrap_or_else(|| format!("OUTPUT__{index}"));
+    let name = output_name(index, output.name.as_deref());
     Tensor { name: Arc::from(name), datatype: output.datatype, shape: output.shape, data: output.data }
 }
 

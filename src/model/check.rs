@@ -21,6 +21,11 @@ pub(super) fn check_inputs(inputs: Vec<Tensor>, config: &ModelConfig, binding: &
     let mut given: HashMap<_, _> = inputs.into_iter().map(|input| (input.name.clone(), input)).collect();
     let mut ordered = Vec::with_capacity(binding.inputs.len());
     let mut missing = Vec::new();
+    if binding.dictionary && binding.inputs.is_empty() {
+        // Nothing names the keys but the request itself.
+        ordered.extend(given.drain().map(|(_, input)| input));
+        ordered.sort_by(|a: &Tensor, b| a.name.cmp(&b.name));
+    }
     for bound in &binding.inputs {
         match given.remove(bound.name.as_str()) {
             Some(input) => ordered.push(check_one(input, bound, config)?),
@@ -156,9 +161,15 @@ fn bucket(inputs: &[Tensor], config: &ModelConfig) -> Vec<i64> {
     if config.dynamic_batching.is_none() {
         return Vec::new();
     }
-    // Datatypes are the configuration's; ranks too, so the dimensions behind
-    // the batch, one input after the other, tell two shapes apart.
-    inputs.iter().flat_map(|input| input.shape.iter().skip(1).copied()).collect()
+    // Datatype and rank too: an input that no configuration declares may come
+    // in any, and the dimensions behind the batch alone don't tell them apart.
+    let mut bucket = Vec::with_capacity(inputs.len() * 6);
+    for input in inputs {
+        bucket.push(input.datatype as i64);
+        bucket.push(i64::try_from(input.shape.len()).unwrap_or(i64::MAX));
+        bucket.extend(input.shape.iter().skip(1));
+    }
+    bucket
 }
 
 fn quoted<'a>(what: &str, names: impl Iterator<Item = &'a str>) -> String {

@@ -114,6 +114,9 @@ impl ServedModel {
         }
 
         let binding = Arc::new(Binding::new(&config, &signature)?);
+        if let Some(warning) = binding.warning() {
+            tracing::warn!(model = config.name, "{warning}");
+        }
         if let Some(transforms) = &source.transforms {
             check_transforms(transforms, &config, &binding).map_err(LoadError::Transform)?;
         }
@@ -252,7 +255,7 @@ impl ServedModel {
             name: self.name.to_string(),
             versions,
             platform: PLATFORM.to_owned(),
-            inputs: if self.config.declared {
+            inputs: if !self.config.inputs.is_empty() {
                 self.config.inputs.iter().map(|input| tensor(&input.name, Some(input))).collect()
             } else {
                 self.binding.inputs.iter().map(|input| tensor(&input.name, None)).collect()

@@ -1,267 +1,245 @@
-//! Which of a request's tensors is which of the model's arguments, by the
-//! rules of Triton's PyTorch backend.
+//! How the names on the wire meet `forward`'s arguments and its results.
+//!
+//! The rules are those of Triton's PyTorch back end, so that a model bound by
+//! it is bound alike here. Where they leave a gap that ends in a wrong answer
+//! (two inputs for one argument, an index beyond the last), the model is
+//! refused.
+
+use std::collections::HashSet;
+use std::fmt;
 
 use super::{ConfigError, ModelConfig, TensorConfig};
 use crate::backend::{Argument, ArgumentKind, Signature};
 
-/// A model's inputs and outputs by name.
+/// Which of Triton's conventions the inputs' names follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamingConvention {
+    /// Every name is one of `forward`'s arguments, or a key of its dictionary.
+    ForwardArgument,
+    /// Every name is `<name>__<index>`.
+    NamedIndex,
+    /// Neither: the configuration's order is the arguments' order.
+    StrictOrder,
+}
+
+impl fmt::Display for NamingConvention {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ForwardArgument => "by argument name",
+            Self::NamedIndex => "by index in the name",
+            Self::StrictOrder => "in the configuration's order",
+        })
+    }
+}
+
+/// A model's inputs and outputs, joined with its file's signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binding {
-    /// In the order in which the model takes them.
+    /// In the order of the arguments, each argument once. Empty beside
+    /// `dictionary` where nothing is configured: a request's names are the keys.
     pub inputs: Vec<BoundInput>,
-    /// Whether the inputs are the entries of one dictionary.
+    /// `forward` takes one dictionary, whose keys are the inputs' names.
     pub dictionary: bool,
-    /// In the order of the configuration; empty where there is none: then the
-    /// outputs are named as the model names them, or `OUTPUT__0` and so on.
+    /// In the order of the configuration; empty where it names none, then
+    /// [`output_name`] names whatever comes.
     pub outputs: Vec<BoundOutput>,
-    /// By which rule the inputs were bound.
+    /// How the inputs were bound.
     pub convention: NamingConvention,
 }
 
-/// One input.
+/// An input and the argument that it goes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BoundInput {
     /// Its name on the wire.
     pub name: String,
-    /// As configured; `None` passes any datatype and shape on.
+    /// The position among `forward`'s arguments without `self`; among the
+    /// configuration's inputs for a dictionary.
+    pub argument: usize,
+    /// What the configuration says of it; `None` takes any datatype and shape.
     pub spec: Option<TensorConfig>,
 }
 
-/// One output.
+/// An output and the result that it is taken from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BoundOutput {
     /// Its name on the wire.
     pub name: String,
-    /// Its position among the model's outputs.
+    /// The position among what `forward` returns.
     pub index: usize,
-    /// As configured.
+    /// What the configuration says of it.
     pub spec: Option<TensorConfig>,
 }
 
-/// How names of inputs are matched with arguments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NamingConvention {
-    /// Every name is one of forward's arguments.
-    ForwardArgument,
-    /// Every name is `<anything>__<position>`.
-    NamedIndex,
-    /// Neither: the order of the configuration is the order of the arguments.
-    ConfigurationOrder,
-    /// The names are the keys of the one dictionary that forward takes.
-    Dictionary,
-}
-
 impl Binding {
-    /// Binds a configuration to what its file says.
+    /// Joins a configuration with what the model's file says.
     ///
     /// # Errors
-    /// Arguments that can't be served, or names that don't fit them.
+    /// [`ConfigError::Binding`] where `forward` takes what can't be sent, or
+    /// the configuration's inputs aren't its arguments.
     pub fn new(config: &ModelConfig, signature: &Signature) -> Result<Self, ConfigError> {
-        let arguments = signature.arguments.as_slice();
-        let outputs = bind_outputs(config)?;
-        if let [Argument { kind: ArgumentKind::TensorDict, name, .. }] = arguments {
-            if !config.declared {
-                return Err(ConfigError::new(format!(
-                    "forward takes a dictionary ('{name}'), whose keys the file doesn't tell: \
-                     name the inputs in a config.pbtxt"
+        let arguments = &signature.arguments;
+        let dictionary = takes_a_dictionary(arguments)?;
+        let (inputs, convention) = if dictionary {
+            (in_order(&config.inputs), NamingConvention::ForwardArgument)
+        } else if config.inputs.is_empty() {
+            (from_file(arguments), NamingConvention::ForwardArgument)
+        } else {
+            bind_inputs(config, arguments)?
+        };
+        Ok(Self { inputs, dictionary, outputs: bind_outputs(&config.outputs)?, convention })
+    }
+
+    /// What the log should say where names were passed over for their order.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        (self.convention == NamingConvention::StrictOrder).then(|| {
+            let names: Vec<&str> = self.inputs.iter().map(|input| input.name.as_str()).collect();
+            format!(
+                "inputs '{}' are neither all of forward's arguments nor all <name>__<index>: \
+                 bound {}",
+                names.join("', '"),
+                self.convention
+            )
+        })
+    }
+}
+
+/// The name of a result that no configuration names: the key that the model
+/// gives it, or Triton's `OUTPUT__<index>`.
+#[must_use]
+pub fn output_name(index: usize, key: Option<&str>) -> String {
+    key.map_or_else(|| format!("OUTPUT__{index}"), str::to_owned)
+}
+
+/// Whether the arguments are one dictionary; they are all tensors otherwise.
+fn takes_a_dictionary(arguments: &[Argument]) -> Result<bool, ConfigError> {
+    if let [Argument { kind: ArgumentKind::TensorDict, .. }] = arguments {
+        return Ok(true);
+    }
+    if arguments.iter().skip(1).any(|argument| argument.kind == ArgumentKind::TensorDict) {
+        return Err(ConfigError::Binding(
+            "multiple inputs of kind DictType were detected: \
+             only a single input of type Dict(str, Tensor) is supported"
+                .to_owned(),
+        ));
+    }
+    for Argument { name, kind, .. } in arguments {
+        let spelt = match kind {
+            ArgumentKind::Tensor => continue,
+            ArgumentKind::TensorDict => "Dict(str, Tensor)",
+            ArgumentKind::Strings => {
+                return Err(ConfigError::Binding(format!(
+                    "forward's argument '{name}' is of type 'List[str]': string tensors are not served yet"
                 )));
             }
-            let inputs = config.inputs.iter().map(|input| bound(input, &input.name)).collect();
-            return Ok(Self { inputs, dictionary: true, outputs, convention: NamingConvention::Dictionary });
-        }
-        arguments.iter().try_for_each(|argument| check_argument(argument, arguments.len()))?;
-        if !config.declared {
-            // Arguments with defaults may be left out, but not guessed at.
-            let inputs = arguments
-                .iter()
-                .filter(|argument| !argument.has_default)
-                .map(|argument| BoundInput { name: argument.name.clone(), spec: None })
-                .collect();
-            return Ok(Self {
-                inputs,
-                dictionary: false,
-                outputs,
-                convention: NamingConvention::ForwardArgument,
-            });
-        }
-        let required = arguments.iter().filter(|argument| !argument.has_default).count();
-        if !(required..=arguments.len()).contains(&config.inputs.len()) {
-            return Err(ConfigError::new(format!(
-                "configuration expects {} inputs, model provides {}: {}",
-                config.inputs.len(),
-                arguments.len(),
-                arguments.iter().map(|a| a.name.as_str()).collect::<Vec<_>>().join(", ")
+            ArgumentKind::Other(spelt) => spelt,
+        };
+        return Err(ConfigError::Binding(format!(
+            "an input of type '{spelt}' was detected in the model (forward's argument '{name}'): \
+             only a single input of type Dict(str, Tensor) or input(s) of type Tensor are supported"
+        )));
+    }
+    Ok(false)
+}
+
+fn from_file(arguments: &[Argument]) -> Vec<BoundInput> {
+    let bound = |(argument, of_file): (usize, &Argument)| BoundInput {
+        name: of_file.name.clone(),
+        argument,
+        spec: None,
+    };
+    arguments.iter().enumerate().map(bound).collect()
+}
+
+fn in_order(inputs: &[TensorConfig]) -> Vec<BoundInput> {
+    inputs.iter().enumerate().map(|(argument, input)| bound(input, argument)).collect()
+}
+
+fn bound(input: &TensorConfig, argument: usize) -> BoundInput {
+    BoundInput { name: input.name.clone(), argument, spec: Some(input.clone()) }
+}
+
+fn bind_inputs(
+    config: &ModelConfig,
+    arguments: &[Argument],
+) -> Result<(Vec<BoundInput>, NamingConvention), ConfigError> {
+    let inputs = &config.inputs;
+    // Arguments that have a default count too: Triton's rule.
+    if inputs.len() != arguments.len() {
+        let names: Vec<&str> = arguments.iter().map(|argument| argument.name.as_str()).collect();
+        return Err(ConfigError::Binding(format!(
+            "unable to load model '{}', configuration expects {} inputs, model provides {}: forward({})",
+            config.name,
+            inputs.len(),
+            arguments.len(),
+            names.join(", ")
+        )));
+    }
+
+    let by_name = |input: &TensorConfig| arguments.iter().position(|argument| argument.name == input.name);
+    if let Some(positions) = inputs.iter().map(by_name).collect::<Option<Vec<_>>>() {
+        let bound = inputs.iter().zip(positions).map(|(input, position)| bound(input, position)).collect();
+        return Ok((by_argument(bound), NamingConvention::ForwardArgument));
+    }
+    let Some(indices) = indices(inputs)? else {
+        return Ok((in_order(inputs), NamingConvention::StrictOrder));
+    };
+    let mut taken = HashSet::new();
+    let mut inputs_by_index = Vec::with_capacity(inputs.len());
+    for (input, index) in inputs.iter().zip(indices) {
+        if index >= arguments.len() {
+            return Err(ConfigError::Binding(format!(
+                "input '{}' refers to an argument which doesn't exist: this model has {} arguments, from 0",
+                input.name,
+                arguments.len()
             )));
         }
-        let (positions, convention) = positions(&config.inputs, arguments);
-        let mut inputs: Vec<Option<BoundInput>> = vec![None; config.inputs.len()];
-        for (input, position) in config.inputs.iter().zip(&positions) {
-            let slot = inputs.get_mut(*position).ok_or_else(|| {
-                ConfigError::field(
-                    &format!("input '{}'", input.name),
-                    format!(
-                        "it is argument {position} of forward, but {} inputs are configured",
-                        positions.len()
-                    ),
-                )
-            })?;
-            if slot.replace(bound(input, &input.name)).is_some() {
-                return Err(ConfigError::field(
-                    &format!("input '{}'", input.name),
-                    format!("another input is argument {position} of forward too"),
-                ));
+        if !taken.insert(index) {
+            return Err(ConfigError::Binding(format!(
+                "input '{}' refers to argument {index}, as an input before it does",
+                input.name
+            )));
+        }
+        inputs_by_index.push(bound(input, index));
+    }
+    Ok((by_argument(inputs_by_index), NamingConvention::NamedIndex))
+}
+
+fn by_argument(mut inputs: Vec<BoundInput>) -> Vec<BoundInput> {
+    inputs.sort_by_key(|input| input.argument);
+    inputs
+}
+
+/// By index where all names have one, else by order. How many results there
+/// are shows when the model runs.
+fn bind_outputs(outputs: &[TensorConfig]) -> Result<Vec<BoundOutput>, ConfigError> {
+    let indices = indices(outputs)?.unwrap_or_else(|| (0..outputs.len()).collect());
+    let bound = |(output, index): (&TensorConfig, usize)| BoundOutput {
+        name: output.name.clone(),
+        index,
+        spec: Some(output.clone()),
+    };
+    Ok(outputs.iter().zip(indices).map(bound).collect())
+}
+
+/// The index that each name ends in, if all of them do: the digits behind the
+/// first `__`, and 0 where there are none, as Triton reads them.
+fn indices(tensors: &[TensorConfig]) -> Result<Option<Vec<usize>>, ConfigError> {
+    let mut indices = Vec::with_capacity(tensors.len());
+    for TensorConfig { name, .. } in tensors {
+        match name.split_once("__") {
+            Some((_, "")) => indices.push(0),
+            Some((_, digits)) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                let index = digits
+                    .parse()
+                    .map_err(|_| ConfigError::Binding(format!("the index in '{name}' is too large")))?;
+                indices.push(index);
             }
+            _ => return Ok(None),
         }
-        let inputs = inputs.into_iter().flatten().collect();
-        Ok(Self { inputs, dictionary: false, outputs, convention })
     }
-}
-
-fn bound(input: &TensorConfig, name: &str) -> BoundInput {
-    BoundInput { name: name.to_owned(), spec: Some(input.clone()) }
-}
-
-fn check_argument(argument: &Argument, count: usize) -> Result<(), ConfigError> {
-    match &argument.kind {
-        ArgumentKind::Tensor => Ok(()),
-        // One that may be left out is.
-        ArgumentKind::TensorDict | ArgumentKind::Strings | ArgumentKind::Other(_) if argument.has_default => {
-            Ok(())
-        }
-        ArgumentKind::TensorDict => Err(ConfigError::new(format!(
-            "forward's argument '{}' is a dictionary beside {} others: only a single input of type \
-             Dict(str, Tensor) or inputs of type Tensor are supported",
-            argument.name,
-            count - 1
-        ))),
-        ArgumentKind::Strings => Err(ConfigError::new(format!(
-            "forward's argument '{}' is a list of strings: not served yet",
-            argument.name
-        ))),
-        ArgumentKind::Other(kind) => Err(ConfigError::new(format!(
-            "forward's argument '{}' is of type {kind}: only Tensor and Dict(str, Tensor) are supported",
-            argument.name
-        ))),
-    }
-}
-
-/// Each input's position among the arguments. A mixture of conventions falls
-/// to the order of the configuration.
-fn positions(inputs: &[TensorConfig], arguments: &[Argument]) -> (Vec<usize>, NamingConvention) {
-    let by_argument = |input: &TensorConfig| arguments.iter().position(|a| a.name == input.name);
-    if let Some(positions) = inputs.iter().map(by_argument).collect() {
-        return (positions, NamingConvention::ForwardArgument);
-    }
-    if let Some(positions) = inputs.iter().map(|input| named_index(&input.name)).collect() {
-        return (positions, NamingConvention::NamedIndex);
-    }
-    ((0..inputs.len()).collect(), NamingConvention::ConfigurationOrder)
-}
-
-/// The number behind the first `__`.
-fn named_index(name: &str) -> Option<usize> {
-    let (_, index) = name.split_once("__")?;
-    index.parse().ok()
-}
-
-fn bind_outputs(config: &ModelConfig) -> Result<Vec<BoundOutput>, ConfigError> {
-    let indices: Option<Vec<usize>> = config.outputs.iter().map(|output| named_index(&output.name)).collect();
-    let indices = indices.unwrap_or_else(|| (0..config.outputs.len()).collect());
-    Ok(config
-        .outputs
-        .iter()
-        .zip(indices)
-        .map(|(output, index)| BoundOutput { name: output.name.clone(), index, spec: Some(output.clone()) })
-        .collect())
+    Ok(Some(indices))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config(inputs: &[&str], outputs: &[&str]) -> ModelConfig {
-        let tensor = |kind: &str, name: &&str| {
-            format!("{kind} {{ name: \"{name}\" data_type: TYPE_FP32 dims: [ 1 ] }}\n")
-        };
-        let text: String = inputs
-            .iter()
-            .map(|name| tensor("input", name))
-            .chain(outputs.iter().map(|name| tensor("output", name)))
-            .collect();
-        ModelConfig::parse(&text, "m").unwrap()
-    }
-
-    fn signature(arguments: &[(&str, ArgumentKind, bool)]) -> Signature {
-        let argument = |(name, kind, has_default): &(&str, ArgumentKind, bool)| Argument {
-            name: (*name).to_owned(),
-            kind: kind.clone(),
-            has_default: *has_default,
-        };
-        Signature { arguments: arguments.iter().map(argument).collect(), stateful: None }
-    }
-
-    fn tensors(names: &[&'static str]) -> Signature {
-        signature(&names.iter().map(|name| (*name, ArgumentKind::Tensor, false)).collect::<Vec<_>>())
-    }
-
-    fn order(inputs: &[&str], arguments: &[&'static str]) -> (Vec<String>, NamingConvention) {
-        let binding = Binding::new(&config(inputs, &[]), &tensors(arguments)).unwrap();
-        (binding.inputs.into_iter().map(|input| input.name).collect(), binding.convention)
-    }
-
-    #[test]
-    fn names_are_matched_by_argument_then_by_index_then_by_order() {
-        use NamingConvention::{ConfigurationOrder, ForwardArgument, NamedIndex};
-        assert_eq!(order(&["b", "a"], &["a", "b"]), (vec!["a".into(), "b".into()], ForwardArgument));
-        assert_eq!(order(&["X__1", "Y__0"], &["a", "b"]), (vec!["Y__0".into(), "X__1".into()], NamedIndex));
-        assert_eq!(order(&["b", "X__0"], &["a", "b"]), (vec!["b".into(), "X__0".into()], ConfigurationOrder));
-        assert_eq!(order(&["p", "q"], &["a", "b"]), (vec!["p".into(), "q".into()], ConfigurationOrder));
-    }
-
-    #[test]
-    fn outputs_go_by_index_or_by_order() {
-        let indices = |names: &[&str]| -> Vec<usize> {
-            let binding = Binding::new(&config(&["a"], names), &tensors(&["a"])).unwrap();
-            binding.outputs.iter().map(|output| output.index).collect()
-        };
-        assert_eq!(indices(&["OUTPUT__1", "OUTPUT__0"]), [1, 0]);
-        assert_eq!(indices(&["OUTPUT__1", "plain"]), [0, 1]);
-    }
-
-    #[test]
-    fn what_does_not_fit_is_named() {
-        let error = |config: &ModelConfig, signature: &Signature| {
-            Binding::new(config, signature).unwrap_err().to_string()
-        };
-        assert_eq!(
-            error(&config(&["a"], &[]), &tensors(&["a", "b"])),
-            "configuration expects 1 inputs, model provides 2: a, b"
-        );
-        assert_eq!(
-            error(&config(&["X__0", "X__5"], &[]), &tensors(&["a", "b"])),
-            "config.pbtxt: input 'X__5': it is argument 5 of forward, but 2 inputs are configured"
-        );
-        assert_eq!(
-            error(&config(&["X__0", "Y__0"], &[]), &tensors(&["a", "b"])),
-            "config.pbtxt: input 'Y__0': another input is argument 0 of forward too"
-        );
-        let other = signature(&[("n", ArgumentKind::Other("int".to_owned()), false)]);
-        assert_eq!(
-            error(&config(&["n"], &[]), &other),
-            "forward's argument 'n' is of type int: only Tensor and Dict(str, Tensor) are supported"
-        );
-    }
-
-    #[test]
-    fn a_dictionary_takes_its_keys_from_the_configuration_and_defaults_may_be_left_out() {
-        let dictionary = signature(&[("d", ArgumentKind::TensorDict, false)]);
-        let binding = Binding::new(&config(&["k", "j"], &[]), &dictionary).unwrap();
-        assert!(binding.dictionary);
-        assert_eq!(binding.inputs[1].name, "j");
-        let defaulted = signature(&[
-            ("x", ArgumentKind::Tensor, false),
-            ("flag", ArgumentKind::Other("bool".to_owned()), true),
-        ]);
-        assert_eq!(Binding::new(&config(&["x"], &[]), &defaulted).unwrap().inputs.len(), 1);
-    }
-}
+mod tests;

@@ -1,18 +1,62 @@
-//! What is wrong with a configuration.
+use crate::error::Error;
 
-/// One line for whoever wrote the file: where, what was expected, what came.
+/// Why a model can't be served as configured. One line, for the person who
+/// wrote the file: where, what was expected, what came.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct ConfigError(String);
+pub enum ConfigError {
+    /// The file is there and can't be read.
+    #[error("config.pbtxt: {0}")]
+    Read(String),
+    /// It isn't a configuration's text.
+    #[error("config.pbtxt:{line}:{column}: {message}")]
+    Syntax {
+        /// From 1.
+        line: usize,
+        /// From 1, in characters.
+        column: usize,
+        /// What was expected, and what came.
+        message: String,
+    },
+    /// A field's value is out of its range or contradicts another field.
+    #[error("config.pbtxt: field '{field}': expected {expected}, got {got}")]
+    Value {
+        /// Its path: `input[0].dims`.
+        field: String,
+        /// What it may be.
+        expected: String,
+        /// What it is.
+        got: String,
+    },
+    /// A field asks for something that Cresset doesn't do and that can't be
+    /// passed over.
+    #[error("config.pbtxt: field '{field}' can't be honoured: {reason}")]
+    Unsupported {
+        /// Its path: `instance_group[0].passive`.
+        field: String,
+        /// Why, and what to do instead.
+        reason: String,
+    },
+    /// The configuration and the model's file don't fit together.
+    #[error("{0}")]
+    Binding(String),
+}
 
 impl ConfigError {
-    /// An error of this text.
-    pub(super) fn new(message: impl Into<String>) -> Self {
-        Self(message.into())
+    pub(super) fn value(
+        field: impl Into<String>,
+        expected: impl Into<String>,
+        got: impl std::fmt::Display,
+    ) -> Self {
+        Self::Value { field: field.into(), expected: expected.into(), got: got.to_string() }
     }
 
-    /// An error about a field of `config.pbtxt`.
-    pub(super) fn field(field: &str, message: impl std::fmt::Display) -> Self {
-        Self(format!("config.pbtxt: {field}: {message}"))
+    pub(super) fn unsupported(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Unsupported { field: field.into(), reason: reason.into() }
+    }
+}
+
+impl From<ConfigError> for Error {
+    fn from(error: ConfigError) -> Self {
+        Error::internal(error.to_string())
     }
 }

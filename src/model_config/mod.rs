@@ -1,12 +1,21 @@
 //! What a model's directory says of it: `config.pbtxt`, in Triton's grammar
 //! and meaning, and the transforms in `cresset.toml`.
+//!
+//! The way of a configuration: `pbtxt` makes a message of the text, `fields`
+//! says of every field that is set whether it is honoured, `read` and its
+//! neighbours check the values as Triton does, and [`Binding`] joins the result
+//! with what the model's file tells of itself.
 
 mod binding;
+mod colons;
 mod error;
+mod fields;
+mod parameters;
 mod pbtxt;
+mod proto;
 mod read;
-#[cfg(test)]
-mod tests;
+mod scheduling;
+mod tensor;
 mod version;
 
 use std::collections::BTreeMap;
@@ -14,14 +23,14 @@ use std::time::Duration;
 
 use crate::protocol::Datatype;
 
-pub use binding::{Binding, BoundInput, BoundOutput, NamingConvention};
+pub use binding::{Binding, BoundInput, BoundOutput, NamingConvention, output_name};
 pub use error::ConfigError;
 
-/// The messages of `proto/model_config.proto`.
-#[allow(missing_docs, unreachable_pub, clippy::all, clippy::wildcard_enum_match_arm)]
-mod messages {
-    include!(concat!(env!("OUT_DIR"), "/inference.rs"));
-}
+/// The configuration's file in a model's directory.
+pub const CONFIG_FILENAME: &str = "config.pbtxt";
+
+/// The model's file in a version's directory, where no other is named.
+pub const DEFAULT_MODEL_FILENAME: &str = "model.pt";
 
 /// A model's configuration, read and checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,9 +40,9 @@ pub struct ModelConfig {
     /// Zero: shapes are whole and nothing is batched. Otherwise dimension 0 of
     /// every tensor is the batch, and `dims` leave it out.
     pub max_batch_size: u32,
-    /// In the order of the file; empty where there is no `config.pbtxt`.
+    /// In the order of the file; empty where it names none.
     pub inputs: Vec<TensorConfig>,
-    /// In the order of the file; empty where there is no `config.pbtxt`.
+    /// In the order of the file; empty where it names none.
     pub outputs: Vec<TensorConfig>,
     /// Batches requests of several callers; `None` runs each by itself.
     pub dynamic_batching: Option<DynamicBatching>,
@@ -47,7 +56,8 @@ pub struct ModelConfig {
     pub parameters: BTreeMap<String, String>,
     /// Whether it was read from a `config.pbtxt`, or stands for its absence.
     pub declared: bool,
-    /// What is set and has no effect, a line each.
+    /// What the file asks for and doesn't get though the model is served, a
+    /// line each, for the log.
     pub warnings: Vec<String>,
 }
 

@@ -1,24 +1,55 @@
-//! Which versions a policy serves.
+//! `version_policy`: which of the version directories are served.
 
-use super::VersionPolicy;
+use super::proto::{self, model_version_policy::PolicyChoice};
+use super::{ConfigError, VersionPolicy};
 
 impl VersionPolicy {
-    /// The versions to serve of those that are there, ascending.
+    /// Which of the versions that there are it picks, ascending.
     #[must_use]
-    pub fn choose(&self, there: &[u64]) -> Vec<u64> {
-        let mut versions = there.to_vec();
-        versions.sort_unstable();
-        versions.dedup();
+    pub fn choose(&self, available: &[u64]) -> Vec<u64> {
+        let mut chosen = available.to_vec();
+        chosen.sort_unstable();
+        chosen.dedup();
         match self {
             Self::All => {}
             Self::Latest(count) => {
-                let newest = versions.len().saturating_sub(*count as usize);
-                versions.drain(..newest);
+                let count = usize::try_from(*count).unwrap_or(usize::MAX);
+                chosen.drain(..chosen.len().saturating_sub(count));
             }
-            Self::Specific(wanted) => versions.retain(|version| wanted.contains(version)),
+            Self::Specific(wanted) => chosen.retain(|version| wanted.contains(version)),
         }
-        versions
+        chosen
     }
+}
+
+/// The newest alone where the configuration doesn't say.
+pub(super) fn policy(policy: Option<proto::ModelVersionPolicy>) -> Result<VersionPolicy, ConfigError> {
+    match policy.and_then(|policy| policy.policy_choice) {
+        None => Ok(VersionPolicy::Latest(1)),
+        Some(PolicyChoice::All(_)) => Ok(VersionPolicy::All),
+        Some(PolicyChoice::Latest(latest)) if latest.num_versions == 0 => {
+            Err(ConfigError::value("version_policy.latest.num_versions", "1 or more", 0))
+        }
+        Some(PolicyChoice::Latest(latest)) => Ok(VersionPolicy::Latest(latest.num_versions)),
+        Some(PolicyChoice::Specific(specific)) => versions(specific.versions),
+    }
+}
+
+fn versions(versions: Vec<i64>) -> Result<VersionPolicy, ConfigError> {
+    const FIELD: &str = "version_policy.specific.versions";
+    if versions.is_empty() {
+        return Err(ConfigError::value(FIELD, "one version or more", "none"));
+    }
+    let mut wanted = Vec::with_capacity(versions.len());
+    for version in versions {
+        match u64::try_from(version) {
+            Ok(number @ 1..) => wanted.push(number),
+            _ => return Err(ConfigError::value(FIELD, "versions of 1 or more", version)),
+        }
+    }
+    wanted.sort_unstable();
+    wanted.dedup();
+    Ok(VersionPolicy::Specific(wanted))
 }
 
 #[cfg(test)]
@@ -26,12 +57,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn policies_choose_as_triton_does() {
-        let there = [3, 1, 12, 2];
-        assert_eq!(VersionPolicy::Latest(1).choose(&there), [12]);
-        assert_eq!(VersionPolicy::Latest(3).choose(&there), [2, 3, 12]);
-        assert_eq!(VersionPolicy::Latest(9).choose(&there), [1, 2, 3, 12]);
-        assert_eq!(VersionPolicy::All.choose(&there), [1, 2, 3, 12]);
-        assert_eq!(VersionPolicy::Specific(vec![2, 99]).choose(&there), [2]);
+    fn each_policy_picks_its_versions_ascending() {
+        let there = [10, 2, 1, 3];
+        assert_eq!(VersionPolicy::Latest(1).choose(&there), [10]);
+        assert_eq!(VersionPolicy::Latest(2).choose(&there), [3, 10]);
+        assert_eq!(VersionPolicy::Latest(9).choose(&there), [1, 2, 3, 10]);
+        assert_eq!(VersionPolicy::All.choose(&there), [1, 2, 3, 10]);
+        assert_eq!(VersionPolicy::Specific(vec![2, 7]).choose(&there), [2]);
+        assert_eq!(VersionPolicy::Latest(1).choose(&[]), [0; 0]);
     }
 }

@@ -1,223 +1,173 @@
-//! Directories of models in Triton's layout: `<model>/config.pbtxt` and
-//! `<model>/<version>/model.pt`.
+//! A directory of models in Triton's layout:
+//!
+//! ```text
+//! <repository>/<model>/config.pbtxt        may be missing
+//! <repository>/<model>/<version>/model.pt
+//! ```
+//!
+//! A model that can't be served is an entry that says why, so that the others
+//! are; only a repository that can't be read at all, or in which a name means
+//! two models, is an error.
 
+mod error;
+mod model;
 mod name;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::model_config::ModelConfig;
+use crate::model_config::{CONFIG_FILENAME, ModelConfig};
 
-pub use name::check_model_name;
+pub use error::RepositoryError;
+pub use name::{InvalidModelName, validate_model_name};
 
-/// One or more directories whose models are served together.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One repository of models, in one or several directories.
+#[derive(Debug, Clone)]
 pub struct ModelRepository {
-    /// Each with all links resolved: nothing outside is served.
-    roots: Vec<PathBuf>,
+    directories: Vec<Root>,
 }
 
-/// A repository that can't be served. The text names the directory and what
-/// was expected there.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct RepositoryError(String);
+/// A repository's directory.
+#[derive(Debug, Clone)]
+struct Root {
+    /// As the user gave it, for messages.
+    given: PathBuf,
+    /// Without links: what lies outside of it is not read.
+    canonical: PathBuf,
+}
 
-/// A directory that holds a model, or should.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A model's directory, and what of it can be served.
+#[derive(Debug, Clone, PartialEq)]
 pub struct ModelEntry {
     /// The directory's name.
     pub name: String,
-    /// Where it is.
+    /// Where its `config.pbtxt` and its versions lie, without links.
     pub directory: PathBuf,
-    /// The repository that it must not leave.
-    root: PathBuf,
+    /// `None` where it can't be read, or the name or the place is refused:
+    /// `problems` says why.
+    pub config: Option<ModelConfig>,
+    /// The versions to serve: those that the version policy picks and whose
+    /// file is there, ascending.
+    pub versions: Vec<VersionEntry>,
+    /// Why it, or some version of it, isn't served; empty where all is well.
+    pub problems: Vec<Problem>,
+}
+
+/// A version that can be loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionEntry {
+    /// The directory's number.
+    pub version: u64,
+    /// The model's file, without links.
+    pub file: PathBuf,
+}
+
+/// Why a model, or a version of it, isn't served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The version that it concerns; `None` for the whole model.
+    pub version: Option<u64>,
+    /// For the person who laid out the repository.
+    pub reason: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.version {
+            Some(version) => write!(f, "version {version}: {}", self.reason),
+            None => f.write_str(&self.reason),
+        }
+    }
 }
 
 impl ModelRepository {
-    /// Opens directories.
+    /// Looks whether there is a repository in each of `paths`.
     ///
     /// # Errors
-    /// One that isn't there, or isn't a directory.
+    /// When one is missing, can't be read, or holds no model.
     pub fn open(paths: &[PathBuf]) -> Result<Self, RepositoryError> {
-        let roots = paths.iter().map(|path| {
-            let shown = path.display();
-            match path.canonicalize() {
-                Ok(root) if root.is_dir() => Ok(root),
-                Ok(_) => Err(RepositoryError(format!("model repository '{shown}' isn't a directory"))),
-                Err(error) => {
-                    Err(RepositoryError(format!("model repository '{shown}' can't be read: {error}")))
-                }
-            }
-        });
-        Ok(Self { roots: roots.collect::<Result<_, _>>()? })
+        let directories = paths.iter().map(|path| Root::open(path)).collect::<Result<_, _>>()?;
+        Ok(Self { directories })
     }
 
-    /// The models that are there now, by name. Hidden entries and plain files
-    /// are passed over.
+    /// Reads what is there now, sorted by name.
     ///
     /// # Errors
-    /// A directory that can't be read, none with a model in it, or a name
-    /// that is there twice.
+    /// When a directory can't be read any more, or two hold a model of the
+    /// same name.
     pub fn models(&self) -> Result<Vec<ModelEntry>, RepositoryError> {
-        let mut models: BTreeMap<String, ModelEntry> = BTreeMap::new();
-        for root in &self.roots {
-            for (name, directory) in subdirectories(root)? {
-                if check_model_name(&name).is_err() {
-                    tracing::warn!(directory = name, "passed over: this can't be a model's name");
-                    continue;
-                }
-                let entry = ModelEntry { name: name.clone(), directory, root: root.clone() };
-                if let Some(other) = models.insert(name.clone(), entry) {
-                    return Err(RepositoryError(format!(
-                        "model '{name}' is in two repositories: '{}' and '{}'",
-                        other.root.display(),
-                        root.display()
-                    )));
+        let mut models = BTreeMap::new();
+        for root in &self.directories {
+            for name in root.model_directories()? {
+                if let Some((_, first)) = models.insert(name.clone(), (model::entry(root, &name), root)) {
+                    return Err(RepositoryError::Duplicate {
+                        name,
+                        first: first.given.clone(),
+                        second: root.given.clone(),
+                    });
                 }
             }
         }
-        if models.is_empty() {
-            let roots: Vec<String> = self.roots.iter().map(|root| format!("'{}'", root.display())).collect();
-            return Err(RepositoryError(format!(
-                "model repository {} holds no model: expected <model>/<version>/model.pt",
-                roots.join(", ")
-            )));
-        }
-        Ok(models.into_values().collect())
+        Ok(models.into_values().map(|(entry, _)| entry).collect())
     }
 }
 
-impl ModelEntry {
-    /// The versions to serve with their files, ascending.
-    ///
-    /// # Errors
-    /// Why none can be served.
-    pub fn choose_versions(&self, config: &ModelConfig) -> Result<Vec<(u64, PathBuf)>, String> {
-        let there = subdirectories(&self.directory).map_err(|error| error.to_string())?;
-        let numbers: Vec<u64> = there.iter().filter_map(|(name, _)| version_number(name)).collect();
-        if numbers.is_empty() {
-            return Err(format!("it has no version: expected 1/{} in its directory", config.model_filename));
+impl Root {
+    fn open(given: &Path) -> Result<Self, RepositoryError> {
+        let canonical =
+            fs::canonicalize(given).map_err(|error| RepositoryError::Unreadable(given.into(), error))?;
+        if !canonical.is_dir() {
+            return Err(RepositoryError::NotADirectory(given.into()));
         }
-        let chosen = config.version_policy.choose(&numbers);
-        if chosen.is_empty() {
-            return Err(format!("version_policy chooses none of its versions {numbers:?}"));
+        let root = Self { given: given.to_owned(), canonical };
+        // A model's own directory would otherwise pass for a repository whose
+        // models are named 1, 2, …
+        if root.canonical.join(CONFIG_FILENAME).exists() {
+            return Err(RepositoryError::IsAModel(given.into()));
         }
-        chosen.into_iter().map(|version| Ok((version, self.file(version, config)?))).collect()
+        if root.model_directories()?.is_empty() {
+            return Err(RepositoryError::Empty(given.into()));
+        }
+        Ok(root)
     }
 
-    /// A version's file, which must lie inside the repository.
-    fn file(&self, version: u64, config: &ModelConfig) -> Result<PathBuf, String> {
-        let file = self.directory.join(version.to_string()).join(&config.model_filename);
-        let missing = || format!("version {version} has no file '{}'", config.model_filename);
-        let resolved = file.canonicalize().map_err(|_| missing())?;
-        if !resolved.starts_with(&self.root) {
-            return Err(format!("the file of version {version} is a link that leaves the model repository"));
+    /// The names of all directories that aren't hidden.
+    fn model_directories(&self) -> Result<Vec<String>, RepositoryError> {
+        let failed = |error| RepositoryError::Unreadable(self.given.clone(), error);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.canonical).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            // `lost+found` stands at the top of every ext4 volume.
+            if name.starts_with('.') || name == "lost+found" {
+                continue;
+            }
+            // A link counts as what it leads to; one that leads nowhere is
+            // told of as a model, whose directory is missing.
+            let is_link = entry.file_type().map_err(failed)?.is_symlink();
+            let is_directory = fs::metadata(entry.path()).map_or(is_link, |metadata| metadata.is_dir());
+            if is_directory {
+                names.push(name);
+            }
         }
-        if resolved.is_file() { Ok(resolved) } else { Err(missing()) }
+        Ok(names)
+    }
+
+    /// The path that `path` leads to, if that lies inside.
+    fn resolve(&self, path: &Path) -> Result<PathBuf, Unresolved> {
+        let resolved = fs::canonicalize(path).map_err(Unresolved::Missing)?;
+        if resolved.starts_with(&self.canonical) { Ok(resolved) } else { Err(Unresolved::Outside) }
     }
 }
 
-/// A version's number: a whole one without zeros in front, as Triton reads
-/// directory names.
-fn version_number(name: &str) -> Option<u64> {
-    if name.starts_with('0') || !name.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    name.parse().ok()
-}
-
-fn subdirectories(directory: &Path) -> Result<Vec<(String, PathBuf)>, RepositoryError> {
-    let unreadable = |error: std::io::Error| {
-        RepositoryError(format!("directory '{}' can't be read: {error}", directory.display()))
-    };
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(directory).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-        if !name.starts_with('.') && path.is_dir() {
-            found.push((name.to_owned(), path));
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn root(files: &[&str]) -> tempfile::TempDir {
-        let root = tempfile::tempdir().unwrap();
-        for file in files {
-            let path = root.path().join(file);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, "x").unwrap();
-        }
-        root
-    }
-
-    fn open(root: &tempfile::TempDir) -> ModelRepository {
-        ModelRepository::open(&[root.path().to_owned()]).unwrap()
-    }
-
-    fn config(text: &str, name: &str) -> ModelConfig {
-        ModelConfig::parse(text, name).unwrap()
-    }
-
-    #[test]
-    fn versions_are_whole_numbers_and_chosen_by_policy() {
-        let root = root(&[
-            "a/1/model.pt",
-            "a/3/model.pt",
-            "a/03/model.pt",
-            "a/x/model.pt",
-            "a/.4/model.pt",
-            "a/README",
-            "b/2/other.pt",
-            ".hidden/1/model.pt",
-            "file",
-        ]);
-        let models = open(&root).models().unwrap();
-        assert_eq!(models.iter().map(|m| m.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
-        let versions = |model: &ModelEntry, text: &str| -> Vec<u64> {
-            model.choose_versions(&config(text, &model.name)).unwrap().into_iter().map(|(v, _)| v).collect()
-        };
-        assert_eq!(versions(&models[0], ""), [3]);
-        assert_eq!(versions(&models[0], "version_policy { all { } }"), [1, 3]);
-        assert_eq!(versions(&models[1], "default_model_filename: \"other.pt\""), [2]);
-        assert_eq!(
-            models[1].choose_versions(&config("", "b")),
-            Err("version 2 has no file 'model.pt'".to_owned())
-        );
-        assert_eq!(
-            models[0].choose_versions(&config("version_policy { specific { versions: 9 } }", "a")),
-            Err("version_policy chooses none of its versions [1, 3]".to_owned())
-        );
-    }
-
-    #[test]
-    fn a_link_out_of_the_repository_is_not_followed() {
-        let outside = root(&["model.pt"]);
-        let root = root(&["a/1/x"]);
-        std::os::unix::fs::symlink(outside.path().join("model.pt"), root.path().join("a/1/model.pt"))
-            .unwrap();
-        let models = open(&root).models().unwrap();
-        assert_eq!(
-            models[0].choose_versions(&config("", "a")),
-            Err("the file of version 1 is a link that leaves the model repository".to_owned())
-        );
-    }
-
-    #[test]
-    fn what_cannot_be_served_is_one_clear_line() {
-        let empty = root(&[]);
-        let message = open(&empty).models().unwrap_err().to_string();
-        assert!(message.ends_with("holds no model: expected <model>/<version>/model.pt"), "{message}");
-        let (first, second) = (root(&["m/1/model.pt"]), root(&["m/1/model.pt"]));
-        let both = ModelRepository::open(&[first.path().to_owned(), second.path().to_owned()]).unwrap();
-        assert!(both.models().unwrap_err().to_string().starts_with("model 'm' is in two repositories: "));
-        let missing = ModelRepository::open(&[PathBuf::from("/nowhere")]).unwrap_err().to_string();
-        assert!(missing.starts_with("model repository '/nowhere' can't be read: "), "{missing}");
-    }
+/// Why a path of a repository isn't followed.
+enum Unresolved {
+    /// Nothing is there, or it can't be reached.
+    Missing(std::io::Error),
+    /// A symbolic link leads out of the repository.
+    Outside,
 }

@@ -1,27 +1,46 @@
-//! Which names a model may have.
+/// A model name's length in bytes, at most: a file's.
+const MAX_BYTES: usize = 255;
 
-/// Longer than any file system's names.
-const LONGEST: usize = 255;
+/// A name that no model can have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("invalid model name '{}': {reason}", shortened(.name))]
+pub struct InvalidModelName {
+    name: String,
+    reason: &'static str,
+}
 
-/// Checks a model's name: it is a directory's, a part of URLs and a label in
-/// metrics, and must never lead out of the repository.
+/// Whether a name, from a directory or from a client, may be a model's: it
+/// stands in paths, in URLs, in metrics and in logs.
 ///
 /// # Errors
-/// What is wrong with it.
-pub fn check_model_name(name: &str) -> Result<(), &'static str> {
-    if name.is_empty() {
-        return Err("it is empty");
+/// What is wrong with it, in a line that is safe to print.
+pub fn validate_model_name(name: &str) -> Result<(), InvalidModelName> {
+    let reason = if name.is_empty() {
+        "it is empty"
+    } else if name.len() > MAX_BYTES {
+        "it is longer than 255 bytes"
+    } else if name.contains('/') {
+        "it holds a slash"
+    } else if name.starts_with('.') {
+        // Hidden in a directory's listing; `.` and `..` among them.
+        "it starts with a dot"
+    } else if !name.escape_debug().eq(name.chars()) {
+        // What Rust would escape: control characters and invisible ones, quotes
+        // and the backslash.
+        "it holds characters that can't be printed, quotes or backslashes"
+    } else {
+        return Ok(());
+    };
+    Err(InvalidModelName { name: name.to_owned(), reason })
+}
+
+/// At most 64 characters of it, none of which moves a terminal's cursor.
+fn shortened(name: &str) -> String {
+    let mut shown: String = name.chars().take(64).collect::<String>().escape_debug().collect();
+    if name.chars().nth(64).is_some() {
+        shown.push('…');
     }
-    if name.len() > LONGEST {
-        return Err("it is longer than 255 bytes");
-    }
-    if name.starts_with('.') || name.trim() != name {
-        return Err("it begins with a dot, or begins or ends with a space");
-    }
-    if name.chars().any(|c| c == '/' || c == '\\' || c.is_control()) {
-        return Err("it holds a slash or a control character");
-    }
-    Ok(())
+    shown
 }
 
 #[cfg(test)]
@@ -29,15 +48,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_cannot_lead_out_of_the_repository() {
-        for good in ["simple", "ResNet-50_v1.5", "größe", "a b"] {
-            assert_eq!(check_model_name(good), Ok(()), "{good}");
+    fn names_of_directories_are_names_of_models() {
+        for name in ["resnet18", "a b", "model.v2", "a..b", "größe", "模型", "1", &"x".repeat(255)] {
+            assert_eq!(validate_model_name(name), Ok(()), "{name}");
         }
-        for bad in
-            ["", ".", "..", "../x", "a/b", "/etc/passwd", " ..", "model/", "a\0b", "a\nb", "\\x", ".hidden"]
-        {
-            assert!(check_model_name(bad).is_err(), "{bad:?}");
+    }
+
+    #[test]
+    fn names_that_lead_elsewhere_are_refused() {
+        for (name, message) in [
+            ("", "invalid model name '': it is empty"),
+            ("..", "invalid model name '..': it starts with a dot"),
+            (".hidden", "invalid model name '.hidden': it starts with a dot"),
+            ("../etc", "invalid model name '../etc': it holds a slash"),
+            (
+                "a\u{1b}[2J",
+                "invalid model name 'a\\u{1b}[2J': \
+                 it holds characters that can't be printed, quotes or backslashes",
+            ),
+            (
+                "a\0",
+                "invalid model name 'a\\0': it holds characters that can't be printed, quotes or backslashes",
+            ),
+        ] {
+            assert_eq!(validate_model_name(name).unwrap_err().to_string(), message);
         }
-        assert!(check_model_name(&"x".repeat(300)).is_err());
+        let long = validate_model_name(&"x".repeat(256)).unwrap_err().to_string();
+        assert_eq!(long, format!("invalid model name '{}…': it is longer than 255 bytes", "x".repeat(64)));
     }
 }

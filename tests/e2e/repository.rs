@@ -73,6 +73,19 @@ fn a_repository_that_cannot_be_served_is_one_clear_line() {
 }
 
 #[test]
+fn a_default_model_that_is_not_there_is_named_at_once() {
+    let output = command(&checkout("tests/models"), &["--model-name=nope"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    let expected = "cresset: MODEL_NAME is 'nope': Request for unknown model: 'nope' is not found";
+    assert_eq!(text.lines().last(), Some(expected));
+}
+
+#[test]
 fn a_gpu_that_is_demanded_and_missing_is_named() {
     if Path::new("/dev/nvidia0").exists() {
         return;

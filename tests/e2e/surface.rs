@@ -38,6 +38,9 @@ async fn the_server_and_its_models_say_what_they_are() {
     assert_eq!(get(&server.url("/v2/models/simple")).await, (200, simple.clone()));
     assert_eq!(get(&server.url("/v2/models/simple/versions/1")).await, (200, simple));
 
+    let head = reqwest::Client::new().head(server.url("/v2/health/ready")).send().await.unwrap();
+    assert_eq!(head.status(), 200, "what a load balancer asks");
+
     // The metrics listener answers probes too.
     for (path, expected) in
         [("/v2/health/live", 200), ("/v2/health/ready", 200), ("/metrics", 200), ("/v2", 404)]

@@ -1,112 +1,139 @@
-//! The shim's functions as C has them, and owners for what they hand out.
-//! See `shim.h` for what each does.
+//! `shim.h`, declared for Rust; change both together.
 
 use std::ffi::{CStr, c_char, c_void};
+use std::marker::{PhantomData, PhantomPinned};
 use std::ptr::NonNull;
 
+/// Nothing went wrong.
+pub(super) const OK: i32 = 0;
+/// There was not even memory for a text.
+pub(super) const OUT_OF_MEMORY: i32 = 2;
+
+/// `CressetArgumentKind`.
+pub(super) const KIND_TENSOR: i32 = 0;
+pub(super) const KIND_TENSOR_DICT: i32 = 1;
+pub(super) const KIND_STRINGS: i32 = 2;
+
+/// Made and freed by the shim, and never looked into.
 #[repr(C)]
 pub(super) struct RawModule {
-    _opaque: [u8; 0],
+    opaque: [u8; 0],
+    marker: PhantomData<(*mut u8, PhantomPinned)>,
+}
+
+/// Made and freed by the shim, and never looked into.
+#[repr(C)]
+pub(super) struct RawOutputs {
+    opaque: [u8; 0],
+    marker: PhantomData<(*mut u8, PhantomPinned)>,
 }
 
 #[repr(C)]
-pub(super) struct RawOutputs {
-    _opaque: [u8; 0],
+pub(super) struct RawOptions {
+    pub(super) inference_mode: i32,
+    pub(super) freeze: i32,
+    pub(super) simple_executor: i32,
+    pub(super) optimized_execution: i32,
 }
 
-/// `cresset_input`.
+#[repr(C)]
+pub(super) struct RawArgument {
+    pub(super) name: *const c_char,
+    pub(super) type_text: *const c_char,
+    pub(super) kind: i32,
+    pub(super) has_default: i32,
+}
+
 #[repr(C)]
 pub(super) struct RawInput {
     pub(super) name: *const c_char,
-    pub(super) data: *mut c_void,
-    pub(super) shape: *const i64,
-    pub(super) rank: usize,
+    pub(super) name_length: usize,
     pub(super) scalar_type: i32,
+    pub(super) sizes: *const i64,
+    pub(super) rank: usize,
+    pub(super) data: *const c_void,
+    pub(super) bytes: usize,
 }
 
-/// `cresset_run`.
 #[repr(C)]
-#[derive(Debug, Clone, Copy)]
-pub(super) struct RawRun {
-    pub(super) device_type: i32,
-    pub(super) device_index: i32,
-    pub(super) inference_mode: i32,
-    pub(super) dictionary: i32,
-    pub(super) keep_apart: i32,
+pub(super) struct RawOutput {
+    pub(super) tensor: *mut c_void,
+    pub(super) name: *const c_char,
+    pub(super) scalar_type: i32,
+    pub(super) sizes: *const i64,
+    pub(super) rank: usize,
+    pub(super) data: *const c_void,
+    pub(super) bytes: usize,
 }
 
 unsafe extern "C" {
     fn cresset_text_free(text: *mut c_char);
+    pub(super) fn cresset_torch_version() -> *const c_char;
+    pub(super) fn cresset_torch_library() -> *const c_char;
+    pub(super) fn cresset_set_tensor_fuser(enabled: i32);
     pub(super) fn cresset_module_load(
         path: *const c_char,
-        device_type: i32,
-        device_index: i32,
-        freeze: i32,
-        out: *mut *mut RawModule,
-    ) -> *mut c_char;
+        device: i32,
+        options: *const RawOptions,
+        module: *mut *mut RawModule,
+        error: *mut *mut c_char,
+    ) -> i32;
+    pub(super) fn cresset_module_copy(
+        module: *const RawModule,
+        copy: *mut *mut RawModule,
+        error: *mut *mut c_char,
+    ) -> i32;
     pub(super) fn cresset_module_free(module: *mut RawModule);
-    pub(super) fn cresset_module_arguments(module: *const RawModule, out: *mut *mut c_char) -> *mut c_char;
+    pub(super) fn cresset_module_arguments(module: *const RawModule) -> usize;
+    pub(super) fn cresset_module_argument(module: *const RawModule, index: usize) -> RawArgument;
     pub(super) fn cresset_module_stateful(module: *const RawModule) -> *const c_char;
+    pub(super) fn cresset_module_not_frozen(module: *const RawModule) -> *const c_char;
     pub(super) fn cresset_module_forward(
-        module: *mut RawModule,
-        run: *const RawRun,
+        module: *const RawModule,
         inputs: *const RawInput,
         count: usize,
-        out: *mut *mut RawOutputs,
-    ) -> *mut c_char;
-    fn cresset_outputs_count(outputs: *const RawOutputs) -> usize;
-    fn cresset_outputs_name(outputs: *const RawOutputs, index: usize) -> *const c_char;
-    fn cresset_outputs_take(outputs: *mut RawOutputs, index: usize) -> *mut c_void;
-    fn cresset_outputs_free(outputs: *mut RawOutputs);
+        outputs: *mut *mut RawOutputs,
+        error: *mut *mut c_char,
+    ) -> i32;
+    pub(super) fn cresset_outputs_items(outputs: *mut RawOutputs, count: *mut usize) -> *mut RawOutput;
+    pub(super) fn cresset_outputs_free(outputs: *mut RawOutputs);
 }
 
-/// Takes over a text that the shim made; `None` for null.
+/// What a call of the shim said when it failed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// libtorch's whole text.
+    Said(String),
+    /// No memory was left to say anything.
+    OutOfMemory,
+}
+
+/// Makes a call that gives a `*mut T` or an error, and takes what it gave.
+pub(super) fn made<T>(
+    call: impl FnOnce(*mut *mut T, *mut *mut c_char) -> i32,
+) -> Result<NonNull<T>, Failure> {
+    let mut value = std::ptr::null_mut();
+    let mut error = std::ptr::null_mut();
+    let status = call(&raw mut value, &raw mut error);
+    // SAFETY: null, or a text that the shim terminated and left to us.
+    let said = unsafe { text(error) };
+    // SAFETY: the shim's own allocation, freed once; null is allowed.
+    unsafe { cresset_text_free(error) };
+    match (status, NonNull::new(value)) {
+        (OK, Some(value)) => Ok(value),
+        (OUT_OF_MEMORY, _) => Err(Failure::OutOfMemory),
+        _ => said.map_or(Err(Failure::OutOfMemory), |said| Err(Failure::Said(said))),
+    }
+}
+
+/// A copy of a C text; `None` for null.
 ///
 /// # Safety
-/// `text` is null or came from a function of the shim that hands it over.
-pub(super) unsafe fn take_text(text: *mut c_char) -> Option<String> {
-    let text = NonNull::new(text)?;
-    // SAFETY: the shim's texts end with a zero and are ours to free.
-    unsafe {
-        let copy = CStr::from_ptr(text.as_ptr()).to_string_lossy().into_owned();
-        cresset_text_free(text.as_ptr());
-        Some(copy)
+/// `text` is null or points to a terminated text that stays for this call.
+pub(super) unsafe fn text(text: *const c_char) -> Option<String> {
+    if text.is_null() {
+        return None;
     }
-}
-
-/// What a forward gave; freed with all that isn't taken out.
-pub(super) struct Outputs(NonNull<RawOutputs>);
-
-impl Outputs {
-    /// # Safety
-    /// `raw` was handed over by `cresset_module_forward`.
-    pub(super) unsafe fn new(raw: NonNull<RawOutputs>) -> Self {
-        Self(raw)
-    }
-
-    /// Each output with its key path.
-    pub(super) fn take_all(&mut self) -> Vec<(Option<String>, tch::Tensor)> {
-        // SAFETY: the pointer is valid for as long as this value.
-        let count = unsafe { cresset_outputs_count(self.0.as_ptr()) };
-        (0..count)
-            .filter_map(|index| {
-                // SAFETY: `index` is below the count; a name lives as long as
-                // the outputs and is copied; the tensor is taken once and tch
-                // owns it from here.
-                unsafe {
-                    let name = NonNull::new(cresset_outputs_name(self.0.as_ptr(), index).cast_mut());
-                    let name = name.map(|name| CStr::from_ptr(name.as_ptr()).to_string_lossy().into_owned());
-                    let tensor = NonNull::new(cresset_outputs_take(self.0.as_ptr(), index))?;
-                    Some((name, tch::Tensor::from_ptr(tensor.as_ptr().cast())))
-                }
-            })
-            .collect()
-    }
-}
-
-impl Drop for Outputs {
-    fn drop(&mut self) {
-        // SAFETY: owned by this value alone.
-        unsafe { cresset_outputs_free(self.0.as_ptr()) }
-    }
+    // SAFETY: what this function's caller promises.
+    Some(unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
 }

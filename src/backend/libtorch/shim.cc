@@ -1,246 +1,312 @@
 #include "shim.h"
 
-#include <ATen/ATen.h>
-#include <c10/core/InferenceMode.h>
-#include <torch/csrc/jit/api/module.h>
-#include <torch/csrc/jit/ir/alias_analysis.h>
-#include <torch/csrc/jit/passes/inliner.h>
-#include <torch/csrc/jit/serialization/import.h>
-
+#include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <memory>
+#include <new>
 #include <optional>
+#include <stdexcept>
 #include <string>
-#include <utility>
 #include <vector>
 
-struct cresset_module {
-  torch::jit::Module module;
-  std::string arguments;
-  std::optional<std::string> stateful;
+#include <dlfcn.h>
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/from_blob.h>
+#include <c10/core/DeviceGuard.h>
+#include <c10/core/GradMode.h>
+#include <c10/core/InferenceMode.h>
+#include <torch/csrc/jit/api/function_impl.h>
+#include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/passes/tensorexpr_fuser.h>
+#include <torch/csrc/jit/runtime/graph_executor.h>
+#include <torch/csrc/jit/serialization/import.h>
+#include <torch/version.h>
+
+#include "outputs.h"
+#include "writes.h"
+
+// The numbers that scalar_type.rs writes down.
+static_assert(static_cast<int>(at::kByte) == 0 && static_cast<int>(at::kChar) == 1);
+static_assert(static_cast<int>(at::kShort) == 2 && static_cast<int>(at::kInt) == 3);
+static_assert(static_cast<int>(at::kLong) == 4 && static_cast<int>(at::kHalf) == 5);
+static_assert(static_cast<int>(at::kFloat) == 6 && static_cast<int>(at::kDouble) == 7);
+static_assert(static_cast<int>(at::kBool) == 11 && static_cast<int>(at::kBFloat16) == 15);
+static_assert(static_cast<int>(at::kUInt16) == 27 && static_cast<int>(at::kUInt32) == 28);
+static_assert(static_cast<int>(at::kUInt64) == 29);
+
+struct Argument {
+  std::string name;
+  std::string type;
+  CressetArgumentKind kind;
+  bool has_default;
 };
 
-struct cresset_outputs {
-  struct Output {
-    std::string name;
-    std::unique_ptr<at::Tensor> tensor;
-  };
-  std::vector<Output> outputs;
+struct CressetModule {
+  torch::jit::Module module;
+  torch::jit::Method forward;
+  CressetOptions options;
+  at::Device device;
+  std::vector<Argument> arguments;
+  std::optional<std::string> stateful;
+  std::optional<std::string> not_frozen;
+  // forward may write to its arguments: it gets copies.
+  bool writes_arguments;
+};
+
+struct CressetOutputs {
+  std::vector<cresset::Output> outputs;
+  std::vector<CressetOutput> items;
+
+  ~CressetOutputs() {
+    for (auto& item : items) {
+      delete static_cast<at::Tensor*>(item.tensor);
+    }
+  }
 };
 
 namespace {
 
-char* text(const std::string& message) {
-  char* copy = static_cast<char*>(std::malloc(message.size() + 1));
-  if (copy != nullptr) std::memcpy(copy, message.c_str(), message.size() + 1);
-  return copy;
-}
-
-// Runs `body`; whatever it throws becomes a message.
-template <typename Body>
-char* guarded(Body&& body) {
+// Runs `work`; whatever it throws becomes a status and a text.
+template <typename Work>
+CressetStatus guarded(char** error, const Work& work) noexcept {
+  *error = nullptr;
   try {
-    body();
-    return nullptr;
-  } catch (const c10::Error& error) {
-    return text(error.what_without_backtrace());
-  } catch (const std::exception& error) {
-    return text(error.what());
+    work();
+    return CRESSET_OK;
+  } catch (const std::bad_alloc&) {
+    return CRESSET_OUT_OF_MEMORY;
+  } catch (const std::exception& exception) {
+    *error = strdup(exception.what());
   } catch (...) {
-    return text("an exception that is no std::exception");
+    *error = strdup("an exception of unknown type");
   }
+  return CRESSET_FAILED;
 }
 
-c10::Device device(int32_t type, int32_t index) {
-  return c10::Device(static_cast<c10::DeviceType>(type), static_cast<c10::DeviceIndex>(index));
-}
-
-// The nodes of a block and of the blocks inside it.
-template <typename Visit>
-void each_node(torch::jit::Block* block, const Visit& visit) {
-  for (torch::jit::Node* node : block->nodes()) {
-    visit(node);
-    for (torch::jit::Block* inner : node->blocks()) each_node(inner, visit);
-  }
-}
-
-// Which attribute forward writes to: by assignment, or in place through an
-// alias of it (`self.total.add_(x)` has no assignment).
-std::optional<std::string> written_attribute(const torch::jit::Module& module) {
-  auto graph = module.get_method("forward").graph()->copy();
-  torch::jit::Inline(*graph);
-  std::optional<std::string> written;
-  std::vector<std::pair<torch::jit::Value*, std::string>> attributes;
-  each_node(graph->block(), [&](torch::jit::Node* node) {
-    if (node->kind() == c10::prim::SetAttr && !written) {
-      written = node->s(c10::attr::name);
-    } else if (node->kind() == c10::prim::GetAttr && !node->output()->type()->cast<c10::ClassType>()) {
-      attributes.emplace_back(node->output(), node->s(c10::attr::name));
-    }
-  });
-  if (written || attributes.empty()) return written;
-  torch::jit::AliasDb aliases(graph);
-  each_node(graph->block(), [&](torch::jit::Node* node) {
-    if (written) return;
-    for (const auto& [value, name] : attributes) {
-      if (aliases.writesToAlias(node, {value})) {
-        written = name;
-        return;
-      }
-    }
-  });
-  return written;
-}
-
-std::string describe_arguments(const torch::jit::Module& module) {
-  std::string lines;
-  const auto& arguments = module.get_method("forward").function().getSchema().arguments();
-  for (size_t index = 1; index < arguments.size(); ++index) {
-    const auto& argument = arguments[index];
-    lines += argument.name() + '\t' + argument.type()->annotation_str() + '\t' +
-             (argument.default_value() ? '1' : '0') + '\n';
-  }
-  return lines;
-}
-
-// Flattens what forward returned; a position or a key joins the path.
-void flatten(const c10::IValue& value, const std::string& path, bool named, cresset_outputs& out) {
-  const auto inner = [&](const std::string& key) { return path.empty() ? key : path + '.' + key; };
-  const auto leaf = [&](at::Tensor tensor) {
-    out.outputs.push_back({named ? path : std::string(), std::make_unique<at::Tensor>(std::move(tensor))});
-  };
-  if (value.isTensor()) {
-    leaf(value.toTensor());
-  } else if (value.isTuple() || value.isList()) {
-    size_t index = 0;
-    // Positions alone name nothing: the outputs of a tuple go by their order.
-    const auto each = [&](const c10::IValue& element) {
-      flatten(element, inner(std::to_string(index++)), named, out);
-    };
-    if (value.isTuple()) {
-      for (const auto& element : value.toTupleRef().elements()) each(element);
+// What is set on this thread while a module is loaded or runs.
+class Setting {
+ public:
+  explicit Setting(const CressetOptions& options) : optimize_(options.optimized_execution != 0) {
+    if (options.inference_mode != 0) {
+      inference_mode_.emplace();
     } else {
-      for (const c10::IValue& element : value.toListRef()) each(element);
+      no_grad_.emplace();
     }
-  } else if (value.isGenericDict()) {
-    for (const auto& entry : value.toGenericDict()) {
-      const std::string key = entry.key().isString() ? entry.key().toStringRef() : c10::str(entry.key());
-      flatten(entry.value(), inner(key), true, out);
-    }
-  } else if (value.isDouble()) {
-    leaf(at::scalar_tensor(value.toDouble(), at::kDouble));
-  } else if (value.isInt()) {
-    leaf(at::scalar_tensor(value.toInt(), at::kLong));
-  } else if (value.isBool()) {
-    leaf(at::scalar_tensor(value.toBool(), at::kBool));
-  } else {
-    TORCH_CHECK(false, "the model returned ", value.tagKind(), path.empty() ? "" : " at " + path,
-                ": only tensors and numbers, and tuples, lists and dictionaries of them, can be served");
+  }
+
+ private:
+  std::optional<c10::InferenceMode> inference_mode_;
+  std::optional<at::NoGradGuard> no_grad_;
+  torch::jit::GraphOptimizerEnabledGuard optimize_;
+};
+
+CressetArgumentKind kind_of(const c10::TypePtr& type) {
+  if (const auto optional = type->cast<c10::OptionalType>()) {
+    return optional->getElementType()->kind() == c10::TypeKind::TensorType ? CRESSET_TENSOR : CRESSET_OTHER;
+  }
+  if (type->kind() == c10::TypeKind::TensorType) {
+    return CRESSET_TENSOR;
+  }
+  if (const auto dict = type->cast<c10::DictType>()) {
+    const bool by_name = dict->getKeyType()->kind() == c10::TypeKind::StringType &&
+        dict->getValueType()->kind() == c10::TypeKind::TensorType;
+    return by_name ? CRESSET_TENSOR_DICT : CRESSET_OTHER;
+  }
+  if (const auto list = type->cast<c10::ListType>()) {
+    return list->getElementType()->kind() == c10::TypeKind::StringType ? CRESSET_STRINGS : CRESSET_OTHER;
+  }
+  return CRESSET_OTHER;
+}
+
+std::vector<Argument> arguments_of(const torch::jit::Method& forward) {
+  std::vector<Argument> arguments;
+  const auto& all = forward.function().getSchema().arguments();
+  for (size_t i = 1; i < all.size(); ++i) {  // the first is self
+    const auto& argument = all[i];
+    arguments.push_back(
+        {argument.name(),
+         argument.type()->annotation_str(),
+         kind_of(argument.type()),
+         argument.default_value().has_value()});
+  }
+  return arguments;
+}
+
+// The first forward makes the executor; this says which.
+void choose_executor(const torch::jit::Method& forward, const CressetOptions& options) {
+  if (options.simple_executor != 0) {
+    torch::jit::toGraphFunction(forward.function())
+        ._set_initial_executor_execution_mode(torch::jit::ExecutorExecutionMode::SIMPLE);
   }
 }
 
-// Whether two ranges of memory meet.
-bool overlaps(const at::Tensor& tensor, const cresset_input& input, size_t bytes) {
-  const char* begin = static_cast<const char*>(tensor.const_data_ptr());
-  const char* start = static_cast<const char*>(input.data);
-  return begin < start + bytes && start < begin + tensor.nbytes();
+at::Tensor tensor_of(const CressetInput& input, const CressetModule& module) {
+  const at::IntArrayRef sizes(input.sizes, input.rank);
+  const auto options = at::TensorOptions().dtype(static_cast<at::ScalarType>(input.scalar_type));
+  // Only read: a module that may write to its arguments gets copies.
+  auto view = at::from_blob(const_cast<void*>(input.data), sizes, options);
+  if (!module.device.is_cpu()) {
+    return view.to(module.device);
+  }
+  return module.writes_arguments ? view.clone() : view;
+}
+
+std::vector<c10::IValue> stack_of(const CressetInput* inputs, size_t count, const CressetModule& module) {
+  std::vector<c10::IValue> stack;
+  if (module.arguments.size() == 1 && module.arguments[0].kind == CRESSET_TENSOR_DICT) {
+    c10::Dict<std::string, at::Tensor> dict;
+    for (size_t i = 0; i < count; ++i) {
+      dict.insert(std::string(inputs[i].name, inputs[i].name_length), tensor_of(inputs[i], module));
+    }
+    stack.reserve(2);
+    stack.emplace_back(std::move(dict));
+    return stack;
+  }
+  stack.reserve(count + 1);  // self goes in front
+  for (size_t i = 0; i < count; ++i) {
+    stack.emplace_back(tensor_of(inputs[i], module));
+  }
+  return stack;
+}
+
+CressetOutput described(const cresset::Output& output) {
+  const auto& tensor = output.tensor;
+  return {
+      new at::Tensor(tensor),
+      output.name ? output.name->c_str() : nullptr,
+      static_cast<int32_t>(tensor.scalar_type()),
+      tensor.sizes().data(),
+      tensor.sizes().size(),
+      tensor.const_data_ptr(),
+      tensor.nbytes()};
 }
 
 }  // namespace
 
-extern "C" {
+void cresset_text_free(char* text) {
+  std::free(text);
+}
 
-void cresset_text_free(char* text) { std::free(text); }
+const char* cresset_torch_version() {
+  return TORCH_VERSION;
+}
 
-char* cresset_module_load(const char* path, int32_t device_type, int32_t device_index, int32_t freeze,
-                          cresset_module** out) {
-  return guarded([&] {
-    auto loaded = std::make_unique<cresset_module>();
-    // Loaded, frozen and run in one mode: a module that was first run with
-    // gradients keeps asking for them.
-    c10::InferenceMode inference;
-    loaded->module = torch::jit::load(path, device(device_type, device_index));
-    loaded->module.eval();
-    TORCH_CHECK(loaded->module.find_method("forward"), "the module has no method 'forward'");
-    loaded->arguments = describe_arguments(loaded->module);
-    loaded->stateful = written_attribute(loaded->module);
-    if (freeze != 0 && !loaded->stateful) {
-      try {
-        loaded->module = torch::jit::freeze(loaded->module);
-      } catch (const std::exception&) {
-        // Some modules can't be frozen; they are served as they are.
+const char* cresset_torch_library() {
+  Dl_info info{};
+  // Any function that lives in libtorch_cpu.
+  const auto known = reinterpret_cast<void*>(&torch::jit::setGraphExecutorOptimize);
+  return dladdr(known, &info) != 0 ? info.dli_fname : nullptr;
+}
+
+void cresset_set_tensor_fuser(int32_t enabled) {
+  torch::jit::setTensorExprFuserEnabled(enabled != 0);
+}
+
+CressetStatus cresset_module_load(const char* path, int32_t device_index, const CressetOptions* options,
+                                  CressetModule** module, char** error) {
+  return guarded(error, [&] {
+    const auto device =
+        device_index < 0 ? at::Device(at::kCPU) : at::Device(at::kCUDA, static_cast<int8_t>(device_index));
+    const Setting setting(*options);
+    auto loaded = torch::jit::load(path, device);
+    loaded.eval();
+    auto forward = loaded.find_method("forward");
+    if (!forward) {
+      throw std::runtime_error("the module has no forward method");
+    }
+    // Before freezing: frozen attributes can't be told from constants.
+    auto arguments = arguments_of(*forward);
+    auto writes = cresset::writes(loaded);
+    std::optional<std::string> not_frozen;
+    if (options->freeze != 0) {
+      if (writes.own) {
+        not_frozen = writes.own;
+      } else {
+        try {
+          loaded = torch::jit::freeze(loaded);
+          forward = loaded.get_method("forward");
+        } catch (const std::exception& exception) {
+          not_frozen = exception.what();
+        }
       }
     }
-    *out = loaded.release();
+    choose_executor(*forward, *options);
+    *module = new CressetModule{
+        std::move(loaded),
+        std::move(*forward),
+        *options,
+        device,
+        std::move(arguments),
+        std::move(writes.own),
+        std::move(not_frozen),
+        writes.arguments};
   });
 }
 
-void cresset_module_free(cresset_module* module) { delete module; }
-
-char* cresset_module_arguments(const cresset_module* module, char** out) {
-  return guarded([&] { *out = text(module->arguments); });
+CressetStatus cresset_module_copy(const CressetModule* module, CressetModule** copy, char** error) {
+  return guarded(error, [&] {
+    const Setting setting(module->options);
+    auto copied = std::make_unique<CressetModule>(*module);
+    copied->module = module->module.deepcopy();
+    copied->forward = copied->module.get_method("forward");
+    choose_executor(copied->forward, copied->options);
+    *copy = copied.release();
+  });
 }
 
-const char* cresset_module_stateful(const cresset_module* module) {
+void cresset_module_free(CressetModule* module) {
+  delete module;
+}
+
+size_t cresset_module_arguments(const CressetModule* module) {
+  return module->arguments.size();
+}
+
+CressetArgument cresset_module_argument(const CressetModule* module, size_t index) {
+  const auto& argument = module->arguments[index];
+  return {argument.name.c_str(), argument.type.c_str(), argument.kind, argument.has_default ? 1 : 0};
+}
+
+const char* cresset_module_stateful(const CressetModule* module) {
   return module->stateful ? module->stateful->c_str() : nullptr;
 }
 
-char* cresset_module_forward(cresset_module* module, const cresset_run* run, const cresset_input* inputs,
-                             size_t count, cresset_outputs** out) {
-  return guarded([&] {
-    std::optional<c10::InferenceMode> inference;
-    std::optional<at::NoGradGuard> no_grad;
-    if (run->inference_mode != 0) {
-      inference.emplace();
-    } else {
-      no_grad.emplace();
-    }
-    const c10::Device target = device(run->device_type, run->device_index);
-    std::vector<c10::IValue> stack;
-    std::vector<size_t> sizes;
-    c10::Dict<std::string, at::Tensor> dictionary;
-    for (size_t index = 0; index < count; ++index) {
-      const cresset_input& input = inputs[index];
-      at::Tensor tensor = at::from_blob(input.data, at::IntArrayRef(input.shape, input.rank),
-                                        at::TensorOptions(static_cast<c10::ScalarType>(input.scalar_type)));
-      sizes.push_back(tensor.nbytes());
-      if (!target.is_cpu()) tensor = tensor.to(target);
-      if (run->dictionary != 0) {
-        dictionary.insert(input.name, tensor);
-      } else {
-        stack.emplace_back(std::move(tensor));
-      }
-    }
-    if (run->dictionary != 0) stack.emplace_back(std::move(dictionary));
-    const c10::IValue result = module->module.forward(std::move(stack));
+const char* cresset_module_not_frozen(const CressetModule* module) {
+  return module->not_frozen ? module->not_frozen->c_str() : nullptr;
+}
 
-    auto outputs = std::make_unique<cresset_outputs>();
-    flatten(result, "", false, *outputs);
-    for (auto& output : outputs->outputs) {
-      at::Tensor& tensor = *output.tensor;
-      TORCH_CHECK(tensor.layout() == at::kStrided && !tensor.is_quantized(),
-                  "the model returned a sparse or quantised tensor: only dense ones can be served");
-      const at::Tensor whole = tensor.to(at::kCPU).resolve_conj().resolve_neg().contiguous();
-      bool shared = run->keep_apart != 0 && whole.is_same(tensor);
-      // The inputs' memory is written again for the next batch.
-      for (size_t index = 0; index < count && !shared; ++index) shared = overlaps(whole, inputs[index], sizes[index]);
-      tensor = shared ? whole.clone() : whole;
+CressetStatus cresset_module_forward(const CressetModule* module, const CressetInput* inputs, size_t count,
+                                     CressetOutputs** outputs, char** error) {
+  return guarded(error, [&] {
+    const Setting setting(module->options);
+    // Tensors that the module makes "on cuda" go where its weights are.
+    const c10::OptionalDeviceGuard device(
+        module->device.is_cpu() ? std::nullopt : std::optional<at::Device>(module->device));
+    const auto result = module->forward(stack_of(inputs, count, *module));
+
+    std::vector<cresset::Range> taken;
+    taken.reserve(count);
+    for (size_t i = 0; i < count; ++i) {
+      taken.push_back({static_cast<const char*>(inputs[i].data), inputs[i].bytes});
     }
-    *out = outputs.release();
+    auto made = std::make_unique<CressetOutputs>();
+    made->outputs = cresset::flatten(result);
+    made->items.reserve(made->outputs.size());  // so that nothing moves below
+    for (auto& output : made->outputs) {
+      output.tensor = cresset::settle(output.tensor, taken, module->stateful.has_value());
+      made->items.push_back(described(output));
+    }
+    *outputs = made.release();
   });
 }
 
-size_t cresset_outputs_count(const cresset_outputs* outputs) { return outputs->outputs.size(); }
-
-const char* cresset_outputs_name(const cresset_outputs* outputs, size_t index) {
-  const std::string& name = outputs->outputs[index].name;
-  return name.empty() ? nullptr : name.c_str();
+CressetOutput* cresset_outputs_items(CressetOutputs* outputs, size_t* count) {
+  *count = outputs->items.size();
+  return outputs->items.data();
 }
 
-void* cresset_outputs_take(cresset_outputs* outputs, size_t index) {
-  return outputs->outputs[index].tensor.release();
+void cresset_outputs_free(CressetOutputs* outputs) {
+  delete outputs;
 }
-
-void cresset_outputs_free(cresset_outputs* outputs) { delete outputs; }
-
-}  // extern "C"

@@ -1,9 +1,13 @@
-// What `tch` lacks of libtorch, behind a C interface.
+// What Cresset asks of libtorch beyond what `tch` gives, as C functions.
 //
-// Every function that can fail returns null on success, else a message that
-// the caller frees with cresset_text_free. No C++ exception leaves this file,
-// and nothing leaks when one is caught.
-#pragma once
+// Every function that can fail returns a CressetStatus, catches every C++
+// exception and leaves nothing behind: what was made before the failure is
+// freed. `*error` is then a text that the caller frees with
+// cresset_text_free, or null where there was no memory left for one.
+//
+// ffi.rs declares the same things for Rust; change both together.
+#ifndef CRESSET_SHIM_H
+#define CRESSET_SHIM_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -12,55 +16,106 @@
 extern "C" {
 #endif
 
-// A loaded module. Shared by threads: forward doesn't change it, unless the
-// model itself does (see cresset_module_stateful).
-typedef struct cresset_module cresset_module;
+typedef enum {
+  CRESSET_OK = 0,
+  CRESSET_FAILED = 1,
+  CRESSET_OUT_OF_MEMORY = 2,
+} CressetStatus;
 
-// The outputs of one forward, flattened.
-typedef struct cresset_outputs cresset_outputs;
+typedef struct CressetModule CressetModule;
+typedef struct CressetOutputs CressetOutputs;
 
-// One input: contiguous bytes that outlive the call.
+// How a module is prepared and run; each field is 0 or 1.
 typedef struct {
-  const char* name;      // a dictionary's key
-  void* data;            // scalar_type elements, row-major
-  const int64_t* shape;
-  size_t rank;
-  int32_t scalar_type;   // c10::ScalarType
-} cresset_input;
-
-// How a forward is run.
-typedef struct {
-  int32_t device_type;   // c10::DeviceType
-  int32_t device_index;  // -1 for the CPU
+  // InferenceMode around loading and every forward; else no_grad.
   int32_t inference_mode;
-  int32_t dictionary;    // the inputs are one Dict[str, Tensor]
-  int32_t keep_apart;    // outputs never share memory with the module
-} cresset_run;
+  // Turn attributes into constants, where the module doesn't write to them.
+  int32_t freeze;
+  // Run without profiling and specialising.
+  int32_t simple_executor;
+  // Run the graph through libtorch's optimising executor.
+  int32_t optimized_execution;
+} CressetOptions;
+
+typedef enum {
+  CRESSET_TENSOR = 0,
+  CRESSET_TENSOR_DICT = 1,
+  CRESSET_STRINGS = 2,
+  CRESSET_OTHER = 3,
+} CressetArgumentKind;
+
+// An argument of forward. The texts live as long as the module.
+typedef struct {
+  const char* name;
+  const char* type;
+  int32_t kind;
+  int32_t has_default;
+} CressetArgument;
+
+// Contiguous elements on the host; `name` is not terminated.
+typedef struct {
+  const char* name;
+  size_t name_length;
+  int32_t scalar_type;
+  const int64_t* sizes;
+  size_t rank;
+  const void* data;
+  size_t bytes;
+} CressetInput;
+
+// A contiguous tensor on the host. `tensor` is an at::Tensor*; whoever takes
+// it puts null in its place and deletes it. `sizes` and `data` live as long as
+// the tensor, `name` (null where the model gives none) as long as the outputs.
+typedef struct {
+  void* tensor;
+  const char* name;
+  int32_t scalar_type;
+  const int64_t* sizes;
+  size_t rank;
+  const void* data;
+  size_t bytes;
+} CressetOutput;
 
 void cresset_text_free(char* text);
 
-// Reads a TorchScript file onto a device, in eval mode; freezes it where
-// `freeze` says so, it keeps no state and libtorch can.
-char* cresset_module_load(const char* path, int32_t device_type, int32_t device_index, int32_t freeze,
-                          cresset_module** out);
-void cresset_module_free(cresset_module* module);
+// TORCH_VERSION of the headers that this was compiled against.
+const char* cresset_torch_version(void);
 
-// `forward`'s arguments without self, a line each: name, type and whether it
-// has a default (0 or 1), separated by tabs.
-char* cresset_module_arguments(const cresset_module* module, char** out);
-// Which attribute forward writes to, or null where it writes to none.
-const char* cresset_module_stateful(const cresset_module* module);
+// The file that libtorch_cpu was loaded from, or null; lives for ever.
+const char* cresset_torch_library(void);
 
-char* cresset_module_forward(cresset_module* module, const cresset_run* run, const cresset_input* inputs,
-                             size_t count, cresset_outputs** out);
+// libtorch keeps this one switch for the whole process.
+void cresset_set_tensor_fuser(int32_t enabled);
 
-size_t cresset_outputs_count(const cresset_outputs* outputs);
-// The key path of an output in a dictionary or a nest, else null.
-const char* cresset_outputs_name(const cresset_outputs* outputs, size_t index);
-// Hands the at::Tensor over: the caller owns it. Null when taken before.
-void* cresset_outputs_take(cresset_outputs* outputs, size_t index);
-void cresset_outputs_free(cresset_outputs* outputs);
+// `device` is -1 for the processors, else the number of a CUDA device.
+CressetStatus cresset_module_load(const char* path, int32_t device, const CressetOptions* options,
+                                  CressetModule** module, char** error);
+
+// A module with attributes of its own, for one that can't be shared.
+CressetStatus cresset_module_copy(const CressetModule* module, CressetModule** copy, char** error);
+
+void cresset_module_free(CressetModule* module);
+
+size_t cresset_module_arguments(const CressetModule* module);
+CressetArgument cresset_module_argument(const CressetModule* module, size_t index);
+
+// Why the module mustn't be shared, or null. Lives as long as the module.
+const char* cresset_module_stateful(const CressetModule* module);
+
+// Why the module wasn't frozen although that was asked for, or null.
+const char* cresset_module_not_frozen(const CressetModule* module);
+
+// Safe to call from several threads at once unless the module is stateful.
+// The inputs' memory must stay as it is until this returns; no output shares
+// it then.
+CressetStatus cresset_module_forward(const CressetModule* module, const CressetInput* inputs, size_t count,
+                                     CressetOutputs** outputs, char** error);
+
+CressetOutput* cresset_outputs_items(CressetOutputs* outputs, size_t* count);
+void cresset_outputs_free(CressetOutputs* outputs);
 
 #ifdef __cplusplus
 }
+#endif
+
 #endif

@@ -1,0 +1,266 @@
+"""Makes `tests/backend/*.pt`: the smallest modules that are each odd in a way the backend must know.
+
+    python3 scripts/models/backend_fixtures.py tests/backend
+"""
+
+import io
+import sys
+import zipfile
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Optional, Tuple
+
+import torch
+from torch import nn
+
+import repository
+
+
+class InPlace(nn.Module):
+    """Changes a part of a buffer in place, through a view."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("count", torch.zeros(4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.count[0:2].add_(1.0)
+        return x + self.count
+
+
+class Counter(nn.Module):
+    """Sets a number."""
+
+    calls: int
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return x + self.calls
+
+
+class SetsAttribute(nn.Module):
+    """Holds a module that sets a number of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.counter = Counter()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.counter(x)
+
+
+class Remembers(nn.Module):
+    """Puts what comes into a list."""
+
+    seen: List[torch.Tensor]
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.seen.append(x.sum())
+        return torch.stack(self.seen)
+
+
+class GivesItsState(nn.Module):
+    """Hands the buffer out that the next forward changes."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("state", torch.zeros(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.state.add_(x)
+        return self.state
+
+
+class Forked(nn.Module):
+    """Changes a buffer in a task that runs beside."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("count", torch.zeros(1))
+
+    def step(self, x: torch.Tensor) -> torch.Tensor:
+        self.count.add_(1.0)
+        return x + self.count
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.jit.wait(torch.jit.fork(self.step, x))
+
+
+class Ordinary(nn.Module):
+    """What convolutional networks do, all of it harmless in eval mode: batch normalisation that would
+    count its batches in training, dropout, changes in place of what the forward made itself, a tensor
+    of the module's joined with the input."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv1d(2, 2, 1)
+        self.norm = nn.BatchNorm1d(2)
+        self.relu = nn.ReLU(inplace=True)
+        self.dropout = nn.Dropout(0.5, inplace=True)
+        self.token = nn.Parameter(torch.ones(1, 2, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.relu(self.norm(self.conv(x)))
+        y += x
+        y = torch.cat([self.token.expand(x.size(0), -1, -1), self.dropout(y)], dim=2)
+        y[:, :, 0] = 7.0
+        return y
+
+
+class WritesInput(nn.Module):
+    """Changes its argument in place and gives it back."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.add_(1.0)
+
+
+class Views(nn.Module):
+    """Parts of the input that share its memory, contiguous, strided and expanded; and a constant."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("constant", torch.tensor([5.0, 6.0]))
+
+    def forward(self, x: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        return x[1:], x.t(), x[0:1].expand(3, -1), self.constant
+
+
+class Point(NamedTuple):
+    left: torch.Tensor
+    right: torch.Tensor
+
+
+class Nested(nn.Module):
+    """Every kind of container, and numbers."""
+
+    def forward(
+        self, x: torch.Tensor
+    ) -> Tuple[torch.Tensor, Dict[str, Tuple[torch.Tensor, List[torch.Tensor]]], Point, int, float, bool]:
+        return x, {"b": (x + 1, [x + 2, x + 3]), "a": (x + 4, [])}, Point(x + 5, x + 6), x.dim(), 0.5, True
+
+
+class Fields(nn.Module):
+    def forward(self, x: torch.Tensor) -> Dict[str, torch.Tensor]:
+        return {"sum": x.sum(), "double": x * 2}
+
+
+class Nothing(nn.Module):
+    def forward(self, x: torch.Tensor) -> Tuple[torch.Tensor, Optional[torch.Tensor]]:
+        return x, None
+
+
+class Text(nn.Module):
+    def forward(self, x: torch.Tensor) -> List[str]:
+        return ["a", "b"]
+
+
+class Complex(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.complex(x, x)
+
+
+class Sparse(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.to_sparse()
+
+
+class Datatypes(nn.Module):
+    """One output of each type of element, from any input."""
+
+    def forward(self, x: torch.Tensor) -> List[torch.Tensor]:
+        return [
+            x.to(torch.bool), x.to(torch.uint8), x.to(torch.uint16), x.to(torch.uint32), x.to(torch.uint64),
+            x.to(torch.int8), x.to(torch.int16), x.to(torch.int32), x.to(torch.int64),
+            x.to(torch.half), x.to(torch.bfloat16), x.to(torch.float), x.to(torch.double),
+        ]  # fmt: skip
+
+
+class Optionals(nn.Module):
+    def forward(
+        self, x: torch.Tensor, mask: Optional[torch.Tensor] = None, scale: float = 2.0, flip: bool = False
+    ) -> torch.Tensor:
+        return x * scale if mask is None else x * mask
+
+
+class Words(nn.Module):
+    def forward(self, words: List[str]) -> torch.Tensor:
+        return torch.tensor([len(word) for word in words])
+
+
+class Modes(nn.Module):
+    """Whether gradients are on, whether the result wants one, and whether it is an inference tensor."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(2, 2)
+
+    def forward(self, x: torch.Tensor) -> Tuple[bool, bool, bool]:
+        y = self.linear(x)
+        return torch.is_grad_enabled(), y.requires_grad, y.is_inference()
+
+
+class Raises(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if bool(x.sum() < 0):
+            raise ValueError("the sum is below zero\nand here is more")
+        return x
+
+
+def with_code(path: Path, old: str, new: str) -> bytes:
+    """The archive with other code in it: operators that this libtorch doesn't have."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(out, "w") as target:
+        for entry in source.infolist():
+            content = source.read(entry)
+            if entry.filename.endswith(".py"):
+                content = content.replace(old.encode(), new.encode())
+            target.writestr(entry, content)
+    return out.getvalue()
+
+
+SCRIPTED = {
+    "in_place": InPlace,
+    "sets_attribute": SetsAttribute,
+    "remembers": Remembers,
+    "gives_its_state": GivesItsState,
+    "forked": Forked,
+    "ordinary": Ordinary,
+    "writes_input": WritesInput,
+    "views": Views,
+    "nested": Nested,
+    "fields": Fields,
+    "nothing": Nothing,
+    "text": Text,
+    "complex": Complex,
+    "sparse": Sparse,
+    "datatypes": Datatypes,
+    "optionals": Optionals,
+    "words": Words,
+    "modes": Modes,
+    "raises": Raises,
+}
+
+
+def main(out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    for name, module in SCRIPTED.items():
+        torch.manual_seed(3)
+        scripted = torch.jit.script(module().eval())
+        repository.save(scripted, out / f"{name}.pt")
+    unknown = with_code(out / "complex.pt", "torch.complex(x, x)", "ops.nowhere.complex(x, x)")
+    (out / "unknown_operator.pt").write_bytes(unknown)
+    torch.save({"weight": torch.zeros(2)}, out / "state_dict.pt")
+    torch.save({"weight": torch.zeros(2)}, out / "old_state_dict.pt", _use_new_zipfile_serialization=False)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        raise SystemExit(__doc__)
+    main(Path(sys.argv[1]))

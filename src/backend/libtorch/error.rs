@@ -1,0 +1,249 @@
+//! From libtorch's texts to errors that a client can read.
+//!
+//! libtorch says two kilobytes: a trace through the TorchScript code, paths of
+//! the machine that exported it, C++ frames. One line of it helps whoever sent
+//! the request; the rest goes to the log.
+
+use std::path::Path;
+
+use super::ffi::Failure;
+use crate::backend::BackendError;
+
+/// A client's line is cut here: a model can put anything into its messages.
+const LONGEST_LINE: usize = 400;
+
+/// What to do about a file that libtorch can't load.
+const EXPORT: &str = "export the model with torch.jit.trace or torch.jit.script";
+
+/// Words by which libtorch's texts are told apart; any one of them suffices.
+const OUT_OF_MEMORY: [&str; 4] =
+    ["can't allocate memory", "CUDA out of memory", "std::bad_alloc", "CUDA error: out of memory"];
+
+/// CUDA errors after which the process can't use the device again.
+const DEVICE_LOST: [&str; 6] = [
+    "device-side assert triggered",
+    "an illegal memory access was encountered",
+    "misaligned address",
+    "unspecified launch failure",
+    "uncorrectable ECC error",
+    "an illegal instruction was encountered",
+];
+
+/// `forward` failed.
+pub(super) fn execute(failure: Failure) -> BackendError {
+    let (message, detail) = match said(failure) {
+        Ok(detail) => (format!("PyTorch execute failure: {}", line(&detail)), detail),
+        Err(error) => return error,
+    };
+    classified(&message, &detail).unwrap_or(BackendError::Execute { message, detail })
+}
+
+/// The file couldn't be loaded.
+pub(super) fn load(failure: Failure) -> BackendError {
+    let detail = match said(failure) {
+        Ok(detail) => detail,
+        Err(error) => return error,
+    };
+    let message = if detail.contains("constants.pkl") {
+        not_torchscript(&format!(
+            "it holds no code, as after torch.save of a module or a state_dict; {EXPORT}"
+        ))
+    } else if detail.contains("PytorchStreamReader") {
+        not_torchscript("the zip archive is truncated or damaged")
+    } else if let Some(operator) = after(&detail, "Unknown builtin op: ") {
+        format!("can't be loaded: unknown operator {}", operator.trim_end_matches('.'))
+    } else {
+        format!("can't be loaded: {}", line(&detail))
+    };
+    classified(&message, &detail).unwrap_or(BackendError::Load { message, detail })
+}
+
+/// What can be told from a file's first bytes, before libtorch reads it.
+pub(super) fn inspect(path: &Path) -> Result<(), BackendError> {
+    let unreadable = |error: std::io::Error| BackendError::Load {
+        message: format!("the model file can't be read: {}", error.kind()),
+        detail: format!("{}: {error}", path.display()),
+    };
+    let mut file = std::fs::File::open(path).map_err(unreadable)?;
+    let mut start = [0; 4];
+    let read = read_start(&mut file, &mut start).map_err(unreadable)?;
+    let problem = match &start[..read] {
+        b"PK\x03\x04" => return Ok(()),
+        [] => "it is empty".to_owned(),
+        // Pickle, protocol 2 or later: torch.save before 1.6.
+        [0x80, ..] => format!("it is a pickle, as torch.save writes; {EXPORT}"),
+        _ => "it is not a zip archive".to_owned(),
+    };
+    let message = not_torchscript(&problem);
+    Err(BackendError::Load { detail: format!("{}: {message}", path.display()), message })
+}
+
+fn read_start(file: &mut std::fs::File, start: &mut [u8]) -> std::io::Result<usize> {
+    let mut read = 0;
+    while read < start.len() {
+        match std::io::Read::read(file, &mut start[read..])? {
+            0 => break,
+            more => read += more,
+        }
+    }
+    Ok(read)
+}
+
+fn not_torchscript(problem: &str) -> String {
+    format!("not a TorchScript file: {problem}")
+}
+
+fn said(failure: Failure) -> Result<String, BackendError> {
+    match failure {
+        Failure::Said(detail) => Ok(detail),
+        Failure::OutOfMemory => Err(BackendError::OutOfMemory {
+            message: "PyTorch execute failure: out of memory".to_owned(),
+            detail: "std::bad_alloc".to_owned(),
+        }),
+    }
+}
+
+/// The failures that aren't the request's or the file's.
+fn classified(message: &str, detail: &str) -> Option<BackendError> {
+    let says = |words: &[&str]| words.iter().any(|word| detail.contains(word));
+    let (message, detail) = (message.to_owned(), detail.to_owned());
+    if says(&OUT_OF_MEMORY) {
+        Some(BackendError::OutOfMemory { message, detail })
+    } else if says(&DEVICE_LOST) {
+        Some(BackendError::Device { message, detail })
+    } else {
+        None
+    }
+}
+
+/// The rest of the line behind `words`.
+fn after<'a>(text: &'a str, words: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(words)?;
+    rest.lines().next()
+}
+
+/// The one line that tells what was wrong.
+///
+/// The interpreter prints the code with `<--- HERE` under the place, further
+/// lines of code, and only then, from the first column, `RuntimeError: …`.
+/// Errors from outside of the interpreter begin with what was wrong.
+fn line(detail: &str) -> String {
+    let message = match detail.rsplit_once("<--- HERE") {
+        Some((_, rest)) => rest
+            .lines()
+            .skip(1)
+            .find(|line| !line.trim().is_empty() && !line.starts_with(char::is_whitespace)),
+        None => detail.lines().find(|line| !line.trim().is_empty()),
+    };
+    let message = message.unwrap_or("no reason given");
+    // `forward() is missing value … Declaration: forward(__torch__.…`: names
+    // that only the exporter knows.
+    let message = message.split(" Declaration: ").next().unwrap_or(message);
+    let message = without_enforce(message);
+    let message = without_folders(&message);
+    cut(message.trim_end_matches('.'))
+}
+
+/// Without `[enforce fail at alloc_cpu.cpp:127] err == 0. `, which allocators
+/// put in front.
+fn without_enforce(message: &str) -> String {
+    let Some((before, rest)) = message.split_once("[enforce fail at ") else {
+        return message.to_owned();
+    };
+    let reason = rest.split_once("] ").map_or(rest, |(_, reason)| reason);
+    let reason = reason.split_once(". ").map_or(reason, |(_, reason)| reason);
+    format!("{before}{reason}")
+}
+
+/// Paths lose their folders: they are the server's, or the exporter's.
+fn without_folders(message: &str) -> String {
+    let is_end = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '(' | ')' | ',' | '[' | ']');
+    message
+        .split_inclusive(is_end)
+        .map(|word| match word.rsplit_once('/') {
+            Some((_, file)) if word.starts_with('/') => file,
+            _ => word,
+        })
+        .collect()
+}
+
+fn cut(message: &str) -> String {
+    match message.char_indices().nth(LONGEST_LINE) {
+        Some((end, _)) => format!("{}…", &message[..end]),
+        None => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERPRETED: &str = "The following operation failed in the TorchScript interpreter.
+Traceback of TorchScript, serialized code (most recent call last):
+  File \"code/__torch__.py\", line 10, in forward
+    return torch.linear(input, weight, bias)
+           ~~~~~~~~~~~~ <--- HERE
+
+Traceback of TorchScript, original code (most recent call last):
+  File \"/home/somebody/export.py\", line 24, in forward
+        return F.linear(input, self.weight, self.bias)
+               ~~~~~~~~ <--- HERE
+        # and more code
+RuntimeError: mat1 and mat2 shapes cannot be multiplied (2x785 and 784x512)
+";
+
+    fn said(text: &str) -> Failure {
+        Failure::Said(text.to_owned())
+    }
+
+    #[test]
+    fn a_client_gets_the_line_that_says_what_was_wrong() {
+        let error = execute(said(INTERPRETED));
+        assert_eq!(
+            error.to_string(),
+            "PyTorch execute failure: RuntimeError: \
+             mat1 and mat2 shapes cannot be multiplied (2x785 and 784x512)"
+        );
+        assert_eq!(error.detail(), INTERPRETED);
+    }
+
+    #[test]
+    fn a_missing_argument_is_named_without_mangled_types() {
+        let error = execute(said(
+            "forward() is missing value for argument 'x'. Declaration: \
+             forward(__torch__.___torch_mangle_2.F s, Tensor x) -> Tensor\nException raised from …",
+        ));
+        assert_eq!(error.to_string(), "PyTorch execute failure: forward() is missing value for argument 'x'");
+    }
+
+    #[test]
+    fn memory_and_lost_devices_have_their_own_classes() {
+        let error = execute(said(
+            "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: \
+             you tried to allocate 140737488355328 bytes. Error code 12 (Cannot allocate memory)",
+        ));
+        assert!(matches!(error, BackendError::OutOfMemory { .. }), "{error:?}");
+        assert_eq!(
+            error.to_string(),
+            "PyTorch execute failure: DefaultCPUAllocator: can't allocate memory: \
+             you tried to allocate 140737488355328 bytes. Error code 12 (Cannot allocate memory)"
+        );
+        assert!(matches!(execute(Failure::OutOfMemory), BackendError::OutOfMemory { .. }));
+        let error = execute(said("CUDA error: device-side assert triggered\nCUDA kernel errors might …"));
+        assert!(matches!(error, BackendError::Device { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn no_folder_reaches_a_client() {
+        let error = load(said("open file failed, file path: /srv/models/m/1/model.pt"));
+        assert_eq!(error.to_string(), "can't be loaded: open file failed, file path: model.pt");
+        let error = execute(said("cannot read \"/etc/secret/key\" (a/b stays)"));
+        assert_eq!(error.to_string(), "PyTorch execute failure: cannot read \"key\" (a/b stays)");
+    }
+
+    #[test]
+    fn a_long_line_is_cut() {
+        let error = execute(said(&"é".repeat(1000)));
+        assert_eq!(error.to_string().chars().count(), "PyTorch execute failure: ".len() + LONGEST_LINE + 1);
+    }
+}

@@ -1,0 +1,120 @@
+#include "outputs.h"
+
+#include <functional>
+#include <sstream>
+#include <stdexcept>
+
+#include <ATen/ATen.h>
+#include <ATen/core/function_schema.h>
+
+namespace cresset {
+namespace {
+
+// Where we are inside of the result: `a.0.b`. A plain element of the outermost
+// tuple or list has a place but no name of its own.
+struct Place {
+  std::string path;
+  bool named = false;
+
+  Place child(const std::string& step, bool is_name) const {
+    return {path.empty() ? step : path + "." + step, is_name || !path.empty()};
+  }
+
+  std::string described() const { return path.empty() ? "forward's output" : "output '" + path + "'"; }
+};
+
+[[noreturn]] void refuse(const Place& place, const std::string& why) {
+  throw std::runtime_error(place.described() + " " + why);
+}
+
+std::string key_text(const c10::IValue& key) {
+  if (key.isString()) {
+    return key.toStringRef();
+  }
+  std::ostringstream text;
+  text << key;
+  return text.str();
+}
+
+void walk(const c10::IValue& value, const Place& place, std::vector<Output>& into) {
+  const auto add = [&](at::Tensor tensor) {
+    into.push_back({std::move(tensor), place.named ? std::optional(place.path) : std::nullopt});
+  };
+  if (value.isTensor()) {
+    if (!value.toTensor().defined()) {
+      refuse(place, "is an undefined tensor");
+    }
+    add(value.toTensor());
+  } else if (value.isTuple()) {
+    const auto tuple = value.toTuple();
+    const auto& elements = tuple->elements();
+    const auto& schema = tuple->type()->schema();
+    for (size_t i = 0; i < elements.size(); ++i) {
+      const bool has_name = schema && i < schema->arguments().size();
+      const auto step = has_name ? schema->arguments()[i].name() : std::to_string(i);
+      walk(elements[i], place.child(step, has_name), into);
+    }
+  } else if (value.isList()) {
+    const auto list = value.toList();
+    for (size_t i = 0; i < list.size(); ++i) {
+      walk(list.get(i), place.child(std::to_string(i), false), into);
+    }
+  } else if (value.isGenericDict()) {
+    for (const auto& entry : value.toGenericDict()) {
+      walk(entry.value(), place.child(key_text(entry.key()), true), into);
+    }
+  } else if (value.isBool()) {
+    add(at::scalar_tensor(value.toBool(), at::kBool));
+  } else if (value.isInt()) {
+    add(at::scalar_tensor(value.toInt(), at::kLong));
+  } else if (value.isDouble()) {
+    add(at::scalar_tensor(value.toDouble(), at::kDouble));
+  } else if (value.isNone()) {
+    refuse(place, "is None, which can't be sent");
+  } else if (value.isString()) {
+    refuse(place, "is a string, which is not supported yet");
+  } else {
+    refuse(place, "is a " + value.tagKind() + ", which can't be sent");
+  }
+}
+
+bool overlaps(const at::Tensor& tensor, const std::vector<Range>& taken) {
+  const auto& storage = tensor.storage();
+  const auto* start = static_cast<const char*>(storage.data());
+  const std::less<const char*> before;
+  for (const auto& range : taken) {
+    if (range.bytes > 0 && before(start, range.start + range.bytes) &&
+        before(range.start, start + storage.nbytes())) {
+      return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
+std::vector<Output> flatten(const c10::IValue& result) {
+  std::vector<Output> outputs;
+  walk(result, Place{}, outputs);
+  return outputs;
+}
+
+at::Tensor settle(const at::Tensor& tensor, const std::vector<Range>& taken, bool always_copy) {
+  TORCH_CHECK(
+      tensor.layout() == at::kStrided && !tensor.is_quantized(),
+      "an output that is ", tensor.is_quantized() ? "quantised" : "sparse", " is not supported");
+  // Each step only where it does something: small models feel every call.
+  at::Tensor settled = tensor.device().is_cpu() ? tensor : tensor.to(at::kCPU);
+  if (settled.is_conj() || settled.is_neg()) {
+    settled = settled.resolve_conj().resolve_neg();
+  }
+  if (!settled.is_contiguous()) {
+    settled = settled.contiguous();
+  }
+  if (settled.numel() > 0 && (always_copy || overlaps(settled, taken))) {
+    settled = settled.clone(at::MemoryFormat::Contiguous);
+  }
+  return settled;
+}
+
+}  // namespace cresset

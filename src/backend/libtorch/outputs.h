@@ -1,0 +1,33 @@
+// From whatever forward returned to contiguous tensors on the host.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+#include <ATen/core/ivalue.h>
+
+namespace cresset {
+
+struct Output {
+  at::Tensor tensor;
+  // A dictionary's key or a field's name; `a.0.b` where they are nested.
+  std::optional<std::string> name;
+};
+
+// Memory that an output must not share.
+struct Range {
+  const char* start;
+  size_t bytes;
+};
+
+// Takes tuples, lists and dictionaries apart, in order; numbers and truth
+// values become tensors without dimensions. Throws for what isn't a tensor.
+std::vector<Output> flatten(const c10::IValue& result);
+
+// The same values, contiguous on the host; a copy where `always_copy` says so
+// or where the tensor's memory overlaps one of `taken`.
+at::Tensor settle(const at::Tensor& tensor, const std::vector<Range>& taken, bool always_copy);
+
+}  // namespace cresset

@@ -1,0 +1,168 @@
+//! `input [ … ]` and `output [ … ]`.
+
+use std::collections::HashSet;
+use std::path::{Component, Path};
+
+use super::proto::{self, DataType, model_input::Format};
+use super::{ConfigError, TensorConfig};
+use crate::protocol::Datatype;
+
+/// Reads all inputs; `batched` where dimension 0 is the batch.
+pub(super) fn inputs(
+    inputs: Vec<proto::ModelInput>,
+    batched: bool,
+) -> Result<Vec<TensorConfig>, ConfigError> {
+    let mut names = HashSet::new();
+    let mut tensors = Vec::with_capacity(inputs.len());
+    for (index, input) in inputs.into_iter().enumerate() {
+        let field = format!("input[{index}]");
+        check_format(&input, &field)?;
+        let tensor = TensorConfig {
+            datatype: datatype(&field, input.data_type)?,
+            dims: dims(&field, input.dims)?,
+            name: name(&field, input.name, &mut names)?,
+            reshape: input.reshape.map(|reshape| reshape.shape),
+            optional: input.optional,
+            label_filename: None,
+        };
+        check_reshape(&field, &tensor, batched)?;
+        tensors.push(tensor);
+    }
+    Ok(tensors)
+}
+
+/// Reads all outputs; `batched` where dimension 0 is the batch.
+pub(super) fn outputs(
+    outputs: Vec<proto::ModelOutput>,
+    batched: bool,
+) -> Result<Vec<TensorConfig>, ConfigError> {
+    let mut names = HashSet::new();
+    let mut tensors = Vec::with_capacity(outputs.len());
+    for (index, output) in outputs.into_iter().enumerate() {
+        let field = format!("output[{index}]");
+        let tensor = TensorConfig {
+            datatype: datatype(&field, output.data_type)?,
+            dims: dims(&field, output.dims)?,
+            name: name(&field, output.name, &mut names)?,
+            reshape: output.reshape.map(|reshape| reshape.shape),
+            optional: false,
+            label_filename: label_filename(&field, output.label_filename)?,
+        };
+        check_reshape(&field, &tensor, batched)?;
+        tensors.push(tensor);
+    }
+    Ok(tensors)
+}
+
+fn name(field: &str, name: String, names: &mut HashSet<String>) -> Result<String, ConfigError> {
+    let field = format!("{field}.name");
+    if name.is_empty() {
+        return Err(ConfigError::value(field, "a name", "none"));
+    }
+    if !names.insert(name.clone()) {
+        return Err(ConfigError::value(field, "each name once", format!("'{name}' again")));
+    }
+    Ok(name)
+}
+
+fn datatype(field: &str, number: i32) -> Result<Datatype, ConfigError> {
+    let field = format!("{field}.data_type");
+    let Ok(datatype) = DataType::try_from(number) else {
+        return Err(ConfigError::value(field, "a datatype", number));
+    };
+    let reason = match datatype {
+        DataType::TypeInvalid => return Err(ConfigError::value(field, "a datatype", "none")),
+        DataType::TypeBool => return Ok(Datatype::Bool),
+        DataType::TypeUint8 => return Ok(Datatype::Uint8),
+        DataType::TypeInt8 => return Ok(Datatype::Int8),
+        DataType::TypeInt16 => return Ok(Datatype::Int16),
+        DataType::TypeInt32 => return Ok(Datatype::Int32),
+        DataType::TypeInt64 => return Ok(Datatype::Int64),
+        DataType::TypeFp16 => return Ok(Datatype::Fp16),
+        DataType::TypeBf16 => return Ok(Datatype::Bf16),
+        DataType::TypeFp32 => return Ok(Datatype::Fp32),
+        DataType::TypeFp64 => return Ok(Datatype::Fp64),
+        DataType::TypeString => "string tensors are not served yet",
+        DataType::TypeUint16 | DataType::TypeUint32 | DataType::TypeUint64 => {
+            "PyTorch computes on no unsigned integers but TYPE_UINT8"
+        }
+    };
+    Err(ConfigError::unsupported(field, format!("unsupported datatype {}: {reason}", datatype.as_str_name())))
+}
+
+fn dims(field: &str, dims: Vec<i64>) -> Result<Vec<i64>, ConfigError> {
+    let field = format!("{field}.dims");
+    if dims.is_empty() {
+        return Err(ConfigError::value(field, "one dimension or more", "none"));
+    }
+    check_dims(&field, &dims)?;
+    Ok(dims)
+}
+
+fn check_dims(field: &str, dims: &[i64]) -> Result<(), ConfigError> {
+    match dims.iter().find(|dim| **dim < 1 && **dim != -1) {
+        Some(dim) => Err(ConfigError::value(field, "dimensions of 1 or more, or -1 where one varies", dim)),
+        None => Ok(()),
+    }
+}
+
+fn check_format(input: &proto::ModelInput, field: &str) -> Result<(), ConfigError> {
+    let format = input.format();
+    let image = matches!(format, Format::Nhwc | Format::Nchw);
+    if image && input.dims.len() != 3 {
+        return Err(ConfigError::value(
+            format!("{field}.dims"),
+            format!("three dimensions, as its format is {}", format.as_str_name()),
+            format!("{:?}", input.dims),
+        ));
+    }
+    Ok(())
+}
+
+/// `dims` and `reshape` hold the same elements: between two dimensions that
+/// vary there are as many in the one as in the other, so that [2, 4, -1, 6]
+/// becomes [8, -1, 1, 6] and nothing else can be meant. (Triton's rule.)
+fn check_reshape(field: &str, tensor: &TensorConfig, batched: bool) -> Result<(), ConfigError> {
+    let Some(shape) = &tensor.reshape else { return Ok(()) };
+    let field = format!("{field}.reshape");
+    check_dims(&field, shape)?;
+    if shape.is_empty() && !batched {
+        return Err(ConfigError::value(
+            field,
+            "one dimension or more, as max_batch_size is 0",
+            "an empty shape",
+        ));
+    }
+    let (Some(from), Some(to)) = (runs(&tensor.dims), runs(shape)) else {
+        return Err(ConfigError::value(field, "a number of elements below 2^63", "more"));
+    };
+    if from != to {
+        return Err(ConfigError::value(
+            field,
+            format!("as many elements as dims {:?}, around each -1", tensor.dims),
+            format!("{shape:?}"),
+        ));
+    }
+    Ok(())
+}
+
+/// How many elements there are before, between and behind the dimensions that
+/// vary; `None` where that overflows.
+fn runs(dims: &[i64]) -> Option<Vec<i64>> {
+    dims.split(|dim| *dim == -1)
+        .map(|run| run.iter().try_fold(1_i64, |count, dim| count.checked_mul(*dim)))
+        .collect()
+}
+
+/// Beside the configuration or below, never outside of the model's directory.
+fn label_filename(field: &str, filename: String) -> Result<Option<String>, ConfigError> {
+    let inside = Path::new(&filename).components().all(|part| matches!(part, Component::Normal(_)));
+    if !inside || filename.contains('\0') {
+        return Err(ConfigError::value(
+            format!("{field}.label_filename"),
+            "a file inside the model's directory",
+            format!("'{}'", filename.escape_debug()),
+        ));
+    }
+    Ok(Some(filename).filter(|filename| !filename.is_empty()))
+}

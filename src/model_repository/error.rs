@@ -1,0 +1,37 @@
+use std::io;
+use std::path::PathBuf;
+
+/// Why a repository can't be served from at all. One line, for the person who
+/// started the server.
+#[derive(Debug, thiserror::Error)]
+pub enum RepositoryError {
+    /// Missing, or closed to this user.
+    #[error("model repository '{}' can't be read: {}", .0.display(), reason(.1))]
+    Unreadable(PathBuf, io::Error),
+    /// A file, say a model's.
+    #[error("model repository '{}' is not a directory: expected a directory that holds <model>/<version>/model.pt", .0.display())]
+    NotADirectory(PathBuf),
+    /// No directories in it.
+    #[error("model repository '{}' holds no model: expected <model>/<version>/model.pt", .0.display())]
+    Empty(PathBuf),
+    /// One level too deep.
+    #[error("model repository '{}' is a model's directory: give the directory above it", .0.display())]
+    IsAModel(PathBuf),
+    /// A name that means two models.
+    #[error(
+        "model '{name}' is in two model repositories, '{}' and '{}': rename or remove one",
+        first.display(), second.display()
+    )]
+    Duplicate {
+        /// The model's.
+        name: String,
+        /// Where it was first.
+        first: PathBuf,
+        /// Where it is again.
+        second: PathBuf,
+    },
+}
+
+fn reason(error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::NotFound { "no such directory".to_owned() } else { error.to_string() }
+}

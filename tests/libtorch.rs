@@ -1,0 +1,642 @@
+//! The backend over libtorch, against tiny modules: `tests/models` (as they
+//! are served) and `tests/backend` (each odd in one way;
+//! `scripts/models/backend_fixtures.py` makes them).
+
+#![cfg(feature = "libtorch")]
+// Helpers of tests are tests too; clippy only sees the functions marked so.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use cresset::backend::libtorch::LibtorchBackend;
+use cresset::backend::{
+    Accelerators, Argument, ArgumentKind, Backend, BackendError, BatchInput, BatchOutput, Device, HostBuffer,
+    LoadRequest, Model,
+};
+use cresset::protocol::Datatype;
+
+fn backend() -> &'static LibtorchBackend {
+    static BACKEND: OnceLock<LibtorchBackend> = OnceLock::new();
+    BACKEND.get_or_init(LibtorchBackend::new)
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
+}
+
+/// A served model by its name, or one of `tests/backend`.
+fn file(name: &str) -> PathBuf {
+    let served = root().join("models").join(name).join("1/model.pt");
+    if served.exists() { served } else { root().join("backend").join(format!("{name}.pt")) }
+}
+
+fn load_with(path: &Path, parameters: &[(&str, &str)]) -> Result<Arc<dyn Model>, BackendError> {
+    let parameters: BTreeMap<_, _> =
+        parameters.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    backend().load(&LoadRequest { path, device: Device::Cpu, parameters: &parameters })
+}
+
+fn load(name: &str) -> Arc<dyn Model> {
+    load_with(&file(name), &[]).unwrap()
+}
+
+fn fp32<'a>(name: &'a str, shape: &'a [i64], data: &'a [f32]) -> BatchInput<'a> {
+    BatchInput { name, datatype: Datatype::Fp32, shape, data: bytemuck::cast_slice(data) }
+}
+
+/// Runs a fresh instance once.
+fn run(model: &dyn Model, inputs: &[BatchInput<'_>]) -> Result<Vec<BatchOutput>, BackendError> {
+    model.instance(1).unwrap().forward(inputs)
+}
+
+/// Runs `name` on one FP32 input.
+fn run_on(name: &str, shape: &[i64], data: &[f32]) -> Result<Vec<BatchOutput>, BackendError> {
+    run(&*load(name), &[fp32("x", shape, data)])
+}
+
+fn floats(output: &BatchOutput) -> Vec<f32> {
+    assert_eq!(output.datatype, Datatype::Fp32);
+    bytemuck::pod_collect_to_vec(&output.data)
+}
+
+fn names(outputs: &[BatchOutput]) -> Vec<Option<&str>> {
+    outputs.iter().map(|output| output.name.as_deref()).collect()
+}
+
+#[track_caller]
+fn assert_close(got: &[f32], expected: &[f32]) {
+    let most = expected.iter().fold(0.0, |most: f32, value| most.max(value.abs()));
+    assert_eq!(got.len(), expected.len());
+    for (a, b) in got.iter().zip(expected) {
+        assert!((a - b).abs() <= 1e-5 * most, "{got:?} is not {expected:?}");
+    }
+}
+
+// ---- what a file tells
+
+fn tensor(name: &str) -> Argument {
+    Argument { name: name.to_owned(), kind: ArgumentKind::Tensor, has_default: false }
+}
+
+#[test]
+fn a_file_tells_its_arguments() {
+    assert_eq!(load("multi_io").signature().arguments, [tensor("vector"), tensor("matrix"), tensor("scale")]);
+    assert_eq!(load("mlp").signature().arguments, [tensor("input")]);
+    let dict = load("dict_input");
+    assert_eq!(dict.signature().arguments[0].kind, ArgumentKind::TensorDict);
+    assert_eq!(load("words").signature().arguments[0].kind, ArgumentKind::Strings);
+    assert_eq!(
+        load("optionals").signature().arguments,
+        [
+            tensor("x"),
+            Argument { has_default: true, ..tensor("mask") },
+            Argument {
+                name: "scale".to_owned(),
+                kind: ArgumentKind::Other("float".to_owned()),
+                has_default: true
+            },
+            Argument {
+                name: "flip".to_owned(),
+                kind: ArgumentKind::Other("bool".to_owned()),
+                has_default: true
+            },
+        ]
+    );
+}
+
+#[test]
+fn a_module_that_changes_itself_is_found_out_and_its_attribute_named() {
+    for (name, reason) in [
+        ("stateful", "forward changes its attribute 'count' in place"),
+        ("in_place", "forward changes its attribute 'count' in place"),
+        ("gives_its_state", "forward changes its attribute 'state' in place"),
+        ("sets_attribute", "forward sets its attribute 'counter.calls'"),
+        ("remembers", "forward changes its attribute 'seen' in place"),
+        ("forked", "forward changes its attribute 'count' in place"),
+    ] {
+        assert_eq!(load(name).signature().stateful.as_deref(), Some(reason), "{name}");
+    }
+}
+
+#[test]
+fn a_module_that_does_not_is_shared() {
+    for name in [
+        "ordinary",
+        "multi_io",
+        "tokens",
+        "dynamic",
+        "mlp",
+        "busy",
+        "no_config",
+        "fails",
+        "identity",
+        "dict_input",
+        "writes_input",
+        "views",
+        "nested",
+        "fields",
+        "optionals",
+        "modes",
+        "raises",
+    ] {
+        assert_eq!(load(name).signature().stateful, None, "{name}");
+    }
+    for name in ["simple", "efficientnet_lite0"] {
+        let path = root().join("../models").join(name).join("1/model.pt");
+        assert_eq!(load_with(&path, &[]).unwrap().signature().stateful, None, "{name}");
+    }
+}
+
+// ---- files that can't be loaded
+
+fn refusal(path: &Path) -> String {
+    match load_with(path, &[]) {
+        Err(BackendError::Load { message, detail }) => {
+            let folder = path.parent().unwrap().to_string_lossy().into_owned();
+            assert!(!message.contains(&folder) && !message.contains('\n'), "{message}");
+            assert!(!detail.is_empty());
+            message
+        }
+        Err(other) => panic!("{other:?}"),
+        Ok(_) => panic!("{} was loaded", path.display()),
+    }
+}
+
+#[test]
+fn a_file_that_is_no_torchscript_is_refused_with_what_it_is() {
+    let export = "export the model with torch.jit.trace or torch.jit.script";
+    assert_eq!(refusal(&file("nowhere")), "the model file can't be read: entity not found");
+    assert_eq!(
+        refusal(&file("state_dict")),
+        format!(
+            "not a TorchScript file: it holds no code, as after torch.save of a module or a state_dict; {export}"
+        )
+    );
+    assert_eq!(
+        refusal(&file("old_state_dict")),
+        format!("not a TorchScript file: it is a pickle, as torch.save writes; {export}")
+    );
+    assert_eq!(refusal(&file("unknown_operator")), "can't be loaded: unknown operator nowhere::complex");
+}
+
+#[test]
+fn truncated_empty_and_random_files_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.pt");
+    let whole = std::fs::read(file("mlp")).unwrap();
+    for length in [4, 5, 64, 1000, whole.len() / 2, whole.len() - 22, whole.len() - 1] {
+        std::fs::write(&path, &whole[..length]).unwrap();
+        assert_eq!(
+            refusal(&path),
+            "not a TorchScript file: the zip archive is truncated or damaged",
+            "{length}"
+        );
+    }
+    std::fs::write(&path, "").unwrap();
+    assert_eq!(refusal(&path), "not a TorchScript file: it is empty");
+    let mut state = 1_u32;
+    let mut noise = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_be_bytes()[0]
+    };
+    for length in [1, 3, 4, 100, 5000] {
+        std::fs::write(&path, (0..length).map(|_| noise()).collect::<Vec<u8>>()).unwrap();
+        assert!(refusal(&path).starts_with("not a TorchScript file"), "{length}");
+    }
+    for round in 0..40 {
+        // The code, the pickles and the directory of a small archive, with
+        // some bytes changed: an error or a module, never the end.
+        let mut bytes = std::fs::read(file("ordinary")).unwrap();
+        for _ in 0..=round / 4 {
+            let place = (usize::from(noise()) << 8 | usize::from(noise())) % bytes.len();
+            bytes[place] = noise();
+        }
+        std::fs::write(&path, &bytes).unwrap();
+        if let Ok(model) = load_with(&path, &[]) {
+            let _ = run(&*model, &[fp32("x", &[1, 2, 1], &[1.0, 2.0])]);
+        }
+    }
+}
+
+// ---- answers
+
+#[test]
+fn answers_are_what_the_formulas_say() {
+    let outputs = run(
+        &*load("no_config"),
+        &[fp32("x", &[2, 2], &[1.0, 2.0, 3.0, 4.0]), fp32("y", &[2, 1], &[10.0, 20.0])],
+    )
+    .unwrap();
+    assert_eq!(outputs[0].shape, [2, 2]);
+    assert_eq!(floats(&outputs[0]), [11.0, 12.0, 23.0, 24.0]);
+
+    let outputs = run_on("dynamic", &[1, 4], &[1.0, 2.0, 3.0, 6.0]).unwrap();
+    assert_eq!(
+        (outputs[0].shape.as_slice(), outputs[1].shape.as_slice()),
+        ([1, 4].as_slice(), [1, 3].as_slice())
+    );
+    assert_close(&floats(&outputs[0]), &[0.75, 2.25, 4.5, 9.0]);
+    assert_close(&floats(&outputs[1]), &[3.0, 6.0, 1.0]);
+    assert_eq!(names(&outputs), [None, None]);
+}
+
+#[test]
+fn a_dictionary_is_filled_by_name_and_not_by_order() {
+    let outputs = run(
+        &*load("dict_input"),
+        &[fp32("right", &[1, 2], &[1.0, 2.0]), fp32("left", &[1, 2], &[10.0, 20.0])],
+    )
+    .unwrap();
+    assert_eq!(floats(&outputs[0]), [12.0, 24.0]);
+    let error = run(&*load("dict_input"), &[fp32("left", &[1, 2], &[1.0, 2.0])]).unwrap_err();
+    assert!(
+        matches!(&error, BackendError::Execute { message, .. } if message.contains("right")),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn answers_equal_python_s() {
+    for name in ["multi_io", "tokens", "dynamic"] {
+        let text = std::fs::read_to_string(root().join(format!("references/{name}.json"))).unwrap();
+        let reference: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let model = load(name);
+        let mut instance = model.instance(1).unwrap();
+        for case in reference["cases"].as_array().unwrap() {
+            let inputs: Vec<_> = case["inputs"].as_array().unwrap().iter().map(Reference::new).collect();
+            let inputs: Vec<_> = inputs.iter().map(Reference::input).collect();
+            let outputs = instance.forward(&inputs).unwrap();
+            for (output, expected) in outputs.iter().zip(case["outputs"].as_array().unwrap()) {
+                let expected = Reference::new(expected);
+                assert_eq!((&output.shape, output.datatype), (&expected.shape, expected.datatype));
+                if expected.datatype == Datatype::Fp32 {
+                    assert_close(&floats(output), &bytemuck::pod_collect_to_vec::<u8, f32>(&expected.data));
+                } else {
+                    assert_eq!(output.data, expected.data);
+                }
+            }
+        }
+    }
+}
+
+/// A tensor of `tests/references`.
+struct Reference {
+    name: String,
+    datatype: Datatype,
+    shape: Vec<i64>,
+    data: Vec<u8>,
+}
+
+impl Reference {
+    #[allow(clippy::cast_possible_truncation)]
+    fn new(value: &serde_json::Value) -> Self {
+        let datatype = value["datatype"].as_str().unwrap().parse().unwrap();
+        let numbers = value["data"].as_array().unwrap().iter();
+        let data = if datatype == Datatype::Fp32 {
+            numbers.flat_map(|number| (number.as_f64().unwrap() as f32).to_le_bytes()).collect()
+        } else {
+            numbers.flat_map(|number| number.as_i64().unwrap().to_le_bytes()).collect()
+        };
+        let shape = value["shape"].as_array().unwrap().iter().map(|size| size.as_i64().unwrap()).collect();
+        Self { name: value["name"].as_str().unwrap().to_owned(), datatype, shape, data }
+    }
+
+    fn input(&self) -> BatchInput<'_> {
+        BatchInput { name: &self.name, datatype: self.datatype, shape: &self.shape, data: &self.data }
+    }
+}
+
+#[test]
+fn every_container_is_taken_apart_in_order() {
+    let outputs = run_on("nested", &[1], &[1.0]).unwrap();
+    assert_eq!(
+        names(&outputs),
+        [
+            None,
+            Some("1.b.0"),
+            Some("1.b.1.0"),
+            Some("1.b.1.1"),
+            Some("1.a.0"),
+            Some("2.left"),
+            Some("2.right"),
+            None,
+            None,
+            None
+        ]
+    );
+    let values: Vec<f32> = outputs[..7].iter().flat_map(floats).collect();
+    assert_eq!(values, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
+    let numbers: Vec<_> = outputs[7..].iter().map(|o| (o.datatype, o.shape.len(), o.data.to_vec())).collect();
+    assert_eq!(numbers[0], (Datatype::Int64, 0, 1_i64.to_le_bytes().to_vec()));
+    assert_eq!(numbers[1], (Datatype::Fp64, 0, 0.5_f64.to_le_bytes().to_vec()));
+    assert_eq!(numbers[2], (Datatype::Bool, 0, vec![1]));
+
+    let outputs = run_on("fields", &[2], &[1.0, 2.0]).unwrap();
+    assert_eq!(names(&outputs), [Some("sum"), Some("double")]);
+    assert_eq!((outputs[0].shape.len(), floats(&outputs[0])), (0, vec![3.0]));
+}
+
+#[test]
+fn every_datatype_comes_out_and_goes_in() {
+    let outputs = run_on("datatypes", &[3], &[0.0, 1.0, 2.0]).unwrap();
+    let datatypes: Vec<_> = outputs.iter().map(|output| output.datatype).collect();
+    let all: Vec<_> = Datatype::all().filter(|datatype| *datatype != Datatype::Bytes).collect();
+    assert_eq!(datatypes, all);
+    let model = load("datatypes");
+    for output in &outputs[1..] {
+        assert_eq!(output.data.len(), 3 * output.datatype.size().unwrap());
+        let input = BatchInput { name: "x", datatype: output.datatype, shape: &[3], data: &output.data };
+        let again = run(&*model, &[input]).unwrap();
+        assert_eq!(floats(&again[11]), [0.0, 1.0, 2.0], "{}", output.datatype);
+    }
+}
+
+#[test]
+fn empty_tensors_pass_through() {
+    let outputs = run_on("identity", &[0, 4], &[]).unwrap();
+    assert_eq!((outputs[0].shape.as_slice(), outputs[0].data.len()), ([0, 4].as_slice(), 0));
+    let outputs = run(&*load("mlp"), &[fp32("INPUT__0", &[0, 784], &[])]).unwrap();
+    assert_eq!((outputs[0].shape.as_slice(), outputs[0].data.len()), ([0, 10].as_slice(), 0));
+}
+
+#[test]
+fn arguments_with_defaults_may_be_left_out() {
+    assert_eq!(floats(&run_on("optionals", &[2], &[1.0, 2.0]).unwrap()[0]), [2.0, 4.0]);
+    let both = [fp32("x", &[2], &[1.0, 2.0]), fp32("mask", &[2], &[0.0, 1.0])];
+    assert_eq!(floats(&run(&*load("optionals"), &both).unwrap()[0]), [0.0, 2.0]);
+}
+
+// ---- memory
+
+#[test]
+fn outputs_stay_as_they_are_when_the_buffer_is_written_again() {
+    for name in ["identity", "views", "writes_input"] {
+        let model = load(name);
+        let mut instance = model.instance(1).unwrap();
+        let mut buffer = instance.buffer();
+        fill(&mut buffer, &[1.0, 2.0, 3.0, 4.0]);
+        let input = BatchInput { data: buffer.as_slice(), ..fp32("x", &[2, 2], &[]) };
+        let outputs = instance.forward(&[input]).unwrap();
+        let before: Vec<_> = outputs.iter().map(floats).collect();
+        match name {
+            "identity" => assert_eq!(before, [vec![1.0, 2.0, 3.0, 4.0]]),
+            "writes_input" => assert_eq!(before, [vec![2.0, 3.0, 4.0, 5.0]]),
+            _ => assert_eq!(
+                before,
+                [
+                    vec![3.0, 4.0],
+                    vec![1.0, 3.0, 2.0, 4.0],
+                    vec![1.0, 2.0, 1.0, 2.0, 1.0, 2.0],
+                    vec![5.0, 6.0]
+                ]
+            ),
+        }
+        assert_eq!(
+            buffer.as_slice(),
+            bytemuck::cast_slice::<f32, u8>(&[1.0, 2.0, 3.0, 4.0]),
+            "{name} wrote to its input"
+        );
+        fill(&mut buffer, &[9.0; 4]);
+        assert_eq!(outputs.iter().map(floats).collect::<Vec<_>>(), before, "{name}");
+    }
+}
+
+fn fill(buffer: &mut HostBuffer, values: &[f32]) {
+    buffer.begin(values.len() * 4);
+    buffer.extend(bytemuck::cast_slice(values));
+}
+
+#[test]
+fn outputs_outlive_the_model_and_may_be_dropped_anywhere() {
+    let outputs = {
+        let model = load("ordinary");
+        run(&*model, &[fp32("x", &[1, 2, 1], &[1.0, 2.0])]).unwrap()
+    };
+    backend().release_memory();
+    let data = outputs[0].data.clone();
+    drop(outputs);
+    std::thread::spawn(move || assert_eq!(data.len(), 16)).join().unwrap();
+}
+
+#[test]
+fn a_changing_attribute_that_is_handed_out_is_copied() {
+    let model = load("gives_its_state");
+    let mut instance = model.instance(1).unwrap();
+    let first = instance.forward(&[fp32("x", &[2], &[1.0, 2.0])]).unwrap();
+    let second = instance.forward(&[fp32("x", &[2], &[1.0, 2.0])]).unwrap();
+    assert_eq!(floats(&first[0]), [1.0, 2.0]);
+    assert_eq!(floats(&second[0]), [2.0, 4.0]);
+}
+
+#[test]
+fn each_instance_of_a_stateful_module_has_its_own_state() {
+    let model = load("stateful");
+    let (mut one, mut other) = (model.instance(1).unwrap(), model.instance(1).unwrap());
+    let step = |instance: &mut Box<dyn cresset::backend::ModelInstance>| {
+        floats(&instance.forward(&[fp32("x", &[1, 1], &[0.0])]).unwrap()[0])[0]
+    };
+    assert_eq!((step(&mut one), step(&mut one), step(&mut other), step(&mut one)), (1.0, 2.0, 1.0, 3.0));
+}
+
+// ---- failures of forward
+
+fn failure(name: &str, inputs: &[BatchInput<'_>]) -> String {
+    match run(&*load(name), inputs) {
+        Err(BackendError::Execute { message, detail }) => {
+            assert!(!message.contains('\n') && detail.len() + 30 >= message.len(), "{message} / {detail}");
+            message
+        }
+        other => panic!("{name}: {other:?}"),
+    }
+}
+
+#[test]
+fn a_failed_forward_says_why_in_one_line() {
+    let zeros = [0.0; 785];
+    assert_eq!(
+        failure("mlp", &[fp32("INPUT__0", &[1, 785], &zeros)]),
+        "PyTorch execute failure: RuntimeError: mat1 and mat2 shapes cannot be multiplied (1x785 and 784x512)"
+    );
+    let longs = vec![0_u8; 784 * 8];
+    let input = BatchInput { name: "x", datatype: Datatype::Int64, shape: &[1, 784], data: &longs };
+    assert_eq!(
+        failure("mlp", &[input]),
+        "PyTorch execute failure: RuntimeError: mat1 and mat2 must have the same dtype, but got Long and Float"
+    );
+    assert_eq!(
+        failure("no_config", &[fp32("x", &[1], &[1.0])]),
+        "PyTorch execute failure: forward() is missing value for argument 'y'"
+    );
+    assert_eq!(
+        failure("identity", &[fp32("x", &[1], &[1.0]), fp32("y", &[1], &[1.0])]),
+        "PyTorch execute failure: Expected at most 2 argument(s) for operator 'forward', but received 3 argument(s)"
+    );
+    assert_eq!(
+        failure("raises", &[fp32("x", &[1], &[-1.0])]),
+        "PyTorch execute failure: builtins.ValueError: the sum is below zero"
+    );
+    assert_eq!(
+        failure("fails", &[fp32("x", &[1, 4], &[-1.0; 4])]),
+        "PyTorch execute failure: RuntimeError: start out of range (expected to be in range of [-1, 1], but got 4)"
+    );
+}
+
+#[test]
+fn what_cannot_be_sent_is_named() {
+    let x = [fp32("x", &[2], &[1.0, 2.0])];
+    assert_eq!(failure("nothing", &x), "PyTorch execute failure: output '1' is None, which can't be sent");
+    assert_eq!(
+        failure("text", &x),
+        "PyTorch execute failure: output '0' is a string, which is not supported yet"
+    );
+    assert_eq!(
+        failure("complex", &x),
+        "PyTorch execute failure: output 0 is of type ComplexFloat, which can't be sent"
+    );
+    assert_eq!(failure("sparse", &x), "PyTorch execute failure: an output that is sparse is not supported");
+}
+
+#[test]
+fn inputs_that_cannot_be_tensors_never_reach_libtorch() {
+    let bytes = BatchInput { name: "x", datatype: Datatype::Bytes, shape: &[1], data: &[0; 4] };
+    assert_eq!(failure("identity", &[bytes]), "BYTES inputs are not supported yet");
+    for shape in [&[2][..], &[-1], &[i64::MAX, i64::MAX], &[0]] {
+        let message = failure("identity", &[fp32("x", shape, &[1.0])]);
+        assert!(message.starts_with("input 'x' of type FP32 and shape"), "{message}");
+    }
+}
+
+#[test]
+fn an_instance_goes_on_after_a_failure() {
+    let model = load("fails");
+    let mut instance = model.instance(1).unwrap();
+    for _ in 0..5 {
+        assert!(instance.forward(&[fp32("x", &[1, 4], &[-1.0; 4])]).is_err());
+        let outputs = instance.forward(&[fp32("x", &[1, 4], &[1.0; 4])]).unwrap();
+        assert_eq!(floats(&outputs[0]), [1.0; 4]);
+    }
+}
+
+// ---- settings and threads
+
+#[test]
+fn no_gradients_whichever_mode() {
+    let flags = |parameters: &[(&str, &str)]| {
+        let model = load_with(&file("modes"), parameters).unwrap();
+        let mut instance = model.instance(1).unwrap();
+        // The third run goes through the optimised graph.
+        let runs = (0..4).map(|_| {
+            let outputs = instance.forward(&[fp32("x", &[1, 2], &[1.0, 2.0])]).unwrap();
+            outputs.iter().map(|output| output.data[0]).collect::<Vec<u8>>()
+        });
+        let mut runs: Vec<_> = runs.collect();
+        runs.dedup();
+        assert_eq!(runs.len(), 1, "{runs:?}");
+        runs.remove(0)
+    };
+    assert_eq!(flags(&[]), [0, 0, 1], "gradients off, none wanted, InferenceMode");
+    assert_eq!(flags(&[("INFERENCE_MODE", "false")]), [0, 0, 0]);
+    assert_eq!(flags(&[("DISABLE_OPTIMIZED_EXECUTION", "true")]), [0, 0, 1]);
+}
+
+#[test]
+fn every_executor_gives_the_same_answers() {
+    let x: Vec<f32> = (0_u16..784).map(|i| f32::from(i % 17) / 17.0).collect();
+    let answers = |parameters: &[(&str, &str)]| {
+        let model = load_with(&file("mlp"), parameters).unwrap();
+        let mut instance = model.instance(1).unwrap();
+        (0..4).map(|_| floats(&instance.forward(&[fp32("x", &[1, 784], &x)]).unwrap()[0])).collect::<Vec<_>>()
+    };
+    let expected = answers(&[]).remove(0);
+    for parameters in [
+        &[][..],
+        &[("DISABLE_OPTIMIZED_EXECUTION", "true")],
+        &[("ENABLE_JIT_EXECUTOR", "false")],
+        &[("ENABLE_JIT_PROFILING", "false")],
+        &[("ENABLE_TENSOR_FUSER", "true")],
+    ] {
+        for answer in answers(parameters) {
+            assert_close(&answer, &expected);
+        }
+    }
+    let error = load_with(&file("mlp"), &[("INFERENCE_MODE", "perhaps")]).err().unwrap();
+    assert!(matches!(error, BackendError::Load { .. }));
+}
+
+#[test]
+fn an_instance_sets_the_threads_of_its_thread() {
+    let model = load_with(&file("identity"), &[]).unwrap();
+    let overridden = load_with(&file("identity"), &[("INTRA_OP_THREAD_COUNT", "3")]).unwrap();
+    let count = |model: Arc<dyn Model>, threads| {
+        let on_its_thread = move || {
+            let _instance = model.instance(threads).unwrap();
+            tch::get_num_threads()
+        };
+        std::thread::spawn(on_its_thread).join().unwrap()
+    };
+    assert_eq!(count(Arc::clone(&model), 2), 2);
+    assert_eq!(count(model, 0), 1);
+    assert_eq!(count(overridden, 1), 3);
+}
+
+#[test]
+fn two_instances_share_a_module_from_two_threads() {
+    let model = load("multi_io");
+    let workers: Vec<_> = (0_u16..2)
+        .map(|worker| {
+            let model = Arc::clone(&model);
+            std::thread::spawn(move || {
+                let mut instance = model.instance(1).unwrap();
+                for round in 0_u16..300 {
+                    let rows = i64::from(round % 4 + 1);
+                    let v = f32::from(worker * 1000 + round);
+                    let n = usize::from(round % 4 + 1);
+                    let outputs = instance
+                        .forward(&[
+                            fp32("vector", &[rows, 4], &vec![v; n * 4]),
+                            fp32("matrix", &[rows, 2, 3], &vec![2.0; n * 6]),
+                            fp32("scale", &[rows, 1], &vec![3.0; n]),
+                        ])
+                        .unwrap();
+                    assert_eq!(outputs[1].shape, [rows, 2, 3]);
+                    assert!(floats(&outputs[1]).iter().all(|value| *value == 6.0 + v), "{worker} {round}");
+                }
+            })
+        })
+        .collect();
+    workers.into_iter().for_each(|worker| worker.join().unwrap());
+}
+
+// ---- the machine
+
+#[test]
+fn says_what_it_is_and_which_accelerators_there_are() {
+    assert_eq!(backend().description(), "libtorch 2.11.0");
+    let missing = u32::MAX;
+    let request =
+        LoadRequest { path: &file("identity"), device: Device::Cuda(missing), parameters: &BTreeMap::new() };
+    let error = backend().load(&request).err().unwrap();
+    assert!(matches!(error, BackendError::Device { .. }), "{error:?}");
+    match backend().accelerators() {
+        Accelerators::Cuda(count) => assert!(count > 0),
+        Accelerators::None(reason) => {
+            assert!(reason.contains("driver") || reason.contains("libtorch"), "{reason}");
+            assert_eq!(error.to_string(), format!("device cuda:{missing} can't be used: {reason}"));
+        }
+    }
+    if !driver_is_here() {
+        let reason = "no NVIDIA driver (libcuda.so.1 was not found)".to_owned();
+        assert_eq!(backend().accelerators(), Accelerators::None(reason));
+    }
+}
+
+/// Whether the loader can find a driver, asked in another way.
+fn driver_is_here() -> bool {
+    Path::new("/proc/driver/nvidia").exists()
+        || std::process::Command::new("ldconfig")
+            .arg("-p")
+            .output()
+            .is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("libcuda.so.1"))
+}
