@@ -2,6 +2,7 @@
 //! queue and its instances.
 
 mod check;
+mod fit;
 mod plan;
 mod served;
 mod warm_up;

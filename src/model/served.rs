@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::check::{Checked, check_inputs, check_outputs};
+use super::fit::check_transforms;
 use super::plan::{Placement, PlanError, Resources, plan};
 use super::warm_up::warm_up_runs;
 use crate::backend::{Backend, BackendError, Device, LoadRequest, Model};
@@ -373,49 +374,4 @@ fn choose(
         forms.push(output.form.unwrap_or(default));
     }
     Ok((chosen, forms))
-}
-
-/// A transform must name tensors that the model has, of the shapes it makes.
-fn check_transforms(
-    transforms: &Transforms,
-    config: &ModelConfig,
-    binding: &Binding,
-) -> std::result::Result<(), String> {
-    if let Some(image) = &transforms.image {
-        let name = match image.input() {
-            Some(name) => name,
-            None if binding.inputs.len() == 1 => binding.inputs[0].name.as_str(),
-            None => {
-                return Err(format!(
-                    "[transform.image] names no input, and the model has {}",
-                    binding.inputs.len()
-                ));
-            }
-        };
-        let Some(bound) = binding.inputs.iter().find(|input| input.name == name) else {
-            return Err(format!("[transform.image] input = '{name}': the model has no such input"));
-        };
-        if binding.inputs.len() > 1 {
-            return Err("[transform.image]: the model takes more than one input".to_owned());
-        }
-        if let Some(spec) = &bound.spec {
-            let shape = image.shape();
-            let made = &shape[usize::from(config.max_batch_size > 0 || spec.dims.len() == 3)..];
-            let fits = spec.dims.len() == made.len()
-                && spec.dims.iter().zip(made).all(|(dims, made)| *dims < 0 || dims == made);
-            if !fits || spec.datatype != crate::protocol::Datatype::Fp32 {
-                return Err(format!(
-                    "[transform.image] makes FP32 {made:?}, but input '{name}' takes {} {:?}",
-                    spec.datatype, spec.dims
-                ));
-            }
-        }
-    }
-    if let Some(output) = transforms.classification.as_ref().and_then(|c| c.output())
-        && !config.outputs.is_empty()
-        && !config.outputs.iter().any(|known| known.name == output)
-    {
-        return Err(format!("[transform.classification] output = '{output}': the model has no such output"));
-    }
-    Ok(())
 }

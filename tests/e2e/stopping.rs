@@ -168,7 +168,7 @@ async fn a_large_answer_in_progress_arrives_whole_and_the_stop_is_clean() {
     stream.read_to_end(&mut answer).await.unwrap();
     assert!(answer.ends_with(&body), "{} bytes came", answer.len());
     assert_eq!(server.wait().code(), Some(0));
-    assert!(told.elapsed() < Duration::from_secs(5), "the stop didn't wait for its time to run out");
+    assert!(told.elapsed() < Duration::from_secs(7), "the stop waited for its time to run out");
 }
 
 #[tokio::test]
@@ -180,5 +180,5 @@ async fn a_client_that_never_finishes_its_head_does_not_spoil_a_stop() {
     let told = std::time::Instant::now();
     server.signal("TERM");
     assert_eq!(server.wait().code(), Some(0));
-    assert!(told.elapsed() < Duration::from_secs(5));
+    assert!(told.elapsed() < Duration::from_secs(7), "the stop waited for its time to run out");
 }
