@@ -49,9 +49,14 @@ pub(super) struct Connection {
     /// Whether a byte was read since the last answer ended: of a request that
     /// must be answered.
     begun: AtomicBool,
-    /// Whether it waited too long: it ends, whatever was begun.
+    /// Whether its next head took too long: nothing more is read, whatever was
+    /// begun; what is being written still is.
     expired: AtomicBool,
-    /// When the last answer ended, in milliseconds since the table's start.
+    /// Whether its client left its answer unread for too long: nothing more is
+    /// written.
+    stalled: AtomicBool,
+    /// When the last answer ended or the next request began, in milliseconds
+    /// since the table's start.
     idle_since: AtomicU64,
     /// Since when a write waits for the client to read, in milliseconds since
     /// the table's start; zero while none does.
@@ -89,6 +94,7 @@ impl Connections {
             busy: AtomicBool::new(false),
             begun: AtomicBool::new(false),
             expired: AtomicBool::new(false),
+            stalled: AtomicBool::new(false),
             idle_since: AtomicU64::new(self.0.now()),
             blocked_since: AtomicU64::new(0),
             reader: Mutex::default(),
@@ -113,20 +119,21 @@ impl Connections {
         let draining = self.0.draining.load(Ordering::SeqCst);
         let idle = milliseconds(if draining { HEAD_IN_A_STOP.min(idle) } else { idle });
         let stalled = milliseconds(stalled);
-        let overdue = |connection: &&Arc<Connection>| {
-            let busy = connection.busy.load(Ordering::SeqCst);
+        let mut ended = 0;
+        for connection in self.all() {
             let waited = now.saturating_sub(connection.idle_since.load(Ordering::SeqCst));
             let blocked = connection.blocked_since.load(Ordering::SeqCst);
-            (!busy && waited > idle) || (blocked > 0 && now.saturating_sub(blocked) > stalled)
-        };
-        let all = self.all();
-        all.iter()
-            .filter(overdue)
-            .map(|connection| {
+            if blocked > 0 && now.saturating_sub(blocked) > stalled {
+                connection.stalled.store(true, Ordering::SeqCst);
+            } else if blocked == 0 && !connection.busy.load(Ordering::SeqCst) && waited > idle {
                 connection.expired.store(true, Ordering::SeqCst);
-                connection.wake();
-            })
-            .count()
+            } else {
+                continue;
+            }
+            connection.wake();
+            ended += 1;
+        }
+        ended
     }
 
     fn all(&self) -> Vec<Arc<Connection>> {
@@ -166,11 +173,6 @@ impl Connection {
         (draining || self.expired.load(Ordering::SeqCst)) && !self.busy.load(Ordering::SeqCst)
     }
 
-    /// Whether a write may still be waited for.
-    fn cut_off(&self) -> bool {
-        self.expired.load(Ordering::SeqCst) && self.blocked_since.load(Ordering::SeqCst) > 0
-    }
-
     fn wake(&self) {
         for waiting in [&self.reader, &self.writer] {
             let waker = waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -196,7 +198,7 @@ impl Connection {
             return written;
         }
         Self::wait(&self.writer, cx.waker());
-        if self.cut_off() {
+        if self.stalled.load(Ordering::SeqCst) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         let now = self.table.now();
@@ -249,8 +251,10 @@ impl AsyncRead for Stream {
         let before = buf.filled().len();
         match Pin::new(&mut self.socket).poll_read(cx, buf) {
             Poll::Ready(result) => {
-                if buf.filled().len() > before {
-                    self.connection.begun.store(true, Ordering::SeqCst);
+                // A request's first byte: from here it has a head's time, and
+                // an answer.
+                if buf.filled().len() > before && !self.connection.begun.swap(true, Ordering::SeqCst) {
+                    self.connection.idle_since.store(self.connection.table.now(), Ordering::SeqCst);
                 }
                 Poll::Ready(result)
             }

@@ -73,6 +73,30 @@ async fn a_second_head_that_drips_ends_its_connection() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_left_unread_is_given_up() {
+    const BYTES: usize = 32 << 20;
+    let server = Server::start(&checkout("tests/models"), &["--http-body-timeout-secs=2"]);
+    let header = format!(
+        r#"{{"inputs":[{{"name":"INPUT0","shape":[1,{}],"datatype":"FP32","parameters":{{"binary_data_size":{BYTES}}}}}],"parameters":{{"binary_data_output":true}}}}"#,
+        BYTES / 4
+    );
+    let head = format!(
+        "POST /v2/models/identity/infer HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\nInference-Header-Content-Length: {}\r\n\r\n",
+        header.len() + BYTES,
+        header.len()
+    );
+    let mut stream = TcpStream::connect(server.http).unwrap();
+    stream.write_all(&[head.as_bytes(), header.as_bytes(), &vec![0; BYTES]].concat()).unwrap();
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut answer = Vec::new();
+    let ended = stream.read_to_end(&mut answer);
+    assert!(answer.starts_with(b"HTTP/1.1 200"), "the answer had begun");
+    assert!(answer.len() < BYTES, "all of it came: nothing was given up");
+    assert!(!ended.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock), "still open");
+}
+
+#[tokio::test]
 async fn promises_of_large_bodies_hold_nobody_up() {
     let server = Server::with_default_models(&["--max-request-memory=100000000"]);
     let promises: Vec<TcpStream> = (0..20)
