@@ -112,7 +112,7 @@ async fn twenty_stops_under_load_answer_all_that_was_accepted() {
         }
         tokio::time::sleep(Duration::from_millis(150 + 10 * round)).await;
         stopping.store(true, Ordering::Release);
-        server.signal(if round % 2 == 0 { "TERM" } else { "INT" });
+        server.signal(if round % 2 == 0 { libc::SIGTERM } else { libc::SIGINT });
         while let Some(ends) = clients.join_next().await {
             for (end, early) in ends.unwrap() {
                 assert!(!early, "round {round}: lost before the stop: {end:?}");
@@ -134,13 +134,13 @@ async fn readiness_goes_first_and_a_second_signal_ends_it() {
     let mut half = TcpStream::connect(server.http).await.unwrap();
     half.write_all(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc").await.unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
-    server.signal("TERM");
+    server.signal(libc::SIGTERM);
     tokio::time::sleep(Duration::from_millis(300)).await;
     let ready = format!("http://{}/v2/health/ready", server.metrics);
     assert_eq!(reqwest::get(&ready).await.unwrap().status(), 400);
     let live = format!("http://{}/v2/health/live", server.metrics);
     assert_eq!(reqwest::get(&live).await.unwrap().status(), 200, "draining is no reason to be killed");
-    server.signal("TERM");
+    server.signal(libc::SIGTERM);
     assert_eq!(server.wait().code(), Some(3));
 }
 
@@ -162,7 +162,7 @@ async fn a_large_answer_in_progress_arrives_whole_and_the_stop_is_clean() {
     stream.write_all(&[head.as_bytes(), header.as_bytes(), &body].concat()).await.unwrap();
     let mut answer = vec![0; 1 << 16];
     stream.read_exact(&mut answer).await.unwrap();
-    server.signal("TERM");
+    server.signal(libc::SIGTERM);
     tokio::time::sleep(Duration::from_millis(300)).await;
     let told = std::time::Instant::now();
     stream.read_to_end(&mut answer).await.unwrap();
@@ -178,7 +178,7 @@ async fn a_client_that_never_finishes_its_head_does_not_spoil_a_stop() {
     stray.write_all(b"G").await.unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
     let told = std::time::Instant::now();
-    server.signal("TERM");
+    server.signal(libc::SIGTERM);
     assert_eq!(server.wait().code(), Some(0));
     assert!(told.elapsed() < Duration::from_secs(7), "the stop waited for its time to run out");
 }
