@@ -1,5 +1,6 @@
 //! `cresset`: parse, call the library, map an error to an exit code.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -19,11 +20,9 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(settings) => run_server(&settings),
         Command::Bench(args) => bench::run(&args).map(|outcome| {
-            if args.json {
-                println!("{}", serde_json::json!(outcome));
-            } else {
-                println!("{outcome}");
-            }
+            let report = if args.json { serde_json::json!(outcome).to_string() } else { outcome.to_string() };
+            // Who closed standard output doesn't want to read it.
+            let _ = writeln!(std::io::stdout(), "{report}");
             u8::from(outcome.failed())
         }),
         Command::Healthcheck(args) => healthcheck::run(&args).map(|()| 0),

@@ -15,6 +15,15 @@ use crate::settings::{ServeSettings, processors};
 use crate::shutdown::StopSignals;
 use crate::transform::Pool;
 
+/// Writes a line to standard output; who closed it doesn't want to read, and is
+/// no reason to stop serving.
+macro_rules! say {
+    ($($line:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($line)*);
+    }};
+}
+
 /// How a server ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -63,10 +72,10 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
             if let Some(name) = &settings.model_name {
                 engine.resolve(name, None).with_context(|| format!("MODEL_NAME is '{name}'"))?;
             }
-            println!("try         {}", line_to_try(&engine, settings, addresses.0));
+            say!("try         {}", line_to_try(&engine, settings, addresses.0));
             match report.failed.len() {
-                0 => println!("ready"),
-                failed => println!("NOT ready: {failed} of the models above can't be served; the others are"),
+                0 => say!("ready"),
+                failed => say!("NOT ready: {failed} of the models above can't be served; the others are"),
             }
         }
         signal = signals.next() => {
@@ -151,15 +160,15 @@ fn announce(
             format!("{} processors", resources.processors)
         }
     };
-    println!("cresset {} with {} on {device}", env!("CARGO_PKG_VERSION"), backend.description());
+    say!("cresset {} with {} on {device}", env!("CARGO_PKG_VERSION"), backend.description());
     for line in &report.served {
-        println!("  {line}");
+        say!("  {line}");
     }
     for line in &report.failed {
-        println!("  NOT served: {line}");
+        say!("  NOT served: {line}");
     }
-    println!("inference   http://{http}");
-    println!("metrics     http://{metrics}/metrics");
+    say!("inference   http://{http}");
+    say!("metrics     http://{metrics}/metrics");
     Ok(())
 }
 

@@ -47,7 +47,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Consumes `byte`.
-    pub(super) fn expect(&mut self, byte: u8, what: &str) -> Result<(), ProtocolError> {
+    pub(super) fn consume(&mut self, byte: u8, what: &str) -> Result<(), ProtocolError> {
         if self.eat(byte) { Ok(()) } else { Err(self.unexpected(what)) }
     }
 
@@ -78,17 +78,17 @@ impl<'a> Scanner<'a> {
         &mut self,
         mut member: impl FnMut(&mut Self, &str) -> Result<(), ProtocolError>,
     ) -> Result<(), ProtocolError> {
-        self.expect(b'{', "an object")?;
+        self.consume(b'{', "an object")?;
         self.enter()?;
         if !self.eat(b'}') {
             loop {
                 let key = self.string()?;
-                self.expect(b':', "':' after a key")?;
+                self.consume(b':', "':' after a key")?;
                 member(self, &key)?;
                 if self.eat(b',') {
                     continue;
                 }
-                self.expect(b'}', "',' or '}'")?;
+                self.consume(b'}', "',' or '}'")?;
                 break;
             }
         }
@@ -101,7 +101,7 @@ impl<'a> Scanner<'a> {
         &mut self,
         mut element: impl FnMut(&mut Self) -> Result<(), ProtocolError>,
     ) -> Result<(), ProtocolError> {
-        self.expect(b'[', "an array")?;
+        self.consume(b'[', "an array")?;
         self.enter()?;
         if !self.eat(b']') {
             loop {
@@ -109,7 +109,7 @@ impl<'a> Scanner<'a> {
                 if self.eat(b',') {
                     continue;
                 }
-                self.expect(b']', "',' or ']'")?;
+                self.consume(b']', "',' or ']'")?;
                 break;
             }
         }
@@ -137,7 +137,7 @@ impl<'a> Scanner<'a> {
 
     /// The next string with its quotes, and whether it holds escapes.
     fn string_token(&mut self) -> Result<(&'a [u8], bool), ProtocolError> {
-        self.expect(b'"', "a string")?;
+        self.consume(b'"', "a string")?;
         let start = self.at - 1;
         let mut escaped = false;
         while let Some(&byte) = self.text.get(self.at) {
