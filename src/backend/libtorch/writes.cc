@@ -93,6 +93,30 @@ void fold_flags(const std::shared_ptr<Graph>& graph, const Module& module) {
   torch::jit::ConstantPropagationImmutableTypes(folded);
 }
 
+// Whether a node of the graph writes to something that `container` holds: a
+// tensor in a list or a dictionary is no alias of the container itself.
+bool content_has_writers(const std::shared_ptr<Graph>& graph, const AliasDb& aliases, Value* container) {
+  bool found = false;
+  each_node(graph->block(), [&](Node* node) {
+    const auto* schema = node->maybeSchema();
+    if (found || schema == nullptr || !schema->is_mutable()) {
+      return;
+    }
+    for (size_t i = 0; i < schema->arguments().size() && i < node->inputs().size(); ++i) {
+      const auto* info = schema->arguments()[i].alias_info();
+      if (info != nullptr && info->isWrite() && aliases.mayContainAlias(container, node->input(i))) {
+        found = true;
+        return;
+      }
+    }
+  });
+  return found;
+}
+
+bool is_container(const c10::TypePtr& type) {
+  return type->cast<c10::ListType>() || type->cast<c10::DictType>() || type->cast<c10::TupleType>();
+}
+
 std::string quoted(const std::optional<std::string>& path, const Node* node) {
   return "'" + path.value_or(node->s(attr::name)) + "'";
 }
@@ -118,8 +142,9 @@ Writes writes_of(const std::shared_ptr<Graph>& graph, const Value* self) {
           : std::nullopt;
       found.own = "forward sets its attribute " + quoted(path, node);
     } else if (node->kind() == prim::GetAttr) {
-      const Value* value = node->output();
-      if (!is_module(value->type()) && aliases.hasWriters(value)) {
+      Value* value = node->output();
+      const bool content = is_container(value->type()) && content_has_writers(graph, aliases, value);
+      if (content || (!is_module(value->type()) && aliases.hasWriters(value))) {
         found.own = "forward changes its attribute " + quoted(path_from(value, self), node) + " in place";
       }
     } else if (node->kind() == prim::Constant) {
