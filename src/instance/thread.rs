@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use super::QueuedRequest;
 use super::collect::Collected;
 use super::execute::Executor;
-use crate::backend::{BackendError, BatchInput, Device, HostBuffer, Model, ModelInstance};
+use crate::backend::{BackendError, BatchInput, HostBuffer, Model, ModelInstance};
 use crate::metrics::ModelMetrics;
 use crate::model_config::Binding;
 use crate::protocol::Datatype;
@@ -21,8 +21,6 @@ pub struct InstanceSettings {
     pub label: String,
     /// The loaded model, shared with the other instances on its device.
     pub model: Arc<dyn Model>,
-    /// Where it computes.
-    pub device: Device,
     /// Threads inside one operation.
     pub intra_op_threads: usize,
     /// Where its batches come from.

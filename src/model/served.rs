@@ -166,7 +166,6 @@ impl ServedModel {
                 instances.push(spawn(InstanceSettings {
                     label: format!("{}/{}.{index}", self.name, self.version),
                     model: Arc::clone(&model),
-                    device: placement.device,
                     intra_op_threads: placement.intra_op_threads,
                     queue: Arc::clone(&self.queue),
                     binding: Arc::clone(&self.binding),
