@@ -35,7 +35,6 @@ fn libtorch() -> Result<(), Box<dyn Error>> {
     const SHIM: &str = "src/backend/libtorch";
     println!("cargo::rerun-if-env-changed=LIBTORCH");
     println!("cargo::rerun-if-env-changed=LIBTORCH_CXX11_ABI");
-    println!("cargo::rerun-if-changed={SHIM}");
 
     let named = env::var_os("LIBTORCH").map(PathBuf::from).unwrap_or_default();
     // Through the checkout's link to where the folder is: the binary goes on
@@ -59,8 +58,11 @@ fn libtorch() -> Result<(), Box<dyn Error>> {
     for headers in [include.clone(), include.join("torch/csrc/api/include")] {
         build.flag("-isystem").flag(headers);
     }
-    for file in ["shim.cc", "outputs.cc", "writes.cc"] {
-        build.file(format!("{SHIM}/{file}"));
+    // Each by name, not their directory: what is Rust in it needs none of this again.
+    for name in ["shim", "outputs", "writes"] {
+        println!("cargo::rerun-if-changed={SHIM}/{name}.h");
+        println!("cargo::rerun-if-changed={SHIM}/{name}.cc");
+        build.file(format!("{SHIM}/{name}.cc"));
     }
     build.try_compile("cresset_shim")?;
 

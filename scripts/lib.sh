@@ -21,6 +21,9 @@ die() {
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
+# A file's bytes; none where it isn't there.
+size_of() { stat -c %s -- "$1" 2>/dev/null || echo 0; }
+
 # "530.6 MB", from bytes.
 megabytes() { printf '%d.%d MB' $(($1 / 1000000)) $(($1 % 1000000 / 100000)); }
 
@@ -53,4 +56,33 @@ install_line() { # PACKAGES
 # The comment at the head of a script is its help.
 help() {
   sed -n '2,/^set -/ { /^#/ s/^# \{0,1\}//p; }' "$0"
+}
+
+# --- containers ---------------------------------------------------------------------------------------
+
+# Leaves the client in $docker. Debian's own first: another one on the PATH may not fit the daemon.
+require_docker() {
+  docker=$(PATH=/usr/bin:$PATH command -v docker) || die "docker is missing; run: $(install_line docker.io)"
+  "$docker" info >/dev/null 2>&1 || die "docker's daemon doesn't answer; start it (or run this as a user who may use it), then run this again"
+}
+
+require_debootstrap() {
+  ((EUID == 0)) || die "debootstrap needs root; run this as root"
+  have debootstrap || die "debootstrap is missing; run: $(install_line debootstrap)"
+}
+
+# A Debian with nothing but the packages named, in a folder. Needs $release and $work.
+bare_debian() { # DIR PACKAGE,PACKAGE…
+  debootstrap --variant=minbase --include="$2" "$release" "$1" >"$work/debootstrap.log" 2>&1 ||
+    die "debootstrap failed: $(tail -n 1 "$work/debootstrap.log")"
+  rm -rf -- "$1"/var/cache/apt/archives/*.deb "$1"/var/lib/apt/lists/*
+  # An authority that this machine trusts beside Debian's own (a company's proxy) is trusted there, too.
+  cp -- /etc/ssl/certs/ca-certificates.crt "$1/etc/ssl/certs/ca-certificates.crt"
+}
+
+# This machine's Rust, put into such a folder.
+add_rust() { # DIR
+  local sysroot
+  sysroot=$(cd -- "$root" && rustc --print sysroot)
+  cp -a -- "$sysroot/bin" "$sysroot/lib" "$1/usr/local/"
 }

@@ -2,26 +2,39 @@
 //! image needs no HTTP client.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::Context as _;
 
-/// Arguments of `cresset healthcheck`.
+/// Arguments of `cresset healthcheck`: those of `cresset serve`, from the same
+/// environment, so that the two agree in a container.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// Address of the server's metrics listener, which answers probes too
-    #[arg(
-        long,
-        env = "CRESSET_HEALTHCHECK_ADDRESS",
-        value_name = "ADDRESS",
-        default_value = "127.0.0.1:8002"
-    )]
-    pub address: SocketAddr,
+    /// Address that the server listens on; 0.0.0.0 and :: are asked at the loopback address
+    #[arg(long, env = "CRESSET_HOST", value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    pub host: IpAddr,
+
+    /// Port of its metrics listener, which answers probes too
+    #[arg(long, env = "CRESSET_METRICS_PORT", value_name = "PORT", default_value_t = 8002)]
+    pub metrics_port: u16,
 
     /// Seconds to wait for the answer
     #[arg(long, value_name = "SECONDS", default_value_t = 3)]
     pub timeout_secs: u64,
+}
+
+impl Args {
+    /// Where to ask.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        let host = match self.host {
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            host @ (IpAddr::V4(_) | IpAddr::V6(_)) => host,
+        };
+        SocketAddr::new(host, self.metrics_port)
+    }
 }
 
 /// Asks once.
@@ -30,7 +43,7 @@ pub struct Args {
 /// When the server isn't there, or isn't ready.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let timeout = Duration::from_secs(args.timeout_secs.max(1));
-    let address = args.address;
+    let address = args.address();
     let mut stream = TcpStream::connect_timeout(&address, timeout)
         .with_context(|| format!("no server answers at {address}"))?;
     stream.set_read_timeout(Some(timeout))?;

@@ -52,7 +52,9 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
 
     let pool =
         Pool::new(resources.processors, settings.max_queue_size).context("no threads for transforms")?;
-    let engine = Arc::new(Engine::new(pool, settings.model_name.clone()));
+    // An empty one is how compose files say that it isn't set.
+    let model_name = settings.model_name.clone().filter(|name| !name.is_empty());
+    let engine = Arc::new(Engine::new(pool, model_name.clone()));
     let servers = http::serve(Arc::clone(&engine), listeners, &settings.http)?;
     tracing::info!("listening on http://{}, metrics on http://{}/metrics", addresses.0, addresses.1);
 
@@ -69,7 +71,7 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
         report = loading => {
             let report = report.context("loading the models ended in a panic; see the log")??;
             announce(&report, &addresses, backend.as_ref(), &resources)?;
-            if let Some(name) = &settings.model_name {
+            if let Some(name) = &model_name {
                 engine.resolve(name, None).with_context(|| format!("MODEL_NAME is '{name}'"))?;
             }
             say!("try         {}", line_to_try(&engine, settings, addresses.0));

@@ -7,7 +7,9 @@
 
 mod answers;
 mod batching;
+mod container;
 mod hostile;
+mod load;
 mod photographs;
 mod repository;
 mod server;

@@ -1,79 +1,16 @@
 //! A stop under load loses nothing that was accepted.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
 
+use crate::load::{Load, busy_request};
 use crate::server::{Server, checkout, get};
-
-/// How a request on an open connection ended.
-#[derive(Debug, PartialEq, Eq)]
-enum End {
-    /// A whole response came.
-    Answered,
-    /// The connection ended before the server read a byte of the request: no
-    /// loss.
-    NotAccepted,
-    /// The server read the request and ended the connection without an answer.
-    Lost,
-    /// A response broke off.
-    Broken(String),
-}
-
-/// Tells the two apart by what the kernel does: a socket that is closed with
-/// unread bytes, or that gets bytes after its close, resets the connection;
-/// one whose bytes were read ends it in order. The reset comes with the close,
-/// which may be a moment after the end of the stream.
-async fn without_an_answer(stream: &TcpStream, read: std::io::Result<usize>) -> End {
-    if read.is_err() {
-        return End::NotAccepted;
-    }
-    for _ in 0..100 {
-        if socket2::SockRef::from(stream).take_error().is_ok_and(|error| error.is_some()) {
-            return End::NotAccepted;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    End::Lost
-}
-
-/// Sends one request and reads its whole response.
-async fn exchange(stream: &mut TcpStream, request: &[u8]) -> End {
-    if stream.write_all(request).await.is_err() {
-        return End::NotAccepted;
-    }
-    let mut answer = Vec::new();
-    let mut chunk = [0; 4096];
-    loop {
-        if let Some(head) = answer.windows(4).position(|w| w == b"\r\n\r\n") {
-            let text = String::from_utf8_lossy(&answer[..head]).to_lowercase();
-            let length = text
-                .lines()
-                .find_map(|line| line.strip_prefix("content-length: ")?.trim().parse::<usize>().ok());
-            if length.is_some_and(|length| answer.len() >= head + 4 + length) {
-                return End::Answered;
-            }
-        }
-        match stream.read(&mut chunk).await {
-            end @ (Ok(0) | Err(_)) if answer.is_empty() => return without_an_answer(stream, end).await,
-            Ok(0) | Err(_) => return End::Broken(String::from_utf8_lossy(&answer).into_owned()),
-            Ok(count) => answer.extend_from_slice(&chunk[..count]),
-        }
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_stops_under_load_answer_all_that_was_accepted() {
-    let body = r#"{"inputs":[{"name":"x","shape":[1,4],"datatype":"FP32","data":[1,2,3,4]}]}"#;
-    let request: Arc<str> = format!(
-        "POST /v2/models/busy/infer HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .into();
+    let request = busy_request();
     // Only the model under load: twenty starts of all the others tell nothing.
     let root = tempfile::tempdir().unwrap();
     let version = root.path().join("busy/1");
@@ -86,40 +23,11 @@ async fn twenty_stops_under_load_answer_all_that_was_accepted() {
     for round in 0..20 {
         let server = Server::start(root.path(), &[]);
         let address = server.http;
-        let stopping = Arc::new(AtomicBool::new(false));
-        let mut clients = JoinSet::new();
-        for _ in 0..32 {
-            let (request, stopping) = (Arc::clone(&request), Arc::clone(&stopping));
-            clients.spawn(async move {
-                let mut ends = Vec::new();
-                'connections: while let Ok(mut stream) = TcpStream::connect(address).await {
-                    loop {
-                        let end = exchange(&mut stream, request.as_bytes()).await;
-                        let over = end != End::Answered;
-                        // Before the signal nothing may be refused at all.
-                        let early = over && !stopping.load(Ordering::Acquire);
-                        ends.push((end, early));
-                        if over && stopping.load(Ordering::Acquire) {
-                            continue 'connections;
-                        }
-                        if over {
-                            break 'connections;
-                        }
-                    }
-                }
-                ends
-            });
-        }
+        let load = Load::start(address, &request, 32);
         tokio::time::sleep(Duration::from_millis(150 + 10 * round)).await;
-        stopping.store(true, Ordering::Release);
+        load.stop_is_coming();
         server.signal(if round % 2 == 0 { libc::SIGTERM } else { libc::SIGINT });
-        while let Some(ends) = clients.join_next().await {
-            for (end, early) in ends.unwrap() {
-                assert!(!early, "round {round}: lost before the stop: {end:?}");
-                assert!(matches!(end, End::Answered | End::NotAccepted), "round {round}: {end:?}");
-                answered += u32::from(end == End::Answered);
-            }
-        }
+        answered += load.answered(&format!("round {round}")).await;
         let status = server.wait();
         assert_eq!(status.code(), Some(0), "round {round}: everything accepted was answered");
     }
