@@ -86,3 +86,17 @@ fn statuses_are_named_in_one_file() {
     let named = offences("http", &failing, "status.rs");
     assert_eq!(named, [""; 0]);
 }
+
+/// Docker then builds it once for both images, and they hold the same binary.
+#[test]
+fn both_dockerfiles_build_the_same() {
+    let built = |name: &str| {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
+        let from = text.find("ARG DEBIAN=").unwrap();
+        let to = text.find("# --- what is carried").unwrap();
+        text[from..to].to_owned()
+    };
+    let cpu = built("Dockerfile.cpu");
+    assert!(cpu.contains("cargo build --release"), "{cpu}");
+    assert_eq!(cpu, built("Dockerfile.cuda"));
+}

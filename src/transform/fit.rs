@@ -4,6 +4,7 @@
 //! the long side is `⌊short_side · long / short⌋`, and the crop starts at
 //! `(size - crop) / 2` with halves rounded to the even neighbour.
 
+use cresset_bicubic::Span;
 use image::metadata::Orientation;
 
 /// A size in pixels.
@@ -47,15 +48,6 @@ pub(super) struct Fit {
     pub(super) vertical: Span,
 }
 
-/// One axis of a [`Fit`]: the stored pixels `start .. start + length`, in
-/// fractions of a pixel, become `pixels`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Span {
-    pub(super) start: f64,
-    pub(super) length: f64,
-    pub(super) pixels: u32,
-}
-
 impl Fit {
     /// `crop`, upright, lies within `short_side`: the configuration was
     /// checked. `stored` has pixels.
@@ -65,28 +57,22 @@ impl Fit {
         let (crop_x, crop_y) =
             if turn.swap_axes { (crop.height, crop.width) } else { (crop.width, crop.height) };
         Self {
-            horizontal: Span::new(stored.width, resized(stored.width), crop_x, turn.flip_x),
-            vertical: Span::new(stored.height, resized(stored.height), crop_y, turn.flip_y),
+            horizontal: cut(stored.width, resized(stored.width), crop_x, turn.flip_x),
+            vertical: cut(stored.height, resized(stored.height), crop_y, turn.flip_y),
         }
     }
 }
 
-impl Span {
-    fn new(stored: u32, resized: u64, crop: u32, flipped: bool) -> Self {
-        let margin = resized.saturating_sub(u64::from(crop));
-        let before = half_to_even(margin);
-        let start = if flipped { margin - before } else { before };
-        // One division each, so that a crop of everything is exact.
-        let scaled = |pixels: u64| pixels as f64 * f64::from(stored) / resized as f64;
-        let start = scaled(start);
-        let length = scaled(u64::from(crop)).min(f64::from(stored) - start);
-        Self { start, length, pixels: crop }
-    }
-
-    /// Stored pixels for each resized one.
-    pub(super) fn scale(&self) -> f64 {
-        self.length / f64::from(self.pixels)
-    }
+/// One axis: the stored pixels under the middle `crop` of `resized` ones.
+fn cut(stored: u32, resized: u64, crop: u32, flipped: bool) -> Span {
+    let margin = resized.saturating_sub(u64::from(crop));
+    let before = half_to_even(margin);
+    let start = if flipped { margin - before } else { before };
+    // One division each, so that a crop of everything is exact.
+    let scaled = |pixels: u64| pixels as f64 * f64::from(stored) / resized as f64;
+    let start = scaled(start);
+    let length = scaled(u64::from(crop)).min(f64::from(stored) - start);
+    Span { start, length, pixels: crop }
 }
 
 /// `n / 2`, halves to the even neighbour, as Python's `round` does.

@@ -1,0 +1,69 @@
+//! Bicubic resizing of 8-bit images: Catmull and Rom's kernel (a = -0.5),
+//! widened by the scale where it shrinks.
+//!
+//! A crate of its own because of the library under it, whose functions are
+//! generic over pixels and images: they are compiled where they are called,
+//! and cost as much as all else in the server. Here they are compiled once.
+
+use fast_image_resize::images::{Image, TypedImageRef};
+use fast_image_resize::pixels::{U8, U8x2, U8x3, U8x4};
+use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
+
+/// An image, row by row, with the channels of a pixel beside each other.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// `height * width * channels` bytes.
+    pub pixels: &'a [u8],
+    /// In pixels.
+    pub width: u32,
+    /// In pixels.
+    pub height: u32,
+    /// From 1 to 4; each is resized by itself.
+    pub channels: usize,
+}
+
+/// What one direction of an image becomes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Span {
+    /// Where the part that is taken begins, in pixels of the source.
+    pub start: f64,
+    /// How much of the source is taken, in its pixels.
+    pub length: f64,
+    /// How many pixels come of it.
+    pub pixels: u32,
+}
+
+/// Resizes the part of `source` that the two spans cut out, down first where
+/// both directions change, with each step rounded to 8 bits. The result has
+/// `down.pixels` rows of `across.pixels` pixels.
+///
+/// # Errors
+/// In words, when the sizes don't fit each other or the source.
+pub fn resize(source: Source<'_>, across: Span, down: Span) -> Result<Vec<u8>, String> {
+    match source.channels {
+        1 => typed::<U8>(source, across, down),
+        2 => typed::<U8x2>(source, across, down),
+        3 => typed::<U8x3>(source, across, down),
+        4 => typed::<U8x4>(source, across, down),
+        other => Err(format!("{other} channels; 1 to 4 can be resized")),
+    }
+}
+
+fn typed<P: PixelTrait>(source: Source<'_>, across: Span, down: Span) -> Result<Vec<u8>, String> {
+    let stored =
+        TypedImageRef::<P>::from_buffer(source.width, source.height, source.pixels).map_err(words)?;
+    let mut image = Image::new(across.pixels, down.pixels, P::pixel_type());
+    let mut view = image.typed_image_mut::<P>().ok_or("an image that lost its pixels' type")?;
+    // Alpha is a channel like any other: the colour under it is taken as it
+    // is stored.
+    let options = ResizeOptions::new()
+        .resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom))
+        .use_alpha(false)
+        .crop(across.start, down.start, across.length, down.length);
+    Resizer::new().resize_typed(&stored, &mut view, &options).map_err(words)?;
+    Ok(image.into_vec())
+}
+
+fn words(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
