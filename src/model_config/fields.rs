@@ -51,7 +51,7 @@ const FIELDS: &[(&str, Treatment)] = &[
     ("input.reshape.shape", Honoured),
     ("input.is_shape_tensor", Refused(TENSOR_RT)),
     ("input.allow_ragged_batch", Warned("only requests of one shape share a batch")),
-    ("input.optional", Honoured),
+    ("input.optional", Refused("forward gets all of its inputs: every request must have each")),
     ("input.is_non_linear_format_io", Refused(TENSOR_RT)),
     ("output", Honoured),
     ("output.name", Honoured),

@@ -73,8 +73,6 @@ pub struct TensorConfig {
     /// The shape that the model itself sees or gives, without the batch
     /// dimension, where it differs from `dims`.
     pub reshape: Option<Vec<i64>>,
-    /// Whether a request may leave it out.
-    pub optional: bool,
     /// A file of labels, one a line, beside the configuration; outputs only.
     pub label_filename: Option<String>,
 }

@@ -22,7 +22,6 @@ pub(super) fn inputs(
             dims: dims(&field, input.dims)?,
             name: name(&field, input.name, &mut names)?,
             reshape: input.reshape.map(|reshape| reshape.shape),
-            optional: input.optional,
             label_filename: None,
         };
         check_reshape(&field, &tensor, batched)?;
@@ -45,7 +44,6 @@ pub(super) fn outputs(
             dims: dims(&field, output.dims)?,
             name: name(&field, output.name, &mut names)?,
             reshape: output.reshape.map(|reshape| reshape.shape),
-            optional: false,
             label_filename: label_filename(&field, output.label_filename)?,
         };
         check_reshape(&field, &tensor, batched)?;
