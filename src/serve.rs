@@ -152,7 +152,7 @@ fn announce(
     resources: &Resources,
 ) -> anyhow::Result<()> {
     if report.served.is_empty() {
-        anyhow::bail!("no model can be served:\n  {}", report.failed.join("\n  "));
+        anyhow::bail!("no model can be served: {}", report.failed.join("; "));
     }
     let device = match (&resources.accelerators, resources.preference) {
         (Accelerators::Cuda(count), DevicePreference::Auto | DevicePreference::Cuda) => {

@@ -23,10 +23,15 @@ const CONFIG: &str = r#"
     dynamic_batching { }
 "#;
 
+/// A model that ran every batch size on its own account: from here on only
+/// requests run.
 fn serve(backend: &MockBackend, config: &str) -> Arc<ServedModel> {
-    serve_bounded(backend, config, 100)
+    let model = serve_bounded(backend, config, 100);
+    backend.control().wait_for_batch(8);
+    model
 }
 
+/// A model that doesn't run before its first request, or may still.
 fn serve_bounded(backend: &MockBackend, config: &str, capacity: usize) -> Arc<ServedModel> {
     let source = ModelSource {
         version: 1,
@@ -92,6 +97,28 @@ async fn a_batch_forms_while_the_model_is_busy_and_each_gets_its_own_rows() {
 }
 
 #[tokio::test]
+async fn further_batch_sizes_run_once_it_is_ready_and_never_before_a_request() {
+    let backend = MockBackend::new(Behaviour::Identity, &["x"]);
+    let model = serve(&backend, CONFIG);
+    assert_eq!(backend.control().batches(), [1, 1, 1, 2, 4, 8]);
+    model.stop();
+
+    let backend = MockBackend::new(Behaviour::Identity, &["x"]);
+    let model = serve_bounded(&backend, CONFIG, 100);
+    // Whichever of its own runs is under way, the request is the next.
+    backend.control().close_gate();
+    let own = backend.control().batches();
+    let asked = ask(&model, &[[1, 1], [2, 2], [3, 3]]);
+    settle().await;
+    backend.control().open_gate();
+    assert_eq!(data(asked).await, [1, 1, 2, 2, 3, 3]);
+    let ran = backend.control().batches();
+    let place = ran.iter().position(|rows| *rows == 3).unwrap();
+    assert!(place <= own.len() + 1, "{ran:?}, of which {own:?} before");
+    model.stop();
+}
+
+#[tokio::test]
 async fn a_poisoned_batch_fails_the_guilty_alone() {
     for behaviour in [Behaviour::FailsOn255, Behaviour::Identity] {
         let backend = MockBackend::new(behaviour, &["x"]);
@@ -123,7 +150,7 @@ async fn a_poisoned_batch_fails_the_guilty_alone() {
 #[tokio::test]
 async fn a_model_that_keeps_state_is_neither_batched_nor_run_twice() {
     let backend = MockBackend::new(Behaviour::FailsOn255, &["x"]).stateful();
-    let model = serve(&backend, CONFIG);
+    let model = serve_bounded(&backend, CONFIG, 100);
     assert_eq!(backend.control().batches(), [0; 0], "no warm-up: it would change the state");
     backend.control().close_gate();
     let first = ask(&model, &[[1, 1]]);
@@ -165,6 +192,7 @@ async fn outputs_that_do_not_match_the_batch_are_refused_and_never_mixed() {
 async fn a_full_queue_refuses_at_once_and_a_gone_client_is_not_computed() {
     let backend = MockBackend::new(Behaviour::Identity, &["x"]);
     let model = serve_bounded(&backend, CONFIG, 2);
+    backend.control().wait_for_batch(8);
     let before = backend.control().batches().len();
     backend.control().close_gate();
     let running = ask(&model, &[[1, 1]]);
@@ -200,7 +228,7 @@ async fn a_stop_finishes_what_waits_and_refuses_what_comes() {
 #[tokio::test]
 async fn shapes_differ_in_buckets_of_their_own() {
     let backend = MockBackend::new(Behaviour::Identity, &["x"]);
-    let model = serve(&backend, &CONFIG.replace("dims: [ 2 ]", "dims: [ -1 ]"));
+    let model = serve_bounded(&backend, &CONFIG.replace("dims: [ 2 ]", "dims: [ -1 ]"), 100);
     backend.control().close_gate();
     let first = ask(&model, &[[0, 0]]);
     settle().await;
@@ -227,8 +255,11 @@ async fn shapes_differ_in_buckets_of_their_own() {
 #[tokio::test]
 async fn dictionaries_of_different_keys_are_never_mixed() {
     let backend = MockBackend::new(Behaviour::Identity, &[]).dictionary();
-    let model =
-        serve(&backend, "max_batch_size: 8 instance_group { count: 1 kind: KIND_CPU } dynamic_batching { }");
+    let model = serve_bounded(
+        &backend,
+        "max_batch_size: 8 instance_group { count: 1 kind: KIND_CPU } dynamic_batching { }",
+        100,
+    );
     let ask = |name: &'static str, value: u8| {
         let model = Arc::clone(&model);
         let mut request = request(&[[value, value]]);
@@ -253,7 +284,7 @@ async fn a_shape_that_overflows_when_reshaped_is_refused() {
         "name: \"x\" data_type: TYPE_UINT8 dims: [ 2 ]",
         "name: \"x\" data_type: TYPE_UINT8 dims: [ -1, 4 ] reshape { shape: [ -1, 2, 2 ] }",
     );
-    let model = serve(&backend, &config);
+    let model = serve_bounded(&backend, &config, 100);
     let mut request = request(&[]);
     request.inputs[0].shape = vec![0, 1 << 62, 4];
     let error = model.infer(request).await.unwrap_err();

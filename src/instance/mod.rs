@@ -8,4 +8,4 @@ mod respond;
 mod thread;
 
 pub use request::{Answer, QueuedRequest, Responder};
-pub use thread::{Instance, InstanceSettings, WarmUpInput, spawn};
+pub use thread::{Instance, InstanceSettings, WarmUp, WarmUpInput, spawn};

@@ -31,8 +31,18 @@ pub struct InstanceSettings {
     pub metrics: Arc<ModelMetrics>,
     /// Whether dimension 0 is a batch.
     pub batched: bool,
-    /// Inputs to run before the first request, in order.
-    pub warm_up: Arc<[Vec<WarmUpInput>]>,
+    /// What it runs on its own account.
+    pub warm_up: Arc<WarmUp>,
+}
+
+/// Runs on zeros, each with its inputs, that spare clients the cost of being
+/// the first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WarmUp {
+    /// Before the instance is ready.
+    pub first: Vec<Vec<WarmUpInput>>,
+    /// Once it is, one after the other, while no request waits.
+    pub later: Vec<Vec<WarmUpInput>>,
 }
 
 /// One input of a warm-up run, of zeros.
@@ -61,11 +71,11 @@ pub fn spawn(settings: InstanceSettings) -> std::io::Result<Instance> {
     let (report, ready) = mpsc::sync_channel(1);
     let thread = std::thread::Builder::new().name(settings.label.clone()).spawn(move || {
         let made = catch_unwind(AssertUnwindSafe(|| start(&settings)));
-        let executor = match made {
-            Ok(Ok(executor)) => {
+        let (executor, later) = match made {
+            Ok(Ok(made)) => {
                 // The receiver waits for this line, or has given up on it.
                 let _ = report.send(Ok(()));
-                executor
+                made
             }
             Ok(Err(error)) => {
                 let _ = report.send(Err(error));
@@ -74,7 +84,7 @@ pub fn spawn(settings: InstanceSettings) -> std::io::Result<Instance> {
             // The channel closes, which is the report.
             Err(_) => return,
         };
-        serve(executor, &settings.queue);
+        serve(executor, later, &settings);
     })?;
     Ok(Instance { thread, ready })
 }
@@ -101,26 +111,33 @@ impl Instance {
     }
 }
 
-fn start(settings: &InstanceSettings) -> Result<Executor, BackendError> {
+/// The instance, and the runs that are left for when it idles.
+fn start(settings: &InstanceSettings) -> Result<(Executor, &[Vec<WarmUpInput>]), BackendError> {
     let mut instance = settings.model.instance(settings.intra_op_threads)?;
-    for inputs in settings.warm_up.iter() {
-        if let Err(error) = warm(instance.as_mut(), inputs) {
-            // Zeros may be no input for this model: its clients will tell.
-            tracing::debug!(model = settings.label, %error, "a warm-up run failed");
-            break;
-        }
-    }
-    Ok(Executor {
+    let WarmUp { first, later } = settings.warm_up.as_ref();
+    let warm = first.iter().all(|inputs| warm(instance.as_mut(), inputs, &settings.label));
+    let executor = Executor {
         instance,
         binding: Arc::clone(&settings.binding),
         metrics: Arc::clone(&settings.metrics),
         batched: settings.batched,
         repeatable: settings.model.signature().stateful.is_none(),
         collected: Collected::default(),
-    })
+    };
+    Ok((executor, if warm { later } else { &[] }))
 }
 
-fn warm(instance: &mut dyn ModelInstance, inputs: &[WarmUpInput]) -> Result<(), BackendError> {
+/// Whether a run on zeros passes. They may be no input for this model: its
+/// clients will tell.
+fn warm(instance: &mut dyn ModelInstance, inputs: &[WarmUpInput], label: &str) -> bool {
+    let ran = run_once(instance, inputs);
+    if let Err(error) = &ran {
+        tracing::debug!(model = label, %error, "a warm-up run failed");
+    }
+    ran.is_ok()
+}
+
+fn run_once(instance: &mut dyn ModelInstance, inputs: &[WarmUpInput]) -> Result<(), BackendError> {
     let buffers: Vec<HostBuffer> = inputs
         .iter()
         .map(|input| {
@@ -145,8 +162,21 @@ fn warm(instance: &mut dyn ModelInstance, inputs: &[WarmUpInput]) -> Result<(), 
     instance.forward(&inputs).map(|_| ())
 }
 
-fn serve(mut executor: Executor, queue: &Queue<QueuedRequest>) {
-    while let Some(batch) = queue.next_batch() {
+fn serve(mut executor: Executor, later: &[Vec<WarmUpInput>], settings: &InstanceSettings) {
+    let mut later = later.iter();
+    loop {
+        // Whoever comes first with a further batch size would pay for it.
+        if settings.queue.is_idle()
+            && let Some(inputs) = later.next()
+        {
+            let run =
+                catch_unwind(AssertUnwindSafe(|| warm(executor.instance.as_mut(), inputs, &settings.label)));
+            if !run.unwrap_or(false) {
+                later = [].iter();
+            }
+            continue;
+        }
+        let Some(batch) = settings.queue.next_batch() else { break };
         // A panic is a bug of ours, but not a reason to stop serving: the
         // responders that it dropped have answered.
         let run = catch_unwind(AssertUnwindSafe(|| executor.run(batch)));

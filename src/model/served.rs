@@ -8,11 +8,11 @@ use std::time::Duration;
 use super::check::{Checked, check_inputs, check_outputs};
 use super::fit::check_transforms;
 use super::plan::{Placement, PlanError, Resources, plan};
-use super::warm_up::warm_up_runs;
+use super::warm_up::warm_up;
 use crate::backend::{Backend, BackendError, Device, LoadRequest, Model};
 use crate::clock;
 use crate::error::{Error, Result};
-use crate::instance::{Instance, InstanceSettings, QueuedRequest, Responder, spawn};
+use crate::instance::{Instance, InstanceSettings, QueuedRequest, Responder, WarmUp, spawn};
 use crate::metrics::{FailureReason, ModelMetrics};
 use crate::model_config::{Binding, ConfigError, ModelConfig};
 use crate::protocol::{
@@ -126,11 +126,11 @@ impl ServedModel {
         let policy = Policy::new(config.max_batch_size, config.dynamic_batching.as_ref(), queue_capacity);
         let queue = Arc::new(Queue::new(policy));
         let metrics = Arc::new(ModelMetrics::new(&config.name, source.version));
-        let warm_up: Arc<[_]> = if signature.stateful.is_some() {
+        let runs = if signature.stateful.is_some() {
             // A run would change its state.
-            Arc::new([])
+            WarmUp::default()
         } else {
-            warm_up_runs(&config, &binding).into()
+            warm_up(&config, &binding)
         };
 
         let served = Self {
@@ -145,7 +145,7 @@ impl ServedModel {
             metrics: Arc::clone(&metrics),
             instances: Mutex::default(),
         };
-        let started_instances = served.start(&mut models, &warm_up);
+        let started_instances = served.start(&mut models, &Arc::new(runs));
         if let Err(error) = started_instances {
             served.stop();
             return Err(error);
@@ -156,7 +156,7 @@ impl ServedModel {
     fn start(
         &self,
         models: &mut ModelsByDevice<'_>,
-        warm_up: &Arc<[Vec<crate::instance::WarmUpInput>]>,
+        warm_up: &Arc<WarmUp>,
     ) -> std::result::Result<(), LoadError> {
         let mut instances = self.instances.lock().unwrap_or_else(PoisonError::into_inner);
         for placement in &self.placements {
@@ -203,7 +203,7 @@ impl ServedModel {
         &self.placements
     }
 
-    /// From the file's first byte to its last warm instance.
+    /// From the file's first byte to the last instance's being ready.
     #[must_use]
     pub fn load_time(&self) -> Duration {
         self.load_time

@@ -1,17 +1,18 @@
-//! Runs before the first request: libtorch profiles a graph on its first run,
+//! Runs before clients' own: libtorch profiles a graph on its first run,
 //! compiles it on the second and is at its steady speed from the third; a
 //! further batch size costs little once.
 
-use crate::instance::WarmUpInput;
+use crate::instance::{WarmUp, WarmUpInput};
 use crate::model_config::{Binding, ModelConfig};
 
 /// How often the first shape runs until it is at its steady speed.
 const RUNS_UNTIL_STEADY: usize = 3;
 
-/// The inputs to run, in order: batch 1 until it is steady, then each power
-/// of two and the maximum. Empty where the configuration leaves a dimension
-/// open or the datatype has no zero: then the first requests pay.
-pub(super) fn warm_up_runs(config: &ModelConfig, binding: &Binding) -> Vec<Vec<WarmUpInput>> {
+/// The runs of a model: batch 1 until it is steady before it is ready, then
+/// each power of two and the maximum while nobody asks. None where the
+/// configuration leaves a dimension open or the datatype has no zero: then the
+/// first requests pay.
+pub(super) fn warm_up(config: &ModelConfig, binding: &Binding) -> WarmUp {
     let run = |batch: Option<u32>| -> Option<Vec<WarmUpInput>> {
         binding
             .inputs
@@ -28,20 +29,15 @@ pub(super) fn warm_up_runs(config: &ModelConfig, binding: &Binding) -> Vec<Vec<W
             .collect()
     };
     if !config.declared {
-        return Vec::new();
+        return WarmUp::default();
     }
-    let first = (config.max_batch_size > 0).then_some(1);
-    let Some(steady) = run(first) else { return Vec::new() };
-    let mut runs = vec![steady; RUNS_UNTIL_STEADY];
-    if config.dynamic_batching.is_some() {
-        let mut size = 2;
-        while size < config.max_batch_size {
-            runs.extend(run(Some(size)));
-            size *= 2;
-        }
-        if config.max_batch_size > 1 {
-            runs.extend(run(Some(config.max_batch_size)));
-        }
+    let single = (config.max_batch_size > 0).then_some(1);
+    let Some(steady) = run(single) else { return WarmUp::default() };
+    let largest = if config.dynamic_batching.is_some() { config.max_batch_size } else { 0 };
+    let powers = std::iter::successors(Some(2_u32), |size| size.checked_mul(2));
+    let sizes = powers.take_while(|size| *size < largest).chain((largest > 1).then_some(largest));
+    WarmUp {
+        first: vec![steady; RUNS_UNTIL_STEADY],
+        later: sizes.filter_map(|size| run(Some(size))).collect(),
     }
-    runs
 }

@@ -127,6 +127,13 @@ impl<T: Waiting> Queue<T> {
         self.lock().batcher.len()
     }
 
+    /// Whether none waits, and some may still come.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        let state = self.lock();
+        state.batcher.is_empty() && !state.closed
+    }
+
     /// Whether none waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
