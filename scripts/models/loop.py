@@ -17,7 +17,8 @@ import torch
 def main(file: str, shape: str, seconds: str = "1", batches: str = "1,8,16") -> None:
     dims = [int(d) for d in shape.split(",")]
     torch.set_num_threads(1)
-    model = torch.jit.load(file, map_location="cpu").eval()
+    # Frozen, as Cresset and the bare loop have it.
+    model = torch.jit.freeze(torch.jit.load(file, map_location="cpu").eval())
     for threads in sorted({1, len(os.sched_getaffinity(0))}):
         torch.set_num_threads(threads)
         for batch in (int(b) for b in batches.split(",")):
