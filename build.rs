@@ -47,6 +47,8 @@ fn libtorch() -> Result<(), Box<dyn Error>> {
         )
     })?;
     let (include, lib) = (folder.join("include"), folder.join("lib"));
+    // Another libtorch in the same place has other headers.
+    println!("cargo::rerun-if-changed={}", folder.join("lib/libtorch_cpu.so").display());
 
     let mut build = cc::Build::new();
     build.cpp(true).std("c++17").pic(true).warnings(true).extra_warnings(true);

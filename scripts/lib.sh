@@ -71,13 +71,14 @@ require_debootstrap() {
   have debootstrap || die "debootstrap is missing; run: $(install_line debootstrap)"
 }
 
-# A Debian with nothing but the packages named, in a folder. Needs $release and $work.
+# A Debian bookworm with nothing but the packages named, in a folder.
 bare_debian() { # DIR PACKAGE,PACKAGE…
-  debootstrap --variant=minbase --include="$2" "$release" "$1" >"$work/debootstrap.log" 2>&1 ||
-    die "debootstrap failed: $(tail -n 1 "$work/debootstrap.log")"
+  local log
+  log=$(debootstrap --variant=minbase --include="$2" bookworm "$1" 2>&1) || die "debootstrap failed: $(tail -n 1 <<<"$log")"
   rm -rf -- "$1"/var/cache/apt/archives/*.deb "$1"/var/lib/apt/lists/*
   # An authority that this machine trusts beside Debian's own (a company's proxy) is trusted there, too.
   cp -- /etc/ssl/certs/ca-certificates.crt "$1/etc/ssl/certs/ca-certificates.crt"
+  [[ ! -d /usr/local/share/ca-certificates ]] || cp -a -- /usr/local/share/ca-certificates "$1/usr/local/share/"
 }
 
 # This machine's Rust, put into such a folder.

@@ -70,8 +70,8 @@ pub struct HttpSettings {
     #[arg(long, env = "CRESSET_METRICS_PORT", value_name = "PORT", default_value_t = 8002)]
     pub metrics_port: u16,
 
-    /// Threads that read and write HTTP
-    #[arg(long, env = "CRESSET_HTTP_THREADS", value_name = "N", default_value_t = processors(),
+    /// Threads that read and write HTTP [default: one for each processor, at most 16]
+    #[arg(long, env = "CRESSET_HTTP_THREADS", value_name = "N", default_value_t = processors().min(16), hide_default_value = true,
           value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1024))]
     pub http_threads: usize,
 

@@ -31,6 +31,7 @@ pub fn load_models(
 ) -> Result<LoadReport, RepositoryError> {
     let mut table = ModelTable::default();
     let mut report = LoadReport::default();
+    let mut failures = Vec::new();
     for entry in repository.models()? {
         let name = entry.name.clone();
         let state = load_model(entry, backend, resources, queue_capacity);
@@ -39,12 +40,16 @@ pub fn load_models(
             tracing::debug!("serving {line}");
             report.served.push(line);
         }
-        for reason in &state.failures {
-            tracing::error!(model = name, "not served: {reason}");
-            report.failed.push(format!("{name}: {reason}"));
-        }
+        failures.extend(state.failures.iter().map(|reason| (name.clone(), reason.clone())));
         table.insert(name, state);
         engine.publish(table.clone());
+    }
+    for (name, reason) in failures {
+        // Where nothing is served, the process ends, and says so itself.
+        if !report.served.is_empty() {
+            tracing::error!(model = name, "not served: {reason}");
+        }
+        report.failed.push(format!("{name}: {reason}"));
     }
     engine.finish_loading();
     Ok(report)

@@ -33,5 +33,15 @@ pub enum RepositoryError {
 }
 
 fn reason(error: &io::Error) -> String {
-    if error.kind() == io::ErrorKind::NotFound { "no such directory".to_owned() } else { error.to_string() }
+    if error.kind() == io::ErrorKind::NotFound {
+        return "no such directory".to_owned();
+    }
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        // SAFETY: it has no precondition.
+        let user = unsafe { libc::geteuid() };
+        return format!(
+            "permission denied to user {user}, as whom this runs: chmod -R a+rX makes it readable"
+        );
+    }
+    error.to_string()
 }
