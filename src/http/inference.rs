@@ -5,12 +5,12 @@ use std::task::{Context, Poll};
 
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::header;
-use actix_web::web::{Data, Path, Payload};
+use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::{Bytes, BytesMut};
 
 use super::body;
-use super::metadata::parse_version;
+use super::model_path::ModelPath;
 use super::server::State;
 use super::status::HttpResult;
 use crate::error::{Error, Result};
@@ -19,44 +19,23 @@ use crate::protocol::{EncodedResponse, InferenceResponse, OutputForm, decode_req
 /// Where a body's JSON ends and its binary tensors begin.
 const HEADER_LENGTH: &str = "Inference-Header-Content-Length";
 
-/// The newest version's answer.
+/// The answer of a version, or of the newest.
 pub(super) async fn model(
     state: Data<State>,
-    path: Path<String>,
+    path: ModelPath,
     request: HttpRequest,
     payload: Payload,
 ) -> HttpResult {
-    infer(&state, &path, None, &request, payload).await
-}
-
-/// A given version's answer.
-pub(super) async fn version(
-    state: Data<State>,
-    path: Path<(String, String)>,
-    request: HttpRequest,
-    payload: Payload,
-) -> HttpResult {
-    let (model, version) = path.into_inner();
-    infer(&state, &model, Some(parse_version(&version)?), &request, payload).await
-}
-
-async fn infer(
-    state: &State,
-    model: &str,
-    version: Option<u64>,
-    request: &HttpRequest,
-    payload: Payload,
-) -> HttpResult {
-    let header_length = header_length(request)?;
-    let body = body::read(request, payload, state).await?;
-    let model = state.engine.resolve(model, version)?;
+    let header_length = header_length(&request)?;
+    let body = body::read(&request, payload, &state).await?;
+    let model = state.engine.resolve(&path.model, path.version)?;
     // Binary tensors cost nothing to decode: only JSON counts as work.
     let decoded = match header_length {
         Some(_) => decode_request(&body, header_length)?,
         None => state.engine.decode(body, |bytes| decode_request(bytes, None)).await?,
     };
     let (response, forms) = model.infer(decoded).await?;
-    answer(state, response, forms).await
+    answer(&state, response, forms).await
 }
 
 /// Writes an inference response.

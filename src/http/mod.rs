@@ -13,6 +13,7 @@ mod connection;
 mod health;
 mod inference;
 mod metadata;
+mod model_path;
 mod prediction;
 mod server;
 mod status;

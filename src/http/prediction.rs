@@ -1,14 +1,14 @@
 //! `POST /predict` and TorchServe's `POST /predictions/{model}[/{version}]`:
 //! a photograph or plain JSON, whatever Content-Type a client puts on it.
 
-use actix_web::web::{Data, Path, Payload};
+use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
 
 use super::body;
 use super::inference;
-use super::metadata::parse_version;
+use super::model_path::ModelPath;
 use super::server::State;
 use super::status::HttpResult;
 use crate::engine::Prediction;
@@ -33,38 +33,17 @@ pub(super) async fn default_model(state: Data<State>, request: HttpRequest, payl
     answer(&state, prediction, LabelForm::List).await
 }
 
-/// `POST /predictions/{model}`.
+/// `POST /predictions/{model}[/{version}]`.
 pub(super) async fn model(
     state: Data<State>,
-    path: Path<String>,
+    path: ModelPath,
     request: HttpRequest,
     payload: Payload,
 ) -> HttpResult {
-    predict(&state, &path, None, &request, payload).await
-}
-
-/// `POST /predictions/{model}/{version}`.
-pub(super) async fn version(
-    state: Data<State>,
-    path: Path<(String, String)>,
-    request: HttpRequest,
-    payload: Payload,
-) -> HttpResult {
-    let (model, version) = path.into_inner();
-    predict(&state, &model, Some(parse_version(&version)?), &request, payload).await
-}
-
-async fn predict(
-    state: &State,
-    model: &str,
-    version: Option<u64>,
-    request: &HttpRequest,
-    payload: Payload,
-) -> HttpResult {
-    let body = body::read(request, payload, state).await?;
-    let model = state.engine.resolve(model, version)?;
+    let body = body::read(&request, payload, &state).await?;
+    let model = state.engine.resolve(&path.model, path.version)?;
     let prediction = state.engine.predict(&model, body).await?;
-    answer(state, prediction, LabelForm::Map).await
+    answer(&state, prediction, LabelForm::Map).await
 }
 
 async fn answer(state: &State, prediction: Prediction, labels: LabelForm) -> HttpResult {

@@ -285,26 +285,16 @@ fn request_id(request: &HttpRequest) -> HeaderValue {
 fn inference_routes(config: &mut ServiceConfig) {
     health_routes(config);
     route(config, "/v2", Method::GET, get().to(metadata::server));
-    route(config, "/v2/models/{model}", Method::GET, get().to(metadata::model));
-    route(config, "/v2/models/{model}/ready", Method::GET, get().to(health::model_ready));
-    route(config, "/v2/models/{model}/infer", Method::POST, web::post().to(inference::model));
-    route(config, "/v2/models/{model}/versions/{version}", Method::GET, get().to(metadata::version));
-    route(
-        config,
-        "/v2/models/{model}/versions/{version}/ready",
-        Method::GET,
-        get().to(health::version_ready),
-    );
-    route(
-        config,
-        "/v2/models/{model}/versions/{version}/infer",
-        Method::POST,
-        web::post().to(inference::version),
-    );
+    for model in ["/v2/models/{model}", "/v2/models/{model}/versions/{version}"] {
+        route(config, model, Method::GET, get().to(metadata::model));
+        route(config, &format!("{model}/ready"), Method::GET, get().to(health::model_ready));
+        route(config, &format!("{model}/infer"), Method::POST, web::post().to(inference::model));
+    }
     route(config, "/ping", Method::GET, get().to(health::ping));
     route(config, "/predict", Method::POST, web::post().to(prediction::default_model));
-    route(config, "/predictions/{model}", Method::POST, web::post().to(prediction::model));
-    route(config, "/predictions/{model}/{version}", Method::POST, web::post().to(prediction::version));
+    for model in ["/predictions/{model}", "/predictions/{model}/{version}"] {
+        route(config, model, Method::POST, web::post().to(prediction::model));
+    }
 }
 
 fn metrics_routes(config: &mut ServiceConfig) {
