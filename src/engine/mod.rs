@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::model::ServedModel;
@@ -20,7 +21,7 @@ pub use predict::Prediction;
 pub use table::{ModelState, ModelTable};
 
 /// Names of the protocol's extensions that are offered.
-const EXTENSIONS: [&str; 1] = ["binary_tensor_data"];
+const EXTENSIONS: &[&str] = &["model_configuration", "binary_tensor_data"];
 
 /// The served models and what is around them.
 pub struct Engine {
@@ -129,7 +130,7 @@ impl Engine {
         ServerMetadata {
             name: env!("CARGO_PKG_NAME").to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            extensions: EXTENSIONS.map(str::to_owned).to_vec(),
+            extensions: EXTENSIONS.iter().copied().map(str::to_owned).collect(),
         }
     }
 
@@ -144,6 +145,14 @@ impl Engine {
             None => self.table.load().versions(name),
         };
         Ok(model.metadata(versions))
+    }
+
+    /// A model's configuration, in protobuf's JSON.
+    ///
+    /// # Errors
+    /// As [`Engine::resolve`].
+    pub fn model_config(&self, name: &str, version: Option<u64>) -> Result<Bytes> {
+        Ok(self.resolve(name, version)?.config_json().clone())
     }
 
     /// Ends every model: what waits is finished first.

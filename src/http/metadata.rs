@@ -16,3 +16,9 @@ pub(super) async fn server(state: Data<State>) -> HttpResponse {
 pub(super) async fn model(state: Data<State>, path: ModelPath) -> HttpResult {
     Ok(HttpResponse::Ok().json(state.engine.model_metadata(&path.model, path.version)?))
 }
+
+/// `GET /v2/models/{model}[/versions/{version}]/config`.
+pub(super) async fn config(state: Data<State>, path: ModelPath) -> HttpResult {
+    let json = state.engine.model_config(&path.model, path.version)?;
+    Ok(HttpResponse::Ok().content_type("application/json").body(json))
+}

@@ -287,6 +287,7 @@ fn inference_routes(config: &mut ServiceConfig) {
     route(config, "/v2", Method::GET, get().to(metadata::server));
     for model in ["/v2/models/{model}", "/v2/models/{model}/versions/{version}"] {
         route(config, model, Method::GET, get().to(metadata::model));
+        route(config, &format!("{model}/config"), Method::GET, get().to(metadata::config));
         route(config, &format!("{model}/ready"), Method::GET, get().to(health::model_ready));
         route(config, &format!("{model}/infer"), Method::POST, web::post().to(inference::model));
     }

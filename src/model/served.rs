@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::check::{Checked, check_inputs, check_outputs};
 use super::fit::check_transforms;
 use super::plan::{Placement, PlanError, Resources, plan};
@@ -14,15 +16,12 @@ use crate::clock;
 use crate::error::{Error, Result};
 use crate::instance::{Instance, InstanceSettings, QueuedRequest, Responder, spawn};
 use crate::metrics::{FailureReason, ModelMetrics};
-use crate::model_config::{Binding, ConfigError, ModelConfig};
+use crate::model_config::{Binding, ConfigError, InstanceGroup, ModelConfig, PLATFORM};
 use crate::protocol::{
     InferenceRequest, InferenceResponse, ModelMetadata, OutputForm, RequestedOutput, Tensor, TensorMetadata,
 };
 use crate::scheduler::{Policy, Queue, Refused};
 use crate::transform::Transforms;
-
-/// Triton's name for a TorchScript model's format.
-const PLATFORM: &str = "pytorch_libtorch";
 
 /// Where a version comes from.
 #[derive(Debug, Clone)]
@@ -66,6 +65,8 @@ pub struct ServedModel {
     binding: Arc<Binding>,
     transforms: Option<Arc<Transforms>>,
     placements: Vec<Placement>,
+    /// The configuration as clients are told it.
+    config_json: Bytes,
     load_time: Duration,
     queue: Arc<Queue<QueuedRequest>>,
     metrics: Arc<ModelMetrics>,
@@ -133,7 +134,9 @@ impl ServedModel {
             warm_up_runs(&config, &binding).into()
         };
 
+        let groups: Vec<InstanceGroup> = placements.iter().map(Placement::group).collect();
         let served = Self {
+            config_json: Bytes::from(config.to_json(&groups)?),
             name: Arc::from(config.name.as_str()),
             version: source.version,
             config: Arc::clone(&config),
@@ -201,6 +204,13 @@ impl ServedModel {
     #[must_use]
     pub fn placements(&self) -> &[Placement] {
         &self.placements
+    }
+
+    /// Its configuration in protobuf's JSON: what the file says, and what is
+    /// in effect where the file leaves it open.
+    #[must_use]
+    pub fn config_json(&self) -> &Bytes {
+        &self.config_json
     }
 
     /// From the file's first byte to its last warm instance.

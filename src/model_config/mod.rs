@@ -10,6 +10,7 @@ mod binding;
 mod colons;
 mod error;
 mod fields;
+mod json;
 mod parameters;
 mod pbtxt;
 mod proto;
@@ -25,6 +26,7 @@ use crate::protocol::Datatype;
 
 pub use binding::{Binding, BoundInput, BoundOutput, NamingConvention, output_name};
 pub use error::ConfigError;
+pub use json::PLATFORM;
 
 /// The configuration's file in a model's directory.
 pub const CONFIG_FILENAME: &str = "config.pbtxt";
@@ -59,6 +61,8 @@ pub struct ModelConfig {
     /// What the file asks for and doesn't get though the model is served, a
     /// line each, for the log.
     pub warnings: Vec<String>,
+    /// The file's message, as it was written.
+    message: json::Written,
 }
 
 /// An input or an output, as configured.
