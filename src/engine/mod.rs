@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::model::ServedModel;
-use crate::protocol::{ModelMetadata, ServerMetadata};
+use crate::protocol::{ModelMetadata, ModelStatistics, ServerMetadata};
 use crate::transform::Pool;
 
 pub use loading::{LoadReport, load_models};
@@ -21,7 +21,7 @@ pub use predict::Prediction;
 pub use table::{ModelState, ModelTable};
 
 /// Names of the protocol's extensions that are offered.
-const EXTENSIONS: &[&str] = &["model_configuration", "binary_tensor_data"];
+const EXTENSIONS: &[&str] = &["model_configuration", "binary_tensor_data", "statistics"];
 
 /// The served models and what is around them.
 pub struct Engine {
@@ -153,6 +153,24 @@ impl Engine {
     /// As [`Engine::resolve`].
     pub fn model_config(&self, name: &str, version: Option<u64>) -> Result<Bytes> {
         Ok(self.resolve(name, version)?.config_json().clone())
+    }
+
+    /// What every served version has done since it was loaded.
+    #[must_use]
+    pub fn statistics(&self) -> Vec<ModelStatistics> {
+        self.table.load().models().map(|model| model.statistics()).collect()
+    }
+
+    /// What one version of a model has done, or all that are served of it.
+    ///
+    /// # Errors
+    /// As [`Engine::resolve`].
+    pub fn model_statistics(&self, name: &str, version: Option<u64>) -> Result<Vec<ModelStatistics>> {
+        let newest = self.resolve(name, version)?;
+        Ok(match (version, self.table.load().state(name)) {
+            (None, Some(state)) => state.versions.values().map(|model| model.statistics()).collect(),
+            (Some(_), _) | (None, None) => vec![newest.statistics()],
+        })
     }
 
     /// Ends every model: what waits is finished first.

@@ -16,6 +16,7 @@ mod metadata;
 mod model_path;
 mod prediction;
 mod server;
+mod statistics;
 mod status;
 
 pub use server::{Listeners, Servers, serve};

@@ -22,7 +22,7 @@ use bytes::Bytes;
 
 use super::connection::{Busy, Connection, Connections, Stream};
 use super::status::{method_not_allowed, no_such_path};
-use super::{health, inference, metadata, prediction};
+use super::{health, inference, metadata, prediction, statistics};
 use crate::admission::Admission;
 use crate::engine::Engine;
 use crate::metrics;
@@ -285,9 +285,12 @@ fn request_id(request: &HttpRequest) -> HeaderValue {
 fn inference_routes(config: &mut ServiceConfig) {
     health_routes(config);
     route(config, "/v2", Method::GET, get().to(metadata::server));
+    // Before the models: none can be reached that has this name, as with Triton.
+    route(config, "/v2/models/stats", Method::GET, get().to(statistics::all));
     for model in ["/v2/models/{model}", "/v2/models/{model}/versions/{version}"] {
         route(config, model, Method::GET, get().to(metadata::model));
         route(config, &format!("{model}/config"), Method::GET, get().to(metadata::config));
+        route(config, &format!("{model}/stats"), Method::GET, get().to(statistics::model));
         route(config, &format!("{model}/ready"), Method::GET, get().to(health::model_ready));
         route(config, &format!("{model}/infer"), Method::POST, web::post().to(inference::model));
     }

@@ -1,6 +1,7 @@
 //! One batch from start to end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::collect::Collected;
 use super::respond::{name_outputs, slice_rows};
@@ -85,17 +86,24 @@ impl Executor {
         };
 
         let mut start = 0;
-        for request in requests {
+        let mut cut = Vec::with_capacity(requests.len());
+        for request in &requests {
             let own: Vec<Tensor> =
                 if self.batched { slice_rows(&outputs, start, request.rows, rows) } else { outputs.clone() };
             start += request.rows;
-            let durations = Durations {
-                queue: left.saturating_duration_since(request.arrival),
-                input: collected - left,
-                infer: computed - collected,
-                output: clock::now() - computed,
-            };
-            request.responder.succeed(request.rows, Answer { outputs: own, durations });
+            cut.push(own);
+        }
+        let batch = Durations {
+            queue: Duration::ZERO,
+            input: collected - left,
+            infer: computed - collected,
+            output: clock::now() - computed,
+        };
+        // Before the first answer: whoever has one finds it in the statistics.
+        self.metrics.computed(rows, &batch);
+        for (request, outputs) in requests.into_iter().zip(cut) {
+            let durations = Durations { queue: left.saturating_duration_since(request.arrival), ..batch };
+            request.responder.succeed(request.rows, Answer { outputs, durations });
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+use crate::clock;
 use crate::error::{Error, Result};
 use crate::metrics::{Durations, FailureReason, ModelMetrics, PendingGuard};
 use crate::protocol::Tensor;
@@ -59,14 +60,16 @@ pub struct Answer {
 pub struct Responder {
     channel: Option<oneshot::Sender<Result<Answer>>>,
     metrics: Arc<ModelMetrics>,
+    arrival: Instant,
 }
 
 impl Responder {
-    /// A responder and the end that waits for it.
+    /// A responder for a request that came at `arrival`, and the end that waits
+    /// for it.
     #[must_use]
-    pub fn new(metrics: Arc<ModelMetrics>) -> (Self, oneshot::Receiver<Result<Answer>>) {
+    pub fn new(metrics: Arc<ModelMetrics>, arrival: Instant) -> (Self, oneshot::Receiver<Result<Answer>>) {
         let (sender, receiver) = oneshot::channel();
-        (Self { channel: Some(sender), metrics }, receiver)
+        (Self { channel: Some(sender), metrics, arrival }, receiver)
     }
 
     /// Whether nobody waits any more.
@@ -83,8 +86,12 @@ impl Responder {
 
     /// Answers with an error.
     pub fn fail(mut self, reason: FailureReason, error: Error) {
-        self.metrics.failed(reason);
+        self.count(reason);
         self.send(Err(error));
+    }
+
+    fn count(&self, reason: FailureReason) {
+        self.metrics.failed(reason, clock::now().saturating_duration_since(self.arrival));
     }
 
     fn send(&mut self, result: Result<Answer>) {
@@ -101,9 +108,9 @@ impl Drop for Responder {
             return;
         }
         if self.cancelled() {
-            self.metrics.failed(FailureReason::Canceled);
+            self.count(FailureReason::Canceled);
         } else {
-            self.metrics.failed(FailureReason::Other);
+            self.count(FailureReason::Other);
             self.send(Err(Error::internal(
                 "the request was dropped by a failure in the server; see its log",
             )));

@@ -18,7 +18,8 @@ use crate::instance::{Instance, InstanceSettings, QueuedRequest, Responder, spaw
 use crate::metrics::{FailureReason, ModelMetrics};
 use crate::model_config::{Binding, ConfigError, InstanceGroup, ModelConfig, PLATFORM};
 use crate::protocol::{
-    InferenceRequest, InferenceResponse, ModelMetadata, OutputForm, RequestedOutput, Tensor, TensorMetadata,
+    InferenceRequest, InferenceResponse, ModelMetadata, ModelStatistics, OutputForm, RequestedOutput, Tensor,
+    TensorMetadata,
 };
 use crate::scheduler::{Policy, Queue, Refused};
 use crate::transform::Transforms;
@@ -276,6 +277,12 @@ impl ServedModel {
         }
     }
 
+    /// What it has done since it was loaded.
+    #[must_use]
+    pub fn statistics(&self) -> ModelStatistics {
+        self.metrics.statistics(&self.name, self.version)
+    }
+
     /// Checks a request, queues it, and waits for its answer. The forms are
     /// in step with the response's outputs.
     ///
@@ -291,11 +298,11 @@ impl ServedModel {
         let Checked { inputs, rows, bucket } = match checked {
             Ok(checked) => checked,
             Err(error) => {
-                self.metrics.failed(FailureReason::Rejected);
+                self.metrics.failed(FailureReason::Rejected, clock::now() - arrival);
                 return Err(error);
             }
         };
-        let (responder, answer) = Responder::new(Arc::clone(&self.metrics));
+        let (responder, answer) = Responder::new(Arc::clone(&self.metrics), arrival);
         let pending = Some(self.metrics.pending());
         self.submit(QueuedRequest { inputs, rows, bucket, arrival, responder, pending });
         let answer = match answer.await {

@@ -7,6 +7,7 @@ mod error;
 pub mod json;
 mod metadata;
 mod shape;
+mod statistics;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -16,4 +17,5 @@ pub use datatype::{Datatype, UnknownDatatype};
 pub use error::ProtocolError;
 pub use metadata::{ModelMetadata, ServerMetadata, TensorMetadata};
 pub use shape::{element_count, expected_bytes, fill_shape};
+pub use statistics::{BatchStatistics, DurationStatistic, InferenceStatistics, ModelStatistics, Statistics};
 pub use types::{InferenceRequest, InferenceResponse, OutputForm, RequestedOutput, Tensor};

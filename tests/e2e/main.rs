@@ -14,5 +14,6 @@ mod load;
 mod photographs;
 mod repository;
 mod server;
+mod statistics;
 mod stopping;
 mod surface;
