@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::collect::Collected;
-use super::respond::{name_outputs, slice_rows};
+use super::respond::{choose, name_outputs, slice_rows};
 use super::{Answer, QueuedRequest};
 use crate::backend::ModelInstance;
 use crate::clock;
@@ -91,7 +91,7 @@ impl Executor {
             let own: Vec<Tensor> =
                 if self.batched { slice_rows(&outputs, start, request.rows, rows) } else { outputs.clone() };
             start += request.rows;
-            cut.push(own);
+            cut.push(choose(own, &request.asked));
         }
         let batch = Durations {
             queue: Duration::ZERO,
@@ -103,7 +103,10 @@ impl Executor {
         self.metrics.computed(rows, &batch);
         for (request, outputs) in requests.into_iter().zip(cut) {
             let durations = Durations { queue: left.saturating_duration_since(request.arrival), ..batch };
-            request.responder.succeed(request.rows, Answer { outputs, durations });
+            match outputs {
+                Ok(outputs) => request.responder.succeed(request.rows, Answer { outputs, durations }),
+                Err(error) => request.responder.fail(FailureReason::Other, error),
+            }
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::metrics::{Durations, FailureReason, ModelMetrics, PendingGuard};
-use crate::protocol::Tensor;
+use crate::protocol::{RequestedOutput, Tensor};
 use crate::scheduler::Waiting;
 use std::sync::Arc;
 
@@ -17,6 +17,8 @@ pub struct QueuedRequest {
     /// In the order in which the model takes them; shapes are the model's
     /// (reshaped where the configuration says so).
     pub inputs: Vec<Tensor>,
+    /// The outputs asked for, in the order asked for; empty for all of them.
+    pub asked: Vec<RequestedOutput>,
     /// Rows of the batch dimension; 1 where the model doesn't batch.
     pub rows: u32,
     /// What must be equal for requests to run together.
@@ -47,7 +49,7 @@ impl Waiting for QueuedRequest {
 /// What the model made of one request.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// In the model's order; slices of the batch's outputs.
+    /// In the order asked for, else the model's; slices of the batch's outputs.
     pub outputs: Vec<Tensor>,
     /// Where the time went.
     pub durations: Durations,

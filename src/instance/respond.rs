@@ -107,3 +107,23 @@ pub(super) fn slice_rows(outputs: &[Tensor], start: u32, rows: u32, total: u32) 
         })
         .collect()
 }
+
+/// The outputs that a request asks for, in its order; all of them where it
+/// names none.
+pub(super) fn choose(outputs: Vec<Tensor>, asked: &[RequestedOutput]) -> Result<Vec<Tensor>> {
+    if asked.is_empty() {
+        return Ok(outputs);
+    }
+    let find = |asked: &RequestedOutput| {
+        let found = outputs.iter().find(|output| *output.name == *asked.name);
+        found.cloned().ok_or_else(|| {
+            let names: Vec<String> = outputs.iter().map(|output| format!("'{}'", output.name)).collect();
+            Error::invalid(format!(
+                "unexpected inference output '{}': the model gives {}",
+                asked.name,
+                names.join(", ")
+            ))
+        })
+    };
+    asked.iter().map(find).collect()
+}

@@ -18,8 +18,7 @@ use crate::instance::{Instance, InstanceSettings, QueuedRequest, Responder, spaw
 use crate::metrics::{FailureReason, ModelMetrics};
 use crate::model_config::{Binding, ConfigError, InstanceGroup, ModelConfig, PLATFORM};
 use crate::protocol::{
-    InferenceRequest, InferenceResponse, ModelMetadata, ModelStatistics, OutputForm, RequestedOutput, Tensor,
-    TensorMetadata,
+    InferenceRequest, InferenceResponse, ModelMetadata, ModelStatistics, OutputForm, TensorMetadata,
 };
 use crate::scheduler::{Policy, Queue, Refused};
 use crate::transform::Transforms;
@@ -304,17 +303,21 @@ impl ServedModel {
         };
         let (responder, answer) = Responder::new(Arc::clone(&self.metrics), arrival);
         let pending = Some(self.metrics.pending());
-        self.submit(QueuedRequest { inputs, rows, bucket, arrival, responder, pending });
+        let forms: Vec<OutputForm> =
+            request.outputs.iter().map(|output| output.form.unwrap_or(request.default_form)).collect();
+        let asked = request.outputs;
+        self.submit(QueuedRequest { inputs, asked, rows, bucket, arrival, responder, pending });
         let answer = match answer.await {
             Ok(answer) => answer?,
             Err(_) => return Err(Error::internal("the request was dropped by a failure in the server")),
         };
-        let (outputs, forms) = choose(answer.outputs, &request.outputs, request.default_form, &self.name)?;
+        // Without names all outputs come, as many as the model gives.
+        let forms = if forms.is_empty() { vec![request.default_form; answer.outputs.len()] } else { forms };
         let response = InferenceResponse {
             model_name: Arc::clone(&self.name),
             model_version: self.version,
             id: request.id,
-            outputs,
+            outputs: answer.outputs,
         };
         Ok((response, forms))
     }
@@ -363,31 +366,4 @@ impl ModelsByDevice<'_> {
         self.loaded.insert(device, Arc::clone(&model));
         Ok(model)
     }
-}
-
-/// The outputs asked for, in the order asked for, with their forms.
-fn choose(
-    outputs: Vec<Tensor>,
-    asked: &[RequestedOutput],
-    default: OutputForm,
-    model: &str,
-) -> Result<(Vec<Tensor>, Vec<OutputForm>)> {
-    if asked.is_empty() {
-        let forms = vec![default; outputs.len()];
-        return Ok((outputs, forms));
-    }
-    let mut chosen = Vec::with_capacity(asked.len());
-    let mut forms = Vec::with_capacity(asked.len());
-    for output in asked {
-        let Some(tensor) = outputs.iter().find(|tensor| *tensor.name == *output.name) else {
-            let names: Vec<&str> = outputs.iter().map(|tensor| &*tensor.name).collect();
-            return Err(Error::invalid(format!(
-                "unexpected inference output '{}' for model '{model}', which gives {names:?}",
-                output.name
-            )));
-        };
-        chosen.push(tensor.clone());
-        forms.push(output.form.unwrap_or(default));
-    }
-    Ok((chosen, forms))
 }
