@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Engine, ModelState, ModelTable};
 use crate::backend::Backend;
 use crate::model::{ModelSource, Resources, ServedModel};
-use crate::model_repository::{ModelEntry, ModelRepository, RepositoryError, VersionEntry};
+use crate::model_repository::{ModelEntry, ModelRepository, Problem, RepositoryError, VersionEntry};
 use crate::transform::Transforms;
 
 /// What came of loading.
@@ -57,7 +57,7 @@ fn load_model(
     queue_capacity: usize,
 ) -> ModelState {
     let mut state = ModelState::default();
-    state.failures.extend(entry.problems.iter().map(ToString::to_string));
+    state.failures.extend(entry.problems);
     let Some(config) = entry.config.map(Arc::new) else { return state };
     for warning in &config.warnings {
         tracing::warn!(model = entry.name, "{warning}");
@@ -65,7 +65,7 @@ fn load_model(
     let transforms = match Transforms::read(&entry.directory) {
         Ok(transforms) => transforms.map(Arc::new),
         Err(error) => {
-            state.failures.push(error.to_string());
+            state.failures.push(Problem { version: None, reason: error.to_string() });
             return state;
         }
     };
@@ -76,7 +76,9 @@ fn load_model(
             Ok(model) => {
                 state.versions.insert(version, Arc::new(model));
             }
-            Err(error) => state.failures.push(format!("version {version}: {error}")),
+            Err(error) => {
+                state.failures.push(Problem { version: Some(version), reason: error.to_string() });
+            }
         }
     }
     state

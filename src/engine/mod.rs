@@ -13,7 +13,9 @@ use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::model::ServedModel;
-use crate::protocol::{ModelMetadata, ModelStatistics, ServerMetadata};
+use crate::protocol::{
+    IndexRequest, IndexedModel, IndexedState, ModelMetadata, ModelStatistics, ServerMetadata,
+};
 use crate::transform::Pool;
 
 pub use loading::{LoadReport, load_models};
@@ -21,7 +23,7 @@ pub use predict::Prediction;
 pub use table::{ModelState, ModelTable};
 
 /// Names of the protocol's extensions that are offered.
-const EXTENSIONS: &[&str] = &["model_configuration", "binary_tensor_data", "statistics"];
+const EXTENSIONS: &[&str] = &["model_repository", "model_configuration", "binary_tensor_data", "statistics"];
 
 /// The served models and what is around them.
 pub struct Engine {
@@ -171,6 +173,26 @@ impl Engine {
             (None, Some(state)) => state.versions.values().map(|model| model.statistics()).collect(),
             (Some(_), _) | (None, None) => vec![newest.statistics()],
         })
+    }
+
+    /// What the model repository holds, whether it answers, and why not.
+    #[must_use]
+    pub fn repository_index(&self, request: IndexRequest) -> Vec<IndexedModel> {
+        let mut index = self.table.load().index();
+        index.retain(|entry| !request.ready || entry.state == IndexedState::Ready);
+        index
+    }
+
+    /// Loads or unloads a model, where that is allowed.
+    ///
+    /// # Errors
+    /// Always, as the models are those that were found at start: the control
+    /// mode that Triton calls none.
+    pub fn control(&self, _model: &str) -> Result<()> {
+        Err(Error::invalid(
+            "explicit model load / unload is not allowed: the model control mode is none, \
+             which serves what the repository held at start",
+        ))
     }
 
     /// Ends every model: what waits is finished first.

@@ -15,6 +15,7 @@ mod inference;
 mod metadata;
 mod model_path;
 mod prediction;
+mod repository;
 mod server;
 mod statistics;
 mod status;

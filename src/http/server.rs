@@ -22,7 +22,7 @@ use bytes::Bytes;
 
 use super::connection::{Busy, Connection, Connections, Stream};
 use super::status::{method_not_allowed, no_such_path};
-use super::{health, inference, metadata, prediction, statistics};
+use super::{health, inference, metadata, prediction, repository, statistics};
 use crate::admission::Admission;
 use crate::engine::Engine;
 use crate::metrics;
@@ -293,6 +293,11 @@ fn inference_routes(config: &mut ServiceConfig) {
         route(config, &format!("{model}/stats"), Method::GET, get().to(statistics::model));
         route(config, &format!("{model}/ready"), Method::GET, get().to(health::model_ready));
         route(config, &format!("{model}/infer"), Method::POST, web::post().to(inference::model));
+    }
+    route(config, "/v2/repository/index", Method::POST, web::post().to(repository::index));
+    for action in ["load", "unload"] {
+        let path = format!("/v2/repository/models/{{model}}/{action}");
+        route(config, &path, Method::POST, web::post().to(repository::control));
     }
     route(config, "/ping", Method::GET, get().to(health::ping));
     route(config, "/predict", Method::POST, web::post().to(prediction::default_model));
