@@ -30,7 +30,7 @@ pub(super) async fn default_model(state: Data<State>, request: HttpRequest, payl
     let body = body::read(&request, payload, &state).await?;
     let model = state.engine.default_model()?;
     let prediction = state.engine.predict(&model, body).await?;
-    answer(&state, prediction, LabelForm::List).await
+    answer(&state, &request, prediction, LabelForm::List).await
 }
 
 /// `POST /predictions/{model}[/{version}]`.
@@ -43,10 +43,15 @@ pub(super) async fn model(
     let body = body::read(&request, payload, &state).await?;
     let model = state.engine.resolve(&path.model, path.version)?;
     let prediction = state.engine.predict(&model, body).await?;
-    answer(&state, prediction, LabelForm::Map).await
+    answer(&state, &request, prediction, LabelForm::Map).await
 }
 
-async fn answer(state: &State, prediction: Prediction, labels: LabelForm) -> HttpResult {
+async fn answer(
+    state: &State,
+    request: &HttpRequest,
+    prediction: Prediction,
+    labels: LabelForm,
+) -> HttpResult {
     match prediction {
         Prediction::Labels { model_name, model_version, ranked } => Ok(match labels {
             LabelForm::Map => HttpResponse::Ok().json(ByLabel(&ranked)),
@@ -61,9 +66,9 @@ async fn answer(state: &State, prediction: Prediction, labels: LabelForm) -> Htt
         }),
         Prediction::Tensors(tensors) => {
             let text = state.engine.pool().run(move || write_named_tensors(&tensors)).await?;
-            Ok(HttpResponse::Ok().content_type("application/json").body(text))
+            inference::answer_json(state, request, text).await
         }
-        Prediction::Inference(response, forms) => inference::answer(state, response, forms).await,
+        Prediction::Inference(response, forms) => inference::answer(state, request, response, forms).await,
     }
 }
 
