@@ -267,7 +267,7 @@ async fn an_output_that_no_configuration_declares_and_the_model_does_not_give_co
     let backend = MockBackend::new(Behaviour::Identity, &["x"]);
     let model = serve(&backend, "max_batch_size: 8 instance_group { count: 1 kind: KIND_CPU }");
     let asking = |name: &str| InferenceRequest {
-        outputs: vec![RequestedOutput { name: name.to_owned(), form: None }],
+        outputs: vec![RequestedOutput { name: name.to_owned(), form: None, classification: 0 }],
         ..request(&[[1, 2]])
     };
     let error = model.infer(asking("y")).await.unwrap_err();

@@ -91,7 +91,7 @@ impl Executor {
             let own: Vec<Tensor> =
                 if self.batched { slice_rows(&outputs, start, request.rows, rows) } else { outputs.clone() };
             start += request.rows;
-            cut.push(choose(own, &request.asked));
+            cut.push(choose(own, &request.asked, &self.binding, self.batched));
         }
         let batch = Durations {
             queue: Duration::ZERO,

@@ -20,6 +20,7 @@ mod tensor;
 mod version;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::protocol::Datatype;
@@ -79,6 +80,8 @@ pub struct TensorConfig {
     pub reshape: Option<Vec<i64>>,
     /// A file of labels, one a line, beside the configuration; outputs only.
     pub label_filename: Option<String>,
+    /// What that file holds, once it was read: a label for each score.
+    pub labels: Arc<[String]>,
 }
 
 /// `dynamic_batching { … }`.
