@@ -196,6 +196,15 @@ impl Engine {
         ))
     }
 
+    /// The names of the models that answer, ascending.
+    #[must_use]
+    pub fn model_names(&self) -> Vec<String> {
+        let mut names: Vec<String> =
+            self.table.load().models().map(|model| model.name().to_string()).collect();
+        names.dedup();
+        names
+    }
+
     /// Ends every model: what waits is finished first.
     pub fn stop(&self) {
         self.table.load().models().for_each(|model| model.stop());

@@ -15,6 +15,7 @@ mod encoding;
 mod health;
 mod inference;
 mod inflate;
+mod kserve;
 mod metadata;
 mod model_path;
 mod prediction;

@@ -22,7 +22,7 @@ use bytes::Bytes;
 
 use super::connection::{Busy, Connection, Connections, Stream};
 use super::status::{method_not_allowed, no_such_path};
-use super::{health, inference, metadata, prediction, repository, statistics};
+use super::{health, inference, kserve, metadata, prediction, repository, statistics};
 use crate::admission::Admission;
 use crate::engine::Engine;
 use crate::metrics;
@@ -299,6 +299,10 @@ fn inference_routes(config: &mut ServiceConfig) {
         let path = format!("/v2/repository/models/{{model}}/{action}");
         route(config, &path, Method::POST, web::post().to(repository::control));
     }
+    route(config, "/v1/models", Method::GET, get().to(kserve::models));
+    // Before the model, whose name would otherwise end in it.
+    route(config, "/v1/models/{model}:predict", Method::POST, web::post().to(kserve::predict));
+    route(config, "/v1/models/{model}", Method::GET, get().to(kserve::model));
     route(config, "/ping", Method::GET, get().to(health::ping));
     route(config, "/predict", Method::POST, web::post().to(prediction::default_model));
     for model in ["/predictions/{model}", "/predictions/{model}/{version}"] {

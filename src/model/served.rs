@@ -238,6 +238,15 @@ impl ServedModel {
         bound.spec.as_ref().map(|spec| spec.datatype)
     }
 
+    /// The name of its input, where it has just one.
+    #[must_use]
+    pub fn only_input(&self) -> Option<&str> {
+        match self.binding.inputs.as_slice() {
+            [only] => Some(&only.name),
+            _ => None,
+        }
+    }
+
     /// The name of the input that an image fills.
     #[must_use]
     pub fn image_input(&self) -> Option<&str> {

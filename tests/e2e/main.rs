@@ -12,6 +12,7 @@ mod compression;
 mod configuration;
 mod container;
 mod hostile;
+mod kserve;
 mod load;
 mod photographs;
 mod repository;
