@@ -20,6 +20,7 @@ mod metadata;
 mod model_path;
 mod prediction;
 mod repository;
+mod routes;
 mod server;
 mod statistics;
 mod status;
