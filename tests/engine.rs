@@ -12,7 +12,7 @@ use cresset::backend::mock::{Behaviour, MockBackend};
 use cresset::error::{Error, ErrorCode};
 use cresset::model::{DevicePreference, ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
-use cresset::protocol::{Datatype, InferenceRequest, InferenceResponse, OutputForm, Tensor};
+use cresset::protocol::{Datatype, InferenceRequest, InferenceResponse, OutputForm, RequestedOutput, Tensor};
 use tokio::task::JoinHandle;
 
 const CONFIG: &str = r#"
@@ -290,5 +290,22 @@ async fn a_shape_that_overflows_when_reshaped_is_refused() {
     let error = model.infer(request).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::InvalidArgument);
     assert_eq!(error.message(), "input 'x' of shape [4611686018427387904,4] can't be reshaped to [-1,2,2]");
+    model.stop();
+}
+
+#[tokio::test]
+async fn an_output_that_no_configuration_declares_and_the_model_does_not_give_counts_as_a_failure() {
+    let backend = MockBackend::new(Behaviour::Identity, &["x"]);
+    let model = serve(&backend, "max_batch_size: 8 instance_group { count: 1 kind: KIND_CPU }");
+    let asking = |name: &str| InferenceRequest {
+        outputs: vec![RequestedOutput { name: name.to_owned(), form: None, classification: 0 }],
+        ..request(&[[1, 2]])
+    };
+    let error = model.infer(asking("y")).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::InvalidArgument);
+    assert_eq!(error.message(), "unexpected inference output 'y': the model gives 'OUTPUT__0'");
+    assert!(model.infer(asking("OUTPUT__0")).await.is_ok());
+    let told = model.statistics().inference_stats;
+    assert_eq!((told.success.count, told.fail.count), (1, 1));
     model.stop();
 }

@@ -1,12 +1,14 @@
 //! A model repository into a table of served models.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::{Engine, ModelState, ModelTable};
 use crate::backend::Backend;
 use crate::model::{ModelSource, Resources, ServedModel};
-use crate::model_repository::{ModelEntry, ModelRepository, RepositoryError, VersionEntry};
-use crate::transform::Transforms;
+use crate::model_config::ModelConfig;
+use crate::model_repository::{ModelEntry, ModelRepository, Problem, RepositoryError, VersionEntry};
+use crate::transform::{TransformError, Transforms, read_labels};
 
 /// What came of loading.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,15 +64,18 @@ fn load_model(
     queue_capacity: usize,
 ) -> ModelState {
     let mut state = ModelState::default();
-    state.failures.extend(entry.problems.iter().map(ToString::to_string));
-    let Some(config) = entry.config.map(Arc::new) else { return state };
+    state.failures.extend(entry.problems);
+    let Some(mut config) = entry.config else { return state };
     for warning in &config.warnings {
         tracing::warn!(model = entry.name, "{warning}");
     }
-    let transforms = match Transforms::read(&entry.directory) {
+    let beside = Transforms::read(&entry.directory)
+        .and_then(|transforms| with_labels(&mut config, &entry.directory).map(|()| transforms));
+    let config = Arc::new(config);
+    let transforms = match beside {
         Ok(transforms) => transforms.map(Arc::new),
         Err(error) => {
-            state.failures.push(error.to_string());
+            state.failures.push(Problem { version: None, reason: error.to_string() });
             return state;
         }
     };
@@ -81,10 +86,22 @@ fn load_model(
             Ok(model) => {
                 state.versions.insert(version, Arc::new(model));
             }
-            Err(error) => state.failures.push(format!("version {version}: {error}")),
+            Err(error) => {
+                state.failures.push(Problem { version: Some(version), reason: error.to_string() });
+            }
         }
     }
     state
+}
+
+/// Reads the labels that the configuration names, beside it.
+fn with_labels(config: &mut ModelConfig, directory: &Path) -> Result<(), TransformError> {
+    for output in &mut config.outputs {
+        if let Some(name) = &output.label_filename {
+            output.labels = read_labels(directory, name)?.into();
+        }
+    }
+    Ok(())
 }
 
 /// `simple version 1: cpu, 2 instances x 1 thread, batches of up to 8, loaded in 0.1 s`

@@ -9,10 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::model::ServedModel;
-use crate::protocol::{ModelMetadata, ServerMetadata};
+use crate::protocol::{
+    IndexRequest, IndexedModel, IndexedState, ModelMetadata, ModelStatistics, ServerMetadata,
+};
 use crate::transform::Pool;
 
 pub use loading::{LoadReport, load_models};
@@ -20,7 +23,8 @@ pub use predict::Prediction;
 pub use table::{ModelState, ModelTable};
 
 /// Names of the protocol's extensions that are offered.
-const EXTENSIONS: [&str; 1] = ["binary_tensor_data"];
+const EXTENSIONS: &[&str] =
+    &["classification", "model_repository", "model_configuration", "binary_tensor_data", "statistics"];
 
 /// The served models and what is around them.
 pub struct Engine {
@@ -129,7 +133,7 @@ impl Engine {
         ServerMetadata {
             name: env!("CARGO_PKG_NAME").to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            extensions: EXTENSIONS.map(str::to_owned).to_vec(),
+            extensions: EXTENSIONS.iter().copied().map(str::to_owned).collect(),
         }
     }
 
@@ -144,6 +148,61 @@ impl Engine {
             None => self.table.load().versions(name),
         };
         Ok(model.metadata(versions))
+    }
+
+    /// A model's configuration, in protobuf's JSON.
+    ///
+    /// # Errors
+    /// As [`Engine::resolve`].
+    pub fn model_config(&self, name: &str, version: Option<u64>) -> Result<Bytes> {
+        Ok(self.resolve(name, version)?.config_json().clone())
+    }
+
+    /// What every served version has done since it was loaded.
+    #[must_use]
+    pub fn statistics(&self) -> Vec<ModelStatistics> {
+        self.table.load().models().map(|model| model.statistics()).collect()
+    }
+
+    /// What one version of a model has done, or all that are served of it.
+    ///
+    /// # Errors
+    /// As [`Engine::resolve`].
+    pub fn model_statistics(&self, name: &str, version: Option<u64>) -> Result<Vec<ModelStatistics>> {
+        let newest = self.resolve(name, version)?;
+        Ok(match (version, self.table.load().state(name)) {
+            (None, Some(state)) => state.versions.values().map(|model| model.statistics()).collect(),
+            (Some(_), _) | (None, None) => vec![newest.statistics()],
+        })
+    }
+
+    /// What the model repository holds, whether it answers, and why not.
+    #[must_use]
+    pub fn repository_index(&self, request: IndexRequest) -> Vec<IndexedModel> {
+        let mut index = self.table.load().index();
+        index.retain(|entry| !request.ready || entry.state == IndexedState::Ready);
+        index
+    }
+
+    /// Loads or unloads a model, where that is allowed.
+    ///
+    /// # Errors
+    /// Always, as the models are those that were found at start: the control
+    /// mode that Triton calls none.
+    pub fn control(&self, _model: &str) -> Result<()> {
+        Err(Error::invalid(
+            "explicit model load / unload is not allowed: the model control mode is none, \
+             which serves what the repository held at start",
+        ))
+    }
+
+    /// The names of the models that answer, ascending.
+    #[must_use]
+    pub fn model_names(&self) -> Vec<String> {
+        let mut names: Vec<String> =
+            self.table.load().models().map(|model| model.name().to_string()).collect();
+        names.dedup();
+        names
     }
 
     /// Ends every model: what waits is finished first.

@@ -101,6 +101,21 @@ impl Engine {
         Ok(if named { Prediction::Tensors(response.outputs) } else { Prediction::Inference(response, forms) })
     }
 
+    /// Answers rows, each an array or an object by input name: KServe's first
+    /// protocol.
+    ///
+    /// # Errors
+    /// What is wrong with the body, or what the model failed with.
+    pub async fn predict_instances(&self, model: &Arc<ServedModel>, body: Bytes) -> Result<Vec<Tensor>> {
+        let own = Arc::clone(model);
+        let decode = move |body: &Bytes| {
+            json::decode_instances(body, own.only_input(), |name| own.input_datatype(name))
+        };
+        let inputs = self.decode(body, decode).await?;
+        let (response, _) = model.infer(InferenceRequest { inputs, ..InferenceRequest::default() }).await?;
+        Ok(response.outputs)
+    }
+
     /// Runs a decoder where it belongs: a small body here, a large one on the
     /// pool, so that one client's megabytes never hold up another's health
     /// check.

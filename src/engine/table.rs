@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::model::ServedModel;
+use crate::model_repository::Problem;
+use crate::protocol::{IndexedModel, IndexedState};
 
 /// All models of the repository. Never changed in place: a new table takes
 /// the place of the old, so that readers need no lock.
@@ -19,7 +21,7 @@ pub struct ModelState {
     /// Those that answer, by number.
     pub versions: BTreeMap<u64, Arc<ServedModel>>,
     /// Why the model or some of its versions aren't served.
-    pub failures: Vec<String>,
+    pub failures: Vec<Problem>,
 }
 
 impl ModelTable {
@@ -50,6 +52,12 @@ impl ModelTable {
     pub fn versions(&self, name: &str) -> Vec<String> {
         self.state(name)
             .map_or_else(Vec::new, |state| state.versions.keys().map(ToString::to_string).collect())
+    }
+
+    /// Every version with its state, and every model that has none.
+    #[must_use]
+    pub fn index(&self) -> Vec<IndexedModel> {
+        self.models.iter().flat_map(|(name, state)| state.index(name)).collect()
     }
 
     /// See [`super::Engine::resolve`].
@@ -94,5 +102,52 @@ impl ModelTable {
                 )))
             }
         }
+    }
+}
+
+impl ModelState {
+    /// Ascending by version; what concerns the whole model goes first.
+    fn index(&self, name: &str) -> Vec<IndexedModel> {
+        let entry = |version: Option<u64>, state, reason: &str| IndexedModel {
+            name: name.to_owned(),
+            version: version.map(|version| version.to_string()).unwrap_or_default(),
+            state,
+            reason: reason.to_owned(),
+        };
+        let failed = self.failures.iter().map(|failure| {
+            (failure.version, entry(failure.version, IndexedState::Unavailable, &failure.reason))
+        });
+        let served = self
+            .versions
+            .keys()
+            .map(|version| (Some(*version), entry(Some(*version), IndexedState::Ready, "")));
+        let mut entries: Vec<_> = failed.chain(served).collect();
+        entries.sort_by_key(|(version, _)| *version);
+        entries.into_iter().map(|(_, entry)| entry).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_index_tells_of_every_version_and_of_models_without_one() {
+        let problem = |version, reason: &str| Problem { version, reason: reason.to_owned() };
+        let mut table = ModelTable::default();
+        let failures = vec![problem(Some(10), "no memory"), problem(Some(9), "no file")];
+        table.insert("b".to_owned(), ModelState { versions: BTreeMap::new(), failures });
+        let failures = vec![problem(None, "no version directory")];
+        table.insert("a".to_owned(), ModelState { versions: BTreeMap::new(), failures });
+        let shown: Vec<String> =
+            table.index().iter().map(|entry| serde_json::to_string(entry).unwrap()).collect();
+        assert_eq!(
+            shown,
+            [
+                r#"{"name":"a","version":"","state":"UNAVAILABLE","reason":"no version directory"}"#,
+                r#"{"name":"b","version":"9","state":"UNAVAILABLE","reason":"no file"}"#,
+                r#"{"name":"b","version":"10","state":"UNAVAILABLE","reason":"no memory"}"#,
+            ]
+        );
     }
 }

@@ -1,5 +1,5 @@
 //! Reading a request's body: bounded in bytes, in time and in the memory that
-//! all requests take together.
+//! all requests take together, and so is what it inflates to.
 
 use std::time::Duration;
 
@@ -9,6 +9,8 @@ use actix_web::web::Payload;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 
+use super::encoding::{self, Encoding};
+use super::inflate::inflate;
 use super::server::State;
 use crate::admission::Permit;
 use crate::clock;
@@ -36,7 +38,7 @@ impl AsRef<[u8]> for Lent {
 
 /// Reads the whole body of `request`.
 pub(super) async fn read(request: &HttpRequest, mut payload: Payload, state: &State) -> Result<Bytes> {
-    refuse_encoding(request)?;
+    let encoding = encoding::of_body(request)?;
     let declared = declared_length(request)?;
     let limit = state.max_body;
     if declared.is_some_and(|length| length > limit) {
@@ -77,23 +79,21 @@ pub(super) async fn read(request: &HttpRequest, mut payload: Payload, state: &St
             }
         }
     }
-    Ok(Bytes::from_owner(Lent { bytes: first.unwrap_or_else(|| joined.freeze()), _permit: permit }))
+    let body = Bytes::from_owner(Lent { bytes: first.unwrap_or_else(|| joined.freeze()), _permit: permit });
+    match encoding {
+        // An empty body is none, whatever its header says.
+        Some(encoding) if !body.is_empty() => inflated(body, encoding, state).await,
+        Some(_) | None => Ok(body),
+    }
 }
 
-/// Compressed bodies aren't taken: to inflate them safely needs a limit on
-/// what comes out, while it comes out.
-fn refuse_encoding(request: &HttpRequest) -> Result<()> {
-    let Some(encoding) = request.headers().get(header::CONTENT_ENCODING) else { return Ok(()) };
-    if encoding.as_bytes().eq_ignore_ascii_case(b"identity") {
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorCode::UnsupportedMediaType,
-        format!(
-            "Content-Encoding '{}' isn't taken: send the body as it is",
-            String::from_utf8_lossy(encoding.as_bytes())
-        ),
-    ))
+/// What a compressed body holds; both have their memory lent until the first
+/// is done with.
+async fn inflated(body: Bytes, encoding: Encoding, state: &State) -> Result<Bytes> {
+    let (limit, permit) = (state.max_body, state.admission.admit(0)?);
+    let inflated = state.engine.pool().run(move || inflate(&body, encoding, limit, permit)).await?;
+    let (bytes, permit) = inflated?;
+    Ok(Bytes::from_owner(Lent { bytes, _permit: permit }))
 }
 
 fn declared_length(request: &HttpRequest) -> Result<Option<usize>> {

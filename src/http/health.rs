@@ -1,11 +1,11 @@
 //! Live, ready, ping, and metrics.
 
 use actix_web::HttpResponse;
-use actix_web::web::{Data, Path};
+use actix_web::web::Data;
 
-use super::metadata::parse_version;
+use super::model_path::ModelPath;
 use super::server::State;
-use super::status::{self, HttpResult, probe};
+use super::status::{self, probe};
 use crate::metrics;
 
 /// `GET /v2/health/live`: the process answers.
@@ -18,15 +18,9 @@ pub(super) async fn ready(state: Data<State>) -> HttpResponse {
     probe(state.engine.ready())
 }
 
-/// `GET /v2/models/{model}/ready`.
-pub(super) async fn model_ready(state: Data<State>, model: Path<String>) -> HttpResponse {
-    probe(state.engine.model_ready(&model, None))
-}
-
-/// `GET /v2/models/{model}/versions/{version}/ready`.
-pub(super) async fn version_ready(state: Data<State>, path: Path<(String, String)>) -> HttpResult {
-    let (model, version) = path.into_inner();
-    Ok(probe(state.engine.model_ready(&model, Some(parse_version(&version)?))))
+/// `GET /v2/models/{model}[/versions/{version}]/ready`.
+pub(super) async fn model_ready(state: Data<State>, path: ModelPath) -> HttpResponse {
+    probe(state.engine.model_ready(&path.model, path.version))
 }
 
 /// `GET /ping`, as TorchServe answers it.

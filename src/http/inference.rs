@@ -4,13 +4,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use actix_web::body::{BodySize, MessageBody};
-use actix_web::http::header;
-use actix_web::web::{Data, Path, Payload};
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::{Bytes, BytesMut};
 
 use super::body;
-use super::metadata::parse_version;
+use super::deflate::{WORTHWHILE, deflate};
+use super::encoding;
+use super::model_path::ModelPath;
 use super::server::State;
 use super::status::HttpResult;
 use crate::error::{Error, Result};
@@ -18,49 +20,34 @@ use crate::protocol::{EncodedResponse, InferenceResponse, OutputForm, decode_req
 
 /// Where a body's JSON ends and its binary tensors begin.
 const HEADER_LENGTH: &str = "Inference-Header-Content-Length";
+const HEADER_LENGTH_NAME: HeaderName = HeaderName::from_static("inference-header-content-length");
 
-/// The newest version's answer.
+/// The answer of a version, or of the newest.
 pub(super) async fn model(
     state: Data<State>,
-    path: Path<String>,
+    path: ModelPath,
     request: HttpRequest,
     payload: Payload,
 ) -> HttpResult {
-    infer(&state, &path, None, &request, payload).await
-}
-
-/// A given version's answer.
-pub(super) async fn version(
-    state: Data<State>,
-    path: Path<(String, String)>,
-    request: HttpRequest,
-    payload: Payload,
-) -> HttpResult {
-    let (model, version) = path.into_inner();
-    infer(&state, &model, Some(parse_version(&version)?), &request, payload).await
-}
-
-async fn infer(
-    state: &State,
-    model: &str,
-    version: Option<u64>,
-    request: &HttpRequest,
-    payload: Payload,
-) -> HttpResult {
-    let header_length = header_length(request)?;
-    let body = body::read(request, payload, state).await?;
-    let model = state.engine.resolve(model, version)?;
+    let header_length = header_length(&request)?;
+    let body = body::read(&request, payload, &state).await?;
+    let model = state.engine.resolve(&path.model, path.version)?;
     // Binary tensors cost nothing to decode: only JSON counts as work.
     let decoded = match header_length {
         Some(_) => decode_request(&body, header_length)?,
         None => state.engine.decode(body, |bytes| decode_request(bytes, None)).await?,
     };
     let (response, forms) = model.infer(decoded).await?;
-    answer(state, response, forms).await
+    answer(&state, &request, response, forms).await
 }
 
-/// Writes an inference response.
-pub(super) async fn answer(state: &State, response: InferenceResponse, forms: Vec<OutputForm>) -> HttpResult {
+/// Writes an inference response, compressed where its client asks for that.
+pub(super) async fn answer(
+    state: &State,
+    request: &HttpRequest,
+    response: InferenceResponse,
+    forms: Vec<OutputForm>,
+) -> HttpResult {
     /// About a tenth of a millisecond of JSON.
     const INLINE: usize = 16 * 1024;
     let json: usize = response
@@ -75,21 +62,39 @@ pub(super) async fn answer(state: &State, response: InferenceResponse, forms: Ve
     } else {
         state.engine.pool().run(move || encode_response(&response, &forms)).await?
     };
-    Ok(respond(encoded))
-}
-
-fn respond(encoded: EncodedResponse) -> HttpResponse {
-    let mut response = HttpResponse::Ok();
-    match encoded.header_length {
+    let EncodedResponse { header_length, parts } = encoded;
+    let mut response = respond(state, request, parts).await?;
+    let headers = response.headers_mut();
+    match header_length {
         Some(length) => {
-            response.content_type("application/octet-stream");
-            response.insert_header((HEADER_LENGTH, length));
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+            // Of the body as it was before it was compressed.
+            headers.insert(HEADER_LENGTH_NAME, HeaderValue::from(length));
         }
         None => {
-            response.insert_header((header::CONTENT_TYPE, "application/json"));
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
     }
-    response.body(Parts::new(encoded.parts))
+    Ok(response)
+}
+
+/// Writes JSON, compressed where its client asks for that.
+pub(super) async fn answer_json(state: &State, request: &HttpRequest, json: Vec<u8>) -> HttpResult {
+    let mut response = respond(state, request, vec![Bytes::from(json)]).await?;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response)
+}
+
+async fn respond(state: &State, request: &HttpRequest, parts: Vec<Bytes>) -> HttpResult {
+    let bytes: usize = parts.iter().map(Bytes::len).sum();
+    let Some(encoding) = encoding::accepted(request.headers()).filter(|_| bytes >= WORTHWHILE) else {
+        return Ok(HttpResponse::Ok().body(Parts::new(parts)));
+    };
+    let compressed = state.engine.pool().run(move || deflate(&parts, encoding)).await?;
+    let compressed = compressed.map_err(|error| Error::internal(format!("the answer: {error}")))?;
+    let mut response = HttpResponse::Ok().body(Parts::new(vec![compressed]));
+    response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding.name()));
+    Ok(response)
 }
 
 fn header_length(request: &HttpRequest) -> Result<Option<usize>> {

@@ -4,17 +4,25 @@
 //! Four things that the web framework leaves open are closed here:
 //! a client that hangs up cancels its request (half-closed connections are
 //! not kept); bodies are never inflated by the framework, whose limit counts
-//! too late; a body that comes too slowly is given up ([`body`]); and so is a
+//! too late, but in bounded steps ([`inflate`]); a body that comes too slowly is given up ([`body`]); and so is a
 //! connection whose next request head doesn't come ([`connection`], which also
 //! lets a stop lose nothing that was read).
 
 mod body;
 mod connection;
+mod deflate;
+mod encoding;
 mod health;
 mod inference;
+mod inflate;
+mod kserve;
 mod metadata;
+mod model_path;
 mod prediction;
+mod repository;
+mod routes;
 mod server;
+mod statistics;
 mod status;
 
 pub use server::{Listeners, Servers, serve};

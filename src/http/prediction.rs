@@ -1,14 +1,14 @@
 //! `POST /predict` and TorchServe's `POST /predictions/{model}[/{version}]`:
 //! a photograph or plain JSON, whatever Content-Type a client puts on it.
 
-use actix_web::web::{Data, Path, Payload};
+use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
 
 use super::body;
 use super::inference;
-use super::metadata::parse_version;
+use super::model_path::ModelPath;
 use super::server::State;
 use super::status::HttpResult;
 use crate::engine::Prediction;
@@ -30,44 +30,28 @@ pub(super) async fn default_model(state: Data<State>, request: HttpRequest, payl
     let body = body::read(&request, payload, &state).await?;
     let model = state.engine.default_model()?;
     let prediction = state.engine.predict(&model, body).await?;
-    answer(&state, prediction, LabelForm::List).await
+    answer(&state, &request, prediction, LabelForm::List).await
 }
 
-/// `POST /predictions/{model}`.
+/// `POST /predictions/{model}[/{version}]`.
 pub(super) async fn model(
     state: Data<State>,
-    path: Path<String>,
+    path: ModelPath,
     request: HttpRequest,
     payload: Payload,
 ) -> HttpResult {
-    predict(&state, &path, None, &request, payload).await
-}
-
-/// `POST /predictions/{model}/{version}`.
-pub(super) async fn version(
-    state: Data<State>,
-    path: Path<(String, String)>,
-    request: HttpRequest,
-    payload: Payload,
-) -> HttpResult {
-    let (model, version) = path.into_inner();
-    predict(&state, &model, Some(parse_version(&version)?), &request, payload).await
-}
-
-async fn predict(
-    state: &State,
-    model: &str,
-    version: Option<u64>,
-    request: &HttpRequest,
-    payload: Payload,
-) -> HttpResult {
-    let body = body::read(request, payload, state).await?;
-    let model = state.engine.resolve(model, version)?;
+    let body = body::read(&request, payload, &state).await?;
+    let model = state.engine.resolve(&path.model, path.version)?;
     let prediction = state.engine.predict(&model, body).await?;
-    answer(state, prediction, LabelForm::Map).await
+    answer(&state, &request, prediction, LabelForm::Map).await
 }
 
-async fn answer(state: &State, prediction: Prediction, labels: LabelForm) -> HttpResult {
+async fn answer(
+    state: &State,
+    request: &HttpRequest,
+    prediction: Prediction,
+    labels: LabelForm,
+) -> HttpResult {
     match prediction {
         Prediction::Labels { model_name, model_version, ranked } => Ok(match labels {
             LabelForm::Map => HttpResponse::Ok().json(ByLabel(&ranked)),
@@ -82,9 +66,9 @@ async fn answer(state: &State, prediction: Prediction, labels: LabelForm) -> Htt
         }),
         Prediction::Tensors(tensors) => {
             let text = state.engine.pool().run(move || write_named_tensors(&tensors)).await?;
-            Ok(HttpResponse::Ok().content_type("application/json").body(text))
+            inference::answer_json(state, request, text).await
         }
-        Prediction::Inference(response, forms) => inference::answer(state, response, forms).await,
+        Prediction::Inference(response, forms) => inference::answer(state, request, response, forms).await,
     }
 }
 

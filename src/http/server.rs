@@ -1,4 +1,4 @@
-//! The listeners and their routes.
+//! The listeners and the servers behind them.
 
 use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
@@ -17,12 +17,11 @@ use actix_web::dev::{AppConfig, Extensions, ServiceFactory, ServiceRequest, Serv
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::http::{ConnectionType, Method};
 use actix_web::web::{self, Data, ServiceConfig};
-use actix_web::{App, HttpRequest, HttpResponse, Route, guard};
+use actix_web::{App, HttpRequest};
 use bytes::Bytes;
 
 use super::connection::{Busy, Connection, Connections, Stream};
-use super::status::{method_not_allowed, no_such_path};
-use super::{health, inference, metadata, prediction};
+use super::routes;
 use crate::admission::Admission;
 use crate::engine::Engine;
 use crate::metrics;
@@ -134,8 +133,8 @@ pub fn serve(engine: Arc<Engine>, listeners: Listeners, settings: &HttpSettings)
         exit_timeout_secs,
         routes,
     };
-    let inference = plan("inference", settings.http_threads, settings.exit_timeout_secs, inference_routes);
-    let metrics = plan("metrics", 1, 1, metrics_routes);
+    let inference = plan("inference", settings.http_threads, settings.exit_timeout_secs, routes::inference);
+    let metrics = plan("metrics", 1, 1, routes::metrics);
     Ok(Servers {
         http: run(state.clone(), listeners.http, inference)?,
         metrics: run(state, listeners.metrics, metrics)?,
@@ -213,7 +212,7 @@ fn app(
         InitError = (),
     >,
 > {
-    App::new().app_data(state).configure(routes).default_service(web::to(not_found)).wrap_fn(
+    App::new().app_data(state).configure(routes).default_service(web::to(routes::not_found)).wrap_fn(
         |request, service| {
             use actix_web::dev::Service as _;
             let busy = request.request().conn_data::<Arc<Connection>>().map(Connection::begin);
@@ -280,56 +279,4 @@ fn request_id(request: &HttpRequest) -> HeaderValue {
         Some(id) if id.len() <= LONGEST && id.to_str().is_ok() => id.clone(),
         _ => HeaderValue::from(NEXT.fetch_add(1, Ordering::Relaxed)),
     }
-}
-
-fn inference_routes(config: &mut ServiceConfig) {
-    health_routes(config);
-    route(config, "/v2", Method::GET, get().to(metadata::server));
-    route(config, "/v2/models/{model}", Method::GET, get().to(metadata::model));
-    route(config, "/v2/models/{model}/ready", Method::GET, get().to(health::model_ready));
-    route(config, "/v2/models/{model}/infer", Method::POST, web::post().to(inference::model));
-    route(config, "/v2/models/{model}/versions/{version}", Method::GET, get().to(metadata::version));
-    route(
-        config,
-        "/v2/models/{model}/versions/{version}/ready",
-        Method::GET,
-        get().to(health::version_ready),
-    );
-    route(
-        config,
-        "/v2/models/{model}/versions/{version}/infer",
-        Method::POST,
-        web::post().to(inference::version),
-    );
-    route(config, "/ping", Method::GET, get().to(health::ping));
-    route(config, "/predict", Method::POST, web::post().to(prediction::default_model));
-    route(config, "/predictions/{model}", Method::POST, web::post().to(prediction::model));
-    route(config, "/predictions/{model}/{version}", Method::POST, web::post().to(prediction::version));
-}
-
-fn metrics_routes(config: &mut ServiceConfig) {
-    health_routes(config);
-    route(config, "/metrics", Method::GET, get().to(health::metrics));
-}
-
-fn health_routes(config: &mut ServiceConfig) {
-    route(config, "/v2/health/live", Method::GET, get().to(health::live));
-    route(config, "/v2/health/ready", Method::GET, get().to(health::ready));
-}
-
-/// GET, and HEAD with it: what a load balancer or `curl -I` asks.
-fn get() -> Route {
-    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
-}
-
-/// One path, one method; any other is told which.
-fn route(config: &mut ServiceConfig, path: &str, allowed: Method, handler: Route) {
-    config.service(web::resource(path).route(handler).default_service(web::to(move || {
-        let allowed = allowed.clone();
-        async move { method_not_allowed(&allowed) }
-    })));
-}
-
-async fn not_found(request: HttpRequest) -> HttpResponse {
-    no_such_path(&request)
 }

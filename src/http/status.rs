@@ -7,6 +7,7 @@ use actix_web::http::header::{self, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 
+use super::encoding::TAKEN;
 use crate::error::{Error, ErrorCode};
 
 /// The status of each class, as Triton's protocol has them; classes that it
@@ -55,9 +56,12 @@ impl ResponseError for HttpError {
             ErrorCode::RequestTimeout | ErrorCode::PayloadTooLarge => {
                 response.head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
             }
+            // As RFC 7694 has it, and Triton.
+            ErrorCode::UnsupportedMediaType => {
+                response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static(TAKEN));
+            }
             ErrorCode::InvalidArgument
             | ErrorCode::NotFound
-            | ErrorCode::UnsupportedMediaType
             | ErrorCode::Unimplemented
             | ErrorCode::Internal => {}
         }

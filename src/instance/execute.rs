@@ -1,9 +1,10 @@
 //! One batch from start to end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::collect::Collected;
-use super::respond::{name_outputs, slice_rows};
+use super::respond::{choose, name_outputs, slice_rows};
 use super::{Answer, QueuedRequest};
 use crate::backend::ModelInstance;
 use crate::clock;
@@ -85,17 +86,27 @@ impl Executor {
         };
 
         let mut start = 0;
-        for request in requests {
+        let mut cut = Vec::with_capacity(requests.len());
+        for request in &requests {
             let own: Vec<Tensor> =
                 if self.batched { slice_rows(&outputs, start, request.rows, rows) } else { outputs.clone() };
             start += request.rows;
-            let durations = Durations {
-                queue: left.saturating_duration_since(request.arrival),
-                input: collected - left,
-                infer: computed - collected,
-                output: clock::now() - computed,
-            };
-            request.responder.succeed(request.rows, Answer { outputs: own, durations });
+            cut.push(choose(own, &request.asked, &self.binding, self.batched));
+        }
+        let batch = Durations {
+            queue: Duration::ZERO,
+            input: collected - left,
+            infer: computed - collected,
+            output: clock::now() - computed,
+        };
+        // Before the first answer: whoever has one finds it in the statistics.
+        self.metrics.computed(rows, &batch);
+        for (request, outputs) in requests.into_iter().zip(cut) {
+            let durations = Durations { queue: left.saturating_duration_since(request.arrival), ..batch };
+            match outputs {
+                Ok(outputs) => request.responder.succeed(request.rows, Answer { outputs, durations }),
+                Err(error) => request.responder.fail(FailureReason::Other, error),
+            }
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! A model's instance: the long-lived thread that takes a batch, collects its
 //! inputs, runs the model and cuts the outputs into responses.
 
+mod classify;
 mod collect;
 mod execute;
 mod request;

@@ -4,9 +4,10 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+use crate::clock;
 use crate::error::{Error, Result};
 use crate::metrics::{Durations, FailureReason, ModelMetrics, PendingGuard};
-use crate::protocol::Tensor;
+use crate::protocol::{RequestedOutput, Tensor};
 use crate::scheduler::Waiting;
 use std::sync::Arc;
 
@@ -16,6 +17,8 @@ pub struct QueuedRequest {
     /// In the order in which the model takes them; shapes are the model's
     /// (reshaped where the configuration says so).
     pub inputs: Vec<Tensor>,
+    /// The outputs asked for, in the order asked for; empty for all of them.
+    pub asked: Vec<RequestedOutput>,
     /// Rows of the batch dimension; 1 where the model doesn't batch.
     pub rows: u32,
     /// What must be equal for requests to run together.
@@ -46,7 +49,7 @@ impl Waiting for QueuedRequest {
 /// What the model made of one request.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// In the model's order; slices of the batch's outputs.
+    /// In the order asked for, else the model's; slices of the batch's outputs.
     pub outputs: Vec<Tensor>,
     /// Where the time went.
     pub durations: Durations,
@@ -59,14 +62,16 @@ pub struct Answer {
 pub struct Responder {
     channel: Option<oneshot::Sender<Result<Answer>>>,
     metrics: Arc<ModelMetrics>,
+    arrival: Instant,
 }
 
 impl Responder {
-    /// A responder and the end that waits for it.
+    /// A responder for a request that came at `arrival`, and the end that waits
+    /// for it.
     #[must_use]
-    pub fn new(metrics: Arc<ModelMetrics>) -> (Self, oneshot::Receiver<Result<Answer>>) {
+    pub fn new(metrics: Arc<ModelMetrics>, arrival: Instant) -> (Self, oneshot::Receiver<Result<Answer>>) {
         let (sender, receiver) = oneshot::channel();
-        (Self { channel: Some(sender), metrics }, receiver)
+        (Self { channel: Some(sender), metrics, arrival }, receiver)
     }
 
     /// Whether nobody waits any more.
@@ -83,8 +88,12 @@ impl Responder {
 
     /// Answers with an error.
     pub fn fail(mut self, reason: FailureReason, error: Error) {
-        self.metrics.failed(reason);
+        self.count(reason);
         self.send(Err(error));
+    }
+
+    fn count(&self, reason: FailureReason) {
+        self.metrics.failed(reason, clock::now().saturating_duration_since(self.arrival));
     }
 
     fn send(&mut self, result: Result<Answer>) {
@@ -101,9 +110,9 @@ impl Drop for Responder {
             return;
         }
         if self.cancelled() {
-            self.metrics.failed(FailureReason::Canceled);
+            self.count(FailureReason::Canceled);
         } else {
-            self.metrics.failed(FailureReason::Other);
+            self.count(FailureReason::Other);
             self.send(Err(Error::internal(
                 "the request was dropped by a failure in the server; see its log",
             )));

@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
+use super::classify::classify;
 use crate::backend::BatchOutput;
 use crate::error::{Error, Result};
 use crate::model_config::{Binding, BoundOutput, output_name};
-use crate::protocol::{Tensor, fill_shape};
+use crate::protocol::{RequestedOutput, Tensor, fill_shape};
 
 /// Names and checks a batch's outputs, in the order of the configuration.
 /// `rows` is the size of the batch, `None` where the model doesn't batch.
@@ -106,4 +107,35 @@ pub(super) fn slice_rows(outputs: &[Tensor], start: u32, rows: u32, total: u32) 
             }
         })
         .collect()
+}
+
+/// The outputs that a request asks for, in its order and as it asks for them;
+/// all of them where it names none.
+pub(super) fn choose(
+    outputs: Vec<Tensor>,
+    asked: &[RequestedOutput],
+    binding: &Binding,
+    batched: bool,
+) -> Result<Vec<Tensor>> {
+    if asked.is_empty() {
+        return Ok(outputs);
+    }
+    let find = |asked: &RequestedOutput| {
+        let Some(output) = outputs.iter().find(|output| *output.name == *asked.name) else {
+            let names: Vec<String> = outputs.iter().map(|output| format!("'{}'", output.name)).collect();
+            return Err(Error::invalid(format!(
+                "unexpected inference output '{}': the model gives {}",
+                asked.name,
+                names.join(", ")
+            )));
+        };
+        if asked.classification == 0 {
+            return Ok(output.clone());
+        }
+        let bound = binding.outputs.iter().find(|bound| bound.name == asked.name);
+        let spec = bound.and_then(|bound| bound.spec.as_ref());
+        let labels: &[String] = spec.map_or(&[], |spec| &*spec.labels);
+        classify(output, asked.classification, batched, labels)
+    };
+    asked.iter().map(find).collect()
 }

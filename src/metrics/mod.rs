@@ -4,6 +4,7 @@
 //! over; what Triton lacks is `cresset_*`. The registry is the one global of
 //! the program.
 
+mod statistics;
 mod table;
 
 use std::collections::HashMap;
@@ -11,7 +12,10 @@ use std::time::Duration;
 
 use prometheus::{Encoder as _, Histogram, IntCounter, IntGauge, TextEncoder};
 
+use crate::clock;
+use crate::protocol::ModelStatistics;
 use crate::scheduler::CloseReason;
+use statistics::Recorder;
 use table::TABLE;
 
 /// Why a request failed, by Triton's values of the label `reason`.
@@ -76,6 +80,7 @@ pub struct ModelMetrics {
     output: Timer,
     batch_size: Histogram,
     closed: HashMap<CloseReason, IntCounter>,
+    statistics: Recorder,
 }
 
 /// A sum in microseconds, as Triton counts, beside a histogram.
@@ -120,6 +125,7 @@ impl ModelMetrics {
             closed: CloseReason::ALL
                 .map(|r| (r, TABLE.closed.with_label_values(&[model, &version, r.name()])))
                 .into(),
+            statistics: Recorder::default(),
         }
     }
 
@@ -134,6 +140,7 @@ impl ModelMetrics {
     /// rows were counted with the one that failed.
     pub fn executed(&self, rows: u32, reason: CloseReason) {
         self.executions.inc();
+        self.statistics.executed();
         if reason != CloseReason::Retry {
             self.batch_size.observe(f64::from(rows));
         }
@@ -142,8 +149,15 @@ impl ModelMetrics {
         }
     }
 
+    /// A batch of `rows` rows gave its outputs; its time in the queue is its
+    /// requests' own.
+    pub fn computed(&self, rows: u32, durations: &Durations) {
+        self.statistics.computed(rows, durations);
+    }
+
     /// A request of `rows` rows was answered.
     pub fn succeeded(&self, rows: u32, durations: &Durations) {
+        self.statistics.succeeded(rows, durations, clock::unix_millis());
         self.success.inc();
         self.inferences.inc_by(u64::from(rows));
         self.request.record(durations.total());
@@ -153,11 +167,18 @@ impl ModelMetrics {
         self.output.record(durations.output);
     }
 
-    /// A request failed.
-    pub fn failed(&self, reason: FailureReason) {
+    /// A request failed, so long after its arrival.
+    pub fn failed(&self, reason: FailureReason, after: Duration) {
+        self.statistics.failed(after);
         if let Some(counter) = self.failure.get(&reason) {
             counter.inc();
         }
+    }
+
+    /// What was recorded since the version was loaded.
+    #[must_use]
+    pub fn statistics(&self, model: &str, version: u64) -> ModelStatistics {
+        self.statistics.read(model, version)
     }
 }
 

@@ -132,7 +132,7 @@ mod tests {
         let metrics = ModelMetrics::new("table-test", 3);
         metrics.executed(4, CloseReason::Full);
         metrics.succeeded(4, &Durations { queue: Duration::from_micros(7), ..Durations::default() });
-        metrics.failed(FailureReason::Backend);
+        metrics.failed(FailureReason::Backend, Duration::ZERO);
         let pending = metrics.pending();
         http_response(200);
         let text = String::from_utf8(render()).unwrap();

@@ -50,6 +50,17 @@ pub struct Placement {
     pub intra_op_threads: usize,
 }
 
+impl Placement {
+    /// The group of a configuration that would ask for just this.
+    pub(super) fn group(&self) -> InstanceGroup {
+        let (kind, gpus) = match self.device {
+            Device::Cpu => (InstanceKind::Cpu, Vec::new()),
+            Device::Cuda(gpu) => (InstanceKind::Gpu, vec![gpu]),
+        };
+        InstanceGroup { count: u32::try_from(self.instances).ok(), kind, gpus }
+    }
+}
+
 impl fmt::Display for Placement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let instances = if self.instances == 1 { "instance" } else { "instances" };

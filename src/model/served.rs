@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::check::{Checked, check_inputs, check_outputs};
 use super::fit::check_transforms;
 use super::plan::{Placement, PlanError, Resources, plan};
@@ -14,15 +16,12 @@ use crate::clock;
 use crate::error::{Error, Result};
 use crate::instance::{Instance, InstanceSettings, QueuedRequest, Responder, WarmUp, spawn};
 use crate::metrics::{FailureReason, ModelMetrics};
-use crate::model_config::{Binding, ConfigError, ModelConfig};
+use crate::model_config::{Binding, ConfigError, InstanceGroup, ModelConfig, PLATFORM};
 use crate::protocol::{
-    InferenceRequest, InferenceResponse, ModelMetadata, OutputForm, RequestedOutput, Tensor, TensorMetadata,
+    InferenceRequest, InferenceResponse, ModelMetadata, ModelStatistics, OutputForm, TensorMetadata,
 };
 use crate::scheduler::{Policy, Queue, Refused};
 use crate::transform::Transforms;
-
-/// Triton's name for a TorchScript model's format.
-const PLATFORM: &str = "pytorch_libtorch";
 
 /// Where a version comes from.
 #[derive(Debug, Clone)]
@@ -66,6 +65,8 @@ pub struct ServedModel {
     binding: Arc<Binding>,
     transforms: Option<Arc<Transforms>>,
     placements: Vec<Placement>,
+    /// The configuration as clients are told it.
+    config_json: Bytes,
     load_time: Duration,
     queue: Arc<Queue<QueuedRequest>>,
     metrics: Arc<ModelMetrics>,
@@ -133,7 +134,9 @@ impl ServedModel {
             warm_up(&config, &binding)
         };
 
+        let groups: Vec<InstanceGroup> = placements.iter().map(Placement::group).collect();
         let served = Self {
+            config_json: Bytes::from(config.to_json(&groups)?),
             name: Arc::from(config.name.as_str()),
             version: source.version,
             config: Arc::clone(&config),
@@ -203,6 +206,13 @@ impl ServedModel {
         &self.placements
     }
 
+    /// Its configuration in protobuf's JSON: what the file says, and what is
+    /// in effect where the file leaves it open.
+    #[must_use]
+    pub fn config_json(&self) -> &Bytes {
+        &self.config_json
+    }
+
     /// From the file's first byte to the last instance's being ready.
     #[must_use]
     pub fn load_time(&self) -> Duration {
@@ -226,6 +236,15 @@ impl ServedModel {
     pub fn input_datatype(&self, name: &str) -> Option<crate::protocol::Datatype> {
         let bound = self.binding.inputs.iter().find(|input| input.name == name)?;
         bound.spec.as_ref().map(|spec| spec.datatype)
+    }
+
+    /// The name of its input, where it has just one.
+    #[must_use]
+    pub fn only_input(&self) -> Option<&str> {
+        match self.binding.inputs.as_slice() {
+            [only] => Some(&only.name),
+            _ => None,
+        }
     }
 
     /// The name of the input that an image fills.
@@ -266,6 +285,12 @@ impl ServedModel {
         }
     }
 
+    /// What it has done since it was loaded.
+    #[must_use]
+    pub fn statistics(&self) -> ModelStatistics {
+        self.metrics.statistics(&self.name, self.version)
+    }
+
     /// Checks a request, queues it, and waits for its answer. The forms are
     /// in step with the response's outputs.
     ///
@@ -281,23 +306,27 @@ impl ServedModel {
         let Checked { inputs, rows, bucket } = match checked {
             Ok(checked) => checked,
             Err(error) => {
-                self.metrics.failed(FailureReason::Rejected);
+                self.metrics.failed(FailureReason::Rejected, clock::now() - arrival);
                 return Err(error);
             }
         };
-        let (responder, answer) = Responder::new(Arc::clone(&self.metrics));
+        let (responder, answer) = Responder::new(Arc::clone(&self.metrics), arrival);
         let pending = Some(self.metrics.pending());
-        self.submit(QueuedRequest { inputs, rows, bucket, arrival, responder, pending });
+        let forms: Vec<OutputForm> =
+            request.outputs.iter().map(|output| output.form.unwrap_or(request.default_form)).collect();
+        let asked = request.outputs;
+        self.submit(QueuedRequest { inputs, asked, rows, bucket, arrival, responder, pending });
         let answer = match answer.await {
             Ok(answer) => answer?,
             Err(_) => return Err(Error::internal("the request was dropped by a failure in the server")),
         };
-        let (outputs, forms) = choose(answer.outputs, &request.outputs, request.default_form, &self.name)?;
+        // Without names all outputs come, as many as the model gives.
+        let forms = if forms.is_empty() { vec![request.default_form; answer.outputs.len()] } else { forms };
         let response = InferenceResponse {
             model_name: Arc::clone(&self.name),
             model_version: self.version,
             id: request.id,
-            outputs,
+            outputs: answer.outputs,
         };
         Ok((response, forms))
     }
@@ -346,31 +375,4 @@ impl ModelsByDevice<'_> {
         self.loaded.insert(device, Arc::clone(&model));
         Ok(model)
     }
-}
-
-/// The outputs asked for, in the order asked for, with their forms.
-fn choose(
-    outputs: Vec<Tensor>,
-    asked: &[RequestedOutput],
-    default: OutputForm,
-    model: &str,
-) -> Result<(Vec<Tensor>, Vec<OutputForm>)> {
-    if asked.is_empty() {
-        let forms = vec![default; outputs.len()];
-        return Ok((outputs, forms));
-    }
-    let mut chosen = Vec::with_capacity(asked.len());
-    let mut forms = Vec::with_capacity(asked.len());
-    for output in asked {
-        let Some(tensor) = outputs.iter().find(|tensor| *tensor.name == *output.name) else {
-            let names: Vec<&str> = outputs.iter().map(|tensor| &*tensor.name).collect();
-            return Err(Error::invalid(format!(
-                "unexpected inference output '{}' for model '{model}', which gives {names:?}",
-                output.name
-            )));
-        };
-        chosen.push(tensor.clone());
-        forms.push(output.form.unwrap_or(default));
-    }
-    Ok((chosen, forms))
 }

@@ -10,6 +10,7 @@ mod binding;
 mod colons;
 mod error;
 mod fields;
+mod json;
 mod parameters;
 mod pbtxt;
 mod proto;
@@ -19,12 +20,14 @@ mod tensor;
 mod version;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::protocol::Datatype;
 
 pub use binding::{Binding, BoundInput, BoundOutput, NamingConvention, output_name};
 pub use error::ConfigError;
+pub use json::PLATFORM;
 
 /// The configuration's file in a model's directory.
 pub const CONFIG_FILENAME: &str = "config.pbtxt";
@@ -59,6 +62,8 @@ pub struct ModelConfig {
     /// What the file asks for and doesn't get though the model is served, a
     /// line each, for the log.
     pub warnings: Vec<String>,
+    /// The file's message, as it was written.
+    message: json::Written,
 }
 
 /// An input or an output, as configured.
@@ -75,6 +80,8 @@ pub struct TensorConfig {
     pub reshape: Option<Vec<i64>>,
     /// A file of labels, one a line, beside the configuration; outputs only.
     pub label_filename: Option<String>,
+    /// What that file holds, once it was read: a label for each score.
+    pub labels: Arc<[String]>,
 }
 
 /// `dynamic_batching { … }`.

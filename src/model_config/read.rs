@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Component, Path};
 
+use super::json::Written;
 use super::proto::{self, model_config::SchedulingChoice};
 use super::{
     CONFIG_FILENAME, ConfigError, DEFAULT_MODEL_FILENAME, ModelConfig, VersionPolicy, fields, parameters,
@@ -34,6 +35,7 @@ impl ModelConfig {
             parameters: Default::default(),
             declared: false,
             warnings: Vec::new(),
+            message: Written::default(),
         }
     }
 
@@ -60,10 +62,12 @@ impl ModelConfig {
     /// # Errors
     /// As [`ModelConfig::read`].
     pub fn from_pbtxt(text: &str, name: &str) -> Result<Self, ConfigError> {
-        let message = pbtxt::parse(text)?;
-        let mut warnings = fields::check(&message)?;
+        let parsed = pbtxt::parse(text)?;
+        let mut warnings = fields::check(&parsed)?;
         let config: proto::ModelConfig =
-            message.transcode_to().map_err(|error| ConfigError::Read(format!("doesn't decode: {error}")))?;
+            parsed.transcode_to().map_err(|error| ConfigError::Read(format!("doesn't decode: {error}")))?;
+
+        let message = Written(config.clone());
 
         check_name(&config.name, name)?;
         check_pytorch("platform", &config.platform)?;
@@ -93,6 +97,7 @@ impl ModelConfig {
             parameters: parameters::parameters(config.parameters, &mut warnings)?,
             declared: true,
             warnings,
+            message,
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::{Component, Path};
+use std::sync::Arc;
 
 use super::proto::{self, DataType, model_input::Format};
 use super::{ConfigError, TensorConfig};
@@ -23,6 +24,7 @@ pub(super) fn inputs(
             name: name(&field, input.name, &mut names)?,
             reshape: input.reshape.map(|reshape| reshape.shape),
             label_filename: None,
+            labels: Arc::default(),
         };
         check_reshape(&field, &tensor, batched)?;
         tensors.push(tensor);
@@ -45,6 +47,7 @@ pub(super) fn outputs(
             name: name(&field, output.name, &mut names)?,
             reshape: output.reshape.map(|reshape| reshape.shape),
             label_filename: label_filename(&field, output.label_filename)?,
+            labels: Arc::default(),
         };
         check_reshape(&field, &tensor, batched)?;
         tensors.push(tensor);

@@ -6,7 +6,9 @@ mod datatype;
 mod error;
 pub mod json;
 mod metadata;
+mod repository;
 mod shape;
+mod statistics;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -15,5 +17,7 @@ pub use binary::{EncodedResponse, decode_request, encode_response};
 pub use datatype::{Datatype, UnknownDatatype};
 pub use error::ProtocolError;
 pub use metadata::{ModelMetadata, ServerMetadata, TensorMetadata};
+pub use repository::{IndexRequest, IndexedModel, IndexedState};
 pub use shape::{element_count, expected_bytes, fill_shape};
+pub use statistics::{BatchStatistics, DurationStatistic, InferenceStatistics, ModelStatistics, Statistics};
 pub use types::{InferenceRequest, InferenceResponse, OutputForm, RequestedOutput, Tensor};

@@ -22,12 +22,16 @@ fn a_json_request_is_read_whichever_way_its_keys_are_ordered() {
     let expected = InferenceRequest {
         id: "7".to_owned(),
         inputs: vec![tensor("x", Datatype::Uint8, &[2, 2], &[1, 2, 3, 4])],
-        outputs: vec![RequestedOutput { name: "y".to_owned(), form: Some(OutputForm::Binary) }],
+        outputs: vec![RequestedOutput {
+            name: "y".to_owned(),
+            form: Some(OutputForm::Binary),
+            classification: 3,
+        }],
         default_form: OutputForm::Json,
     };
     let typed = r#"{"id":"7","inputs":[{"name":"x","shape":[2,2],"datatype":"UINT8","data":[1,2,3,4]}],
-        "outputs":[{"name":"y","parameters":{"binary_data":true}}]}"#;
-    let untyped = r#"{"outputs":[{"parameters":{"binary_data":true},"name":"y"}],"unknown":{"a":[null]},
+        "outputs":[{"name":"y","parameters":{"binary_data":true,"classification":3}}]}"#;
+    let untyped = r#"{"outputs":[{"parameters":{"classification":3,"binary_data":true},"name":"y"}],"unknown":{"a":[null]},
         "inputs":[{"data":[[1,2],[3,4]],"datatype":"UINT8","shape":[2,2],"name":"x"}],"id":"7"}"#;
     assert_eq!(decode(typed), Ok(expected.clone()));
     assert_eq!(decode(untyped), Ok(expected));

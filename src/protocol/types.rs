@@ -40,6 +40,9 @@ pub struct RequestedOutput {
     pub name: String,
     /// Its form; `None` for the request's default.
     pub form: Option<OutputForm>,
+    /// How many of each row's best scores to give as strings in the place of
+    /// the tensor; zero for the tensor itself.
+    pub classification: u32,
 }
 
 /// How a tensor stands in a response.

@@ -11,28 +11,35 @@ use super::error::ConfigError;
 /// are 30 kB.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// Reads labels: one a line, line 1 for score 0. A byte order mark and
-/// carriage returns are dropped.
+/// Reads labels from a plain name, and sees that none is missing.
 pub(super) fn read(directory: &Path, name: &str) -> Result<Vec<String>, ConfigError> {
     let wrong =
         |line, message: &str| ConfigError { file: name.to_owned(), line, message: message.to_owned() };
     if !is_plain_name(name) {
         return Err(wrong(None, "not a plain file name: labels lie in the model's own directory"));
     }
-    if leaves(directory, name) {
-        return Err(wrong(None, "a link that leaves the model's directory"));
-    }
-    let text =
-        read_text(directory, name)?.ok_or_else(|| wrong(None, "not found in the model's directory"))?;
-    let labels: Vec<String> =
-        text.strip_prefix('\u{feff}').unwrap_or(&text).lines().map(|line| line.trim().to_owned()).collect();
-    if labels.is_empty() {
-        return Err(wrong(None, "empty: one label a line was expected"));
-    }
+    let labels = read_lines(directory, name)?;
     match labels.iter().position(String::is_empty) {
         Some(index) => Err(wrong(Some(index + 1), "a label is missing: the line is blank")),
         None => Ok(labels),
     }
+}
+
+/// Reads labels: one a line, line 1 for score 0. A byte order mark and
+/// carriage returns are dropped. `name` is a relative path, without `..`.
+pub(super) fn read_lines(directory: &Path, name: &str) -> Result<Vec<String>, ConfigError> {
+    let wrong =
+        |message: &str| ConfigError { file: name.to_owned(), line: None, message: message.to_owned() };
+    if leaves(directory, name) {
+        return Err(wrong("a link that leaves the model's directory"));
+    }
+    let text = read_text(directory, name)?.ok_or_else(|| wrong("not found in the model's directory"))?;
+    let labels: Vec<String> =
+        text.strip_prefix('\u{feff}').unwrap_or(&text).lines().map(|line| line.trim().to_owned()).collect();
+    if labels.is_empty() {
+        return Err(wrong("empty: one label a line was expected"));
+    }
+    Ok(labels)
 }
 
 /// The text of a file beside the model; `None` where it isn't there.

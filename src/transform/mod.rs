@@ -45,6 +45,15 @@ pub struct Transforms {
     pub classification: Option<Classification>,
 }
 
+/// Reads the file that a configuration names in `label_filename`, a relative
+/// path inside the model's directory: one label a line, line 1 for score 0.
+///
+/// # Errors
+/// [`TransformError::Config`], as [`Transforms::read`].
+pub fn read_labels(model_directory: &Path, name: &str) -> Result<Vec<String>, TransformError> {
+    Ok(labels::read_lines(model_directory, name)?)
+}
+
 impl Transforms {
     /// Reads and checks `cresset.toml` in a model's directory, and the file
     /// of labels that it names. `None` where there is no such file.

@@ -27,14 +27,6 @@ async fn a_body_over_the_limit_is_refused_with_and_without_its_length() {
 }
 
 #[tokio::test]
-async fn a_compressed_body_is_refused_before_it_is_inflated() {
-    let server = Server::with_default_models(&[]);
-    let request = reqwest::Client::new().post(server.url("/predict")).header("content-encoding", "gzip");
-    let response = request.body(vec![0x1f, 0x8b, 8, 0]).send().await.unwrap();
-    assert_eq!(response.status(), 415);
-}
-
-#[tokio::test]
 async fn a_body_that_drips_is_given_up() {
     let server = Server::with_default_models(&["--http-body-timeout-secs=1"]);
     let started = Instant::now();

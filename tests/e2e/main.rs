@@ -7,11 +7,16 @@
 
 mod answers;
 mod batching;
+mod classification;
+mod compression;
+mod configuration;
 mod container;
 mod hostile;
+mod kserve;
 mod load;
 mod photographs;
 mod repository;
 mod server;
+mod statistics;
 mod stopping;
 mod surface;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::server::{Server, checkout, command, get, post};
 
@@ -36,6 +36,30 @@ async fn a_broken_model_fails_alone_and_says_why() {
         assert!(!message.contains(root.path().to_str().unwrap()), "no path of the server's: {message}");
     }
     assert!(server.announced.contains("max_batch_sise"), "{}", server.announced);
+
+    let index = server.url("/v2/repository/index");
+    let (status, all) = post(&index, "").await;
+    assert_eq!(status, 200, "{all}");
+    let of = |name: &str| all.as_array().unwrap().iter().find(|entry| entry["name"] == name).unwrap();
+    assert_eq!(*of("good"), json!({"name": "good", "version": "1", "state": "READY", "reason": ""}));
+    assert_eq!(of("truncated")["version"], "1");
+    assert_eq!(of("misconfigured")["version"], "", "the whole model");
+    for model in ["truncated", "random", "empty", "misconfigured", "versionless"] {
+        assert_eq!(of(model)["state"], "UNAVAILABLE");
+        assert_ne!(of(model)["reason"], "");
+    }
+    let (_, ready) = post(&index, r#"{"ready": true, "of": "another client"}"#).await;
+    assert_eq!(ready, json!([of("good")]));
+    assert_eq!(post(&index, r#"{"ready": false}"#).await, (200, all.clone()));
+    assert_eq!(post(&index, r#"{"ready": 1}"#).await.0, 400);
+    assert_eq!(post(&index, "[".repeat(100_000)).await.0, 400);
+
+    for action in ["load", "unload"] {
+        let (status, answer) = post(&server.url(&format!("/v2/repository/models/good/{action}")), "").await;
+        assert_eq!(status, 400);
+        let expected = "explicit model load / unload is not allowed: the model control mode is none";
+        assert!(answer["error"].as_str().unwrap().starts_with(expected), "{answer}");
+    }
     assert_eq!(get(&server.url("/v2/models/good/ready")).await.0, 200);
     assert_eq!(get(&server.url("/v2/health/ready")).await.0, 400, "not every model answers");
     assert_eq!(get(&server.url("/v2/health/live")).await.0, 200);

@@ -70,6 +70,19 @@ impl Server {
         self.process.try_wait().expect("the server's state").is_none()
     }
 
+    /// From now on [`Server::resident_peak`] is of what comes.
+    pub(crate) fn forget_peak(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.process.id()), "5").expect("the peak is reset");
+    }
+
+    /// The most memory that the process held, in bytes.
+    pub(crate) fn resident_peak(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.process.id());
+        let status = std::fs::read_to_string(path).expect("the process's status");
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("its peak");
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") * 1024
+    }
+
     /// The sum of a metric over its labels.
     pub(crate) async fn metric(&self, name: &str, labels: &str) -> f64 {
         let url = format!("http://{}/metrics", self.metrics);

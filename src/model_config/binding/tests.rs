@@ -22,6 +22,7 @@ fn config(inputs: &[&str], outputs: &[&str]) -> ModelConfig {
         dims: vec![-1],
         reshape: None,
         label_filename: None,
+        labels: Default::default(),
     };
     ModelConfig {
         inputs: inputs.iter().map(tensor).collect(),

@@ -3,12 +3,14 @@
 //! behind them, and because NaN and Infinity are numbers here (as for Triton),
 //! which no strict parser takes.
 
+mod instances;
 mod numbers;
 mod plain;
 mod request;
 mod scan;
 mod write;
 
+pub use instances::{decode_instances, write_predictions};
 pub use plain::{decode_named_tensors, is_inference_request, write_named_tensors};
 pub(super) use request::{InputData, RequestHeader, read_request};
 pub(super) use write::write_response;

@@ -59,7 +59,7 @@ pub fn decode_named_tensors(
 }
 
 /// The shape of nested arrays; all at one level must be of one shape.
-fn shape_of(scanner: &mut Scanner<'_>, name: &str) -> Result<Vec<i64>, ProtocolError> {
+pub(super) fn shape_of(scanner: &mut Scanner<'_>, name: &str) -> Result<Vec<i64>, ProtocolError> {
     if scanner.peek() != Some(b'[') {
         scanner.skip()?;
         return Ok(Vec::new());
@@ -85,7 +85,7 @@ fn shape_of(scanner: &mut Scanner<'_>, name: &str) -> Result<Vec<i64>, ProtocolE
     Ok(shape)
 }
 
-fn datatype_in(value: &[u8]) -> Datatype {
+pub(super) fn datatype_in(value: &[u8]) -> Datatype {
     let mut inside = value.iter().filter(|byte| !matches!(byte, b'[' | b' ' | b'\n' | b'\r' | b'\t'));
     match inside.next() {
         Some(b't' | b'f') => Datatype::Bool,
@@ -113,7 +113,7 @@ pub fn write_named_tensors(tensors: &[Tensor]) -> Vec<u8> {
     out
 }
 
-fn write_nested(out: &mut Vec<u8>, elements: &mut Elements<'_>, shape: &[i64]) {
+pub(super) fn write_nested(out: &mut Vec<u8>, elements: &mut Elements<'_>, shape: &[i64]) {
     let mut first = true;
     let Some((&length, inner)) = shape.split_first() else {
         elements.write_next(out, &mut first);

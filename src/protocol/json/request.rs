@@ -34,7 +34,7 @@ pub(in crate::protocol) enum InputData {
     Binary(usize),
 }
 
-/// Triton's parameters of the binary tensor extension.
+/// Triton's parameters of the binary tensor and classification extensions.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Parameters {
@@ -197,14 +197,11 @@ fn read_output(scanner: &mut Scanner<'_>) -> Result<RequestedOutput, ProtocolErr
         Ok(())
     })?;
     let name = name.ok_or_else(|| ProtocolError::invalid("an output has no 'name'"))?;
-    if parameters.classification.is_some_and(|count| count > 0) {
-        return Err(ProtocolError::invalid(format!(
-            "output '{name}': the classification extension is not offered; see the extensions in GET /v2"
-        )));
-    }
+    // Below zero is none, and more than there are is all of them, as with Triton.
+    let classification = parameters.classification.unwrap_or(0).clamp(0, i64::from(u32::MAX));
     let form =
         parameters.binary_data.map(|binary| if binary { OutputForm::Binary } else { OutputForm::Json });
-    Ok(RequestedOutput { name, form })
+    Ok(RequestedOutput { name, form, classification: u32::try_from(classification).unwrap_or(u32::MAX) })
 }
 
 fn read_parameters(scanner: &mut Scanner<'_>, whose: &str) -> Result<Parameters, ProtocolError> {

@@ -1,0 +1,36 @@
+//! The model repository: what it holds, and loading and unloading.
+
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+
+use super::body;
+use super::model_path::ModelPath;
+use super::server::State;
+use super::status::HttpResult;
+use crate::error::Error;
+use crate::protocol::IndexRequest;
+
+/// `POST /v2/repository/index`, with or without a body.
+pub(super) async fn index(state: Data<State>, request: HttpRequest, payload: Payload) -> HttpResult {
+    let body = body::read(&request, payload, &state).await?;
+    let asked = if body.is_empty() {
+        IndexRequest::default()
+    } else {
+        serde_json::from_slice(&body)
+            .map_err(|error| Error::invalid(format!("the body isn't a request for the index: {error}")))?
+    };
+    Ok(HttpResponse::Ok().json(state.engine.repository_index(asked)))
+}
+
+/// `POST /v2/repository/models/{model}/load` and `…/unload`.
+pub(super) async fn control(
+    state: Data<State>,
+    path: ModelPath,
+    request: HttpRequest,
+    payload: Payload,
+) -> HttpResult {
+    // Whatever becomes of it: left in the connection it would end it.
+    body::read(&request, payload, &state).await?;
+    state.engine.control(&path.model)?;
+    Ok(HttpResponse::Ok().finish())
+}

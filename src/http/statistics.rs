@@ -1,0 +1,20 @@
+//! What models have done, as Triton's statistics extension tells it.
+
+use actix_web::HttpResponse;
+use actix_web::web::Data;
+
+use super::model_path::ModelPath;
+use super::server::State;
+use super::status::HttpResult;
+use crate::protocol::Statistics;
+
+/// `GET /v2/models/stats`.
+pub(super) async fn all(state: Data<State>) -> HttpResponse {
+    HttpResponse::Ok().json(Statistics { model_stats: state.engine.statistics() })
+}
+
+/// `GET /v2/models/{model}[/versions/{version}]/stats`.
+pub(super) async fn model(state: Data<State>, path: ModelPath) -> HttpResult {
+    let model_stats = state.engine.model_statistics(&path.model, path.version)?;
+    Ok(HttpResponse::Ok().json(Statistics { model_stats }))
+}

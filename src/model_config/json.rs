@@ -1,0 +1,161 @@
+//! A configuration as Triton's clients read it: its message as JSON.
+
+use std::fmt;
+
+use prost_reflect::{DynamicMessage, SerializeOptions};
+
+use super::proto::model_version_policy::{All, Latest, PolicyChoice, Specific};
+use super::proto::{self, model_instance_group::Kind};
+use super::{ConfigError, InstanceGroup, InstanceKind, ModelConfig, VersionPolicy, pbtxt};
+
+/// Triton's name for the library that runs TorchScript.
+const BACKEND: &str = "pytorch";
+
+/// Triton's name for a TorchScript model's format.
+pub const PLATFORM: &str = "pytorch_libtorch";
+
+/// A file's message. What it says stands, checked, in the configuration's own
+/// fields: in a log it isn't shown once more.
+#[derive(Clone, PartialEq, Default)]
+pub(super) struct Written(pub(super) proto::ModelConfig);
+
+impl fmt::Debug for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Written(..)")
+    }
+}
+
+impl ModelConfig {
+    /// What the file says, with what is in effect written into it: the
+    /// policies and names that it leaves open, and `instance_groups` as the
+    /// model runs.
+    #[must_use]
+    pub(crate) fn in_effect(&self, instance_groups: &[InstanceGroup]) -> proto::ModelConfig {
+        let mut message = self.message.0.clone();
+        message.name.clone_from(&self.name);
+        message.platform = PLATFORM.to_owned();
+        message.backend = BACKEND.to_owned();
+        message.default_model_filename.clone_from(&self.model_filename);
+        message.version_policy = Some(version_policy(&self.version_policy));
+        if self.dynamic_batching.is_none() {
+            message.scheduling_choice = None;
+        }
+        message.instance_group = instance_groups.iter().enumerate().map(|(i, g)| self.group(i, g)).collect();
+        message
+    }
+
+    /// [`ModelConfig::in_effect`] in protobuf's JSON, in Triton's way of it:
+    /// the fields' own names, those that are unset too (but for messages),
+    /// 64-bit integers as numbers.
+    ///
+    /// # Errors
+    /// Where the message doesn't fit its own descriptors: a bug of the build.
+    pub fn to_json(&self, instance_groups: &[InstanceGroup]) -> Result<Vec<u8>, ConfigError> {
+        let failed = |error: String| ConfigError::Read(format!("can't be written as JSON: {error}"));
+        let mut message = DynamicMessage::new(pbtxt::descriptor()?);
+        message
+            .transcode_from(&self.in_effect(instance_groups))
+            .map_err(|error| failed(error.to_string()))?;
+        let options = SerializeOptions::new()
+            .stringify_64_bit_integers(false)
+            .use_proto_field_name(true)
+            .skip_default_fields(false);
+        let mut json = Vec::with_capacity(1024);
+        message
+            .serialize_with_options(&mut serde_json::Serializer::new(&mut json), &options)
+            .map_err(|error| failed(error.to_string()))?;
+        Ok(json)
+    }
+
+    fn group(&self, index: usize, group: &InstanceGroup) -> proto::ModelInstanceGroup {
+        let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+        let mut message = proto::ModelInstanceGroup {
+            name: format!("{}_{index}", self.name),
+            count: number(group.count.unwrap_or(0)),
+            gpus: group.gpus.iter().copied().map(number).collect(),
+            ..proto::ModelInstanceGroup::default()
+        };
+        message.set_kind(match group.kind {
+            InstanceKind::Auto => Kind::Auto,
+            InstanceKind::Gpu => Kind::Gpu,
+            InstanceKind::Cpu => Kind::Cpu,
+            InstanceKind::Model => Kind::Model,
+        });
+        message
+    }
+}
+
+fn version_policy(policy: &VersionPolicy) -> proto::ModelVersionPolicy {
+    let choice = match policy {
+        VersionPolicy::Latest(count) => PolicyChoice::Latest(Latest { num_versions: *count }),
+        VersionPolicy::All => PolicyChoice::All(All {}),
+        VersionPolicy::Specific(versions) => PolicyChoice::Specific(Specific {
+            // They came as i64 and were checked to be above zero.
+            versions: versions.iter().map(|version| i64::try_from(*version).unwrap_or(i64::MAX)).collect(),
+        }),
+    };
+    proto::ModelVersionPolicy { policy_choice: Some(choice) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const CPU: InstanceGroup = InstanceGroup { count: Some(2), kind: InstanceKind::Cpu, gpus: Vec::new() };
+
+    fn shown(config: &ModelConfig, groups: &[InstanceGroup]) -> Value {
+        serde_json::from_slice(&config.to_json(groups).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_configuration_is_shown_with_its_defaults_and_what_is_in_effect() {
+        let config = ModelConfig::from_pbtxt(
+            r#"max_batch_size: 8
+               input [ { name: "x" data_type: TYPE_FP32 dims: [ 3, -1 ] reshape { shape: [ 1, 3, -1 ] } } ]
+               output [ { name: "y" data_type: TYPE_INT64 dims: [ 1 ] label_filename: "labels.txt" } ]
+               dynamic_batching { preferred_batch_size: [ 4 ] max_queue_delay_microseconds: 100 }
+               parameters { key: "INFERENCE_MODE" value: { string_value: "true" } }"#,
+            "m",
+        );
+        let tensor = |name: &str, datatype: &str| json!({"name": name, "data_type": datatype, "is_shape_tensor": false, "is_non_linear_format_io": false});
+        let with = |mut tensor: Value, more: Value| {
+            tensor.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            tensor
+        };
+        assert_eq!(
+            shown(&config.unwrap(), &[CPU]),
+            json!({
+                "name": "m", "platform": "pytorch_libtorch", "backend": "pytorch", "runtime": "",
+                "version_policy": {"latest": {"num_versions": 1}},
+                "max_batch_size": 8,
+                "input": [with(tensor("x", "TYPE_FP32"), json!({"format": "FORMAT_NONE", "dims": [3, -1],
+                    "reshape": {"shape": [1, 3, -1]}, "allow_ragged_batch": false, "optional": false}))],
+                "output": [with(tensor("y", "TYPE_INT64"), json!({"dims": [1], "label_filename": "labels.txt"}))],
+                "batch_input": [], "batch_output": [],
+                "dynamic_batching": {"preferred_batch_size": [4], "max_queue_delay_microseconds": 100,
+                    "preserve_ordering": false, "priority_levels": 0, "default_priority_level": 0,
+                    "priority_queue_policy": {}},
+                "instance_group": [{"name": "m_0", "kind": "KIND_CPU", "count": 2, "gpus": [],
+                    "secondary_devices": [], "profile": [], "passive": false, "host_policy": ""}],
+                "default_model_filename": "model.pt", "cc_model_filenames": {}, "metric_tags": {},
+                "parameters": {"INFERENCE_MODE": {"string_value": "true"}},
+                "model_warmup": []
+            })
+        );
+    }
+
+    #[test]
+    fn what_stands_for_no_configuration_is_shown_alike() {
+        let gpu = InstanceGroup { count: Some(1), kind: InstanceKind::Gpu, gpus: vec![1] };
+        let shown = shown(&ModelConfig::undeclared("plain"), &[gpu]);
+        assert_eq!(shown["name"], "plain");
+        assert_eq!(shown["max_batch_size"], 0);
+        assert_eq!(shown["input"], json!([]));
+        assert_eq!(shown["default_model_filename"], "model.pt");
+        assert_eq!(shown["instance_group"][0]["kind"], "KIND_GPU");
+        assert_eq!(shown["instance_group"][0]["gpus"], json!([1]));
+        assert!(shown.get("dynamic_batching").is_none(), "{shown}");
+    }
+}

@@ -1,0 +1,73 @@
+//! Triton's classification extension, in JSON and in binary.
+
+use serde_json::{Value, json};
+
+use crate::server::{Server, checkout, post};
+
+/// The identity with labels beside it.
+fn labelled(labels: Option<&str>) -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let model = root.path().join("identity");
+    std::fs::create_dir_all(model.join("1")).unwrap();
+    std::fs::copy(checkout("tests/models/identity/1/model.pt"), model.join("1/model.pt")).unwrap();
+    let config = std::fs::read_to_string(checkout("tests/models/identity/config.pbtxt")).unwrap();
+    let output = "name: \"OUTPUT0\" data_type: TYPE_FP32 dims: [ -1 ]";
+    assert!(config.contains(output), "{config}");
+    let named = config.replace(output, &format!("{output} label_filename: \"labels.txt\""));
+    std::fs::write(model.join("config.pbtxt"), named).unwrap();
+    if let Some(labels) = labels {
+        std::fs::write(model.join("labels.txt"), labels).unwrap();
+    }
+    root
+}
+
+fn request(parameters: Value) -> String {
+    json!({
+        "inputs": [{"name": "INPUT0", "shape": [2, 3], "datatype": "FP32", "data": [0.5, 2, 1, -1, -3, -2]}],
+        "outputs": [{"name": "OUTPUT0", "parameters": parameters}]
+    })
+    .to_string()
+}
+
+#[tokio::test]
+async fn the_best_of_each_row_come_with_their_labels() {
+    let root = labelled(Some("cat\ndog\n"));
+    let server = Server::start(root.path(), &[]);
+    let url = server.url("/v2/models/identity/infer");
+    let (status, answer) = post(&url, request(json!({"classification": 2}))).await;
+    assert_eq!(status, 200, "{answer}");
+    let expected = ["2.000000:1:dog", "1.000000:2", "-1.000000:0:cat", "-2.000000:2"];
+    assert_eq!(
+        answer["outputs"],
+        json!([{"name": "OUTPUT0", "datatype": "BYTES", "shape": [2, 2], "data": expected}])
+    );
+
+    let body = request(json!({"classification": 2, "binary_data": true}));
+    let response = reqwest::Client::new().post(&url).body(body).send().await.unwrap();
+    let length: usize =
+        response.headers()["inference-header-content-length"].to_str().unwrap().parse().unwrap();
+    let bytes = response.bytes().await.unwrap();
+    let strings =
+        expected.map(|text| [&(text.len() as u32).to_le_bytes(), text.as_bytes()].concat()).concat();
+    assert_eq!(bytes[length..], strings);
+    let header: Value = serde_json::from_slice(&bytes[..length]).unwrap();
+    assert_eq!(header["outputs"][0]["datatype"], "BYTES");
+
+    let (_, whole) = post(&url, request(json!({"classification": 0}))).await;
+    assert_eq!(whole["outputs"][0]["datatype"], "FP32", "zero asks for the tensor");
+    let (_, all) = post(&url, request(json!({"classification": 1_000_000_000_000i64}))).await;
+    assert_eq!(all["outputs"][0]["shape"], json!([2, 3]), "no more than there are");
+}
+
+#[tokio::test]
+async fn labels_that_are_named_and_missing_are_told_at_start() {
+    let root = labelled(None);
+    let output = crate::server::command(root.path(), &[])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("identity: labels.txt: not found in the model's directory"), "{text}");
+}
