@@ -21,7 +21,6 @@ fn config(inputs: &[&str], outputs: &[&str]) -> ModelConfig {
         datatype: Datatype::Fp32,
         dims: vec![-1],
         reshape: None,
-        optional: false,
         label_filename: None,
     };
     ModelConfig {
