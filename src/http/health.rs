@@ -3,9 +3,9 @@
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Path};
 
-use super::metadata::parse_version;
 use super::server::State;
 use super::status::{self, HttpResult, probe};
+use crate::engine::parse_version;
 use crate::metrics;
 
 /// `GET /v2/health/live`: the process answers.

@@ -10,9 +10,9 @@ use actix_web::{HttpRequest, HttpResponse};
 use bytes::{Bytes, BytesMut};
 
 use super::body;
-use super::metadata::parse_version;
 use super::server::State;
 use super::status::HttpResult;
+use crate::engine::parse_version;
 use crate::error::{Error, Result};
 use crate::protocol::{EncodedResponse, InferenceResponse, OutputForm, decode_request, encode_response};
 

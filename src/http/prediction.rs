@@ -8,10 +8,9 @@ use serde::ser::{SerializeMap as _, Serializer};
 
 use super::body;
 use super::inference;
-use super::metadata::parse_version;
 use super::server::State;
 use super::status::HttpResult;
-use crate::engine::Prediction;
+use crate::engine::{Prediction, parse_version};
 use crate::protocol::json::write_named_tensors;
 use crate::transform::Ranked;
 

@@ -12,7 +12,7 @@ mod error;
 mod fields;
 mod parameters;
 mod pbtxt;
-mod proto;
+pub mod proto;
 mod read;
 mod scheduling;
 mod tensor;
