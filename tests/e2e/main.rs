@@ -8,6 +8,8 @@
 mod answers;
 mod batching;
 mod container;
+mod grpc;
+mod grpc_stopping;
 mod hostile;
 mod load;
 mod photographs;
