@@ -1,7 +1,7 @@
 //! Builds what isn't Rust: the protocol's messages, and the shim over libtorch.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -12,7 +12,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Compiles `proto/` without a `protoc` binary: the messages as Rust types,
-/// and their descriptors, which the text format of `config.pbtxt` is parsed by.
+/// the gRPC service, and the descriptors, by which the text format of
+/// `config.pbtxt` is parsed and gRPC reflection answers.
 fn protobuf() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
     let out = PathBuf::from(env::var("OUT_DIR")?);
@@ -23,7 +24,38 @@ fn protobuf() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("inference.bin"), compiler.encode_file_descriptor_set())?;
 
     compiler.include_source_info(true);
-    prost_build::Config::new().btree_map(["."]).out_dir(out).compile_fds(compiler.file_descriptor_set())?;
+    let config = compiler.file_descriptor_set();
+    prost_build::Config::new().btree_map(["."]).out_dir(&out).compile_fds(config)?;
+    grpc(&out.join("grpc"))
+}
+
+/// The service, in a folder of its own: its messages are of the same package.
+fn grpc(out: &Path) -> Result<(), Box<dyn Error>> {
+    const SERVICE: &str = "grpc_service.proto";
+    fs::create_dir_all(out)?;
+    let mut compiler = protox::Compiler::new(["proto"])?;
+    compiler.include_imports(true).open_files([SERVICE])?;
+    fs::write(out.join("inference.bin"), compiler.encode_file_descriptor_set())?;
+
+    compiler.include_source_info(true);
+    let files = compiler.file_descriptor_set();
+    let mut builder = tonic_prost_build::configure()
+        // Tensors are slices of the message that they came in.
+        .bytes(".")
+        .btree_map(".")
+        .codec_path("crate::grpc::codec::Codec")
+        .generate_default_stubs(true)
+        .build_transport(false);
+    // The configuration's messages are compiled already.
+    for file in files.file.iter().filter(|file| file.name() != SERVICE) {
+        let messages = file.message_type.iter().map(|message| message.name());
+        for name in messages.chain(file.enum_type.iter().map(|known| known.name())) {
+            let (message, known) =
+                (format!(".inference.{name}"), format!("crate::model_config::proto::{name}"));
+            builder = builder.extern_path(message, known);
+        }
+    }
+    builder.out_dir(out).compile_fds(files)?;
     Ok(())
 }
 

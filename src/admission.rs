@@ -60,6 +60,15 @@ impl Permit {
     }
 }
 
+impl Permit {
+    /// All that was lent so far, as a permit of its own; this one goes on with
+    /// nothing.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        Self { admission: self.admission.clone(), bytes: std::mem::take(&mut self.bytes) }
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         self.admission.held.fetch_sub(self.bytes, Ordering::AcqRel);
@@ -78,7 +87,10 @@ mod tests {
         assert!(admission.admit(41).is_err());
         first.grow(40).unwrap();
         assert!(first.grow(usize::MAX).is_err());
+        let taken = first.take();
         drop(first);
+        assert!(admission.admit(1).is_err(), "what was taken is still lent");
+        drop(taken);
         assert!(admission.admit(100).is_ok());
     }
 }

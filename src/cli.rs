@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::settings::ServeSettings;
 use crate::{bench, healthcheck};
 
-/// Serves PyTorch models: TorchScript behind a dynamic batcher, over HTTP, in one binary
+/// Serves PyTorch models: TorchScript behind a dynamic batcher, over HTTP and gRPC, in one binary
 #[derive(Debug, Parser)]
 #[command(name = "cresset", version, arg_required_else_help = true, max_term_width = 100)]
 pub struct Cli {

@@ -4,7 +4,8 @@
 //! Which error belongs where: rooms with failures of their own keep a typed
 //! error (`backend::BackendError`, `transform::TransformError`,
 //! `model_config::ConfigError`) and convert it here, at their door. The class
-//! decides the status, once for each surface: `http::status` for HTTP.
+//! decides the status, once for each surface: `http::status` for HTTP,
+//! `grpc::status` for gRPC.
 
 use std::fmt;
 

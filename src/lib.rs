@@ -1,11 +1,11 @@
 //! Cresset serves PyTorch models: TorchScript behind a dynamic batcher, over
-//! HTTP, in one binary.
+//! HTTP and gRPC, in one binary.
 //!
 //! The walk of a request is also the order in which the rooms may know each
 //! other, downwards only:
 //!
 //! ```text
-//! socket → http         decode    bytes to an inference request
+//! socket → http | grpc  decode    bytes to an inference request
 //!        → engine       resolve   name and version to a served model, without a lock
 //!        → admission    admit     or refuse, before anything is queued
 //!        → scheduler    queue     with its responder, its arrival and its deadline
@@ -27,9 +27,11 @@ pub mod cli;
 pub mod clock;
 pub mod engine;
 pub mod error;
+pub mod grpc;
 pub mod healthcheck;
 pub mod http;
 pub mod instance;
+pub mod listen;
 pub mod metrics;
 pub mod model;
 pub mod model_config;

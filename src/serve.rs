@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use crate::admission::Admission;
 use crate::backend::{Accelerators, Backend};
 use crate::engine::{Engine, LoadReport, load_models};
+use crate::grpc;
 use crate::http::{self, Listeners, Servers};
+use crate::listen::listen;
 use crate::model::{DevicePreference, Resources};
 use crate::model_repository::ModelRepository;
 use crate::settings::{ServeSettings, processors};
@@ -33,6 +36,19 @@ pub enum Outcome {
     Abandoned,
 }
 
+/// What is listened on.
+struct Addresses {
+    http: SocketAddr,
+    grpc: SocketAddr,
+    metrics: SocketAddr,
+}
+
+/// What clients reach.
+struct Surfaces {
+    http: Servers,
+    grpc: grpc::Server,
+}
+
 /// Serves until a signal, then finishes what was accepted.
 ///
 /// # Errors
@@ -48,15 +64,30 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
     let repository = ModelRepository::open(&settings.model_repository)?;
     let resources = resources(settings, backend.as_ref())?;
     let listeners = Listeners::bind(&settings.http)?;
-    let addresses = (listeners.http.local_addr()?, listeners.metrics.local_addr()?);
+    let grpc_listener = listen(SocketAddr::new(settings.http.host, settings.grpc.grpc_port), "grpc-port")?;
+    let addresses = Addresses {
+        http: listeners.http.local_addr()?,
+        grpc: grpc_listener.local_addr()?,
+        metrics: listeners.metrics.local_addr()?,
+    };
 
     let pool =
         Pool::new(resources.processors, settings.max_queue_size).context("no threads for transforms")?;
     // An empty one is how compose files say that it isn't set.
     let model_name = settings.model_name.clone().filter(|name| !name.is_empty());
     let engine = Arc::new(Engine::new(pool, model_name.clone()));
-    let servers = http::serve(Arc::clone(&engine), listeners, &settings.http)?;
-    tracing::info!("listening on http://{}, metrics on http://{}/metrics", addresses.0, addresses.1);
+    // One memory for what both surfaces take in.
+    let admission = Admission::new(settings.http.max_request_memory);
+    let surfaces = Surfaces {
+        http: http::serve(Arc::clone(&engine), admission.clone(), listeners, &settings.http)?,
+        grpc: grpc::serve(&engine, admission, grpc_listener, &settings.http, &settings.grpc)?,
+    };
+    tracing::info!(
+        "listening on http://{}, gRPC on {}, metrics on http://{}/metrics",
+        addresses.http,
+        addresses.grpc,
+        addresses.metrics
+    );
 
     let loading = {
         let (engine, backend) = (Arc::clone(&engine), Arc::clone(&backend));
@@ -74,7 +105,7 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
             if let Some(name) = &model_name {
                 engine.resolve(name, None).with_context(|| format!("MODEL_NAME is '{name}'"))?;
             }
-            say!("try         {}", line_to_try(&engine, settings, addresses.0));
+            say!("try         {}", line_to_try(&engine, settings, addresses.http));
             match report.failed.len() {
                 0 => say!("ready"),
                 failed => say!("NOT ready: {failed} of the models above can't be served; the others are"),
@@ -82,25 +113,25 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
         }
         signal = signals.next() => {
             // What is loaded already has its clients.
-            return Ok(finish(signal, &engine, &servers, settings, &mut signals).await);
+            return Ok(finish(signal, &engine, &surfaces, settings, &mut signals).await);
         }
     }
     let signal = signals.next().await;
-    Ok(finish(signal, &engine, &servers, settings, &mut signals).await)
+    Ok(finish(signal, &engine, &surfaces, settings, &mut signals).await)
 }
 
 /// Stops in order, or at once when told a second time.
 async fn finish(
     signal: &str,
     engine: &Arc<Engine>,
-    servers: &Servers,
+    surfaces: &Surfaces,
     settings: &ServeSettings,
     signals: &mut StopSignals,
 ) -> Outcome {
     let timeout = settings.http.exit_timeout_secs;
     tracing::info!("{signal}: no longer ready, finishing what was accepted (at most {timeout} s)");
     tokio::select! {
-        outcome = stop(engine, servers, Duration::from_secs(timeout)) => outcome,
+        outcome = stop(engine, surfaces, Duration::from_secs(timeout)) => outcome,
         signal = signals.next() => {
             tracing::warn!("{signal} again: stopping at once");
             Outcome::Abandoned
@@ -108,10 +139,11 @@ async fn finish(
     }
 }
 
-/// Readiness first, then the listener, then the queues, then the instances.
-async fn stop(engine: &Arc<Engine>, servers: &Servers, timeout: Duration) -> Outcome {
+/// Readiness first, then the listeners, then the queues, then the instances.
+async fn stop(engine: &Arc<Engine>, surfaces: &Surfaces, timeout: Duration) -> Outcome {
     engine.drain();
-    let finished = tokio::time::timeout(timeout, servers.stop_http()).await.is_ok();
+    let both = async { tokio::join!(surfaces.http.stop_http(), surfaces.grpc.stop()) };
+    let finished = tokio::time::timeout(timeout, both).await.is_ok();
     let (done, stopped) = tokio::sync::oneshot::channel();
     let models = Arc::clone(engine);
     let ending = std::thread::Builder::new().name("stop".to_owned()).spawn(move || {
@@ -120,7 +152,7 @@ async fn stop(engine: &Arc<Engine>, servers: &Servers, timeout: Duration) -> Out
     });
     let ended = ending.is_ok() && tokio::time::timeout(Duration::from_secs(1), stopped).await.is_ok();
     // A scraper in the middle of its answer has this long.
-    let _ = tokio::time::timeout(Duration::from_millis(500), servers.stop_metrics()).await;
+    let _ = tokio::time::timeout(Duration::from_millis(500), surfaces.http.stop_metrics()).await;
     if finished && ended {
         tracing::info!("stopped: everything that was accepted was answered");
         Outcome::Clean
@@ -147,7 +179,7 @@ fn resources(settings: &ServeSettings, backend: &dyn Backend) -> anyhow::Result<
 /// Says what is served and gives a line to try, on standard output.
 fn announce(
     report: &LoadReport,
-    (http, metrics): &(SocketAddr, SocketAddr),
+    addresses: &Addresses,
     backend: &dyn Backend,
     resources: &Resources,
 ) -> anyhow::Result<()> {
@@ -169,8 +201,10 @@ fn announce(
     for line in &report.failed {
         say!("  NOT served: {line}");
     }
-    say!("inference   http://{http}");
-    say!("metrics     http://{metrics}/metrics");
+    say!("inference   http://{}", addresses.http);
+    // As gRPC's clients take it: without a scheme.
+    say!("grpc        {}", addresses.grpc);
+    say!("metrics     http://{}/metrics", addresses.metrics);
     Ok(())
 }
 

@@ -48,6 +48,10 @@ pub struct ServeSettings {
     #[command(flatten)]
     pub http: HttpSettings,
 
+    /// How gRPC is reached, where that differs
+    #[command(flatten)]
+    pub grpc: GrpcSettings,
+
     /// How it logs
     #[command(flatten)]
     pub log: LogSettings,
@@ -75,7 +79,7 @@ pub struct HttpSettings {
           value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1024))]
     pub http_threads: usize,
 
-    /// Largest request body, in bytes
+    /// Largest request body or gRPC message, in bytes
     #[arg(long = "http-max-input-size", env = "CRESSET_HTTP_MAX_INPUT_SIZE", value_name = "BYTES", default_value_t = 64 << 20,
           value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     pub max_input_size: usize,
@@ -103,6 +107,20 @@ pub struct HttpSettings {
     /// The default is inside the 10 seconds that `docker stop` gives.
     #[arg(long, env = "CRESSET_EXIT_TIMEOUT_SECS", value_name = "SECONDS", default_value_t = 8)]
     pub exit_timeout_secs: u64,
+}
+
+/// Settings of the gRPC surface; its address, its largest message and its
+/// patience are those of HTTP.
+#[derive(Debug, Clone, Args)]
+pub struct GrpcSettings {
+    /// Port for inference over gRPC; 0 for a free one
+    #[arg(long, env = "CRESSET_GRPC_PORT", value_name = "PORT", default_value_t = 8001)]
+    pub grpc_port: u16,
+
+    /// Threads that read and write gRPC
+    #[arg(long, env = "CRESSET_GRPC_THREADS", value_name = "N", default_value_t = processors().min(4),
+          value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1024))]
+    pub grpc_threads: usize,
 }
 
 /// Settings of the log, which goes to standard error and holds no payloads.

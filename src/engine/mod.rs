@@ -20,7 +20,7 @@ use crate::transform::Pool;
 
 pub use loading::{LoadReport, load_models};
 pub use predict::Prediction;
-pub use table::{ModelState, ModelTable};
+pub use table::{ModelState, ModelTable, parse_version};
 
 /// Names of the protocol's extensions that are offered.
 const EXTENSIONS: &[&str] =

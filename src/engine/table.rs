@@ -127,6 +127,16 @@ impl ModelState {
     }
 }
 
+/// A version as a client writes it.
+///
+/// # Errors
+/// Not found: no version is written so.
+pub fn parse_version(text: &str) -> Result<u64> {
+    let number = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+    let version = if number { text.parse().ok() } else { None };
+    version.ok_or_else(|| Error::not_found(format!("'{text}' is no version: versions are whole numbers")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use std::future::{Ready, ready};
 
 use super::status::HttpError;
+use crate::engine::parse_version;
 use crate::error::{Error, Result};
 
 /// `…/{model}` or `…/{model}/…/{version}`: a handler that takes it serves
@@ -43,12 +44,6 @@ impl FromRequest for ModelPath {
             Err(error) => Err(HttpError(Error::not_found(format!("the path names no model: {error}")))),
         })
     }
-}
-
-fn parse_version(text: &str) -> Result<u64> {
-    let number = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
-    let version = if number { text.parse().ok() } else { None };
-    version.ok_or_else(|| Error::not_found(format!("'{text}' is no version: versions are whole numbers")))
 }
 
 #[cfg(test)]

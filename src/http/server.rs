@@ -24,13 +24,12 @@ use super::connection::{Busy, Connection, Connections, Stream};
 use super::routes;
 use crate::admission::Admission;
 use crate::engine::Engine;
+use crate::listen::listen;
 use crate::metrics;
 use crate::settings::HttpSettings;
 
 /// How long a request's head may take.
 const HEAD: Duration = Duration::from_secs(10);
-/// How many connections may wait to be accepted, on each listener.
-const BACKLOG: u32 = 4096;
 
 /// What every handler holds.
 pub(super) struct State {
@@ -57,27 +56,12 @@ impl Listeners {
     /// # Errors
     /// Which address can't be had, and why.
     pub fn bind(settings: &HttpSettings) -> anyhow::Result<Self> {
-        let bind = |port: u16, flag: &str| {
-            let address = SocketAddr::new(settings.host, port);
-            listen(address).map_err(|error| {
-                anyhow::anyhow!("can't listen on {address}: {error}; choose another with --{flag}")
-            })
-        };
+        let bind = |port: u16, flag| listen(SocketAddr::new(settings.host, port), flag);
         Ok(Self {
             http: bind(settings.http_port, "http-port")?,
             metrics: bind(settings.metrics_port, "metrics-port")?,
         })
     }
-}
-
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    use socket2::{Domain, Socket, Type};
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
-    // A restarted server must not wait for its predecessor's last packets.
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(i32::try_from(BACKLOG).unwrap_or(i32::MAX))?;
-    Ok(socket.into())
 }
 
 /// The running servers.
@@ -118,10 +102,15 @@ impl Servers {
 ///
 /// # Errors
 /// When a bound socket can't be listened on.
-pub fn serve(engine: Arc<Engine>, listeners: Listeners, settings: &HttpSettings) -> std::io::Result<Servers> {
+pub fn serve(
+    engine: Arc<Engine>,
+    admission: Admission,
+    listeners: Listeners,
+    settings: &HttpSettings,
+) -> std::io::Result<Servers> {
     let state = Data::new(State {
         engine,
-        admission: Admission::new(settings.max_request_memory),
+        admission,
         max_body: settings.max_input_size,
         body_timeout: Duration::from_secs(settings.body_timeout_secs),
     });

@@ -197,6 +197,11 @@ pub fn http_response(status: u16) {
     TABLE.http_responses.with_label_values(&[itoa::Buffer::new().format(status)]).inc();
 }
 
+/// Counts the end of a gRPC call by its code.
+pub fn grpc_response(code: i32) {
+    TABLE.grpc_responses.with_label_values(&[itoa::Buffer::new().format(code)]).inc();
+}
+
 /// The gauge of request bodies held in memory, in bytes.
 pub fn request_bytes() -> &'static IntGauge {
     &TABLE.request_bytes

@@ -34,6 +34,7 @@ pub(super) struct Table {
     pub(super) batch_size: HistogramVec,
     pub(super) closed: IntCounterVec,
     pub(super) http_responses: IntCounterVec,
+    pub(super) grpc_responses: IntCounterVec,
     pub(super) request_bytes: IntGauge,
 }
 
@@ -73,6 +74,12 @@ impl Table {
                 "cresset_http_responses_total",
                 "HTTP answers, by status",
                 &["status"],
+            ),
+            grpc_responses: counters(
+                &r,
+                "cresset_grpc_responses_total",
+                "gRPC calls that ended, by the number of their code",
+                &["code"],
             ),
             request_bytes: gauge(&r, "cresset_request_bytes", "bytes of request bodies held in memory"),
             registry: r,

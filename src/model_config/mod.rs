@@ -13,7 +13,7 @@ mod fields;
 mod json;
 mod parameters;
 mod pbtxt;
-mod proto;
+pub mod proto;
 mod read;
 mod scheduling;
 mod tensor;

@@ -1,15 +1,10 @@
 //! A whole inference request or response as bytes: JSON, or a JSON header
 //! with binary tensors behind it (Triton's binary tensor extension).
 
-use std::collections::HashSet;
-use std::sync::Arc;
-
 use bytes::Bytes;
 
 use super::json::{RequestHeader, read_request, write_response};
-use super::{
-    InferenceRequest, InferenceResponse, OutputForm, ProtocolError, RequestedOutput, Tensor, expected_bytes,
-};
+use super::{InferenceRequest, InferenceResponse, Inputs, OutputForm, ProtocolError, distinct};
 
 /// Reads a request. `header_length` is the value of
 /// `Inference-Header-Content-Length`: how much of the body is JSON; without
@@ -32,15 +27,10 @@ pub fn decode_request(body: &Bytes, header_length: Option<usize>) -> Result<Infe
     }
     let RequestHeader { id, inputs, outputs, default_form } = read_request(&body[..header_length])?;
 
-    let mut names = HashSet::with_capacity(inputs.len());
     let mut at = header_length;
-    let mut tensors = Vec::with_capacity(inputs.len());
+    let mut tensors = Inputs::with_capacity(inputs.len());
     for input in inputs {
         let (name, datatype, shape) = (input.name, input.datatype, input.shape);
-        if !names.insert(name.clone()) {
-            return Err(ProtocolError::invalid(format!("input '{name}' is given twice")));
-        }
-        let expected = expected_bytes(&name, datatype, &shape)?;
         let data = match input.data {
             super::json::InputData::Read(bytes) => Bytes::from(bytes),
             super::json::InputData::Binary(size) => {
@@ -55,15 +45,7 @@ pub fn decode_request(body: &Bytes, header_length: Option<usize>) -> Result<Infe
                 data
             }
         };
-        if let Some(expected) = expected
-            && data.len() != expected
-        {
-            return Err(ProtocolError::invalid(format!(
-                "input '{name}': {datatype} of shape {shape:?} takes {expected} bytes, got {}",
-                data.len()
-            )));
-        }
-        tensors.push(Tensor { name: Arc::from(name), datatype, shape, data });
+        tensors.push(name, datatype, shape, data)?;
     }
     if at != body.len() {
         return Err(ProtocolError::invalid(format!(
@@ -72,15 +54,7 @@ pub fn decode_request(body: &Bytes, header_length: Option<usize>) -> Result<Infe
         )));
     }
     distinct(&outputs)?;
-    Ok(InferenceRequest { id, inputs: tensors, outputs, default_form })
-}
-
-fn distinct(outputs: &[RequestedOutput]) -> Result<(), ProtocolError> {
-    let mut names = HashSet::with_capacity(outputs.len());
-    match outputs.iter().find(|output| !names.insert(&output.name)) {
-        Some(output) => Err(ProtocolError::invalid(format!("output '{}' is asked for twice", output.name))),
-        None => Ok(()),
-    }
+    Ok(InferenceRequest { id, inputs: tensors.done(), outputs, default_form })
 }
 
 /// A response on its way to a socket.

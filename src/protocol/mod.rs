@@ -4,6 +4,7 @@
 mod binary;
 mod datatype;
 mod error;
+mod inputs;
 pub mod json;
 mod metadata;
 mod repository;
@@ -16,6 +17,7 @@ mod types;
 pub use binary::{EncodedResponse, decode_request, encode_response};
 pub use datatype::{Datatype, UnknownDatatype};
 pub use error::ProtocolError;
+pub use inputs::{Inputs, LONGEST_NAME, MOST_DIMENSIONS, distinct};
 pub use metadata::{ModelMetadata, ServerMetadata, TensorMetadata};
 pub use repository::{IndexRequest, IndexedModel, IndexedState};
 pub use shape::{element_count, expected_bytes, fill_shape};

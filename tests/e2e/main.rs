@@ -11,6 +11,8 @@ mod classification;
 mod compression;
 mod configuration;
 mod container;
+mod grpc;
+mod grpc_stopping;
 mod hostile;
 mod kserve;
 mod load;

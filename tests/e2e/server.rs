@@ -17,6 +17,7 @@ pub(crate) fn checkout(path: &str) -> PathBuf {
 pub(crate) struct Server {
     process: Child,
     pub(crate) http: SocketAddr,
+    pub(crate) grpc: SocketAddr,
     pub(crate) metrics: SocketAddr,
     /// What it printed until it was ready.
     pub(crate) announced: String,
@@ -39,10 +40,21 @@ impl Server {
         }
         let address = |label: &str| -> SocketAddr {
             let line = announced.lines().find(|line| line.starts_with(label)).expect("announced");
-            let url = line.split("http://").nth(1).expect("a URL");
-            url.split('/').next().and_then(|address| address.parse().ok()).expect("an address")
+            let place = line.split_whitespace().nth(1).expect("an address");
+            place
+                .trim_start_matches("http://")
+                .split('/')
+                .next()
+                .and_then(|address| address.parse().ok())
+                .expect("an address")
         };
-        Self { http: address("inference"), metrics: address("metrics"), process, announced }
+        Self {
+            http: address("inference"),
+            grpc: address("grpc"),
+            metrics: address("metrics"),
+            process,
+            announced,
+        }
     }
 
     /// Serves `models/`, the default repository.
@@ -107,7 +119,14 @@ impl Drop for Server {
 /// `cresset serve` on free ports; its log goes to the test's own.
 pub(crate) fn command(repository: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cresset"));
-    command.args(["serve", "--http-port=0", "--metrics-port=0", "--log=error", "--model-repository"]);
+    command.args([
+        "serve",
+        "--http-port=0",
+        "--grpc-port=0",
+        "--metrics-port=0",
+        "--log=error",
+        "--model-repository",
+    ]);
     command.arg(repository).args(arguments).env_remove("MODEL_NAME");
     command
 }

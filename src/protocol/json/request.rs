@@ -5,7 +5,9 @@ use serde::Deserialize;
 
 use super::numbers::read_data;
 use super::scan::Scanner;
-use crate::protocol::{Datatype, OutputForm, ProtocolError, RequestedOutput, expected_bytes};
+use crate::protocol::{
+    Datatype, LONGEST_NAME, MOST_DIMENSIONS, OutputForm, ProtocolError, RequestedOutput, expected_bytes,
+};
 
 /// A request whose inputs may still lack their data.
 #[derive(Debug, Default)]
@@ -153,10 +155,9 @@ fn read_input(scanner: &mut Scanner<'_>) -> Result<InputHeader, ProtocolError> {
 
 /// Reads a tensor's name. It comes back in errors, so it has a bound.
 pub(super) fn read_name(scanner: &mut Scanner<'_>) -> Result<String, ProtocolError> {
-    const LONGEST: usize = 1024;
     let name = scanner.string()?;
-    if name.len() > LONGEST {
-        return Err(scanner.error(format!("a name of {} bytes: the longest has {LONGEST}", name.len())));
+    if name.len() > LONGEST_NAME {
+        return Err(scanner.error(format!("a name of {} bytes: the longest has {LONGEST_NAME}", name.len())));
     }
     Ok(name.into_owned())
 }
@@ -171,12 +172,11 @@ fn room(scanner: &Scanner<'_>, datatype: Datatype, shape: Option<&[i64]>) -> usi
 
 /// Reads `[1, 3, 224, 224]`.
 pub(super) fn read_shape(scanner: &mut Scanner<'_>) -> Result<Vec<i64>, ProtocolError> {
-    const MOST: usize = 64;
     let mut shape = Vec::with_capacity(4);
     scanner.array(|scanner| {
         shape.push(scanner.integer("a dimension")?);
-        if shape.len() > MOST {
-            return Err(scanner.error(format!("a shape of more than {MOST} dimensions")));
+        if shape.len() > MOST_DIMENSIONS {
+            return Err(scanner.error(format!("a shape of more than {MOST_DIMENSIONS} dimensions")));
         }
         Ok(())
     })?;

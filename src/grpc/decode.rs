@@ -1,0 +1,150 @@
+//! A message as an inference request. Raw tensors are slices of the message,
+//! not copies, and keep the memory that it was lent.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::contents;
+use super::proto::infer_parameter::ParameterChoice;
+use super::proto::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
+use super::proto::{InferParameter, InferTensorContents, ModelInferRequest};
+use crate::admission::Permit;
+use crate::error::{Error, Result};
+use crate::protocol::{
+    Datatype, InferenceRequest, Inputs, LONGEST_NAME, MOST_DIMENSIONS, OutputForm, RequestedOutput, distinct,
+    element_count,
+};
+
+type Parameters = BTreeMap<String, InferParameter>;
+
+/// A tensor's data with its message's memory: that goes when the last of them
+/// goes, be that in a handler, in a queue or in a batch.
+struct Lent {
+    data: Bytes,
+    _permit: Arc<Permit>,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.data
+    }
+}
+
+/// Reads a message, whose memory is `permit`'s.
+pub(super) fn request(message: ModelInferRequest, mut permit: Permit) -> Result<InferenceRequest> {
+    let ModelInferRequest { id, inputs, outputs, raw_input_contents, .. } = message;
+    let raw = !raw_input_contents.is_empty();
+    if raw && raw_input_contents.len() != inputs.len() {
+        return Err(Error::invalid(format!(
+            "the request has {} inputs and {} raw_input_contents: expected one for each input, in their order",
+            inputs.len(),
+            raw_input_contents.len()
+        )));
+    }
+    // Numbers that took a byte on the wire take up to eight from here on.
+    for contents in inputs.iter().filter_map(|input| input.contents.as_ref()) {
+        permit.grow(contents::size(contents))?;
+    }
+    let permit = Arc::new(permit);
+    let mut raw_contents = raw_input_contents.into_iter();
+    let mut tensors = Inputs::with_capacity(inputs.len());
+    for input in inputs {
+        let InferInputTensor { name, datatype, shape, parameters, contents } = input;
+        check_name(&name, "an input")?;
+        refuse_shared_memory("input", &name, &parameters)?;
+        if shape.len() > MOST_DIMENSIONS {
+            return Err(Error::invalid(format!(
+                "input '{name}': a shape of more than {MOST_DIMENSIONS} dimensions"
+            )));
+        }
+        let datatype: Datatype =
+            datatype.parse().map_err(|unknown| Error::invalid(format!("input '{name}': {unknown}")))?;
+        let contents = contents.filter(|contents| !contents::is_empty(contents));
+        let data = match (raw_contents.next(), contents) {
+            (Some(data), None) => data,
+            (Some(_), Some(_)) => {
+                return Err(Error::invalid(format!(
+                    "input '{name}' has contents beside the request's raw_input_contents: one of them, \
+                     for all inputs"
+                )));
+            }
+            (None, contents) => typed(&name, datatype, &shape, contents)?,
+        };
+        let data = Bytes::from_owner(Lent { data, _permit: Arc::clone(&permit) });
+        tensors.push(name, datatype, shape, data)?;
+    }
+    let outputs = outputs.into_iter().map(output).collect::<Result<Vec<_>>>()?;
+    distinct(&outputs)?;
+    Ok(InferenceRequest { id, inputs: tensors.done(), outputs, default_form: OutputForm::Binary })
+}
+
+fn typed(
+    name: &str,
+    datatype: Datatype,
+    shape: &[i64],
+    contents: Option<InferTensorContents>,
+) -> Result<Bytes> {
+    let expected = element_count(name, shape)?;
+    let Some(contents) = contents else {
+        if expected == 0 {
+            return Ok(Bytes::new());
+        }
+        return Err(Error::invalid(format!(
+            "input '{name}' has no data: expected raw_input_contents in the request, or contents in the input"
+        )));
+    };
+    let (count, bytes) = contents::read(name, datatype, contents)?;
+    if count != expected {
+        return Err(Error::invalid(format!(
+            "input '{name}': shape {shape:?} holds {expected} elements, 'contents' has {count}"
+        )));
+    }
+    Ok(Bytes::from(bytes))
+}
+
+fn output(message: InferRequestedOutputTensor) -> Result<RequestedOutput> {
+    let InferRequestedOutputTensor { name, parameters } = message;
+    check_name(&name, "an output")?;
+    refuse_shared_memory("output", &name, &parameters)?;
+    let classification = parameters.get("classification").map_or(Ok(0), |count| classes(&name, count))?;
+    Ok(RequestedOutput { name, form: None, classification })
+}
+
+fn check_name(name: &str, whose: &str) -> Result<()> {
+    match name.len() {
+        0 => Err(Error::invalid(format!("{whose} has no 'name'"))),
+        length if length > LONGEST_NAME => {
+            Err(Error::invalid(format!("a name of {length} bytes: the longest has {LONGEST_NAME}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A region in the place of data would be a request without data.
+fn refuse_shared_memory(what: &str, name: &str, parameters: &Parameters) -> Result<()> {
+    if !parameters.contains_key("shared_memory_region") {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "{what} '{name}': the shared memory extensions are not offered: tensors travel in the messages"
+    )))
+}
+
+/// How many classes an output is wanted as; zero for its tensor.
+fn classes(name: &str, count: &InferParameter) -> Result<u32> {
+    match count.parameter_choice {
+        Some(ParameterChoice::Int64Param(count)) => {
+            Ok(u32::try_from(count.clamp(0, i64::from(u32::MAX))).unwrap_or(u32::MAX))
+        }
+        Some(ParameterChoice::Uint64Param(count)) => Ok(u32::try_from(count).unwrap_or(u32::MAX)),
+        None => Ok(0),
+        Some(
+            ParameterChoice::BoolParam(_) | ParameterChoice::StringParam(_) | ParameterChoice::DoubleParam(_),
+        ) => Err(Error::invalid(format!("output '{name}': 'classification' is a number of classes"))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+//! `ModelInfer` and `ModelStreamInfer`.
+
+use std::sync::Arc;
+
+use futures_util::stream::{Stream, StreamExt as _};
+use tonic::Status;
+
+use super::body::Lease;
+use super::metadata::asked_version;
+use super::proto::{ModelInferRequest, ModelInferResponse, ModelStreamInferResponse};
+use super::{decode, encode, status};
+use crate::admission::Permit;
+use crate::engine::Engine;
+use crate::error::Result;
+
+/// How many requests of one stream are worked on at a time: enough to fill a
+/// batch, and no more than their answers' memory is worth.
+const AT_A_TIME: usize = 64;
+
+/// Answers one request, whose memory is `permit`'s. Dropping the future
+/// cancels it.
+pub(super) async fn infer(
+    engine: &Engine,
+    message: ModelInferRequest,
+    permit: Permit,
+) -> Result<ModelInferResponse> {
+    let version = asked_version(&message.model_version)?;
+    let model = engine.resolve(&message.model_name, version)?;
+    let request = decode::request(message, permit)?;
+    let (response, _) = model.infer(request).await?;
+    Ok(encode::response(response))
+}
+
+/// Answers requests as they come, several at a time and in their order. What
+/// is wrong with one is said in its place; what breaks the stream itself ends
+/// it, behind the answers to what came before.
+pub(super) fn stream(
+    engine: Arc<Engine>,
+    requests: impl Stream<Item = Result<ModelInferRequest, Status>>,
+    lease: Lease,
+) -> impl Stream<Item = Result<ModelStreamInferResponse, Status>> {
+    requests
+        .map(move |message| {
+            // All bytes that came since the last message are this one's.
+            let permit = lease.take();
+            let engine = Arc::clone(&engine);
+            async move { Ok::<_, Status>(answer(&engine, message?, permit).await) }
+        })
+        .buffered(AT_A_TIME)
+}
+
+async fn answer(engine: &Engine, message: ModelInferRequest, permit: Permit) -> ModelStreamInferResponse {
+    // What tells a client which of its requests an error is about.
+    let about = ModelInferResponse {
+        model_name: message.model_name.clone(),
+        model_version: message.model_version.clone(),
+        id: message.id.clone(),
+        ..ModelInferResponse::default()
+    };
+    match infer(engine, message, permit).await {
+        Ok(response) => {
+            ModelStreamInferResponse { error_message: String::new(), infer_response: Some(response) }
+        }
+        Err(error) => {
+            if status::is_server_error(status::code(error.code())) {
+                tracing::warn!(model = about.model_name, %error, "request of a stream failed");
+            }
+            ModelStreamInferResponse {
+                error_message: error.message().to_owned(),
+                infer_response: Some(about),
+            }
+        }
+    }
+}

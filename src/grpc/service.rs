@@ -1,0 +1,111 @@
+//! The service: each call to its resource.
+
+use std::sync::Arc;
+
+use tonic::codegen::BoxStream;
+use tonic::{Request, Response, Status, Streaming, async_trait};
+
+use super::body::Lease;
+use super::proto::grpc_inference_service_server::GrpcInferenceService;
+use super::proto::{
+    ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse, ModelReadyRequest,
+    ModelReadyResponse, ModelStreamInferResponse, ServerLiveRequest, ServerLiveResponse,
+    ServerMetadataRequest, ServerMetadataResponse, ServerReadyRequest, ServerReadyResponse,
+};
+use super::status::failed;
+use super::{inference, metadata};
+use crate::engine::Engine;
+
+/// The calls that are answered; of the others [`super::call`] says that they
+/// aren't offered, before any of this is asked.
+pub(super) const OFFERED: [&str; 7] = [
+    "ServerLive",
+    "ServerReady",
+    "ModelReady",
+    "ServerMetadata",
+    "ModelMetadata",
+    "ModelInfer",
+    "ModelStreamInfer",
+];
+
+/// `inference.GRPCInferenceService`.
+pub(super) struct Service {
+    pub(super) engine: Arc<Engine>,
+}
+
+#[async_trait]
+impl GrpcInferenceService for Service {
+    async fn server_live(
+        &self,
+        _: Request<ServerLiveRequest>,
+    ) -> Result<Response<ServerLiveResponse>, Status> {
+        Ok(Response::new(ServerLiveResponse { live: true }))
+    }
+
+    async fn server_ready(
+        &self,
+        _: Request<ServerReadyRequest>,
+    ) -> Result<Response<ServerReadyResponse>, Status> {
+        Ok(Response::new(ServerReadyResponse { ready: self.engine.ready() }))
+    }
+
+    async fn model_ready(
+        &self,
+        request: Request<ModelReadyRequest>,
+    ) -> Result<Response<ModelReadyResponse>, Status> {
+        let ModelReadyRequest { name, version } = request.get_ref();
+        let ready = metadata::model_ready(&self.engine, name, version).map_err(|error| failed(&error))?;
+        Ok(Response::new(ModelReadyResponse { ready }))
+    }
+
+    async fn server_metadata(
+        &self,
+        _: Request<ServerMetadataRequest>,
+    ) -> Result<Response<ServerMetadataResponse>, Status> {
+        Ok(Response::new(metadata::server(&self.engine)))
+    }
+
+    async fn model_metadata(
+        &self,
+        request: Request<ModelMetadataRequest>,
+    ) -> Result<Response<ModelMetadataResponse>, Status> {
+        let ModelMetadataRequest { name, version } = request.get_ref();
+        let model = metadata::model(&self.engine, name, version);
+        model.map(Response::new).map_err(|error| failed(&error))
+    }
+
+    async fn model_infer(
+        &self,
+        request: Request<ModelInferRequest>,
+    ) -> Result<Response<ModelInferResponse>, Status> {
+        let permit = Lease::of(&request)?.take();
+        let response = inference::infer(&self.engine, request.into_inner(), permit).await;
+        response.map(Response::new).map_err(|error| failed(&error))
+    }
+
+    async fn model_stream_infer(
+        &self,
+        request: Request<Streaming<ModelInferRequest>>,
+    ) -> Result<Response<BoxStream<ModelStreamInferResponse>>, Status> {
+        let lease = Lease::of(&request)?;
+        let answers = inference::stream(Arc::clone(&self.engine), request.into_inner(), lease);
+        Ok(Response::new(Box::pin(answers)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost_reflect::DescriptorPool;
+
+    use super::*;
+    use crate::grpc::proto::DESCRIPTORS;
+
+    #[test]
+    fn every_call_that_is_offered_is_one() {
+        let pool = DescriptorPool::decode(DESCRIPTORS).unwrap();
+        let service = pool.get_service_by_name("inference.GRPCInferenceService").unwrap();
+        let calls: Vec<String> = service.methods().map(|method| method.name().to_owned()).collect();
+        assert_eq!(calls.len(), 20);
+        assert!(OFFERED.iter().all(|offered| calls.iter().any(|call| call == offered)), "{calls:?}");
+    }
+}

@@ -1,0 +1,75 @@
+//! What every form of a request keeps to, whichever way its tensors came.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Datatype, ProtocolError, RequestedOutput, Tensor, expected_bytes};
+
+/// The longest name of a tensor, in bytes: names come back in errors.
+pub const LONGEST_NAME: usize = 1024;
+
+/// The most dimensions of a tensor.
+pub const MOST_DIMENSIONS: usize = 64;
+
+/// A request's inputs, checked as they are collected: distinct by name, each
+/// with as many bytes as its shape takes.
+#[derive(Debug, Default)]
+pub struct Inputs {
+    names: HashSet<Arc<str>>,
+    tensors: Vec<Tensor>,
+}
+
+impl Inputs {
+    /// Room for `count` of them.
+    #[must_use]
+    pub fn with_capacity(count: usize) -> Self {
+        Self { names: HashSet::with_capacity(count), tensors: Vec::with_capacity(count) }
+    }
+
+    /// Takes one in.
+    ///
+    /// # Errors
+    /// A name that is there already, or data that doesn't fit the shape.
+    pub fn push(
+        &mut self,
+        name: String,
+        datatype: Datatype,
+        shape: Vec<i64>,
+        data: Bytes,
+    ) -> Result<(), ProtocolError> {
+        let name: Arc<str> = Arc::from(name);
+        if !self.names.insert(Arc::clone(&name)) {
+            return Err(ProtocolError::invalid(format!("input '{name}' is given twice")));
+        }
+        if let Some(expected) = expected_bytes(&name, datatype, &shape)?
+            && data.len() != expected
+        {
+            return Err(ProtocolError::invalid(format!(
+                "input '{name}': {datatype} of shape {shape:?} takes {expected} bytes, got {}",
+                data.len()
+            )));
+        }
+        self.tensors.push(Tensor { name, datatype, shape, data });
+        Ok(())
+    }
+
+    /// All of them, in order.
+    #[must_use]
+    pub fn done(self) -> Vec<Tensor> {
+        self.tensors
+    }
+}
+
+/// Checks that no output is asked for twice.
+///
+/// # Errors
+/// The first that is.
+pub fn distinct(outputs: &[RequestedOutput]) -> Result<(), ProtocolError> {
+    let mut names = HashSet::with_capacity(outputs.len());
+    match outputs.iter().find(|output| !names.insert(&output.name)) {
+        Some(output) => Err(ProtocolError::invalid(format!("output '{}' is asked for twice", output.name))),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,424 @@
+//! The gRPC surface with a client of its own service: what it says, what it
+//! computes, and that a bad request gets the words that HTTP has for it.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use cresset::grpc::proto::grpc_inference_service_client::GrpcInferenceServiceClient;
+use cresset::grpc::proto::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
+use cresset::grpc::proto::{
+    InferTensorContents, ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelReadyRequest,
+    RepositoryIndexRequest, ServerLiveRequest, ServerMetadataRequest, ServerReadyRequest,
+};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio_stream::StreamExt as _;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::server::{Server, checkout, post};
+
+pub(crate) type Client = GrpcInferenceServiceClient<Channel>;
+
+pub(crate) async fn channel(server: &Server) -> Channel {
+    Endpoint::from_shared(format!("http://{}", server.grpc)).unwrap().connect().await.unwrap()
+}
+
+pub(crate) async fn client(server: &Server) -> Client {
+    GrpcInferenceServiceClient::new(channel(server).await).max_decoding_message_size(usize::MAX)
+}
+
+pub(crate) fn input(name: &str, datatype: &str, shape: &[i64]) -> InferInputTensor {
+    InferInputTensor {
+        name: name.to_owned(),
+        datatype: datatype.to_owned(),
+        shape: shape.to_vec(),
+        ..InferInputTensor::default()
+    }
+}
+
+fn ints(values: &[i32]) -> Bytes {
+    values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>().into()
+}
+
+/// A request to `simple`: rows of `a` and rows of `b`.
+fn simple(id: &str, rows: i64, a: i32, b: i32) -> ModelInferRequest {
+    let elements = 16 * usize::try_from(rows).unwrap();
+    ModelInferRequest {
+        model_name: "simple".to_owned(),
+        id: id.to_owned(),
+        inputs: vec![input("INPUT0", "INT32", &[rows, 16]), input("INPUT1", "INT32", &[rows, 16])],
+        raw_input_contents: vec![ints(&vec![a; elements]), ints(&vec![b; elements])],
+        ..ModelInferRequest::default()
+    }
+}
+
+/// A request to `busy`, which computes for two milliseconds.
+pub(crate) fn busy(x: f32) -> ModelInferRequest {
+    ModelInferRequest {
+        model_name: "busy".to_owned(),
+        id: x.to_string(),
+        inputs: vec![input("x", "FP32", &[1, 4])],
+        raw_input_contents: vec![[x.to_le_bytes(); 4].concat().into()],
+        ..ModelInferRequest::default()
+    }
+}
+
+fn assert_simple(response: &ModelInferResponse, id: &str, rows: i64, sum: i32, difference: i32) {
+    let elements = 16 * usize::try_from(rows).unwrap();
+    assert_eq!(response.id, id);
+    let outputs: Vec<_> =
+        response.outputs.iter().map(|o| (&*o.name, &*o.datatype, o.shape.clone())).collect();
+    assert_eq!(outputs, [("OUTPUT0", "INT32", vec![rows, 16]), ("OUTPUT1", "INT32", vec![rows, 16])]);
+    assert_eq!(response.raw_output_contents, [ints(&vec![sum; elements]), ints(&vec![difference; elements])]);
+}
+
+#[tokio::test]
+async fn the_server_and_its_models_say_what_they_are() {
+    let server = Server::with_default_models(&[]);
+    let mut client = client(&server).await;
+    assert!(client.server_live(ServerLiveRequest {}).await.unwrap().get_ref().live);
+    assert!(client.server_ready(ServerReadyRequest {}).await.unwrap().get_ref().ready);
+    for (name, version, ready) in
+        [("simple", "", true), ("simple", "1", true), ("simple", "2", false), ("nope", "", false)]
+    {
+        let request = ModelReadyRequest { name: name.to_owned(), version: version.to_owned() };
+        assert_eq!(client.model_ready(request).await.unwrap().get_ref().ready, ready, "{name} {version}");
+    }
+    let said = client.server_metadata(ServerMetadataRequest {}).await.unwrap().into_inner();
+    assert_eq!((&*said.name, &*said.version), ("cresset", env!("CARGO_PKG_VERSION")));
+    assert_eq!(said.extensions, ["binary_tensor_data"]);
+    for version in ["", "1"] {
+        let request = ModelMetadataRequest { name: "simple".to_owned(), version: version.to_owned() };
+        let said = client.model_metadata(request).await.unwrap().into_inner();
+        assert_eq!(
+            (&*said.name, &*said.platform, said.versions),
+            ("simple", "pytorch_libtorch", vec!["1".to_owned()])
+        );
+        let tensors: Vec<_> = said
+            .inputs
+            .iter()
+            .chain(&said.outputs)
+            .map(|t| (&*t.name, &*t.datatype, t.shape.clone()))
+            .collect();
+        let expected = ["INPUT0", "INPUT1", "OUTPUT0", "OUTPUT1"].map(|name| (name, "INT32", vec![-1, 16]));
+        assert_eq!(tensors, expected);
+    }
+    let refused = client.repository_index(RepositoryIndexRequest::default()).await.unwrap_err();
+    assert_eq!((refused.code(), refused.message()), (Code::Unimplemented, "RepositoryIndex is not offered"));
+}
+
+#[tokio::test]
+async fn simple_adds_and_subtracts_raw_and_typed() {
+    let server = Server::with_default_models(&[]);
+    let mut client = client(&server).await;
+    let response = client.model_infer(simple("42", 2, 7, 3)).await.unwrap().into_inner();
+    assert_eq!((&*response.model_name, &*response.model_version), ("simple", "1"));
+    assert_simple(&response, "42", 2, 10, 4);
+
+    let typed = |value| InferTensorContents { int_contents: vec![value; 16], ..Default::default() };
+    let mut request = simple("typed", 1, 0, 0);
+    request.raw_input_contents.clear();
+    for (input, value) in request.inputs.iter_mut().zip([5, 8]) {
+        input.contents = Some(typed(value));
+    }
+    let response = client.model_infer(request.clone()).await.unwrap().into_inner();
+    assert_simple(&response, "typed", 1, 13, -3);
+
+    request.outputs = vec![InferRequestedOutputTensor { name: "OUTPUT1".to_owned(), ..Default::default() }];
+    let response = client.model_infer(request.clone()).await.unwrap().into_inner();
+    assert_eq!(response.outputs.len(), 1);
+    assert_eq!(response.raw_output_contents, [ints(&[-3; 16])]);
+
+    request.raw_input_contents = vec![ints(&[1; 16]), ints(&[1; 16])];
+    let refused = client.model_infer(request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(refused.message().contains("contents beside the request's raw_input_contents"), "{refused}");
+}
+
+/// Each bad request on both surfaces: the same words, and the code that
+/// belongs to the status.
+#[tokio::test]
+async fn errors_are_those_of_http() {
+    let server = Server::with_default_models(&[]);
+    let mut client = client(&server).await;
+    let good = || simple("", 1, 1, 1);
+    let with = |change: &dyn Fn(&mut ModelInferRequest)| {
+        let mut request = good();
+        change(&mut request);
+        request
+    };
+    let nine = simple("", 9, 1, 1);
+    for request in [
+        with(&|r| r.model_name = "nope".to_owned()),
+        with(&|r| r.model_version = "9".to_owned()),
+        with(&|r| r.model_version = "x".to_owned()),
+        with(&|r| r.inputs[0].name = "INPUT7".to_owned()),
+        with(&|r| {
+            r.inputs.remove(0);
+            r.raw_input_contents.remove(0);
+        }),
+        with(&|r| r.inputs[1].name = "INPUT0".to_owned()),
+        with(&|r| r.inputs[0].datatype = "FP32".to_owned()),
+        with(&|r| r.inputs[0].shape = vec![16]),
+        with(&|r| r.inputs[0].shape = vec![-1, 16]),
+        with(&|r| r.inputs[0].shape = vec![4_611_686_018_427_387_904, 16]),
+        with(&|r| r.raw_input_contents[0] = ints(&[1, 2])),
+        with(&|r| {
+            r.inputs[0].shape = vec![2, 16];
+            r.raw_input_contents[0] = ints(&[1; 32]);
+        }),
+        with(&|r| {
+            r.outputs = vec![InferRequestedOutputTensor { name: "Y".to_owned(), ..Default::default() }]
+        }),
+        with(&|r| {
+            r.inputs.clear();
+            r.raw_input_contents.clear();
+        }),
+        nine,
+    ] {
+        let (status, message) = over_http(&server, &request).await;
+        let refused = client.model_infer(request.clone()).await.unwrap_err();
+        assert_eq!(refused.message(), message, "{request:?}");
+        let code = if status == 404 { Code::NotFound } else { Code::InvalidArgument };
+        assert_eq!(refused.code(), code, "{status} {message}");
+    }
+    assert!(client.model_infer(good()).await.is_ok(), "and the connection goes on");
+}
+
+/// The same request in the binary tensor extension.
+async fn over_http(server: &Server, request: &ModelInferRequest) -> (u16, String) {
+    let version = match request.model_version.as_str() {
+        "" => String::new(),
+        version => format!("/versions/{version}"),
+    };
+    let url = server.url(&format!("/v2/models/{}{version}/infer", request.model_name));
+    let inputs: Vec<Value> = request
+        .inputs
+        .iter()
+        .zip(&request.raw_input_contents)
+        .map(|(i, raw)| {
+            json!({"name": i.name, "datatype": i.datatype, "shape": i.shape,
+                "parameters": {"binary_data_size": raw.len()}})
+        })
+        .collect();
+    let outputs: Vec<Value> = request.outputs.iter().map(|output| json!({"name": output.name})).collect();
+    let header = json!({"inputs": inputs, "outputs": outputs}).to_string();
+    let body = [header.as_bytes(), &request.raw_input_contents.concat()].concat();
+    let response = reqwest::Client::new()
+        .post(url)
+        .header("Inference-Header-Content-Length", header.len())
+        .body(body)
+        .send()
+        .await
+        .unwrap();
+    let status = response.status().as_u16();
+    let answer: Value = response.json().await.unwrap();
+    (status, answer["error"].as_str().unwrap().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_distinct_requests_at_once_get_their_own_rows() {
+    let server = Server::with_default_models(&[]);
+    let mut tasks = JoinSet::new();
+    // Several connections, and many calls at once on each.
+    for connection in 0..4 {
+        let client = client(&server).await;
+        for index in 0..250 {
+            let mut client = client.clone();
+            let id = connection * 250 + index;
+            tasks.spawn(async move {
+                let rows = i64::from(id % 3 + 1);
+                let request = simple(&id.to_string(), rows, id, 1);
+                let response = client.model_infer(request).await.unwrap().into_inner();
+                assert_simple(&response, &id.to_string(), rows, id + 1, id - 1);
+            });
+        }
+    }
+    let mut answered = 0;
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+        answered += 1;
+    }
+    assert_eq!(answered, 1_000);
+    assert!(server.metric("cresset_grpc_responses_total", "code=\"0\"").await >= 1_000.0);
+}
+
+#[tokio::test]
+async fn a_stream_is_answered_in_order_and_goes_on_after_an_error() {
+    let server = Server::with_default_models(&[]);
+    let mut client = client(&server).await;
+    let requests = (0..300).map(|id| {
+        let mut request = simple(&id.to_string(), i64::from(id % 3 + 1), id, 0);
+        if id % 10 == 9 {
+            request.inputs[0].name = "INPUT7".to_owned();
+        }
+        request
+    });
+    let mut answers = client.model_stream_infer(tokio_stream::iter(requests)).await.unwrap().into_inner();
+    for id in 0..300 {
+        let answer = answers.next().await.unwrap().unwrap();
+        let response = answer.infer_response.unwrap();
+        if id % 10 == 9 {
+            assert!(answer.error_message.starts_with("unexpected inference input 'INPUT7'"), "{id}");
+            assert_eq!(response.id, id.to_string());
+        } else {
+            assert_eq!(answer.error_message, "");
+            assert_simple(&response, &id.to_string(), i64::from(id % 3 + 1), id, id);
+        }
+    }
+    assert!(answers.next().await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deadline_ends_a_request_and_takes_it_out_of_the_queue() {
+    let server = Server::start(&checkout("tests/models"), &[]);
+    let client = client(&server).await;
+    // Whole batches, each of which keeps an instance busy for two milliseconds.
+    let batch = |deadline: Option<Duration>| {
+        let mut client = client.clone();
+        let mut request = Request::new(ModelInferRequest {
+            inputs: vec![input("x", "FP32", &[32, 4])],
+            raw_input_contents: vec![1f32.to_le_bytes().repeat(128).into()],
+            ..busy(1.0)
+        });
+        if let Some(deadline) = deadline {
+            request.set_timeout(deadline);
+        }
+        async move { client.model_infer(request).await.map(|_| ()) }
+    };
+    let mut patient: JoinSet<_> = (0..500).map(|_| batch(None)).collect();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut hurried: JoinSet<_> = (0..50).map(|_| batch(Some(Duration::from_millis(50)))).collect();
+    let mut late = 0;
+    while let Some(call) = hurried.join_next().await {
+        if let Err(status) = call.unwrap() {
+            // The client's own clock may strike first.
+            assert!([Code::DeadlineExceeded, Code::Cancelled].contains(&status.code()), "{status}");
+            late += 1;
+        }
+    }
+    while let Some(call) = patient.join_next().await {
+        call.unwrap().expect("a request without a deadline is answered");
+    }
+    assert!(late > 0, "{late} late");
+    // What is late isn't computed for nobody.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let cancelled = server.metric("nv_inference_request_failure", "reason=\"CANCELED\"").await;
+    assert!(cancelled > 0.0, "{cancelled} of {late} were taken out of the queue");
+}
+
+/// Straight to the wire: the client's own timer must not hide the server's.
+#[tokio::test]
+async fn the_server_itself_says_that_a_deadline_passed() {
+    let server = Server::start(&checkout("tests/models"), &[]);
+    let mut client = client(&server).await;
+    let mut request = Request::new(tokio_stream::pending::<ModelInferRequest>());
+    request.metadata_mut().insert("grpc-timeout", "200m".parse().unwrap());
+    let asked = Instant::now();
+    let mut answers = client.model_stream_infer(request).await.unwrap().into_inner();
+    let late = answers.next().await.unwrap().unwrap_err();
+    assert_eq!(late.code(), Code::DeadlineExceeded, "{late}");
+    assert_eq!(late.message(), "the request's deadline passed before it was answered");
+    assert!(asked.elapsed() < Duration::from_secs(2));
+
+    let mut request = Request::new(busy(1.0));
+    request.metadata_mut().insert("grpc-timeout", "soon".parse().unwrap());
+    let refused = client.model_infer(request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+}
+
+#[tokio::test]
+async fn messages_over_the_limit_are_refused_with_the_words_of_http() {
+    let server = Server::with_default_models(&["--http-max-input-size=1000"]);
+    let mut client = client(&server).await;
+    let refused = client.model_infer(simple("", 8, 1, 1)).await.unwrap_err();
+    let (_, answer) = post(&server.url("/v2/models/simple/infer"), vec![b' '; 2_000]).await;
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert_eq!(json!(refused.message()), answer["error"]);
+    assert!(client.model_infer(simple("", 1, 1, 1)).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_memory_of_all_requests_is_bounded_and_given_back() {
+    let server = Server::start(&checkout("tests/models"), &["--max-request-memory=4000000"]);
+    let client = client(&server).await;
+    let large = |x: f32| {
+        let floats = 250_000;
+        ModelInferRequest {
+            model_name: "identity".to_owned(),
+            inputs: vec![input("INPUT0", "FP32", &[1, floats])],
+            raw_input_contents: vec![x.to_le_bytes().repeat(250_000).into()],
+            ..ModelInferRequest::default()
+        }
+    };
+    let mut calls = JoinSet::new();
+    for x in 0..32u8 {
+        let mut client = client.clone();
+        calls.spawn(async move { client.model_infer(large(f32::from(x))).await });
+    }
+    let (mut answered, mut refused) = (0, 0);
+    while let Some(call) = calls.join_next().await {
+        match call.unwrap() {
+            Ok(_) => answered += 1,
+            Err(status) => {
+                assert_eq!(status.code(), Code::Unavailable, "{status}");
+                assert!(status.message().starts_with("the server holds as many bytes"), "{status}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(answered > 0, "{answered} answered, {refused} refused");
+    for x in 0..8u8 {
+        let response = client.clone().model_infer(large(f32::from(x))).await.unwrap().into_inner();
+        assert_eq!(response.raw_output_contents[0].len(), 1_000_000);
+    }
+    let text =
+        reqwest::get(format!("http://{}/metrics", server.metrics)).await.unwrap().text().await.unwrap();
+    assert!(text.lines().any(|line| line == "cresset_request_bytes 0"), "all memory was given back");
+}
+
+#[tokio::test]
+async fn health_follows_readiness_and_reflection_names_the_services() {
+    let server = Server::with_default_models(&[]);
+    let channel = channel(&server).await;
+    let mut health = HealthClient::new(channel.clone());
+    let of = |service: &str| HealthCheckRequest { service: service.to_owned() };
+    for service in ["", "inference.GRPCInferenceService"] {
+        let status = health.check(of(service)).await.unwrap().get_ref().status;
+        assert_eq!(status, i32::from(ServingStatus::Serving), "{service}");
+    }
+    let unknown = health.check(of("nope")).await.unwrap_err();
+    assert_eq!((unknown.code(), unknown.message()), (Code::NotFound, "no such service: 'nope'"));
+
+    use tonic_reflection::pb::v1::ServerReflectionRequest;
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+    let ask = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut reflection = ServerReflectionClient::new(channel);
+    let answers = reflection.server_reflection_info(tokio_stream::once(ask)).await.unwrap();
+    let answer = answers.into_inner().next().await.unwrap().unwrap();
+    let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else {
+        panic!("{answer:?}")
+    };
+    let names: Vec<&str> = list.service.iter().map(|service| &*service.name).collect();
+    for name in ["inference.GRPCInferenceService", "grpc.health.v1.Health"] {
+        assert!(names.contains(&name), "{names:?}");
+    }
+
+    // A watch hears of the end, and doesn't hold it up.
+    let mut watch = health.watch(of("")).await.unwrap().into_inner();
+    assert_eq!(watch.next().await.unwrap().unwrap().status, i32::from(ServingStatus::Serving));
+    let told = Instant::now();
+    server.signal(libc::SIGTERM);
+    assert_eq!(watch.next().await.unwrap().unwrap().status, i32::from(ServingStatus::NotServing));
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(told.elapsed() < Duration::from_secs(5), "the stop waited for its time to run out");
+}
