@@ -20,6 +20,7 @@ mod health;
 mod inference;
 mod metadata;
 pub mod proto;
+mod repository;
 mod server;
 mod service;
 mod socket;

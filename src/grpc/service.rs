@@ -8,22 +8,27 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 use super::body::Lease;
 use super::proto::grpc_inference_service_server::GrpcInferenceService;
 use super::proto::{
-    ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse, ModelReadyRequest,
-    ModelReadyResponse, ModelStreamInferResponse, ServerLiveRequest, ServerLiveResponse,
-    ServerMetadataRequest, ServerMetadataResponse, ServerReadyRequest, ServerReadyResponse,
+    ModelConfigRequest, ModelConfigResponse, ModelInferRequest, ModelInferResponse, ModelMetadataRequest,
+    ModelMetadataResponse, ModelReadyRequest, ModelReadyResponse, ModelStatisticsRequest,
+    ModelStatisticsResponse, ModelStreamInferResponse, RepositoryIndexRequest, RepositoryIndexResponse,
+    ServerLiveRequest, ServerLiveResponse, ServerMetadataRequest, ServerMetadataResponse, ServerReadyRequest,
+    ServerReadyResponse,
 };
 use super::status::failed;
-use super::{inference, metadata};
+use super::{inference, metadata, repository};
 use crate::engine::Engine;
 
 /// The calls that are answered; of the others [`super::call`] says that they
 /// aren't offered, before any of this is asked.
-pub(super) const OFFERED: [&str; 7] = [
+pub(super) const OFFERED: [&str; 10] = [
     "ServerLive",
     "ServerReady",
     "ModelReady",
     "ServerMetadata",
     "ModelMetadata",
+    "ModelConfig",
+    "ModelStatistics",
+    "RepositoryIndex",
     "ModelInfer",
     "ModelStreamInfer",
 ];
@@ -72,6 +77,31 @@ impl GrpcInferenceService for Service {
         let ModelMetadataRequest { name, version } = request.get_ref();
         let model = metadata::model(&self.engine, name, version);
         model.map(Response::new).map_err(|error| failed(&error))
+    }
+
+    async fn model_config(
+        &self,
+        request: Request<ModelConfigRequest>,
+    ) -> Result<Response<ModelConfigResponse>, Status> {
+        let ModelConfigRequest { name, version } = request.get_ref();
+        let config = repository::config(&self.engine, name, version);
+        config.map(Response::new).map_err(|error| failed(&error))
+    }
+
+    async fn model_statistics(
+        &self,
+        request: Request<ModelStatisticsRequest>,
+    ) -> Result<Response<ModelStatisticsResponse>, Status> {
+        let ModelStatisticsRequest { name, version } = request.get_ref();
+        let statistics = repository::statistics(&self.engine, name, version);
+        statistics.map(Response::new).map_err(|error| failed(&error))
+    }
+
+    async fn repository_index(
+        &self,
+        request: Request<RepositoryIndexRequest>,
+    ) -> Result<Response<RepositoryIndexResponse>, Status> {
+        Ok(Response::new(repository::index(&self.engine, request.get_ref().ready)))
     }
 
     async fn model_infer(

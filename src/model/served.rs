@@ -213,6 +213,13 @@ impl ServedModel {
         &self.config_json
     }
 
+    /// The same as a message.
+    #[must_use]
+    pub fn config_message(&self) -> crate::model_config::proto::ModelConfig {
+        let groups: Vec<InstanceGroup> = self.placements.iter().map(Placement::group).collect();
+        self.config.in_effect(&groups)
+    }
+
     /// From the file's first byte to the last instance's being ready.
     #[must_use]
     pub fn load_time(&self) -> Duration {

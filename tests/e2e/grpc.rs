@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cresset::grpc::proto::grpc_inference_service_client::GrpcInferenceServiceClient;
+use cresset::grpc::proto::infer_parameter::ParameterChoice;
 use cresset::grpc::proto::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 use cresset::grpc::proto::{
-    InferTensorContents, ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelReadyRequest,
+    InferParameter, InferTensorContents, LogSettingsRequest, ModelConfigRequest, ModelInferRequest,
+    ModelInferResponse, ModelMetadataRequest, ModelReadyRequest, ModelStatisticsRequest,
     RepositoryIndexRequest, ServerLiveRequest, ServerMetadataRequest, ServerReadyRequest,
 };
 use serde_json::{Value, json};
@@ -90,7 +92,8 @@ async fn the_server_and_its_models_say_what_they_are() {
     }
     let said = client.server_metadata(ServerMetadataRequest {}).await.unwrap().into_inner();
     assert_eq!((&*said.name, &*said.version), ("cresset", env!("CARGO_PKG_VERSION")));
-    assert_eq!(said.extensions, ["binary_tensor_data"]);
+    let over_http: Value = reqwest::get(server.url("/v2")).await.unwrap().json().await.unwrap();
+    assert_eq!(json!(said.extensions), over_http["extensions"]);
     for version in ["", "1"] {
         let request = ModelMetadataRequest { name: "simple".to_owned(), version: version.to_owned() };
         let said = client.model_metadata(request).await.unwrap().into_inner();
@@ -107,8 +110,61 @@ async fn the_server_and_its_models_say_what_they_are() {
         let expected = ["INPUT0", "INPUT1", "OUTPUT0", "OUTPUT1"].map(|name| (name, "INT32", vec![-1, 16]));
         assert_eq!(tensors, expected);
     }
-    let refused = client.repository_index(RepositoryIndexRequest::default()).await.unwrap_err();
-    assert_eq!((refused.code(), refused.message()), (Code::Unimplemented, "RepositoryIndex is not offered"));
+    let refused = client.log_settings(LogSettingsRequest::default()).await.unwrap_err();
+    assert_eq!((refused.code(), refused.message()), (Code::Unimplemented, "LogSettings is not offered"));
+}
+
+#[tokio::test]
+async fn configuration_statistics_and_index_are_those_of_http() {
+    let server = Server::with_default_models(&[]);
+    let mut client = client(&server).await;
+    client.model_infer(simple("1", 2, 7, 3)).await.unwrap();
+
+    let request = ModelConfigRequest { name: "simple".to_owned(), version: String::new() };
+    let config = client.model_config(request).await.unwrap().into_inner().config.unwrap();
+    assert_eq!((&*config.name, &*config.platform, config.max_batch_size), ("simple", "pytorch_libtorch", 8));
+    assert_eq!(config.input.iter().map(|input| &*input.name).collect::<Vec<_>>(), ["INPUT0", "INPUT1"]);
+
+    let request = ModelStatisticsRequest { name: "simple".to_owned(), version: "1".to_owned() };
+    let [told] = &client.model_statistics(request).await.unwrap().into_inner().model_stats[..] else {
+        panic!("one model was asked for")
+    };
+    let url = server.url("/v2/models/simple/stats");
+    let over_http: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+    let stats = &over_http["model_stats"][0];
+    assert_eq!(json!(told.inference_count), stats["inference_count"]);
+    assert_eq!((told.inference_count, told.execution_count), (2, 1));
+    let success = told.inference_stats.unwrap().success.unwrap();
+    assert_eq!(json!({"count": success.count, "ns": success.ns}), stats["inference_stats"]["success"]);
+
+    let index = client.repository_index(RepositoryIndexRequest::default()).await.unwrap().into_inner();
+    let ready: Vec<_> = index.models.iter().map(|m| (&*m.name, &*m.version, &*m.state)).collect();
+    assert_eq!(ready, [("efficientnet_lite0", "1", "READY"), ("simple", "1", "READY")]);
+}
+
+#[tokio::test]
+async fn an_output_comes_as_its_best_classes() {
+    let server = Server::with_default_models(&[]);
+    let mut client = client(&server).await;
+    let mut request = simple("c", 1, 0, 0);
+    let rising: Vec<i32> = (0..16).collect();
+    request.raw_input_contents[0] = ints(&rising);
+    let parameter = |count| InferParameter { parameter_choice: Some(count) };
+    let output = |count| InferRequestedOutputTensor {
+        name: "OUTPUT0".to_owned(),
+        parameters: [("classification".to_owned(), parameter(count))].into(),
+    };
+    request.outputs = vec![output(ParameterChoice::Int64Param(2))];
+    let response = client.model_infer(request.clone()).await.unwrap().into_inner();
+    assert_eq!((&*response.outputs[0].datatype, &response.outputs[0].shape[..]), ("BYTES", &[1, 2][..]));
+    let strings = ["15:15", "14:14"];
+    let expected: Vec<u8> =
+        strings.iter().flat_map(|s| [&(s.len() as u32).to_le_bytes()[..], s.as_bytes()].concat()).collect();
+    assert_eq!(response.raw_output_contents[0], expected);
+
+    request.outputs = vec![output(ParameterChoice::StringParam("two".to_owned()))];
+    let refused = client.model_infer(request).await.unwrap_err();
+    assert_eq!(refused.message(), "output 'OUTPUT0': 'classification' is a number of classes");
 }
 
 #[tokio::test]
