@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use cresset::backend::Accelerators;
@@ -27,8 +28,18 @@ const CONFIG: &str = r#"
 /// requests run.
 fn serve(backend: &MockBackend, config: &str) -> Arc<ServedModel> {
     let model = serve_bounded(backend, config, 100);
-    backend.control().wait_for_batch(8);
+    wait_until_warm(backend);
     model
+}
+
+fn wait_until_warm(backend: &MockBackend) {
+    for _ in 0..1000 {
+        if backend.control().batches().contains(&8) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("no batch of 8 on its own account: {:?}", backend.control().batches());
 }
 
 /// A model that doesn't run before its first request, or may still.
@@ -192,7 +203,7 @@ async fn outputs_that_do_not_match_the_batch_are_refused_and_never_mixed() {
 async fn a_full_queue_refuses_at_once_and_a_gone_client_is_not_computed() {
     let backend = MockBackend::new(Behaviour::Identity, &["x"]);
     let model = serve_bounded(&backend, CONFIG, 2);
-    backend.control().wait_for_batch(8);
+    wait_until_warm(&backend);
     let before = backend.control().batches().len();
     backend.control().close_gate();
     let running = ask(&model, &[[1, 1]]);
@@ -296,7 +307,7 @@ async fn a_shape_that_overflows_when_reshaped_is_refused() {
 #[tokio::test]
 async fn an_output_that_no_configuration_declares_and_the_model_does_not_give_counts_as_a_failure() {
     let backend = MockBackend::new(Behaviour::Identity, &["x"]);
-    let model = serve(&backend, "max_batch_size: 8 instance_group { count: 1 kind: KIND_CPU }");
+    let model = serve_bounded(&backend, "max_batch_size: 8 instance_group { count: 1 kind: KIND_CPU }", 100);
     let asking = |name: &str| InferenceRequest {
         outputs: vec![RequestedOutput { name: name.to_owned(), form: None, classification: 0 }],
         ..request(&[[1, 2]])

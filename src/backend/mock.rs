@@ -68,14 +68,6 @@ impl Control {
         }
     }
 
-    /// Returns once a batch of so many rows has begun.
-    pub fn wait_for_batch(&self, rows: i64) {
-        let mut state = self.lock();
-        while !state.batches.contains(&rows) {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
     /// The rows of each batch that ran, in order.
     #[must_use]
     pub fn batches(&self) -> Vec<i64> {

@@ -120,12 +120,17 @@ fn what_is_wrong_is_named() {
             "output 'y': the shared memory extensions are not offered: tensors travel in the messages",
         ),
         (
-            output(parameters("classification", ParameterChoice::Int64Param(3))),
-            "output 'y': the classification extension is not offered; see the extensions in GET /v2",
+            output(parameters("classification", ParameterChoice::BoolParam(true))),
+            "output 'y': 'classification' is a number of classes",
         ),
         (twice, "output 'y' is asked for twice"),
     ] {
         assert_eq!(decode(message), Err(expected.to_owned()));
     }
-    assert!(decode(output(parameters("classification", ParameterChoice::Int64Param(0)))).is_ok());
+    let classes = |count| {
+        decode(output(parameters("classification", count))).map(|request| request.outputs[0].classification)
+    };
+    assert_eq!(classes(ParameterChoice::Int64Param(3)), Ok(3));
+    assert_eq!(classes(ParameterChoice::Int64Param(-1)), Ok(0));
+    assert_eq!(classes(ParameterChoice::Uint64Param(u64::MAX)), Ok(u32::MAX));
 }
