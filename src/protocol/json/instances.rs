@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::numbers::read_data;
-use super::plain::{datatype_in, shape_of, write_nested};
+use super::plain::{datatype_in, read_tensor, shape_of, write_nested};
 use super::scan::Scanner;
 use super::write::{Elements, write_string};
 use crate::protocol::{Datatype, ProtocolError, Tensor};
@@ -60,14 +60,7 @@ fn read_rows(
     if scanner.peek() != Some(b'[') {
         return Err(scanner.unexpected("an array of instances"));
     }
-    let shape = shape_of(&mut scanner.clone(), name)?;
-    let datatype = match datatype_of(name) {
-        Some(datatype) => datatype,
-        None => datatype_in(scanner.clone().skip()?),
-    };
-    let mut data = Vec::new();
-    read_data(scanner, name, datatype, &mut data)?;
-    Ok(Tensor { name: Arc::from(name), datatype, shape, data: Bytes::from(data) })
+    read_tensor(scanner, name, datatype_of)
 }
 
 /// An input whose rows are being read.

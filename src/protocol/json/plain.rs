@@ -44,18 +44,28 @@ pub fn decode_named_tensors(
         if tensors.iter().any(|known: &Tensor| *known.name == *name) {
             return Err(scanner.error("an input that is given twice".to_owned()));
         }
-        let shape = shape_of(&mut scanner.clone(), name)?;
-        let datatype = match datatype_of(name) {
-            Some(datatype) => datatype,
-            None => datatype_in(scanner.clone().skip()?),
-        };
-        let mut data = Vec::new();
-        read_data(scanner, name, datatype, &mut data)?;
-        tensors.push(Tensor { name: Arc::from(name), datatype, shape, data: Bytes::from(data) });
+        tensors.push(read_tensor(scanner, name, &datatype_of)?);
         Ok(())
     })?;
     scanner.end()?;
     Ok(tensors)
+}
+
+/// Reads nested arrays into a tensor; see [`decode_named_tensors`] on its
+/// datatype.
+pub(super) fn read_tensor(
+    scanner: &mut Scanner<'_>,
+    name: &str,
+    datatype_of: impl Fn(&str) -> Option<Datatype>,
+) -> Result<Tensor, ProtocolError> {
+    let shape = shape_of(&mut scanner.clone(), name)?;
+    let datatype = match datatype_of(name) {
+        Some(datatype) => datatype,
+        None => datatype_in(scanner.clone().skip()?),
+    };
+    let mut data = Vec::new();
+    read_data(scanner, name, datatype, &mut data)?;
+    Ok(Tensor { name: Arc::from(name), datatype, shape, data: Bytes::from(data) })
 }
 
 /// The shape of nested arrays; all at one level must be of one shape.
