@@ -27,6 +27,7 @@ pub mod cli;
 pub mod clock;
 pub mod engine;
 pub mod error;
+pub mod faults;
 pub mod grpc;
 pub mod healthcheck;
 pub mod http;

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use clap::Parser as _;
 use cresset::backend::Backend;
 use cresset::cli::{Cli, Command};
-use cresset::serve::Outcome;
 use cresset::settings::ServeSettings;
 use cresset::{bench, healthcheck, serve, shutdown, telemetry};
 
@@ -45,10 +44,7 @@ fn run_server(settings: &ServeSettings) -> anyhow::Result<u8> {
             shutdown::exit(1);
         }
     };
-    shutdown::exit(match outcome {
-        Outcome::Clean => 0,
-        Outcome::Abandoned => 3,
-    })
+    shutdown::exit(outcome.exit_code())
 }
 
 #[cfg(feature = "libtorch")]

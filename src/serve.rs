@@ -9,12 +9,13 @@ use anyhow::Context as _;
 use crate::admission::Admission;
 use crate::backend::{Accelerators, Backend};
 use crate::engine::{Engine, LoadReport, load_models};
+use crate::faults::DeviceFaults;
 use crate::grpc;
 use crate::http::{self, Listeners, Servers};
 use crate::listen::listen;
 use crate::model::{DevicePreference, Resources};
 use crate::model_repository::ModelRepository;
-use crate::settings::{ServeSettings, processors};
+use crate::settings::{OnDeviceFault, ServeSettings, processors};
 use crate::shutdown::StopSignals;
 use crate::transform::Pool;
 
@@ -34,6 +35,20 @@ pub enum Outcome {
     Clean,
     /// Time ran out, or a second signal came, before all was answered.
     Abandoned,
+    /// A device has failed so that only a new process can use it again.
+    DeviceFailed,
+}
+
+impl Outcome {
+    /// What the process ends with.
+    #[must_use]
+    pub fn exit_code(self) -> i32 {
+        match self {
+            Self::Clean => 0,
+            Self::Abandoned => 3,
+            Self::DeviceFailed => 70,
+        }
+    }
 }
 
 /// What is listened on.
@@ -75,7 +90,7 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
         Pool::new(resources.processors, settings.max_queue_size).context("no threads for transforms")?;
     // An empty one is how compose files say that it isn't set.
     let model_name = settings.model_name.clone().filter(|name| !name.is_empty());
-    let engine = Arc::new(Engine::new(pool, model_name.clone()));
+    let engine = Arc::new(Engine::new(pool, model_name.clone()).with_faults(resources.faults.clone()));
     // One memory for what both surfaces take in.
     let admission = Admission::new(settings.http.max_request_memory);
     let surfaces = Surfaces {
@@ -111,27 +126,66 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
                 failed => say!("NOT ready: {failed} of the models above can't be served; the others are"),
             }
         }
-        signal = signals.next() => {
+        end = end(&mut signals, &engine, &resources.faults, settings) => {
             // What is loaded already has its clients.
-            return Ok(finish(signal, &engine, &surfaces, settings, &mut signals).await);
+            return Ok(finish(end, &engine, &surfaces, settings, &mut signals).await);
         }
     }
-    let signal = signals.next().await;
-    Ok(finish(signal, &engine, &surfaces, settings, &mut signals).await)
+    let end = end(&mut signals, &engine, &resources.faults, settings).await;
+    Ok(finish(end, &engine, &surfaces, settings, &mut signals).await)
+}
+
+/// Why a server ends.
+enum End {
+    /// This signal came.
+    Signal(&'static str),
+    /// A device has failed.
+    DeviceFailed,
+}
+
+/// Waits for the end. Until then, what waits for a device that has failed is
+/// answered with why.
+async fn end(
+    signals: &mut StopSignals,
+    engine: &Engine,
+    faults: &DeviceFaults,
+    settings: &ServeSettings,
+) -> End {
+    let mut known = 0;
+    loop {
+        tokio::select! {
+            signal = signals.next() => return End::Signal(signal),
+            all = faults.more_than(known) => known = all.len(),
+        }
+        engine.fail_waiting();
+        match settings.on_device_fault {
+            OnDeviceFault::Exit => return End::DeviceFailed,
+            OnDeviceFault::Stay => tracing::error!("staying, not ready: restart the server to use the device"),
+        }
+    }
 }
 
 /// Stops in order, or at once when told a second time.
 async fn finish(
-    signal: &str,
+    end: End,
     engine: &Arc<Engine>,
     surfaces: &Surfaces,
     settings: &ServeSettings,
     signals: &mut StopSignals,
 ) -> Outcome {
     let timeout = settings.http.exit_timeout_secs;
-    tracing::info!("{signal}: no longer ready, finishing what was accepted (at most {timeout} s)");
+    let (why, clean) = match end {
+        End::Signal(signal) => (signal, Outcome::Clean),
+        End::DeviceFailed => ("a device has failed", Outcome::DeviceFailed),
+    };
+    tracing::info!("{why}: no longer ready, finishing what was accepted (at most {timeout} s)");
     tokio::select! {
-        outcome = stop(engine, surfaces, Duration::from_secs(timeout)) => outcome,
+        finished = stop(engine, surfaces, Duration::from_secs(timeout)) => match finished {
+            true => clean,
+            // A batch may hang on the device: that isn't the operator's haste.
+            false if clean == Outcome::DeviceFailed => clean,
+            false => Outcome::Abandoned,
+        },
         signal = signals.next() => {
             tracing::warn!("{signal} again: stopping at once");
             Outcome::Abandoned
@@ -140,7 +194,8 @@ async fn finish(
 }
 
 /// Readiness first, then the listeners, then the queues, then the instances.
-async fn stop(engine: &Arc<Engine>, surfaces: &Surfaces, timeout: Duration) -> Outcome {
+/// Whether everything that was accepted was answered.
+async fn stop(engine: &Arc<Engine>, surfaces: &Surfaces, timeout: Duration) -> bool {
     engine.drain();
     let both = async { tokio::join!(surfaces.http.stop_http(), surfaces.grpc.stop()) };
     let finished = tokio::time::timeout(timeout, both).await.is_ok();
@@ -155,11 +210,10 @@ async fn stop(engine: &Arc<Engine>, surfaces: &Surfaces, timeout: Duration) -> O
     let _ = tokio::time::timeout(Duration::from_millis(500), surfaces.http.stop_metrics()).await;
     if finished && ended {
         tracing::info!("stopped: everything that was accepted was answered");
-        Outcome::Clean
     } else {
         tracing::error!("stopped after {} s with requests unanswered", timeout.as_secs());
-        Outcome::Abandoned
     }
+    finished && ended
 }
 
 fn resources(settings: &ServeSettings, backend: &dyn Backend) -> anyhow::Result<Resources> {
@@ -173,7 +227,13 @@ fn resources(settings: &ServeSettings, backend: &dyn Backend) -> anyhow::Result<
         }
         (Accelerators::None(_) | Accelerators::Cuda(_), _) => {}
     }
-    Ok(Resources { processors: processors(), accelerators, preference: settings.device })
+    Ok(Resources {
+        processors: processors(),
+        accelerators,
+        preference: settings.device,
+        faults: DeviceFaults::new(),
+        overlapped: settings.overlapped,
+    })
 }
 
 /// Says what is served and gives a line to try, on standard output.

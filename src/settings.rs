@@ -37,6 +37,19 @@ pub struct ServeSettings {
     #[arg(long, env = "CRESSET_DEVICE", value_enum, default_value_t = DevicePreference::Auto)]
     pub device: DevicePreference,
 
+    /// What to do when a device has failed so that only a new process can use it again
+    ///
+    /// Either way the server isn't ready from then on, and requests for that device get 503.
+    /// exit answers what was accepted and ends with code 70, for the orchestrator to start
+    /// the server anew; stay goes on with the models of other devices.
+    #[arg(long, env = "CRESSET_ON_DEVICE_FAULT", value_enum, default_value_t = OnDeviceFault::Exit)]
+    pub on_device_fault: OnDeviceFault,
+
+    /// Drives models on processors as if these were an accelerator: with copies in and out, in
+    /// stages that overlap. Slower; it is how that path is tested where there is no accelerator.
+    #[arg(long, env = "CRESSET_OVERLAPPED", hide = true)]
+    pub overlapped: bool,
+
     /// Requests that may wait for one model, where its configuration doesn't say
     ///
     /// One more is refused at once with 503.
@@ -55,6 +68,15 @@ pub struct ServeSettings {
     /// How it logs
     #[command(flatten)]
     pub log: LogSettings,
+}
+
+/// What becomes of a server whose device has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnDeviceFault {
+    /// It ends, with an exit code of its own.
+    Exit,
+    /// It serves what runs elsewhere, and isn't ready.
+    Stay,
 }
 
 /// Settings of the HTTP surface.

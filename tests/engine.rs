@@ -11,6 +11,7 @@ use bytes::Bytes;
 use cresset::backend::Accelerators;
 use cresset::backend::mock::{Behaviour, MockBackend};
 use cresset::error::{Error, ErrorCode};
+use cresset::faults::DeviceFaults;
 use cresset::model::{DevicePreference, ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
 use cresset::protocol::{Datatype, InferenceRequest, InferenceResponse, OutputForm, RequestedOutput, Tensor};
@@ -54,6 +55,8 @@ fn serve_bounded(backend: &MockBackend, config: &str, capacity: usize) -> Arc<Se
         processors: 2,
         accelerators: Accelerators::None("none in this test".to_owned()),
         preference: DevicePreference::Auto,
+        faults: DeviceFaults::new(),
+        overlapped: false,
     };
     Arc::new(ServedModel::load(backend, &source, &resources, capacity).unwrap())
 }

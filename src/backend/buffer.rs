@@ -1,30 +1,54 @@
 //! Memory that a batch's input is collected into.
 
 use std::alloc::{self, Layout};
+use std::fmt;
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 /// A whole cache line, and the widest vector that the kernels load.
 const ALIGNMENT: usize = 64;
 
+/// Where blocks of host memory come from that are not the allocator's own:
+/// pinned memory, which a device copies from without waiting.
+pub trait HostMemory: Send + Sync {
+    /// A block of at least `bytes`, aligned to 64; `None` where there is no
+    /// more of this kind, and ordinary memory has to do.
+    fn allocate(&self, bytes: usize) -> Option<Box<dyn HostBlock>>;
+}
+
+/// A block of host memory; dropping it gives it back.
+///
+/// # Safety
+/// From `start` on, `capacity` bytes are this value's alone, to be read and
+/// written on any thread until it is dropped, and `start` is aligned to 64.
+pub unsafe trait HostBlock: Send {
+    /// Its first byte.
+    fn start(&self) -> NonNull<u8>;
+    /// Its length in bytes.
+    fn capacity(&self) -> usize;
+}
+
 /// A growing block of bytes, aligned to 64, that is kept from batch to batch:
 /// [`HostBuffer::begin`] keeps the memory and forgets the content, so a steady
 /// load allocates nothing.
-#[derive(Debug)]
 pub struct HostBuffer {
-    /// Dangling while `capacity` is zero.
-    start: NonNull<u8>,
+    /// `None` until something is written.
+    block: Option<Box<dyn HostBlock>>,
     len: usize,
-    capacity: usize,
+    memory: Option<Arc<dyn HostMemory>>,
 }
 
-// SAFETY: the block is owned by this value alone.
-unsafe impl Send for HostBuffer {}
-
 impl HostBuffer {
-    /// An empty buffer; allocates nothing.
+    /// An empty buffer in ordinary memory; allocates nothing.
     #[must_use]
     pub fn new() -> Self {
-        Self { start: NonNull::dangling(), len: 0, capacity: 0 }
+        Self { block: None, len: 0, memory: None }
+    }
+
+    /// An empty buffer whose memory comes from `memory`; allocates nothing.
+    #[must_use]
+    pub fn within(memory: Option<Arc<dyn HostMemory>>) -> Self {
+        Self { block: None, len: 0, memory }
     }
 
     /// Empties the buffer and makes room for `bytes`, to be filled by
@@ -37,10 +61,11 @@ impl HostBuffer {
     /// Appends `bytes`.
     pub fn extend(&mut self, bytes: &[u8]) {
         self.reserve(self.len + bytes.len());
+        let Some(block) = &self.block else { return };
         // SAFETY: `reserve` made room for `len + bytes.len()`, and `bytes`
         // can't overlap memory that this value owns exclusively.
         unsafe {
-            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.start.as_ptr().add(self.len), bytes.len());
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), block.start().as_ptr().add(self.len), bytes.len());
         }
         self.len += bytes.len();
     }
@@ -48,34 +73,69 @@ impl HostBuffer {
     /// What was written since [`HostBuffer::begin`].
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
-        // SAFETY: the first `len` bytes were written by `extend`; a dangling
-        // start is aligned and `len` is zero then.
-        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+        let Some(block) = &self.block else { return &[] };
+        // SAFETY: the first `len` bytes were written by `extend`.
+        unsafe { std::slice::from_raw_parts(block.start().as_ptr(), self.len) }
     }
 
-    fn reserve(&mut self, capacity: usize) {
-        if capacity <= self.capacity {
+    fn reserve(&mut self, needed: usize) {
+        let capacity = self.block.as_ref().map_or(0, |block| block.capacity());
+        if needed <= capacity {
             return;
         }
         // Doubling, so that batches that creep up don't allocate each time.
-        let capacity = capacity.max(self.capacity.saturating_mul(2)).max(ALIGNMENT);
-        let layout = Self::layout(capacity);
-        // SAFETY: `capacity` is at least ALIGNMENT, never zero.
-        let block = unsafe { alloc::alloc(layout) };
-        let Some(block) = NonNull::new(block) else { alloc::handle_alloc_error(layout) };
-        // SAFETY: both blocks hold at least `len` bytes and are distinct.
-        unsafe { std::ptr::copy_nonoverlapping(self.start.as_ptr(), block.as_ptr(), self.len) };
-        self.release();
-        self.start = block;
-        self.capacity = capacity;
-    }
-
-    fn release(&mut self) {
-        if self.capacity > 0 {
-            // SAFETY: allocated by `reserve` with this very layout.
-            unsafe { alloc::dealloc(self.start.as_ptr(), Self::layout(self.capacity)) };
-            self.capacity = 0;
+        let wanted = needed.max(capacity.saturating_mul(2)).max(ALIGNMENT);
+        let special = self.memory.as_ref().and_then(|memory| memory.allocate(wanted));
+        let block = special.unwrap_or_else(|| Box::new(OwnBlock::new(wanted)));
+        if let Some(old) = &self.block {
+            // SAFETY: both blocks hold at least `len` bytes and are distinct.
+            unsafe {
+                std::ptr::copy_nonoverlapping(old.start().as_ptr(), block.start().as_ptr(), self.len);
+            }
         }
+        self.block = Some(block);
+    }
+}
+
+impl Default for HostBuffer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for HostBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostBuffer").field("len", &self.len).finish_non_exhaustive()
+    }
+}
+
+/// Ordinary memory.
+struct OwnBlock {
+    start: NonNull<u8>,
+    capacity: usize,
+}
+
+// SAFETY: the memory is owned by this value alone.
+unsafe impl Send for OwnBlock {}
+
+// SAFETY: allocated with this capacity and alignment, freed when dropped.
+unsafe impl HostBlock for OwnBlock {
+    fn start(&self) -> NonNull<u8> {
+        self.start
+    }
+    fn capacity(&self) -> usize {
+        self.capacity
+    }
+}
+
+impl OwnBlock {
+    /// `capacity` is at least [`ALIGNMENT`].
+    fn new(capacity: usize) -> Self {
+        let layout = Self::layout(capacity);
+        // SAFETY: the layout's size isn't zero.
+        let start = unsafe { alloc::alloc(layout) };
+        let Some(start) = NonNull::new(start) else { alloc::handle_alloc_error(layout) };
+        Self { start, capacity }
     }
 
     fn layout(capacity: usize) -> Layout {
@@ -87,15 +147,10 @@ impl HostBuffer {
     }
 }
 
-impl Default for HostBuffer {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Drop for HostBuffer {
+impl Drop for OwnBlock {
     fn drop(&mut self) {
-        self.release();
+        // SAFETY: allocated by `new` with this very layout.
+        unsafe { alloc::dealloc(self.start.as_ptr(), Self::layout(self.capacity)) };
     }
 }
 
@@ -118,5 +173,25 @@ mod tests {
         buffer.extend(&[9; 100]);
         assert_eq!(buffer.as_slice(), &[9; 100]);
         assert_eq!(buffer.as_slice().as_ptr(), start, "no new memory for a smaller batch");
+    }
+
+    /// Gives one block, then no more.
+    struct One(std::sync::atomic::AtomicBool);
+
+    impl HostMemory for One {
+        fn allocate(&self, bytes: usize) -> Option<Box<dyn HostBlock>> {
+            let first = !self.0.swap(true, std::sync::atomic::Ordering::Relaxed);
+            first.then(|| Box::new(OwnBlock::new(bytes)) as Box<dyn HostBlock>)
+        }
+    }
+
+    #[test]
+    fn goes_on_in_ordinary_memory_where_there_is_no_more_of_the_other() {
+        let mut buffer = HostBuffer::within(Some(Arc::new(One(false.into()))));
+        buffer.extend(&[7; 64]);
+        let special = buffer.as_slice().as_ptr();
+        buffer.extend(&[8; 1000]);
+        assert_ne!(buffer.as_slice().as_ptr(), special);
+        assert_eq!((buffer.as_slice()[0], buffer.as_slice()[1063]), (7, 8));
     }
 }

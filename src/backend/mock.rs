@@ -5,9 +5,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use super::mock_device::MockDevice;
 use super::{
-    Accelerators, Argument, ArgumentKind, Backend, BackendError, BatchInput, BatchOutput, LoadRequest, Model,
-    ModelInstance, Signature,
+    Accelerators, Argument, ArgumentKind, Backend, BackendError, BatchInput, BatchOutput, DeviceFault, Drive,
+    Flight, HostBatch, LoadRequest, Model, ModelInstance, Signature,
 };
 
 /// What a mock model makes of its inputs.
@@ -21,6 +22,8 @@ pub enum Behaviour {
     WrongRows,
     /// Panics when any byte of its first input is 255, else gives it back.
     PanicsOn255,
+    /// The device fails for good when any byte of its first input is 255.
+    Poisons(DeviceFault),
 }
 
 /// Loads every file as the same model.
@@ -29,6 +32,7 @@ pub struct MockBackend {
     behaviour: Behaviour,
     signature: Signature,
     control: Arc<Control>,
+    device: Option<Arc<MockDevice>>,
 }
 
 /// The test's hand on a mock: a gate that forward waits at, and a record of
@@ -100,7 +104,7 @@ impl MockBackend {
             has_default: false,
         };
         let signature = Signature { arguments: arguments.iter().map(argument).collect(), stateful: None };
-        Self { behaviour, signature, control: Arc::default() }
+        Self { behaviour, signature, control: Arc::default(), device: None }
     }
 
     /// The same, of models that keep state.
@@ -119,6 +123,19 @@ impl MockBackend {
         self
     }
 
+    /// The same, of models that compute on a device by itself: batches overlap.
+    #[must_use]
+    pub fn on_device(mut self, device: MockDevice) -> Self {
+        self.device = Some(Arc::new(device));
+        self
+    }
+
+    /// That device.
+    #[must_use]
+    pub fn device(&self) -> Option<&Arc<MockDevice>> {
+        self.device.as_ref()
+    }
+
     /// The test's hand on every model that this backend loads.
     #[must_use]
     pub fn control(&self) -> &Arc<Control> {
@@ -132,7 +149,10 @@ impl Backend for MockBackend {
     }
 
     fn accelerators(&self) -> Accelerators {
-        Accelerators::None("a mock has none".to_owned())
+        match self.device {
+            Some(_) => Accelerators::Cuda(1),
+            None => Accelerators::None("a mock has none".to_owned()),
+        }
     }
 
     fn load(&self, _: &LoadRequest<'_>) -> Result<Arc<dyn Model>, BackendError> {
@@ -147,7 +167,8 @@ impl Model for MockBackend {
 
     fn instance(&self, _: usize) -> Result<Box<dyn ModelInstance>, BackendError> {
         let named = self.signature.arguments.iter().any(|argument| argument.kind == ArgumentKind::TensorDict);
-        Ok(Box::new(MockInstance { behaviour: self.behaviour, named, control: Arc::clone(&self.control) }))
+        let (control, device) = (Arc::clone(&self.control), self.device.clone());
+        Ok(Box::new(MockInstance { behaviour: self.behaviour, named, control, device }))
     }
 }
 
@@ -156,9 +177,33 @@ struct MockInstance {
     /// Whether outputs have their inputs' names.
     named: bool,
     control: Arc<Control>,
+    device: Option<Arc<MockDevice>>,
 }
 
 impl ModelInstance for MockInstance {
+    fn drive(&self) -> Drive {
+        if self.device.is_some() { Drive::Overlapped } else { Drive::Inline }
+    }
+
+    fn launch(&mut self, batch: HostBatch) -> Result<Box<dyn Flight>, BackendError> {
+        let outputs = self.forward(&batch.inputs());
+        let Some(device) = &self.device else {
+            return Ok(Box::new(super::Landed { outputs: outputs?, batch }));
+        };
+        // A fault shows when the device comes to it, not at the launch.
+        let fault = match &outputs {
+            Err(BackendError::Device { fault, .. }) => Some(*fault),
+            _ => None,
+        };
+        device.launch(batch, outputs, fault)
+    }
+
+    fn release_memory(&mut self) {
+        if let Some(device) = &self.device {
+            device.release();
+        }
+    }
+
     #[allow(clippy::panic)]
     fn forward(&mut self, inputs: &[BatchInput<'_>]) -> Result<Vec<BatchOutput>, BackendError> {
         let first = inputs.first();
@@ -170,7 +215,12 @@ impl ModelInstance for MockInstance {
                 detail: String::new(),
             }),
             Behaviour::PanicsOn255 if marked => panic!("a mock was told to panic"),
-            Behaviour::Identity | Behaviour::FailsOn255 | Behaviour::PanicsOn255 => {
+            Behaviour::Poisons(fault) if marked => Err(BackendError::Device {
+                fault,
+                message: "a mock device was told to fail".to_owned(),
+                detail: String::new(),
+            }),
+            Behaviour::Identity | Behaviour::FailsOn255 | Behaviour::PanicsOn255 | Behaviour::Poisons(_) => {
                 Ok(inputs.iter().map(|input| self.output(input, 0)).collect())
             }
             Behaviour::WrongRows => Ok(inputs.iter().map(|input| self.output(input, 1)).collect()),

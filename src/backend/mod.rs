@@ -10,9 +10,11 @@
 //! time and faults are in the test's hand.
 
 mod buffer;
+mod host_batch;
 #[cfg(feature = "libtorch")]
 pub mod libtorch;
 pub mod mock;
+pub mod mock_device;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,7 +26,8 @@ use bytes::Bytes;
 use crate::error::{Error, ErrorCode};
 use crate::protocol::Datatype;
 
-pub use buffer::HostBuffer;
+pub use buffer::{HostBlock, HostBuffer, HostMemory};
+pub use host_batch::{HostBatch, HostInput};
 
 /// A library that runs models.
 pub trait Backend: Send + Sync {
@@ -84,6 +87,9 @@ pub struct LoadRequest<'a> {
     /// `parameters` of the model's configuration, by key: Triton's switches
     /// (`DISABLE_OPTIMIZED_EXECUTION`, `INFERENCE_MODE`, …).
     pub parameters: &'a BTreeMap<String, String>,
+    /// On processors too, copies in and out and stages that overlap, as on an
+    /// accelerator: [`Drive::Overlapped`]. Accelerators are always driven so.
+    pub overlapped: bool,
 }
 
 /// A loaded model on one device, shared by its instances.
@@ -135,14 +141,47 @@ pub enum ArgumentKind {
     Other(String),
 }
 
+/// How an instance is driven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drive {
+    /// Collect, forward and respond follow each other on one thread: the
+    /// processors compute, and a second thread would only take one from them.
+    Inline,
+    /// Something else computes: the next batch is collected meanwhile, and the
+    /// one before is answered.
+    Overlapped,
+}
+
 /// A model on its own thread, with that thread's memory. Not `Send` on
 /// purpose: it is made, used and dropped where it was born.
 pub trait ModelInstance {
-    /// An empty buffer for the bytes of a batch's input, in the memory that
-    /// this device copies from best.
-    fn buffer(&self) -> HostBuffer {
-        HostBuffer::new()
+    /// How this instance is to be driven; the same for as long as it lives.
+    fn drive(&self) -> Drive {
+        Drive::Inline
     }
+
+    /// Where the bytes of a batch's input are best written: pinned memory
+    /// where a device copies from it.
+    fn host_memory(&self) -> Option<Arc<dyn HostMemory>> {
+        None
+    }
+
+    /// Starts a batch and returns once the device has all that it needs to
+    /// know; what it computes comes with [`Flight::land`], in the order of the
+    /// launches. The flight owns the batch: nobody can write to memory that is
+    /// still being copied from.
+    ///
+    /// # Errors
+    /// As of [`ModelInstance::forward`]. The batch is lost only where the
+    /// device may still read it.
+    fn launch(&mut self, batch: HostBatch) -> Result<Box<dyn Flight>, BackendError> {
+        let outputs = self.forward(&batch.inputs())?;
+        Ok(Box::new(Landed { outputs, batch }))
+    }
+
+    /// Gives memory that the library keeps for this device back to it, before
+    /// a batch that had too little is tried again.
+    fn release_memory(&mut self) {}
 
     /// Runs `forward` once.
     ///
@@ -155,6 +194,52 @@ pub trait ModelInstance {
     /// [`BackendError::Execute`] where the model failed on these inputs;
     /// nothing leaks and the instance goes on.
     fn forward(&mut self, inputs: &[BatchInput<'_>]) -> Result<Vec<BatchOutput>, BackendError>;
+}
+
+/// A batch that was launched. Dropping it waits for its end.
+pub trait Flight: Send {
+    /// Waits until the device has written the outputs, and gives the batch
+    /// back, whose memory may be written again.
+    ///
+    /// # Errors
+    /// What went wrong on the device; the batch comes back all the same.
+    fn land(self: Box<Self>) -> (Result<Vec<BatchOutput>, BackendError>, HostBatch);
+}
+
+/// A batch that was computed while it was launched.
+struct Landed {
+    outputs: Vec<BatchOutput>,
+    batch: HostBatch,
+}
+
+impl Flight for Landed {
+    fn land(self: Box<Self>) -> (Result<Vec<BatchOutput>, BackendError>, HostBatch) {
+        (Ok(self.outputs), self.batch)
+    }
+}
+
+/// What happened to a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceFault {
+    /// An assertion in a kernel: an index out of range, mostly.
+    Assert,
+    /// A kernel read or wrote where it may not.
+    IllegalAddress,
+    /// Anything else that only a new process recovers from.
+    Lost,
+    /// It was never there, or doesn't do what is asked for; nothing is broken.
+    Unavailable,
+}
+
+impl DeviceFault {
+    /// Whether the process can't use the device again.
+    #[must_use]
+    pub fn poisons(self) -> bool {
+        match self {
+            Self::Assert | Self::IllegalAddress | Self::Lost => true,
+            Self::Unavailable => false,
+        }
+    }
 }
 
 /// One input of a batch, as contiguous little-endian bytes.
@@ -218,6 +303,8 @@ pub enum BackendError {
     /// a new process can leave.
     #[error("{message}")]
     Device {
+        /// What happened to it.
+        fault: DeviceFault,
         /// Which device and why.
         message: String,
         /// All that the library said.

@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 
 use crate::error::{Error, Result};
+use crate::faults::DeviceFaults;
 use crate::model::ServedModel;
 use crate::protocol::{
     IndexRequest, IndexedModel, IndexedState, ModelMetadata, ModelStatistics, ServerMetadata,
@@ -38,6 +39,8 @@ pub struct Engine {
     pool: Pool,
     /// The model that `POST /predict` goes to, where one is named.
     default_model: Option<String>,
+    /// The devices that have failed.
+    faults: DeviceFaults,
 }
 
 impl Engine {
@@ -50,7 +53,14 @@ impl Engine {
             draining: AtomicBool::new(false),
             pool,
             default_model,
+            faults: DeviceFaults::new(),
         }
+    }
+
+    /// The same, ready only as long as none of these devices has failed.
+    #[must_use]
+    pub fn with_faults(self, faults: DeviceFaults) -> Self {
+        Self { faults, ..self }
     }
 
     /// Puts a table in the place of the present one.
@@ -78,7 +88,10 @@ impl Engine {
     /// in or out.
     #[must_use]
     pub fn ready(&self) -> bool {
-        self.loaded.load(Ordering::Acquire) && !self.draining() && self.table.load().all_ready()
+        self.loaded.load(Ordering::Acquire)
+            && !self.draining()
+            && self.faults.is_empty()
+            && self.table.load().all_ready()
     }
 
     /// The threads for work that must not run on the async ones.
@@ -124,7 +137,7 @@ impl Engine {
     /// Whether this model (this version of it) answers now.
     #[must_use]
     pub fn model_ready(&self, name: &str, version: Option<u64>) -> bool {
-        !self.draining() && self.resolve(name, version).is_ok()
+        !self.draining() && self.resolve(name, version).is_ok_and(|model| model.fault().is_none())
     }
 
     /// What the server says of itself.
@@ -203,6 +216,11 @@ impl Engine {
             self.table.load().models().map(|model| model.name().to_string()).collect();
         names.dedup();
         names
+    }
+
+    /// Answers what waits for devices that have failed, with why.
+    pub fn fail_waiting(&self) {
+        self.table.load().models().for_each(|model| model.fail_waiting());
     }
 
     /// Ends every model: what waits is finished first.

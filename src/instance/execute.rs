@@ -1,89 +1,94 @@
-//! One batch from start to end.
+//! One batch's end: its answers, or what is tried again.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use super::collect::Collected;
+use super::limit::RowLimit;
 use super::respond::{choose, name_outputs, slice_rows};
 use super::{Answer, QueuedRequest};
-use crate::backend::ModelInstance;
+use crate::backend::{BackendError, BatchOutput, Device};
 use crate::clock;
-use crate::error::{Error, Result};
+use crate::error::Error;
+use crate::faults::{DeviceFaults, Fault};
 use crate::metrics::{Durations, FailureReason, ModelMetrics};
 use crate::model_config::Binding;
 use crate::protocol::Tensor;
 use crate::scheduler::{Batch, CloseReason};
 
-/// Runs batches on one model instance, on its thread.
-pub(super) struct Executor {
-    pub(super) instance: Box<dyn ModelInstance>,
+/// What all batches of an instance have in common.
+pub(super) struct Context {
+    pub(super) device: Device,
     pub(super) binding: Arc<Binding>,
     pub(super) metrics: Arc<ModelMetrics>,
     /// Whether dimension 0 is a batch.
     pub(super) batched: bool,
-    /// Whether a failed batch may be run again, request by request: not where
-    /// the model keeps state.
+    /// Whether a failed batch may be run again in parts: not where the model
+    /// keeps state.
     pub(super) repeatable: bool,
-    pub(super) collected: Collected,
+    pub(super) faults: DeviceFaults,
+    pub(super) limit: Mutex<RowLimit>,
 }
 
-impl Executor {
-    /// Runs a batch and answers each of its requests.
-    pub(super) fn run(&mut self, mut batch: Batch<QueuedRequest>) {
-        // From here on they don't wait any more.
+/// A batch that left the queue.
+pub(super) struct Running {
+    pub(super) batch: Batch<QueuedRequest>,
+    /// When it left.
+    pub(super) left: Instant,
+}
+
+/// When the stages of a batch ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    /// Its computing began.
+    pub(super) began: Instant,
+    /// Its computing ended.
+    pub(super) computed: Instant,
+}
+
+/// A batch that has no answers.
+pub(super) struct Failed {
+    pub(super) requests: Vec<QueuedRequest>,
+    pub(super) rows: u32,
+    pub(super) cause: Cause,
+}
+
+/// Why.
+pub(super) enum Cause {
+    /// The model or its device.
+    Backend(BackendError),
+    /// Something of ours, or outputs that aren't what they should be.
+    Server(Error),
+}
+
+impl Context {
+    /// Takes a batch on: it doesn't wait any more. The parts that the device
+    /// has memory for; none where the device has failed, which answers them.
+    pub(super) fn begin(&self, mut batch: Batch<QueuedRequest>) -> Vec<Batch<QueuedRequest>> {
         batch.requests.iter_mut().for_each(|request| request.pending = None);
-        let alone = batch.requests.len() == 1;
-        let rest = match self.attempt(batch.requests, batch.rows, batch.reason) {
-            Ok(()) => return,
-            Err((error, requests)) if alone || !self.repeatable => {
-                for request in requests {
-                    request.responder.fail(FailureReason::Backend, error.clone());
-                }
-                return;
-            }
-            Err((_, requests)) => requests,
-        };
-        // One bad request must not fail its neighbours: each by itself.
-        tracing::debug!(requests = rest.len(), "a batch failed; its requests run one by one");
-        for request in rest {
-            let rows = request.rows;
-            if let Err((error, requests)) = self.attempt(vec![request], rows, CloseReason::Retry) {
-                for request in requests {
-                    request.responder.fail(FailureReason::Backend, error.clone());
-                }
-            }
+        if let Some(fault) = self.faults.of(self.device) {
+            fail(batch.requests, &fault.error());
+            return Vec::new();
+        }
+        let parts = self.limit().parts(batch.requests.iter().map(|request| request.rows));
+        match parts.len() {
+            0 | 1 => vec![batch],
+            _ => cut(batch.requests, &parts, CloseReason::Halved),
         }
     }
 
-    /// Runs requests together; hands them back unanswered when that fails.
-    fn attempt(
-        &mut self,
-        requests: Vec<QueuedRequest>,
-        rows: u32,
-        reason: CloseReason,
-    ) -> Result<(), (Error, Vec<QueuedRequest>)> {
-        let left = clock::now();
-        let instance = &self.instance;
-        if let Err(error) = self.collected.collect(&requests, self.batched, || instance.buffer()) {
-            return Err((error, requests));
-        }
-        let collected = clock::now();
-        let forward = self.instance.forward(&self.collected.inputs());
-        let computed = clock::now();
-        self.metrics.executed(rows, reason);
-        let outputs = match forward {
-            Ok(outputs) => outputs,
-            Err(error) => {
-                // A client can make a model fail as often as it likes: the
-                // whole of it is for whoever looks for it.
-                tracing::debug!(%error, detail = error.detail(), "the model failed");
-                return Err((error.into(), requests));
-            }
-        };
+    /// Answers each request of a batch with its part of the outputs.
+    pub(super) fn answer(
+        &self,
+        running: Running,
+        outputs: Vec<BatchOutput>,
+        times: Times,
+    ) -> Result<(), Failed> {
+        let Running { batch: Batch { requests, rows, .. }, left } = running;
         let outputs = match name_outputs(outputs, &self.binding, self.batched.then_some(rows)) {
             Ok(outputs) => outputs,
-            Err(error) => return Err((error, requests)),
+            Err(error) => return Err(Failed { requests, rows, cause: Cause::Server(error) }),
         };
+        self.limit().passed();
 
         let mut start = 0;
         let mut cut = Vec::with_capacity(requests.len());
@@ -95,9 +100,9 @@ impl Executor {
         }
         let batch = Durations {
             queue: Duration::ZERO,
-            input: collected - left,
-            infer: computed - collected,
-            output: clock::now() - computed,
+            input: times.began.saturating_duration_since(left),
+            infer: times.computed.saturating_duration_since(times.began),
+            output: clock::now().saturating_duration_since(times.computed),
         };
         // Before the first answer: whoever has one finds it in the statistics.
         self.metrics.computed(rows, &batch);
@@ -109,5 +114,64 @@ impl Executor {
             }
         }
         Ok(())
+    }
+
+    /// What is to be run again of a batch that failed; the rest is answered
+    /// with why.
+    pub(super) fn after(&self, failed: Failed) -> Vec<Batch<QueuedRequest>> {
+        let Failed { requests, rows, cause } = failed;
+        let several = requests.len() > 1 && self.repeatable;
+        let error = match cause {
+            Cause::Backend(BackendError::Device { fault, message, .. }) if fault.poisons() => {
+                let fault = Fault { device: self.device, fault, message };
+                let error = fault.error();
+                self.faults.report(fault);
+                fail(requests, &error);
+                return Vec::new();
+            }
+            Cause::Backend(BackendError::OutOfMemory { message, .. }) if several => {
+                tracing::warn!(rows, "{message}: the batch runs in two halves");
+                self.limit().failed(rows);
+                let first = requests.len().div_ceil(2);
+                let parts = [first, requests.len() - first];
+                return cut(requests, &parts, CloseReason::Halved);
+            }
+            Cause::Backend(error) => {
+                // A client can make a model fail as often as it likes: the
+                // whole of it is for whoever looks for it.
+                tracing::debug!(%error, detail = error.detail(), "the model failed");
+                error.into()
+            }
+            Cause::Server(error) => error,
+        };
+        if several {
+            // One bad request must not fail its neighbours: each by itself.
+            tracing::debug!(requests = requests.len(), "a batch failed; its requests run one by one");
+            let parts = vec![1; requests.len()];
+            return cut(requests, &parts, CloseReason::Retry);
+        }
+        fail(requests, &error);
+        Vec::new()
+    }
+
+    fn limit(&self) -> MutexGuard<'_, RowLimit> {
+        self.limit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Requests into batches of these many, in order.
+fn cut(requests: Vec<QueuedRequest>, parts: &[usize], reason: CloseReason) -> Vec<Batch<QueuedRequest>> {
+    let mut requests = requests.into_iter();
+    let part = |count: &usize| {
+        let requests: Vec<QueuedRequest> = requests.by_ref().take(*count).collect();
+        let rows = requests.iter().map(|request| request.rows).sum();
+        Batch { requests, rows, reason }
+    };
+    parts.iter().map(part).collect()
+}
+
+fn fail(requests: Vec<QueuedRequest>, error: &Error) {
+    for request in requests {
+        request.responder.fail(FailureReason::Backend, error.clone());
     }
 }

@@ -4,6 +4,11 @@
 mod classify;
 mod collect;
 mod execute;
+mod inline;
+mod limit;
+mod overlapped;
+mod pace;
+mod places;
 mod request;
 mod respond;
 mod thread;

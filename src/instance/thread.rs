@@ -1,14 +1,18 @@
 //! The thread itself: born once, warmed up, ended with its queue.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::JoinHandle;
 
 use super::QueuedRequest;
-use super::collect::Collected;
-use super::execute::Executor;
-use crate::backend::{BackendError, BatchInput, HostBuffer, Model, ModelInstance};
+use super::execute::Context;
+use super::inline::Inline;
+use super::overlapped;
+use crate::backend::{
+    BackendError, Device, Drive, HostBatch, HostBuffer, HostInput, Model, ModelInstance,
+};
+use crate::faults::DeviceFaults;
 use crate::metrics::ModelMetrics;
 use crate::model_config::Binding;
 use crate::protocol::Datatype;
@@ -21,6 +25,10 @@ pub struct InstanceSettings {
     pub label: String,
     /// The loaded model, shared with the other instances on its device.
     pub model: Arc<dyn Model>,
+    /// Where that is.
+    pub device: Device,
+    /// Where it reports that the device has failed.
+    pub faults: DeviceFaults,
     /// Threads inside one operation.
     pub intra_op_threads: usize,
     /// Where its batches come from.
@@ -71,7 +79,7 @@ pub fn spawn(settings: InstanceSettings) -> std::io::Result<Instance> {
     let (report, ready) = mpsc::sync_channel(1);
     let thread = std::thread::Builder::new().name(settings.label.clone()).spawn(move || {
         let made = catch_unwind(AssertUnwindSafe(|| start(&settings)));
-        let (executor, later) = match made {
+        let (instance, later) = match made {
             Ok(Ok(made)) => {
                 // The receiver waits for this line, or has given up on it.
                 let _ = report.send(Ok(()));
@@ -84,7 +92,7 @@ pub fn spawn(settings: InstanceSettings) -> std::io::Result<Instance> {
             // The channel closes, which is the report.
             Err(_) => return,
         };
-        serve(executor, later, &settings);
+        serve(instance, later, &settings);
     })?;
     Ok(Instance { thread, ready })
 }
@@ -112,19 +120,11 @@ impl Instance {
 }
 
 /// The instance, and the runs that are left for when it idles.
-fn start(settings: &InstanceSettings) -> Result<(Executor, &[Vec<WarmUpInput>]), BackendError> {
+fn start(settings: &InstanceSettings) -> Result<(Box<dyn ModelInstance>, &[Vec<WarmUpInput>]), BackendError> {
     let mut instance = settings.model.instance(settings.intra_op_threads)?;
     let WarmUp { first, later } = settings.warm_up.as_ref();
     let warm = first.iter().all(|inputs| warm(instance.as_mut(), inputs, &settings.label));
-    let executor = Executor {
-        instance,
-        binding: Arc::clone(&settings.binding),
-        metrics: Arc::clone(&settings.metrics),
-        batched: settings.batched,
-        repeatable: settings.model.signature().stateful.is_none(),
-        collected: Collected::default(),
-    };
-    Ok((executor, if warm { later } else { &[] }))
+    Ok((instance, if warm { later } else { &[] }))
 }
 
 /// Whether a run on zeros passes. They may be no input for this model: its
@@ -137,49 +137,68 @@ fn warm(instance: &mut dyn ModelInstance, inputs: &[WarmUpInput], label: &str) -
     ran.is_ok()
 }
 
+/// The way that requests go, so that what they need is there: pinned memory,
+/// the allocator's blocks, the graph.
 fn run_once(instance: &mut dyn ModelInstance, inputs: &[WarmUpInput]) -> Result<(), BackendError> {
-    let buffers: Vec<HostBuffer> = inputs
-        .iter()
-        .map(|input| {
-            let elements: i64 = input.shape.iter().product();
-            let bytes = usize::try_from(elements).unwrap_or(0) * input.datatype.size().unwrap_or(0);
-            let mut buffer = instance.buffer();
-            buffer.begin(bytes);
-            buffer.extend(&vec![0; bytes]);
-            buffer
-        })
-        .collect();
-    let inputs: Vec<BatchInput<'_>> = inputs
-        .iter()
-        .zip(&buffers)
-        .map(|(input, buffer)| BatchInput {
-            name: &input.name,
-            datatype: input.datatype,
-            shape: &input.shape,
-            data: buffer.as_slice(),
-        })
-        .collect();
-    instance.forward(&inputs).map(|_| ())
+    let memory = instance.host_memory();
+    let zeros = |input: &WarmUpInput| {
+        let elements: i64 = input.shape.iter().product();
+        let bytes = usize::try_from(elements).unwrap_or(0) * input.datatype.size().unwrap_or(0);
+        let mut data = HostBuffer::within(memory.clone());
+        data.begin(bytes);
+        data.extend(&vec![0; bytes]);
+        let (name, datatype, shape) = (Arc::from(input.name.as_str()), input.datatype, input.shape.clone());
+        HostInput { name, datatype, shape, data }
+    };
+    let batch = HostBatch { inputs: inputs.iter().map(zeros).collect() };
+    match instance.drive() {
+        Drive::Inline => instance.forward(&batch.inputs()).map(|_| ()),
+        Drive::Overlapped => instance.launch(batch)?.land().0.map(|_| ()),
+    }
 }
 
-fn serve(mut executor: Executor, later: &[Vec<WarmUpInput>], settings: &InstanceSettings) {
+/// Takes batches from the queue until it is closed and empty.
+fn serve(mut instance: Box<dyn ModelInstance>, later: &[Vec<WarmUpInput>], settings: &InstanceSettings) {
+    let context = Context {
+        device: settings.device,
+        binding: Arc::clone(&settings.binding),
+        metrics: Arc::clone(&settings.metrics),
+        batched: settings.batched,
+        repeatable: settings.model.signature().stateful.is_none(),
+        faults: settings.faults.clone(),
+        limit: Mutex::default(),
+    };
     let mut later = later.iter();
+    // Whoever comes first with a further batch size would pay for it.
+    let mut idle = |instance: &mut dyn ModelInstance| {
+        let Some(inputs) = later.next() else { return false };
+        let run = catch_unwind(AssertUnwindSafe(|| warm(instance, inputs, &settings.label)));
+        if !run.unwrap_or(false) {
+            later = [].iter();
+        }
+        true
+    };
+    let queue = &settings.queue;
+    if instance.drive() == Drive::Overlapped {
+        match overlapped::run(instance.as_mut(), queue, &context, &settings.label, &mut idle) {
+            Ok(()) => return,
+            Err(error) => tracing::error!(
+                model = settings.label,
+                %error,
+                "no threads for stages that overlap; batches run one after the other"
+            ),
+        }
+    }
+    let memory = instance.host_memory();
+    let mut inline = Inline { instance, memory, collected: HostBatch::default() };
     loop {
-        // Whoever comes first with a further batch size would pay for it.
-        if settings.queue.is_idle()
-            && let Some(inputs) = later.next()
-        {
-            let run =
-                catch_unwind(AssertUnwindSafe(|| warm(executor.instance.as_mut(), inputs, &settings.label)));
-            if !run.unwrap_or(false) {
-                later = [].iter();
-            }
+        if queue.is_idle() && idle(inline.instance.as_mut()) {
             continue;
         }
-        let Some(batch) = settings.queue.next_batch() else { break };
+        let Some(batch) = queue.next_batch() else { break };
         // A panic is a bug of ours, but not a reason to stop serving: the
         // responders that it dropped have answered.
-        let run = catch_unwind(AssertUnwindSafe(|| executor.run(batch)));
+        let run = catch_unwind(AssertUnwindSafe(|| inline.run(batch, &context)));
         if run.is_err() {
             tracing::error!("a batch ended in a panic; its requests were answered with an error");
         }

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use crate::backend::{Accelerators, Device};
+use crate::faults::DeviceFaults;
 use crate::model_config::{InstanceGroup, InstanceKind};
 
 /// `--device`.
@@ -18,7 +19,7 @@ pub enum DevicePreference {
 }
 
 /// What the machine lends.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Resources {
     /// Processors that this process may use: affinity and cgroup quota, not
     /// the machine's cores.
@@ -27,6 +28,11 @@ pub struct Resources {
     pub accelerators: Accelerators,
     /// What the operator asked for.
     pub preference: DevicePreference,
+    /// Which devices have failed since the process began.
+    pub faults: DeviceFaults,
+    /// Whether models on processors are driven as on an accelerator:
+    /// [`LoadRequest::overlapped`](crate::backend::LoadRequest).
+    pub overlapped: bool,
 }
 
 impl Resources {
@@ -160,7 +166,7 @@ mod tests {
             0 => Accelerators::None("no driver".to_owned()),
             gpus => Accelerators::Cuda(gpus),
         };
-        Resources { processors, accelerators, preference }
+        Resources { processors, accelerators, preference, faults: DeviceFaults::new(), overlapped: false }
     }
 
     fn group(kind: InstanceKind, count: Option<u32>, gpus: &[u32]) -> InstanceGroup {

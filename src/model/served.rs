@@ -14,6 +14,7 @@ use super::warm_up::warm_up;
 use crate::backend::{Backend, BackendError, Device, LoadRequest, Model};
 use crate::clock;
 use crate::error::{Error, Result};
+use crate::faults::{DeviceFaults, Fault};
 use crate::instance::{Instance, InstanceSettings, QueuedRequest, Responder, WarmUp, spawn};
 use crate::metrics::{FailureReason, ModelMetrics};
 use crate::model_config::{Binding, ConfigError, InstanceGroup, ModelConfig, PLATFORM};
@@ -70,6 +71,7 @@ pub struct ServedModel {
     load_time: Duration,
     queue: Arc<Queue<QueuedRequest>>,
     metrics: Arc<ModelMetrics>,
+    faults: DeviceFaults,
     /// Taken out by `stop`, which joins them.
     instances: Mutex<Vec<Instance>>,
 }
@@ -89,7 +91,8 @@ impl ServedModel {
     ) -> std::result::Result<Self, LoadError> {
         let started = clock::now();
         let mut config = Arc::clone(&source.config);
-        let mut models = ModelsByDevice { backend, source, loaded: BTreeMap::new() };
+        let mut models =
+            ModelsByDevice { backend, source, overlapped: resources.overlapped, loaded: BTreeMap::new() };
         // The first placement's device tells what the file is; whether it
         // keeps state decides the rest of the plan.
         let (first, _) = plan(&config.instance_groups, false, resources)?;
@@ -146,6 +149,7 @@ impl ServedModel {
             load_time: Duration::ZERO,
             queue: Arc::clone(&queue),
             metrics: Arc::clone(&metrics),
+            faults: resources.faults.clone(),
             instances: Mutex::default(),
         };
         let started_instances = served.start(&mut models, &Arc::new(runs));
@@ -169,6 +173,8 @@ impl ServedModel {
                 instances.push(spawn(InstanceSettings {
                     label: format!("{}/{}.{index}", self.name, self.version),
                     model: Arc::clone(&model),
+                    device: placement.device,
+                    faults: self.faults.clone(),
                     intra_op_threads: placement.intra_op_threads,
                     queue: Arc::clone(&self.queue),
                     binding: Arc::clone(&self.binding),
@@ -350,10 +356,29 @@ impl ServedModel {
                 )),
             ),
             Err(Refused::Closed(request)) => {
+                if let Some(fault) = self.fault() {
+                    request.responder.fail(FailureReason::Rejected, fault.error());
+                    return;
+                }
                 (request, Error::unavailable(format!("model '{}' is being unloaded", self.name)))
             }
         };
         request.responder.fail(FailureReason::Rejected, error);
+    }
+
+    /// The fault of a device that it runs on, where one has failed.
+    #[must_use]
+    pub fn fault(&self) -> Option<Fault> {
+        self.placements.iter().find_map(|placement| self.faults.of(placement.device))
+    }
+
+    /// Answers what waits with the fault of its device, and takes nothing in
+    /// any more. Nothing happens where its devices are well.
+    pub fn fail_waiting(&self) {
+        let Some(fault) = self.fault() else { return };
+        for request in self.queue.close_and_take() {
+            request.responder.fail(FailureReason::Backend, fault.error());
+        }
     }
 
     /// Takes nothing in any more, finishes what waits, and ends the instances.
@@ -368,6 +393,7 @@ impl ServedModel {
 struct ModelsByDevice<'a> {
     backend: &'a dyn Backend,
     source: &'a ModelSource,
+    overlapped: bool,
     loaded: BTreeMap<Device, Arc<dyn Model>>,
 }
 
@@ -376,8 +402,12 @@ impl ModelsByDevice<'_> {
         if let Some(model) = self.loaded.get(&device) {
             return Ok(Arc::clone(model));
         }
-        let request =
-            LoadRequest { path: &self.source.file, device, parameters: &self.source.config.parameters };
+        let request = LoadRequest {
+            path: &self.source.file,
+            device,
+            parameters: &self.source.config.parameters,
+            overlapped: self.overlapped,
+        };
         let model = self.backend.load(&request)?;
         self.loaded.insert(device, Arc::clone(&model));
         Ok(model)

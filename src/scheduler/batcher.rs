@@ -73,12 +73,22 @@ pub enum CloseReason {
     Drain,
     /// It is one request of a batch that failed, run again by itself.
     Retry,
+    /// It is a part of a batch that there wasn't memory for.
+    Halved,
 }
 
 impl CloseReason {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Full, Self::Preferred, Self::Ready, Self::Delay, Self::Single, Self::Drain, Self::Retry];
+    pub const ALL: [Self; 8] = [
+        Self::Full,
+        Self::Preferred,
+        Self::Ready,
+        Self::Delay,
+        Self::Single,
+        Self::Drain,
+        Self::Retry,
+        Self::Halved,
+    ];
 
     /// Its name in metrics.
     #[must_use]
@@ -91,6 +101,7 @@ impl CloseReason {
             Self::Single => "single",
             Self::Drain => "drain",
             Self::Retry => "retry",
+            Self::Halved => "halved",
         }
     }
 }
@@ -223,6 +234,24 @@ impl<T: Waiting> Batcher<T> {
         }
     }
 
+    /// The batch that no further request would fit into, if there is one; of
+    /// several that with the oldest request.
+    pub fn next_full(&mut self) -> Option<Batch<T>> {
+        let full = self.buckets.iter().filter_map(|(key, bucket)| {
+            let cut = self.policy.full_cut(bucket)?;
+            Some((bucket.front()?.arrival(), key, cut))
+        });
+        let (_, key, cut) = full.min_by_key(|(arrival, ..)| *arrival)?;
+        let key = key.clone();
+        Some(self.take(&key, cut))
+    }
+
+    /// Takes all out, in no order.
+    pub fn take_all(&mut self) -> Vec<T> {
+        self.waiting = 0;
+        self.buckets.drain().flat_map(|(_, bucket)| bucket).collect()
+    }
+
     #[cfg(test)]
     pub(super) fn buckets_for_test(&self) -> impl Iterator<Item = &VecDeque<T>> {
         self.buckets.values()
@@ -250,6 +279,22 @@ struct Cut {
 }
 
 impl Policy {
+    /// The batch that leaves this bucket whenever it can, because nothing more
+    /// fits into it.
+    fn full_cut<T: Waiting>(&self, bucket: &VecDeque<T>) -> Option<Cut> {
+        let largest = self.max_batch_size.unwrap_or(0);
+        let rows: u64 = bucket.iter().map(|request| u64::from(request.rows())).sum();
+        // `cut` decides; this only tells whether asking is worth it.
+        if rows < u64::from(largest) {
+            return None;
+        }
+        let oldest = bucket.front()?.arrival();
+        self.cut(bucket, oldest, false).filter(|cut| match cut.reason {
+            CloseReason::Full | CloseReason::Preferred | CloseReason::Single => true,
+            CloseReason::Ready | CloseReason::Delay | CloseReason::Drain | CloseReason::Retry | CloseReason::Halved => false,
+        })
+    }
+
     /// The batch that may leave this bucket now, if any.
     fn cut<T: Waiting>(&self, bucket: &VecDeque<T>, now: Instant, draining: bool) -> Option<Cut> {
         let first = bucket.front()?;

@@ -11,4 +11,4 @@ mod queue;
 mod tests;
 
 pub use batcher::{Batch, Batcher, CloseReason, Decision, Policy, Waiting};
-pub use queue::{Queue, Refused};
+pub use queue::{Queue, Refused, Turn};

@@ -1,6 +1,8 @@
 //! The batcher behind a lock, and the instances that wait on it.
 
+use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use super::{Batch, Batcher, Decision, Policy, Waiting};
 use crate::clock;
@@ -20,6 +22,8 @@ pub struct Queue<T> {
 #[derive(Debug)]
 struct State<T> {
     batcher: Batcher<T>,
+    /// Parts of batches that are to run again; before all others.
+    given_back: VecDeque<Batch<T>>,
     closed: bool,
     /// Instances that wait for work. Where there is none, a submission wakes
     /// nobody and costs no system call.
@@ -35,11 +39,28 @@ pub enum Refused<T> {
     Closed(T),
 }
 
+/// When an instance takes a batch that further requests might still join.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// It is free.
+    Now,
+    /// It expects to be free so soon after this that the batch should be
+    /// collected.
+    At(Instant),
+    /// Not before [`Queue::wake`].
+    Later,
+}
+
 impl<T: Waiting> Queue<T> {
     /// An open, empty queue.
     #[must_use]
     pub fn new(policy: Policy) -> Self {
-        let state = State { batcher: Batcher::new(policy), closed: false, idle: 0 };
+        let state = State {
+            batcher: Batcher::new(policy),
+            given_back: VecDeque::new(),
+            closed: false,
+            idle: 0,
+        };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -74,8 +95,19 @@ impl<T: Waiting> Queue<T> {
     /// Waits for the next batch; `None` once the queue is closed and empty.
     /// Called by an instance that is free.
     pub fn next_batch(&self) -> Option<Batch<T>> {
+        self.next_batch_ahead(|| Turn::Now)
+    }
+
+    /// The same for an instance that collects a batch while it still computes
+    /// others: one that is full leaves at once, any other when `turn` says,
+    /// which is asked again after each [`Queue::wake`]. It must not wait, nor
+    /// call the queue.
+    pub fn next_batch_ahead(&self, turn: impl Fn() -> Turn) -> Option<Batch<T>> {
         let mut state = self.lock();
         loop {
+            if let Some(batch) = state.given_back.pop_front() {
+                return Some(batch);
+            }
             // Dropped outside the lock: answering may run other code.
             let gone = state.batcher.take_cancelled();
             if !gone.is_empty() {
@@ -84,10 +116,18 @@ impl<T: Waiting> Queue<T> {
                 state = self.lock();
                 continue;
             }
-            match state.batcher.next(clock::now()) {
+            let now = clock::now();
+            let decision = match turn() {
+                _ if state.closed => state.batcher.next(now),
+                Turn::Now => state.batcher.next(now),
+                Turn::At(due) if due <= now => state.batcher.next(now),
+                Turn::At(due) => state.batcher.next_full().map_or(Decision::WaitUntil(due), Decision::Run),
+                Turn::Later => state.batcher.next_full().map_or(Decision::Idle, Decision::Run),
+            };
+            match decision {
                 Decision::Run(batch) => {
                     // What is left may be another idle instance's work.
-                    let more = state.idle > 0 && !state.batcher.is_empty();
+                    let more = state.idle > 0 && !(state.batcher.is_empty() && state.given_back.is_empty());
                     drop(state);
                     if more {
                         self.changed.notify_one();
@@ -111,6 +151,32 @@ impl<T: Waiting> Queue<T> {
         }
     }
 
+    /// Takes back what an instance couldn't run as one: it leaves again before
+    /// all others, whether the queue is closed or not.
+    pub fn give_back(&self, batch: Batch<T>) {
+        self.lock().given_back.push_back(batch);
+        self.changed.notify_one();
+    }
+
+    /// Has every waiting instance ask for its turn again.
+    pub fn wake(&self) {
+        // With the lock once held, no instance is between its question and its
+        // wait.
+        drop(self.lock());
+        self.changed.notify_all();
+    }
+
+    /// Takes nothing in any more, and hands out what waits unrun.
+    pub fn close_and_take(&self) -> Vec<T> {
+        let mut state = self.lock();
+        state.closed = true;
+        let mut waiting: Vec<T> = state.given_back.drain(..).flat_map(|batch| batch.requests).collect();
+        waiting.extend(state.batcher.take_all());
+        drop(state);
+        self.changed.notify_all();
+        waiting
+    }
+
     /// Takes nothing in any more; what waits leaves at once, and then the
     /// instances end.
     pub fn close(&self) {
@@ -124,14 +190,15 @@ impl<T: Waiting> Queue<T> {
     /// How many requests wait.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.lock().batcher.len()
+        let state = self.lock();
+        state.batcher.len() + state.given_back.iter().map(|batch| batch.requests.len()).sum::<usize>()
     }
 
     /// Whether none waits, and some may still come.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         let state = self.lock();
-        state.batcher.is_empty() && !state.closed
+        state.batcher.is_empty() && state.given_back.is_empty() && !state.closed
     }
 
     /// Whether none waits.

@@ -1,0 +1,54 @@
+//! Batches on processors: each from start to end on the instance's thread.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::QueuedRequest;
+use super::collect::collect;
+use super::execute::{Cause, Context, Failed, Running, Times};
+use crate::backend::{HostBatch, HostMemory, ModelInstance};
+use crate::clock;
+use crate::scheduler::Batch;
+
+/// Runs batches on one model instance, on its thread.
+pub(super) struct Inline {
+    pub(super) instance: Box<dyn ModelInstance>,
+    pub(super) memory: Option<Arc<dyn HostMemory>>,
+    pub(super) collected: HostBatch,
+}
+
+impl Inline {
+    /// Runs a batch and answers each of its requests.
+    pub(super) fn run(&mut self, batch: Batch<QueuedRequest>, context: &Context) {
+        let mut left = VecDeque::from(context.begin(batch));
+        while let Some(batch) = left.pop_front() {
+            let Err(failed) = self.attempt(batch, context) else { continue };
+            if let Cause::Backend(crate::backend::BackendError::OutOfMemory { .. }) = failed.cause {
+                self.instance.release_memory();
+            }
+            for again in context.after(failed).into_iter().rev() {
+                left.push_front(again);
+            }
+        }
+    }
+
+    fn attempt(&mut self, batch: Batch<QueuedRequest>, context: &Context) -> Result<(), Failed> {
+        let left = clock::now();
+        let Batch { requests, rows, reason } = batch;
+        let filled = collect(&mut self.collected, &requests, context.batched, self.memory.as_ref());
+        if let Err(error) = filled {
+            return Err(Failed { requests, rows, cause: Cause::Server(error) });
+        }
+        let began = clock::now();
+        let forward = self.instance.forward(&self.collected.inputs());
+        let computed = clock::now();
+        context.metrics.executed(rows, reason);
+        match forward {
+            Ok(outputs) => {
+                let running = Running { batch: Batch { requests, rows, reason }, left };
+                context.answer(running, outputs, Times { began, computed })
+            }
+            Err(error) => Err(Failed { requests, rows, cause: Cause::Backend(error) }),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! How many rows a device has memory for, learned from when it hadn't.
+
+/// After this many batches without trouble twice as many rows are tried.
+const BATCHES_UNTIL_MORE: u32 = 256;
+
+/// The most rows that are tried at once; none until memory ran out.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct RowLimit {
+    rows: Option<u32>,
+    since: u32,
+}
+
+impl RowLimit {
+    /// A batch of `rows` had too little memory.
+    pub(super) fn failed(&mut self, rows: u32) {
+        self.rows = Some((rows / 2).max(1));
+        self.since = 0;
+    }
+
+    /// A batch had enough. Memory that others took may have come back, so the
+    /// limit grows again, slowly: each trial that fails costs a batch's time.
+    pub(super) fn passed(&mut self) {
+        let Some(rows) = self.rows else { return };
+        self.since += 1;
+        if self.since >= BATCHES_UNTIL_MORE {
+            self.since = 0;
+            self.rows = rows.checked_mul(2);
+        }
+    }
+
+    /// How `rows`, each the size of a request, are to be parted: the lengths
+    /// of runs whose sums keep to the limit. A request that is larger by
+    /// itself goes alone.
+    pub(super) fn parts(&self, rows: impl Iterator<Item = u32>) -> Vec<usize> {
+        let limit = self.rows.unwrap_or(u32::MAX);
+        let mut parts = Vec::new();
+        let (mut count, mut sum) = (0, 0_u32);
+        for own in rows {
+            if count > 0 && sum.saturating_add(own) > limit {
+                parts.push(count);
+                (count, sum) = (0, 0);
+            }
+            count += 1;
+            sum = sum.saturating_add(own);
+        }
+        if count > 0 {
+            parts.push(count);
+        }
+        parts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_where_memory_ran_out_and_grows_again_slowly() {
+        let mut limit = RowLimit::default();
+        assert_eq!(limit.parts([3, 4, 9].into_iter()), [3]);
+        limit.failed(16);
+        assert_eq!(limit.parts([3, 4, 9, 1].into_iter()), [2, 1, 1], "sums of at most 8; 9 goes alone");
+        limit.failed(8);
+        assert_eq!(limit.parts([1; 6].into_iter()), [4, 2]);
+        for _ in 0..BATCHES_UNTIL_MORE {
+            limit.passed();
+        }
+        assert_eq!(limit.parts([1; 9].into_iter()), [8, 1]);
+        limit.failed(1);
+        assert_eq!(limit.parts([1, 1].into_iter()), [1, 1], "one row is always tried");
+        assert!(limit.parts(std::iter::empty()).is_empty());
+    }
+}

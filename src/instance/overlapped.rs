@@ -1,0 +1,241 @@
+//! Batches on a device that computes by itself, in three stages at once: a
+//! batch is collected while the device computes the one before, and the one
+//! before that is answered.
+//!
+//! Each stage has a thread. A batch's memory moves with it and comes back when
+//! the device has landed it, so that it can't be written while it is read.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::time::Instant;
+
+use super::QueuedRequest;
+use super::collect::collect;
+use super::execute::{Cause, Context, Failed, Running, Times};
+use super::places::{Place, Places};
+use crate::backend::{BackendError, Flight, HostBatch, HostMemory, ModelInstance};
+use crate::clock;
+use crate::scheduler::{Batch, Queue};
+
+/// A batch between collecting and launching.
+struct Collected<'a> {
+    running: Running,
+    memory: HostBatch,
+    place: Place<'a>,
+}
+
+/// A batch between launching and answering.
+struct Launched<'a> {
+    running: Running,
+    flight: Box<dyn Flight>,
+    place: Place<'a>,
+    at: Instant,
+}
+
+/// Where the stages meet.
+struct Line<'a> {
+    queue: &'a Queue<QueuedRequest>,
+    context: &'a Context,
+    places: &'a Places,
+}
+
+/// Runs batches until the queue is closed and everything is answered. The
+/// calling thread launches; `idle` runs on it while nothing else is to do, and
+/// returns whether it ran.
+///
+/// # Errors
+/// When the system has no more threads; nothing was taken from the queue then.
+pub(super) fn run(
+    instance: &mut dyn ModelInstance,
+    queue: &Queue<QueuedRequest>,
+    context: &Context,
+    label: &str,
+    idle: impl FnMut(&mut dyn ModelInstance) -> bool,
+) -> std::io::Result<()> {
+    let places = Places::default();
+    let line = Line { queue, context, places: &places };
+    let host_memory = instance.host_memory();
+    std::thread::scope(|scope| {
+        let (collected, to_launch) = channel();
+        let (launched, to_answer) = channel();
+        let named = |stage: &str| std::thread::Builder::new().name(format!("{label}/{stage}"));
+        // The last one first: if the first can't be started, the others end
+        // with their channels.
+        let line = &line;
+        named("out").spawn_scoped(scope, move || line.answer_all(&to_answer))?;
+        named("in").spawn_scoped(scope, move || line.collect_all(&collected, host_memory.as_ref()))?;
+        line.launch_all(instance, &to_launch, &launched, idle);
+        drop(launched);
+        Ok(())
+    })
+}
+
+impl<'a> Line<'a> {
+    /// The first stage. It ends when the queue is closed and nothing can come
+    /// back to it any more.
+    fn collect_all(&self, to: &Sender<Collected<'a>>, host_memory: Option<&Arc<dyn HostMemory>>) {
+        loop {
+            let (place, memory) = self.places.take();
+            // Asked before the queue: what failed is given back before it
+            // counts as answered.
+            let quiet = self.places.is_quiet();
+            let batch = self.queue.next_batch_ahead(|| self.places.turn());
+            let Some(batch) = batch else {
+                if quiet {
+                    return;
+                }
+                self.places.wait_until_quiet();
+                continue;
+            };
+            // A panic is a bug of ours, but not a reason to stop serving: the
+            // responders that it dropped have answered.
+            let step = AssertUnwindSafe(|| self.collect(batch, memory, place, host_memory));
+            match catch_unwind(step) {
+                Ok(Some(collected)) => {
+                    if to.send(collected).is_err() {
+                        return;
+                    }
+                }
+                Ok(None) => {}
+                Err(_) => report_panic(),
+            }
+        }
+    }
+
+    fn collect(
+        &self,
+        batch: Batch<QueuedRequest>,
+        mut memory: HostBatch,
+        mut place: Place<'a>,
+        host_memory: Option<&Arc<dyn HostMemory>>,
+    ) -> Option<Collected<'a>> {
+        let left = clock::now();
+        let mut parts = self.context.begin(batch).into_iter();
+        let batch = parts.next();
+        parts.for_each(|part| self.queue.give_back(part));
+        let Some(batch) = batch else {
+            place.unused(memory);
+            return None;
+        };
+        let filled = collect(&mut memory, &batch.requests, self.context.batched, host_memory);
+        if let Err(error) = filled {
+            place.unused(memory);
+            self.retry(Failed { requests: batch.requests, rows: batch.rows, cause: Cause::Server(error) });
+            return None;
+        }
+        place.hand_over(batch.rows, left, clock::now());
+        Some(Collected { running: Running { batch, left }, memory, place })
+    }
+
+    /// The second stage, on the instance's own thread.
+    fn launch_all(
+        &self,
+        instance: &mut dyn ModelInstance,
+        from: &Receiver<Collected<'a>>,
+        to: &Sender<Launched<'a>>,
+        mut idle: impl FnMut(&mut dyn ModelInstance) -> bool,
+    ) {
+        loop {
+            let collected = match from.try_recv() {
+                Ok(collected) => collected,
+                Err(TryRecvError::Disconnected) => return,
+                Err(TryRecvError::Empty) => {
+                    if self.queue.is_idle() && idle(instance) {
+                        continue;
+                    }
+                    match from.recv() {
+                        Ok(collected) => collected,
+                        Err(_) => return,
+                    }
+                }
+            };
+            let step = AssertUnwindSafe(|| self.launch(instance, collected));
+            match catch_unwind(step) {
+                Ok(Some(launched)) => {
+                    if to.send(launched).is_err() {
+                        return;
+                    }
+                }
+                // Who collects may be waiting for it to be out of the way.
+                Ok(None) => self.queue.wake(),
+                Err(_) => {
+                    report_panic();
+                    self.queue.wake();
+                }
+            }
+        }
+    }
+
+    fn launch(&self, instance: &mut dyn ModelInstance, collected: Collected<'a>) -> Option<Launched<'a>> {
+        let Collected { running, memory, mut place } = collected;
+        let at = clock::now();
+        match instance.launch(memory) {
+            Ok(flight) => {
+                place.launched();
+                Some(Launched { running, flight, place, at })
+            }
+            Err(error) => {
+                if let BackendError::OutOfMemory { .. } = error {
+                    // What the others hold comes back first.
+                    self.places.wait_until_idle();
+                    instance.release_memory();
+                }
+                let Batch { requests, rows, reason } = running.batch;
+                self.context.metrics.executed(rows, reason);
+                self.retry(Failed { requests, rows, cause: Cause::Backend(error) });
+                None
+            }
+        }
+    }
+
+    /// The third stage.
+    fn answer_all(&self, from: &Receiver<Launched<'a>>) {
+        let mut before: Option<Instant> = None;
+        while let Ok(launched) = from.recv() {
+            let step = AssertUnwindSafe(|| self.answer(launched, before));
+            match catch_unwind(step) {
+                Ok(landed) => before = Some(landed),
+                Err(_) => {
+                    report_panic();
+                    self.queue.wake();
+                }
+            }
+        }
+    }
+
+    /// Returns when the device had landed it.
+    fn answer(&self, launched: Launched<'a>, before: Option<Instant>) -> Instant {
+        let Launched { running, flight, mut place, at } = launched;
+        let (outputs, memory) = flight.land();
+        let computed = clock::now();
+        // Until the one before had landed, the device was busy with that.
+        let began = before.map_or(at, |before| before.max(at));
+        place.land(memory, began, computed);
+        self.queue.wake();
+        self.context.metrics.executed(running.batch.rows, running.batch.reason);
+        let answered = match outputs {
+            Ok(outputs) => self.context.answer(running, outputs, Times { began, computed }),
+            Err(error) => {
+                let Batch { requests, rows, .. } = running.batch;
+                Err(Failed { requests, rows, cause: Cause::Backend(error) })
+            }
+        };
+        if let Err(failed) = answered {
+            self.retry(failed);
+        }
+        drop(place);
+        computed
+    }
+
+    /// What is to be run again goes back to where all instances take from.
+    fn retry(&self, failed: Failed) {
+        for batch in self.context.after(failed) {
+            self.queue.give_back(batch);
+        }
+    }
+}
+
+fn report_panic() {
+    tracing::error!("a batch ended in a panic; its requests were answered with an error");
+}

@@ -1,0 +1,102 @@
+//! When the device will be free: measured, so that a batch is collected just
+//! before. Earlier, it would leave without those who come in between; later,
+//! the device would wait.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::scheduler::Turn;
+
+/// Room for what a guess misses: threads that wake late.
+const MARGIN: Duration = Duration::from_micros(200);
+
+/// What was learned of an instance's times.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    /// How long batches of each number of rows compute.
+    compute: BTreeMap<u32, Duration>,
+    /// How long collecting takes.
+    collect: Duration,
+    /// When the last batch that was handed over should land.
+    expected: Option<Instant>,
+}
+
+impl Pace {
+    /// A batch of `rows` goes to the device, having been collected in `took`.
+    pub(super) fn handed_over(&mut self, rows: u32, took: Duration, now: Instant) {
+        self.collect = average(self.collect, took);
+        let start = self.expected.map_or(now, |before| before.max(now));
+        self.expected = self.guess(rows).map(|compute| start + compute);
+    }
+
+    /// A batch of `rows` has landed, having computed for `took`.
+    pub(super) fn landed(&mut self, rows: u32, took: Duration, now: Instant) {
+        let known = self.compute.get(&rows).copied().unwrap_or(took);
+        self.compute.insert(rows, average(known, took));
+        // One still computes, from now on: what was expected of it is known
+        // better than before.
+        if let Some(expected) = self.expected
+            && expected < now
+        {
+            self.expected = Some(now);
+        }
+    }
+
+    /// What whoever collects should do with this many batches on the device.
+    pub(super) fn turn(&self, on_device: usize) -> Turn {
+        match (on_device, self.expected) {
+            (0, _) | (1, None) => Turn::Now,
+            (1, Some(expected)) => {
+                let lead = self.collect * 2 + MARGIN;
+                expected.checked_sub(lead).map_or(Turn::Now, Turn::At)
+            }
+            _ => Turn::Later,
+        }
+    }
+
+    /// As of the nearest number of rows that is known, from above first: a
+    /// guess that is too long only takes a batch a little later.
+    fn guess(&self, rows: u32) -> Option<Duration> {
+        let above = self.compute.range(rows..).next();
+        above.or_else(|| self.compute.range(..rows).next_back()).map(|(_, took)| *took)
+    }
+}
+
+/// Follows changes within a few batches, and shrugs a single one off.
+fn average(known: Duration, new: Duration) -> Duration {
+    if known.is_zero() { new } else { (known * 3 + new) / 4 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn an_idle_device_takes_at_once_and_a_full_one_nothing() {
+        let pace = Pace::default();
+        assert_eq!(pace.turn(0), Turn::Now);
+        assert_eq!(pace.turn(1), Turn::Now, "nothing is known of how long it takes");
+        assert_eq!(pace.turn(2), Turn::Later);
+    }
+
+    #[test]
+    fn the_next_batch_is_taken_just_before_the_device_is_free() {
+        let start = clock::now();
+        let mut pace = Pace::default();
+        pace.handed_over(8, MS, start);
+        pace.landed(8, 20 * MS, start + 20 * MS);
+        pace.handed_over(8, MS, start + 20 * MS);
+        assert_eq!(pace.turn(1), Turn::At(start + 40 * MS - 2 * MS - MARGIN));
+        // Behind it another: both have to land.
+        pace.handed_over(8, MS, start + 38 * MS);
+        pace.landed(8, 20 * MS, start + 40 * MS);
+        assert_eq!(pace.turn(1), Turn::At(start + 60 * MS - 2 * MS - MARGIN));
+        // A size that is new goes by its neighbour.
+        pace.landed(8, 20 * MS, start + 60 * MS);
+        pace.handed_over(3, MS, start + 60 * MS);
+        assert_eq!(pace.turn(1), Turn::At(start + 80 * MS - 2 * MS - MARGIN));
+    }
+}

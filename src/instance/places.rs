@@ -1,0 +1,152 @@
+//! The places that batches take on their way over a device, and whose turn it
+//! is.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::pace::Pace;
+use crate::backend::HostBatch;
+use crate::scheduler::Turn;
+
+/// One that is collected, one that is copied in, one that computes, one that is
+/// copied out. Batches that aren't full never take more than two of the
+/// device's three: see [`Pace::turn`].
+const PLACES: usize = 4;
+
+/// The places of one instance.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// From collecting until landed.
+    taken: usize,
+    /// Handed over to the device and not landed yet.
+    on_device: usize,
+    /// Of these, launched.
+    flying: usize,
+    /// Taken and not answered yet.
+    unanswered: usize,
+    /// Memory that nothing reads any more.
+    free: Vec<HostBatch>,
+    pace: Pace,
+}
+
+/// A batch's place; it is given up on landing, or by dropping it.
+#[derive(Debug)]
+pub(super) struct Place<'a> {
+    places: &'a Places,
+    stage: Stage,
+    rows: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Collecting,
+    HandedOver,
+    Flying,
+    Landed,
+}
+
+impl Places {
+    /// Waits for a place, with memory to collect into.
+    pub(super) fn take(&self) -> (Place<'_>, HostBatch) {
+        let mut state = self.wait_while(|state| state.taken >= PLACES);
+        state.taken += 1;
+        state.unanswered += 1;
+        let batch = state.free.pop().unwrap_or_default();
+        drop(state);
+        (Place { places: self, stage: Stage::Collecting, rows: 0 }, batch)
+    }
+
+    /// Whether whoever collects should take what there is.
+    pub(super) fn turn(&self) -> Turn {
+        let state = self.lock();
+        state.pace.turn(state.on_device)
+    }
+
+    /// Whether each batch that was taken has been answered or given back, but
+    /// for the one that is being collected.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.lock().unanswered <= 1
+    }
+
+    /// Waits for that.
+    pub(super) fn wait_until_quiet(&self) {
+        drop(self.wait_while(|state| state.unanswered > 1));
+    }
+
+    /// Waits until the device has nothing to do.
+    pub(super) fn wait_until_idle(&self) {
+        drop(self.wait_while(|state| state.flying > 0));
+    }
+
+    fn wait_while(&self, busy: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
+        let state = self.lock();
+        self.changed.wait_while(state, |state| busy(state)).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place<'_> {
+    /// A batch of `rows`, collected from `began` on, goes to the device.
+    pub(super) fn hand_over(&mut self, rows: u32, began: Instant, now: Instant) {
+        let mut state = self.places.lock();
+        state.on_device += 1;
+        state.pace.handed_over(rows, now.saturating_duration_since(began), now);
+        self.stage = Stage::HandedOver;
+        self.rows = rows;
+    }
+
+    /// The device has it.
+    pub(super) fn launched(&mut self) {
+        self.places.lock().flying += 1;
+        self.stage = Stage::Flying;
+    }
+
+    /// The device is done with it, having begun with it at `began`; `batch` is
+    /// its memory. The place is free; that the batch is answered shows when
+    /// this is dropped.
+    pub(super) fn land(&mut self, batch: HostBatch, began: Instant, now: Instant) {
+        let mut state = self.places.lock();
+        state.pace.landed(self.rows, now.saturating_duration_since(began), now);
+        state.free.push(batch);
+        self.leave(&mut state);
+    }
+
+    /// Gives memory back that was not used.
+    pub(super) fn unused(&mut self, batch: HostBatch) {
+        self.places.lock().free.push(batch);
+    }
+
+    fn leave(&mut self, state: &mut State) {
+        match self.stage {
+            Stage::Landed => return,
+            Stage::Collecting => {}
+            Stage::HandedOver => state.on_device -= 1,
+            Stage::Flying => {
+                state.on_device -= 1;
+                state.flying -= 1;
+            }
+        }
+        state.taken -= 1;
+        self.stage = Stage::Landed;
+        self.places.changed.notify_all();
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let places = self.places;
+        let mut state = places.lock();
+        self.leave(&mut state);
+        state.unanswered -= 1;
+        places.changed.notify_all();
+    }
+}

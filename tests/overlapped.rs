@@ -1,0 +1,307 @@
+//! Batches on a device that computes by itself: three stages at once, faults,
+//! and the end of a server whose device has failed. The device is a mock with
+//! set times and a timeline.
+// A test may say what it expects.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cresset::backend::mock::{Behaviour, MockBackend};
+use cresset::backend::mock_device::{DeviceTimes, MockDevice, Stage, Step};
+use cresset::backend::{Accelerators, Device, DeviceFault};
+use cresset::error::{Error, ErrorCode};
+use cresset::faults::DeviceFaults;
+use cresset::model::{DevicePreference, ModelSource, Resources, ServedModel};
+use cresset::model_config::ModelConfig;
+use cresset::protocol::{Datatype, InferenceRequest, InferenceResponse, Tensor};
+use tokio::task::JoinHandle;
+
+/// Without the declared dimensions nothing is run before the first request.
+const CONFIG: &str = r#"
+    max_batch_size: 8
+    input [ { name: "x" data_type: TYPE_UINT8 dims: [ -1 ] } ]
+    output [ { name: "y" data_type: TYPE_UINT8 dims: [ -1 ] } ]
+    dynamic_batching { }
+"#;
+
+const MS: Duration = Duration::from_millis(1);
+
+fn times(copy_in: u32, compute: u32, copy_out: u32) -> DeviceTimes {
+    DeviceTimes { copy_in: copy_in * MS, compute: compute * MS, copy_out: copy_out * MS }
+}
+
+struct Served {
+    backend: MockBackend,
+    model: Arc<ServedModel>,
+    faults: DeviceFaults,
+}
+
+impl Served {
+    fn new(behaviour: Behaviour, device: MockDevice) -> Self {
+        Self::configured(behaviour, device, CONFIG)
+    }
+
+    fn configured(behaviour: Behaviour, device: MockDevice, config: &str) -> Self {
+        let backend = MockBackend::new(behaviour, &["x"]).on_device(device);
+        let source = ModelSource {
+            version: 1,
+            file: PathBuf::from("model.pt"),
+            config: Arc::new(ModelConfig::from_pbtxt(config, "m").unwrap()),
+            transforms: None,
+        };
+        let faults = DeviceFaults::new();
+        let resources = Resources {
+            processors: 2,
+            accelerators: Accelerators::Cuda(1),
+            preference: DevicePreference::Auto,
+            faults: faults.clone(),
+            overlapped: false,
+        };
+        let model = Arc::new(ServedModel::load(&backend, &source, &resources, 10_000).unwrap());
+        assert_eq!(model.placements()[0].device, Device::Cuda(0));
+        Self { backend, model, faults }
+    }
+
+    fn device(&self) -> &MockDevice {
+        self.backend.device().unwrap()
+    }
+
+    fn send(&self, values: [u8; 2]) -> Pending {
+        let model = Arc::clone(&self.model);
+        tokio::spawn(async move {
+            let x = Tensor {
+                name: Arc::from("x"),
+                datatype: Datatype::Uint8,
+                shape: vec![1, 2],
+                data: Bytes::copy_from_slice(&values),
+            };
+            let request = InferenceRequest { inputs: vec![x], ..InferenceRequest::default() };
+            model.infer(request).await.map(|(response, _)| response)
+        })
+    }
+
+    async fn answers(&self, values: [u8; 2]) {
+        assert_eq!(bytes(self.send(values).await.unwrap()), values);
+    }
+
+    fn rows(&self) -> Vec<i64> {
+        let computed = |step: &&Step| step.stage == Stage::Compute;
+        self.device().timeline().iter().filter(computed).map(|step| step.rows).collect()
+    }
+
+    async fn stop(self) {
+        assert_eq!(self.device().violations(), Vec::<String>::new());
+        let stopping = tokio::task::spawn_blocking(move || self.model.stop());
+        tokio::time::timeout(Duration::from_secs(20), stopping).await.expect("stop ends").unwrap();
+    }
+}
+
+type Pending = JoinHandle<Result<InferenceResponse, Error>>;
+
+fn bytes(answer: Result<InferenceResponse, Error>) -> Vec<u8> {
+    answer.unwrap().outputs[0].data.to_vec()
+}
+
+fn value(index: usize) -> [u8; 2] {
+    // Never 255, which is for faults.
+    [u8::try_from(index % 255).unwrap(), u8::try_from(index / 255).unwrap()]
+}
+
+/// The share of the time between its first begin and its last end that the
+/// stage was at work.
+fn busy(timeline: &[Step], stage: Stage) -> f64 {
+    let steps: Vec<&Step> = timeline.iter().filter(|step| step.stage == stage).collect();
+    let work: Duration = steps.iter().map(|step| step.end - step.begin).sum();
+    let span = steps.last().unwrap().end - steps.first().unwrap().begin;
+    work.as_secs_f64() / span.as_secs_f64()
+}
+
+async fn flood(served: &Served, requests: usize) {
+    let pending: Vec<Pending> = (0..requests).map(|index| served.send(value(index))).collect();
+    for (index, answer) in pending.into_iter().enumerate() {
+        assert_eq!(bytes(answer.await.unwrap()), value(index));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn collecting_computing_and_answering_overlap_whichever_is_the_slowest() {
+    for (slowest, times) in [
+        (Stage::CopyIn, times(25, 20, 20)),
+        (Stage::Compute, times(20, 25, 20)),
+        (Stage::CopyOut, times(20, 20, 25)),
+    ] {
+        let served = Served::new(Behaviour::Identity, MockDevice::new(times));
+        flood(&served, 8 * 40).await;
+        let timeline = served.device().timeline();
+        let share = busy(&timeline, slowest);
+        assert!(share >= 0.95, "{slowest:?} was at work for {share:.3} of the time");
+        // At one moment one batch is copied in, one computes, one is copied
+        // out; and each was collected before the one before it had landed.
+        let of = |stage| timeline.iter().filter(move |step| step.stage == stage);
+        let during = |stage, at| of(stage).any(|step| step.begin <= at && at < step.end);
+        let begins = of(slowest).map(|step| step.begin);
+        let all_three = begins
+            .filter(|at| {
+                [Stage::CopyIn, Stage::Compute, Stage::CopyOut].into_iter().all(|stage| during(stage, *at))
+            })
+            .count();
+        assert!(all_three >= 20, "all three at work when {all_three} of 40 batches began");
+        let landed: Vec<_> = of(Stage::CopyOut).map(|step| step.end).collect();
+        let ahead = of(Stage::CopyIn).skip(1).zip(&landed).filter(|(next, before)| next.launched < **before);
+        assert!(ahead.count() >= 35, "the next batch is launched before the last has landed");
+        served.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_while_the_device_computes_leaves_together_just_before_it_is_free() {
+    let served = Served::new(Behaviour::Identity, MockDevice::new(times(1, 300, 1)));
+    // How long a batch takes must be known.
+    served.answers(value(0)).await;
+    let first = served.send(value(1));
+    tokio::time::sleep(50 * MS).await;
+    let mut others = Vec::new();
+    for index in 2..5 {
+        others.push(served.send(value(index)));
+        tokio::time::sleep(30 * MS).await;
+    }
+    for (index, answer) in std::iter::once(first).chain(others).enumerate() {
+        assert_eq!(bytes(answer.await.unwrap()), value(index + 1));
+    }
+    assert_eq!(served.rows(), [1, 1, 3]);
+    let steps = served.device().timeline();
+    let compute: Vec<&Step> = steps.iter().filter(|step| step.stage == Stage::Compute).collect();
+    assert!(compute[2].launched < compute[1].end + 20 * MS, "it was there when the device was free");
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_batch_leaves_though_the_device_computes() {
+    let served = Served::new(Behaviour::Identity, MockDevice::new(times(1, 300, 1)));
+    served.answers(value(0)).await;
+    let first = served.send(value(1));
+    tokio::time::sleep(50 * MS).await;
+    flood(&served, 8).await;
+    assert_eq!(bytes(first.await.unwrap()), value(1));
+    let steps = served.device().timeline();
+    let compute: Vec<&Step> = steps.iter().filter(|step| step.stage == Stage::Compute).collect();
+    assert_eq!(served.rows(), [1, 1, 8]);
+    assert!(compute[2].launched < compute[1].end - 100 * MS, "long before the device was free");
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_gets_its_own_whatever_fails_around_it() {
+    let served = Served::new(Behaviour::FailsOn255, MockDevice::new(times(1, 2, 1)));
+    let guilty = |index: usize| index % 13 == 5;
+    let sent: Vec<Pending> = (0..600)
+        .map(|index| served.send(if guilty(index) { [255, value(index)[1]] } else { value(index) }))
+        .collect();
+    for (index, answer) in sent.into_iter().enumerate() {
+        match answer.await.unwrap() {
+            Ok(answer) if !guilty(index) => assert_eq!(bytes(Ok(answer)), value(index)),
+            Err(error) if guilty(index) => assert_eq!(error.to_string(), "PyTorch execute failure: 255"),
+            other => panic!("request {index}: {other:?}"),
+        }
+    }
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_costs_the_batch_alone() {
+    let served = Served::new(Behaviour::PanicsOn255, MockDevice::new(times(1, 2, 1)));
+    for round in 0..10 {
+        let error = served.send([255, 0]).await.unwrap().unwrap_err();
+        assert!(error.to_string().contains("dropped by a failure"), "{error}");
+        served.answers(value(round)).await;
+    }
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_little_memory_halves_the_batch_and_goes_on() {
+    let served = Served::new(Behaviour::Identity, MockDevice::new(times(1, 5, 1)).with_memory_for(3));
+    flood(&served, 8 * 12).await;
+    let rows = served.rows();
+    assert_eq!(rows.iter().sum::<i64>(), 8 * 12);
+    assert!(rows.iter().all(|rows| *rows <= 3), "{rows:?}");
+    // Once learned it isn't tried again and again.
+    let released = served.device().released();
+    assert!((1..=12).contains(&released), "{released} times out of memory");
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_too_large_by_itself_is_told_so() {
+    let served = Served::new(Behaviour::Identity, MockDevice::new(times(1, 1, 1)).with_memory_for(1));
+    let model = Arc::clone(&served.model);
+    let x = Tensor {
+        name: Arc::from("x"),
+        datatype: Datatype::Uint8,
+        shape: vec![4, 1],
+        data: Bytes::from_static(&[1, 2, 3, 4]),
+    };
+    let request = InferenceRequest { inputs: vec![x], ..InferenceRequest::default() };
+    let error = model.infer(request).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::Unavailable);
+    assert_eq!(error.to_string(), "PyTorch execute failure: CUDA out of memory");
+    served.answers(value(1)).await;
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poisoned_device_fails_what_runs_and_what_comes_with_503() {
+    for fault in [DeviceFault::Assert, DeviceFault::IllegalAddress, DeviceFault::Lost] {
+        let served = Served::new(Behaviour::Poisons(fault), MockDevice::new(times(1, 50, 1)));
+        served.answers(value(1)).await;
+        let guilty = served.send([255, 0]);
+        tokio::time::sleep(10 * MS).await;
+        let queued: Vec<Pending> = (0..40).map(|index| served.send(value(index))).collect();
+        let latched = tokio::time::timeout(Duration::from_secs(1), served.faults.more_than(0)).await;
+        assert_eq!(latched.unwrap()[0].fault, fault);
+        served.model.fail_waiting();
+        for answer in std::iter::once(guilty).chain(queued) {
+            let error = answer.await.unwrap().unwrap_err();
+            assert_eq!(error.code(), ErrorCode::Unavailable);
+            assert!(error.to_string().starts_with("device cuda:0 has failed"), "{error}");
+        }
+        let after = served.send(value(3)).await.unwrap().unwrap_err();
+        assert_eq!(after.code(), ErrorCode::Unavailable);
+        assert!(after.to_string().starts_with("device cuda:0 has failed"), "{after}");
+        served.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_merely_refuses_is_not_given_up() {
+    let served = Served::new(Behaviour::Poisons(DeviceFault::Unavailable), MockDevice::new(times(1, 1, 1)));
+    let error = served.send([255, 0]).await.unwrap().unwrap_err();
+    assert_eq!(error.code(), ErrorCode::Unavailable);
+    assert!(served.faults.is_empty());
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_answers_all_that_was_queued_even_what_fails_on_the_way() {
+    let served = Served::new(Behaviour::FailsOn255, MockDevice::new(times(2, 10, 2)));
+    let sent: Vec<Pending> =
+        (0..100).map(|index| served.send(if index == 97 { [255, 0] } else { value(index) })).collect();
+    // All are in the queue or beyond.
+    while sent.len() > served.rows().len() * 8 + 60 {
+        tokio::time::sleep(MS).await;
+    }
+    let model = Arc::clone(&served.model);
+    tokio::time::sleep(20 * MS).await;
+    tokio::task::spawn_blocking(move || model.stop()).await.unwrap();
+    for (index, answer) in sent.into_iter().enumerate() {
+        let answer = answer.await.unwrap();
+        if index == 97 {
+            assert_eq!(answer.unwrap_err().to_string(), "PyTorch execute failure: 255");
+        } else {
+            assert_eq!(bytes(answer), value(index));
+        }
+    }
+}
