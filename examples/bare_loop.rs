@@ -10,7 +10,7 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use cresset::backend::{BatchInput, Device, LoadRequest, Model};
+use cresset::backend::{BatchInput, Device, HostBuffer, LoadRequest, Model};
 use cresset::clock;
 use cresset::protocol::Datatype;
 use cresset::settings::processors;
@@ -26,7 +26,12 @@ fn main() -> anyhow::Result<()> {
 
     let backend = cresset::backend::libtorch::backend()?;
     let parameters = Default::default();
-    let request = LoadRequest { path: Path::new(file), device: Device::Cpu, parameters: &parameters };
+    let request = LoadRequest {
+        path: Path::new(file),
+        device: Device::Cpu,
+        parameters: &parameters,
+        overlapped: false,
+    };
     let model = backend.load(&request)?;
     let all = processors();
     let mut plans = vec![(1, 1), (1, all), (all, 1)];
@@ -64,7 +69,7 @@ fn measure(
             std::thread::spawn(move || -> anyhow::Result<f64> {
                 let elements: i64 = shape.iter().product();
                 let mut instance = model.instance(threads)?;
-                let mut buffer = instance.buffer();
+                let mut buffer = HostBuffer::within(instance.host_memory());
                 let values: Vec<u8> =
                     (0..elements).flat_map(|i| ((i % 997) as f32 / 997.0).to_le_bytes()).collect();
                 buffer.begin(values.len());

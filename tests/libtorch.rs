@@ -12,8 +12,8 @@ use std::sync::{Arc, OnceLock};
 
 use cresset::backend::libtorch::LibtorchBackend;
 use cresset::backend::{
-    Accelerators, Argument, ArgumentKind, Backend, BackendError, BatchInput, BatchOutput, Device, HostBuffer,
-    LoadRequest, Model,
+    Accelerators, Argument, ArgumentKind, Backend, BackendError, BatchInput, BatchOutput, Device, Drive,
+    HostBatch, HostBuffer, HostInput, LoadRequest, Model,
 };
 use cresset::protocol::Datatype;
 
@@ -35,7 +35,7 @@ fn file(name: &str) -> PathBuf {
 fn load_with(path: &Path, parameters: &[(&str, &str)]) -> Result<Arc<dyn Model>, BackendError> {
     let parameters: BTreeMap<_, _> =
         parameters.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    backend().load(&LoadRequest { path, device: Device::Cpu, parameters: &parameters })
+    backend().load(&LoadRequest { path, device: Device::Cpu, parameters: &parameters, overlapped: false })
 }
 
 fn load(name: &str) -> Arc<dyn Model> {
@@ -378,7 +378,7 @@ fn outputs_stay_as_they_are_when_the_buffer_is_written_again() {
     for name in ["identity", "views", "writes_input"] {
         let model = load(name);
         let mut instance = model.instance(1).unwrap();
-        let mut buffer = instance.buffer();
+        let mut buffer = HostBuffer::within(instance.host_memory());
         fill(&mut buffer, &[1.0, 2.0, 3.0, 4.0]);
         let input = BatchInput { data: buffer.as_slice(), ..fp32("x", &[2, 2], &[]) };
         let outputs = instance.forward(&[input]).unwrap();
@@ -447,7 +447,7 @@ fn each_instance_of_a_stateful_module_has_its_own_state() {
 fn a_module_that_keeps_its_input_keeps_a_copy() {
     let model = load("keeps_input");
     let mut instance = model.instance(1).unwrap();
-    let mut buffer = instance.buffer();
+    let mut buffer = HostBuffer::within(instance.host_memory());
     let mut answers = Vec::new();
     for value in [1.0, 2.0, 3.0] {
         fill(&mut buffer, &[value; 4]);
@@ -633,8 +633,12 @@ fn two_instances_share_a_module_from_two_threads() {
 fn says_what_it_is_and_which_accelerators_there_are() {
     assert_eq!(backend().description(), "libtorch 2.11.0");
     let missing = u32::MAX;
-    let request =
-        LoadRequest { path: &file("identity"), device: Device::Cuda(missing), parameters: &BTreeMap::new() };
+    let request = LoadRequest {
+        path: &file("identity"),
+        device: Device::Cuda(missing),
+        parameters: &BTreeMap::new(),
+        overlapped: false,
+    };
     let error = backend().load(&request).err().unwrap();
     assert!(matches!(error, BackendError::Device { .. }), "{error:?}");
     match backend().accelerators() {
@@ -657,4 +661,72 @@ fn driver_is_here() -> bool {
             .arg("-p")
             .output()
             .is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("libcuda.so.1"))
+}
+
+// ---- stages that overlap
+
+fn overlapped(name: &str) -> Arc<dyn Model> {
+    let request = LoadRequest {
+        path: &file(name),
+        device: Device::Cpu,
+        parameters: &BTreeMap::new(),
+        overlapped: true,
+    };
+    backend().load(&request).unwrap()
+}
+
+fn host(inputs: &[BatchInput<'_>]) -> HostBatch {
+    let copied = |input: &BatchInput<'_>| {
+        let mut data = HostBuffer::new();
+        data.extend(input.data);
+        let (name, datatype, shape) = (Arc::from(input.name), input.datatype, input.shape.to_vec());
+        HostInput { name, datatype, shape, data }
+    };
+    HostBatch { inputs: inputs.iter().map(copied).collect() }
+}
+
+#[test]
+fn launched_batches_give_what_forward_gives() {
+    let x = [1.0, -2.0, 3.5, 0.25];
+    for name in ["identity", "views", "writes_input", "nested", "fields", "gives_its_state"] {
+        let shape: &[i64] = if name == "views" { &[2, 2] } else { &[4] };
+        let input = [fp32("x", shape, &x)];
+        let expected = run(&*load(name), &input).unwrap();
+        let mut instance = overlapped(name).instance(1).unwrap();
+        assert_eq!(instance.drive(), Drive::Overlapped);
+        let (outputs, _) = instance.launch(host(&input)).unwrap().land();
+        let outputs = outputs.unwrap();
+        let seen = |outputs: &[BatchOutput]| -> Vec<_> {
+            outputs.iter().map(|o| (o.name.clone(), o.datatype, o.shape.clone(), o.data.clone())).collect()
+        };
+        assert_eq!(seen(&outputs), seen(&expected), "{name}");
+    }
+}
+
+#[test]
+fn a_launched_batch_shares_no_memory_with_its_outputs() {
+    let mut instance = overlapped("identity").instance(1).unwrap();
+    let first = instance.launch(host(&[fp32("x", &[1, 2], &[1.0, 2.0])])).unwrap();
+    let second = instance.launch(host(&[fp32("x", &[1, 2], &[3.0, 4.0])])).unwrap();
+    let (outputs, mut batch) = first.land();
+    let outputs = outputs.unwrap();
+    batch.inputs[0].data.begin(8);
+    batch.inputs[0].data.extend(&[0xFF; 8]);
+    assert_eq!(floats(&outputs[0]), [1.0, 2.0]);
+    assert_eq!(floats(&second.land().0.unwrap()[0]), [3.0, 4.0]);
+}
+
+#[test]
+fn a_batch_that_fails_at_its_launch_says_what_forward_says() {
+    let wrong = [fp32("input", &[1, 3], &[1.0, 2.0, 3.0])];
+    let expected = run(&*load("mlp"), &wrong).unwrap_err();
+    let mut instance = overlapped("mlp").instance(1).unwrap();
+    let Err(error) = instance.launch(host(&wrong)) else { panic!("launched") };
+    assert_eq!(error.to_string(), expected.to_string());
+    // It goes on.
+    let right = vec![0.5; 784];
+    let outputs = instance.launch(host(&[fp32("input", &[1, 784], &right)])).unwrap().land().0.unwrap();
+    assert_eq!(outputs[0].shape, [1, 10]);
+    // A flight that nobody waits for ends by itself.
+    drop(instance.launch(host(&[fp32("input", &[1, 784], &right)])).unwrap());
 }

@@ -188,7 +188,7 @@ impl ModelInstance for MockInstance {
     fn launch(&mut self, batch: HostBatch) -> Result<Box<dyn Flight>, BackendError> {
         let outputs = self.forward(&batch.inputs());
         let Some(device) = &self.device else {
-            return Ok(Box::new(super::Landed { outputs: outputs?, batch }));
+            return Ok(<dyn Flight>::landed(outputs?, batch));
         };
         // A fault shows when the device comes to it, not at the launch.
         let fault = match &outputs {

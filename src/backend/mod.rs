@@ -176,7 +176,7 @@ pub trait ModelInstance {
     /// device may still read it.
     fn launch(&mut self, batch: HostBatch) -> Result<Box<dyn Flight>, BackendError> {
         let outputs = self.forward(&batch.inputs())?;
-        Ok(Box::new(Landed { outputs, batch }))
+        Ok(<dyn Flight>::landed(outputs, batch))
     }
 
     /// Gives memory that the library keeps for this device back to it, before
@@ -204,6 +204,14 @@ pub trait Flight: Send {
     /// # Errors
     /// What went wrong on the device; the batch comes back all the same.
     fn land(self: Box<Self>) -> (Result<Vec<BatchOutput>, BackendError>, HostBatch);
+}
+
+impl dyn Flight {
+    /// A flight that has landed already.
+    #[must_use]
+    pub fn landed(outputs: Vec<BatchOutput>, batch: HostBatch) -> Box<Self> {
+        Box::new(Landed { outputs, batch })
+    }
 }
 
 /// A batch that was computed while it was launched.

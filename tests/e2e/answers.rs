@@ -147,16 +147,21 @@ async fn alone_and_together(server: &Server, model: &'static str, concurrent: us
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn small_models_answer_as_python_does() {
-    let server = Server::start(&checkout("tests/models"), &[]);
-    for model in ["multi_io", "tokens", "dynamic"] {
-        alone_and_together(&server, model, 1_000).await;
+    // Driven as on an accelerator too: copies in and out, stages that overlap.
+    for flags in [&[][..], &["--overlapped"]] {
+        let server = Server::start(&checkout("tests/models"), flags);
+        for model in ["multi_io", "tokens", "dynamic"] {
+            alone_and_together(&server, model, 1_000).await;
+        }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_real_network_answers_as_python_does() {
-    let server = Server::with_default_models(&[]);
-    alone_and_together(&server, "efficientnet_lite0", 64).await;
+    for flags in [&[][..], &["--overlapped"]] {
+        let server = Server::with_default_models(flags);
+        alone_and_together(&server, "efficientnet_lite0", 64).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,8 +6,9 @@
 
 use std::path::Path;
 
+use super::device;
 use super::ffi::Failure;
-use crate::backend::BackendError;
+use crate::backend::{BackendError, Device, DeviceFault};
 
 /// A client's line is cut here: a model can put anything into its messages.
 const LONGEST_LINE: usize = 400;
@@ -19,27 +20,23 @@ const EXPORT: &str = "export the model with torch.jit.trace or torch.jit.script"
 const OUT_OF_MEMORY: [&str; 4] =
     ["can't allocate memory", "CUDA out of memory", "std::bad_alloc", "CUDA error: out of memory"];
 
-/// CUDA errors after which the process can't use the device again.
-const DEVICE_LOST: [&str; 6] = [
-    "device-side assert triggered",
-    "an illegal memory access was encountered",
-    "misaligned address",
-    "unspecified launch failure",
-    "uncorrectable ECC error",
-    "an illegal instruction was encountered",
-];
+/// Words of failures that may be the device's own. Some are and some aren't
+/// ("no kernel image is available"), and a model may say any of them: the
+/// device is asked.
+const DEVICE: [&str; 6] =
+    ["CUDA error", "CUBLAS_STATUS", "CUDNN_STATUS", "cuDNN error", "cuFFT error", "CUDA driver"];
 
 /// `forward` failed.
-pub(super) fn execute(failure: Failure) -> BackendError {
+pub(super) fn execute(failure: Failure, device: Device) -> BackendError {
     let (message, detail) = match said(failure) {
         Ok(detail) => (format!("PyTorch execute failure: {}", line(&detail)), detail),
         Err(error) => return error,
     };
-    classified(&message, &detail).unwrap_or(BackendError::Execute { message, detail })
+    classified(&message, &detail, device, device::probe).unwrap_or(BackendError::Execute { message, detail })
 }
 
 /// The file couldn't be loaded.
-pub(super) fn load(failure: Failure) -> BackendError {
+pub(super) fn load(failure: Failure, device: Device) -> BackendError {
     let detail = match said(failure) {
         Ok(detail) => detail,
         Err(error) => return error,
@@ -55,7 +52,7 @@ pub(super) fn load(failure: Failure) -> BackendError {
     } else {
         format!("can't be loaded: {}", line(&detail))
     };
-    classified(&message, &detail).unwrap_or(BackendError::Load { message, detail })
+    classified(&message, &detail, device, device::probe).unwrap_or(BackendError::Load { message, detail })
 }
 
 /// What can be told from a file's first bytes, before libtorch reads it.
@@ -103,16 +100,41 @@ fn said(failure: Failure) -> Result<String, BackendError> {
     }
 }
 
-/// The failures that aren't the request's or the file's.
-fn classified(message: &str, detail: &str) -> Option<BackendError> {
+/// The failures that aren't the request's or the file's. `probe` tells whether
+/// a CUDA device still answers, and if not, with what.
+fn classified(
+    message: &str,
+    detail: &str,
+    device: Device,
+    probe: impl FnOnce(u32) -> Result<(), String>,
+) -> Option<BackendError> {
     let says = |words: &[&str]| words.iter().any(|word| detail.contains(word));
-    let (message, detail) = (message.to_owned(), detail.to_owned());
     if says(&OUT_OF_MEMORY) {
-        Some(BackendError::OutOfMemory { message, detail })
-    } else if says(&DEVICE_LOST) {
-        Some(BackendError::Device { message, detail })
+        return Some(BackendError::OutOfMemory { message: message.to_owned(), detail: detail.to_owned() });
+    }
+    let Device::Cuda(index) = device else { return None };
+    if !says(&DEVICE) {
+        return None;
+    }
+    let answer = probe(index).err()?;
+    let fault = fault_in(detail, &answer);
+    let cause = match fault {
+        DeviceFault::Assert => ": an index out of range, as in an embedding, is the usual cause",
+        DeviceFault::IllegalAddress | DeviceFault::Lost | DeviceFault::Unavailable => "",
+    };
+    let message = format!("{message}{cause}");
+    Some(BackendError::Device { fault, message, detail: format!("{detail}\nthe device says: {answer}") })
+}
+
+/// What happened to a device, by what was said first and by its own answer.
+fn fault_in(detail: &str, answer: &str) -> DeviceFault {
+    let says = |word: &str| detail.contains(word) || answer.contains(word);
+    if says("device-side assert") {
+        DeviceFault::Assert
+    } else if says("illegal memory access") || says("misaligned address") {
+        DeviceFault::IllegalAddress
     } else {
-        None
+        DeviceFault::Lost
     }
 }
 
@@ -178,6 +200,14 @@ fn cut(message: &str) -> String {
 mod tests {
     use super::*;
 
+    fn execute(failure: Failure) -> BackendError {
+        super::execute(failure, Device::Cpu)
+    }
+
+    fn load(failure: Failure) -> BackendError {
+        super::load(failure, Device::Cpu)
+    }
+
     const INTERPRETED: &str = "The following operation failed in the TorchScript interpreter.
 Traceback of TorchScript, serialized code (most recent call last):
   File \"code/__torch__.py\", line 10, in forward
@@ -217,7 +247,7 @@ RuntimeError: mat1 and mat2 shapes cannot be multiplied (2x785 and 784x512)
     }
 
     #[test]
-    fn memory_and_lost_devices_have_their_own_classes() {
+    fn too_little_memory_has_a_class_of_its_own() {
         let error = execute(said(
             "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: \
              you tried to allocate 140737488355328 bytes. Error code 12 (Cannot allocate memory)",
@@ -229,8 +259,30 @@ RuntimeError: mat1 and mat2 shapes cannot be multiplied (2x785 and 784x512)
              you tried to allocate 140737488355328 bytes. Error code 12 (Cannot allocate memory)"
         );
         assert!(matches!(execute(Failure::OutOfMemory), BackendError::OutOfMemory { .. }));
-        let error = execute(said("CUDA error: device-side assert triggered\nCUDA kernel errors might …"));
-        assert!(matches!(error, BackendError::Device { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn a_device_is_given_up_on_its_own_word_alone() {
+        const ASSERT: &str = "CUDA error: device-side assert triggered\nCUDA kernel errors might …";
+        let on = |text: &str, device, answer: Result<(), String>| classified("m", text, device, |_| answer);
+        let broken = |text: &str| Err(format!("CUDA error: {text}"));
+        let fault = |error: Option<BackendError>| match error {
+            Some(BackendError::Device { fault, .. }) => Some(fault),
+            _ => None,
+        };
+        let gpu = Device::Cuda(0);
+        assert_eq!(fault(on(ASSERT, gpu, broken("device-side assert triggered"))), Some(DeviceFault::Assert));
+        let address = "an illegal memory access was encountered";
+        let elsewhere = "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED";
+        assert_eq!(fault(on(elsewhere, gpu, broken(address))), Some(DeviceFault::IllegalAddress));
+        let launch = "CUDA error: unspecified launch failure";
+        assert_eq!(fault(on(launch, gpu, broken("unspecified launch failure"))), Some(DeviceFault::Lost));
+        // A model may say what it likes, and so may a kernel that isn't there.
+        assert_eq!(on(ASSERT, gpu, Ok(())), None);
+        assert_eq!(on(ASSERT, Device::Cpu, broken("never asked")), None);
+        assert_eq!(on("RuntimeError: shapes", gpu, broken("never asked")), None);
+        let memory = on("CUDA out of memory. Tried to allocate 2.00 GiB", gpu, broken("never asked"));
+        assert!(matches!(memory, Some(BackendError::OutOfMemory { .. })));
     }
 
     #[test]

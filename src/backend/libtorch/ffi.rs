@@ -28,6 +28,27 @@ pub(super) struct RawOutputs {
     marker: PhantomData<(*mut u8, PhantomPinned)>,
 }
 
+/// Made and freed by the shim, and never looked into.
+#[repr(C)]
+pub(super) struct RawLane {
+    opaque: [u8; 0],
+    marker: PhantomData<(*mut u8, PhantomPinned)>,
+}
+
+/// Made and freed by the shim, and never looked into.
+#[repr(C)]
+pub(super) struct RawFlight {
+    opaque: [u8; 0],
+    marker: PhantomData<(*mut u8, PhantomPinned)>,
+}
+
+/// Made and freed by the shim, and never looked into.
+#[repr(C)]
+pub(super) struct RawPinned {
+    opaque: [u8; 0],
+    marker: PhantomData<(*mut u8, PhantomPinned)>,
+}
+
 #[repr(C)]
 pub(super) struct RawOptions {
     pub(super) inference_mode: i32,
@@ -95,6 +116,32 @@ unsafe extern "C" {
         outputs: *mut *mut RawOutputs,
         error: *mut *mut c_char,
     ) -> i32;
+    pub(super) fn cresset_lane_new(device: i32, lane: *mut *mut RawLane, error: *mut *mut c_char) -> i32;
+    pub(super) fn cresset_lane_free(lane: *mut RawLane);
+    pub(super) fn cresset_module_launch(
+        module: *const RawModule,
+        lane: *mut RawLane,
+        inputs: *const RawInput,
+        count: usize,
+        flight: *mut *mut RawFlight,
+        error: *mut *mut c_char,
+    ) -> i32;
+    pub(super) fn cresset_flight_land(
+        flight: *mut RawFlight,
+        outputs: *mut *mut RawOutputs,
+        error: *mut *mut c_char,
+    ) -> i32;
+    pub(super) fn cresset_flight_free(flight: *mut RawFlight);
+    pub(super) fn cresset_pinned_new(
+        device: i32,
+        bytes: usize,
+        pinned: *mut *mut RawPinned,
+        error: *mut *mut c_char,
+    ) -> i32;
+    pub(super) fn cresset_pinned_start(pinned: *mut RawPinned) -> *mut c_void;
+    pub(super) fn cresset_pinned_free(pinned: *mut RawPinned);
+    pub(super) fn cresset_device_synchronize(device: i32, error: *mut *mut c_char) -> i32;
+    pub(super) fn cresset_device_empty_cache(device: i32, error: *mut *mut c_char) -> i32;
     pub(super) fn cresset_outputs_items(outputs: *mut RawOutputs, count: *mut usize) -> *mut RawOutput;
     pub(super) fn cresset_outputs_free(outputs: *mut RawOutputs);
 }
@@ -106,6 +153,17 @@ pub(super) enum Failure {
     Said(String),
     /// No memory was left to say anything.
     OutOfMemory,
+}
+
+/// Makes a call that gives nothing or an error.
+pub(super) fn done(call: impl FnOnce(*mut *mut c_char) -> i32) -> Result<(), Failure> {
+    // Any address but null stands for "nothing".
+    made::<()>(|value, error| {
+        // SAFETY: `made` gives a place to write to.
+        unsafe { *value = NonNull::dangling().as_ptr() };
+        call(error)
+    })
+    .map(|_| ())
 }
 
 /// Makes a call that gives a `*mut T` or an error, and takes what it gave.

@@ -3,26 +3,48 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use super::device;
 use super::ffi::RawInput;
+use super::flight::{Lane, PinnedMemory};
 use super::module::Module;
 use super::scalar_type;
-use crate::backend::{BackendError, BatchInput, BatchOutput, ModelInstance};
+use crate::backend::{
+    BackendError, BatchInput, BatchOutput, Device, Drive, Flight, HostBatch, HostMemory, ModelInstance,
+};
 
 /// One instance; lives and dies on the thread that made it, whose number of
 /// intra-op threads was set for it.
 pub(super) struct LibtorchInstance {
     module: Arc<Module>,
+    /// Where batches overlap.
+    lane: Option<Lane>,
     /// Not `Send`.
     thread: PhantomData<*const ()>,
 }
 
 impl LibtorchInstance {
-    pub(super) fn new(module: Arc<Module>) -> Self {
-        Self { module, thread: PhantomData }
+    /// An instance that is driven as `drive` says.
+    pub(super) fn new(module: Arc<Module>, drive: Drive) -> Result<Self, BackendError> {
+        let lane = match drive {
+            Drive::Inline => None,
+            Drive::Overlapped => Some(Lane::new(module.device())?),
+        };
+        Ok(Self { module, lane, thread: PhantomData })
     }
 }
 
 impl ModelInstance for LibtorchInstance {
+    fn drive(&self) -> Drive {
+        if self.lane.is_some() { Drive::Overlapped } else { Drive::Inline }
+    }
+
+    fn host_memory(&self) -> Option<Arc<dyn HostMemory>> {
+        match self.module.device() {
+            Device::Cpu => None,
+            device @ Device::Cuda(_) => Some(Arc::new(PinnedMemory::of(device))),
+        }
+    }
+
     fn forward(&mut self, inputs: &[BatchInput<'_>]) -> Result<Vec<BatchOutput>, BackendError> {
         let raw = inputs.iter().map(raw_input).collect::<Result<Vec<_>, _>>()?;
         // SAFETY: `raw_input` checked that each shape lies within its data,
@@ -30,9 +52,21 @@ impl ModelInstance for LibtorchInstance {
         let outputs = unsafe { self.module.forward(&raw) }?;
         outputs.into_batch()
     }
+
+    fn launch(&mut self, batch: HostBatch) -> Result<Box<dyn Flight>, BackendError> {
+        let Some(lane) = &mut self.lane else {
+            let outputs = self.forward(&batch.inputs())?;
+            return Ok(<dyn Flight>::landed(outputs, batch));
+        };
+        lane.launch(&self.module, batch)
+    }
+
+    fn release_memory(&mut self) {
+        device::empty_cache(self.module.device());
+    }
 }
 
-fn raw_input(input: &BatchInput<'_>) -> Result<RawInput, BackendError> {
+pub(super) fn raw_input(input: &BatchInput<'_>) -> Result<RawInput, BackendError> {
     let scalar_type = scalar_type::from_datatype(input.datatype)
         .ok_or_else(|| refused("BYTES inputs are not supported yet".to_owned()))?;
     if bytes_of(input) != Some(input.data.len()) {

@@ -6,8 +6,10 @@
 //! every C++ exception before it reaches Rust.
 
 mod cuda;
+mod device;
 mod error;
 mod ffi;
+mod flight;
 mod instance;
 mod module;
 mod options;
@@ -17,7 +19,7 @@ mod threads;
 
 use std::sync::Arc;
 
-use super::{Accelerators, Backend, BackendError, Device, LoadRequest, Model};
+use super::{Accelerators, Backend, BackendError, Device, DeviceFault, LoadRequest, Model};
 use module::LibtorchModel;
 
 /// The backend of this build. Opens CUDA where the machine has it, so it
@@ -51,7 +53,7 @@ impl LibtorchBackend {
             (Device::Cuda(_), Accelerators::None(reason)) => reason.clone(),
         };
         let message = format!("device {device} can't be used: {why}");
-        Err(BackendError::Device { detail: message.clone(), message })
+        Err(BackendError::Device { fault: DeviceFault::Unavailable, detail: message.clone(), message })
     }
 }
 

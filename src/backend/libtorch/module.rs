@@ -9,13 +9,16 @@ use super::ffi::{self, RawModule};
 use super::instance::LibtorchInstance;
 use super::options::Options;
 use super::outputs::Outputs;
-use super::{error, threads};
+use super::{device, error, threads};
 use crate::backend::{
-    Argument, ArgumentKind, BackendError, Device, LoadRequest, Model, ModelInstance, Signature,
+    Argument, ArgumentKind, BackendError, Device, Drive, LoadRequest, Model, ModelInstance, Signature,
 };
 
 /// The shim's module.
-pub(super) struct Module(NonNull<RawModule>);
+pub(super) struct Module {
+    raw: NonNull<RawModule>,
+    device: Device,
+}
 
 // SAFETY: libtorch's modules may be used, and dropped, on any thread.
 unsafe impl Send for Module {}
@@ -32,10 +35,7 @@ impl Module {
             message: "the model file's path holds a zero byte".to_owned(),
             detail: error.to_string(),
         })?;
-        let device = match request.device {
-            Device::Cpu => -1,
-            Device::Cuda(index) => i32::try_from(index).unwrap_or(i32::MAX),
-        };
+        let device = device::number(request.device);
         let raw = options.raw();
         // Two threads here would halve the instances' speed later on.
         let _one = threads::Count::set_for_now(1);
@@ -44,19 +44,24 @@ impl Module {
             // that outlive the call.
             unsafe { ffi::cresset_module_load(path.as_ptr(), device, &raw const raw, module, error) }
         })
-        .map(Self)
-        .map_err(error::load)
+        .map(|raw| Self { raw, device: request.device })
+        .map_err(|failure| error::load(failure, request.device))
+    }
+
+    /// Where it computes.
+    pub(super) fn device(&self) -> Device {
+        self.device
     }
 
     /// A module with attributes of its own.
     fn copy(&self) -> Result<Self, BackendError> {
         ffi::made(|copy, error| {
-            // SAFETY: `self.0` is alive, and nobody runs the original of a
+            // SAFETY: `self.raw` is alive, and nobody runs the original of a
             // module that writes to itself.
-            unsafe { ffi::cresset_module_copy(self.0.as_ptr(), copy, error) }
+            unsafe { ffi::cresset_module_copy(self.raw.as_ptr(), copy, error) }
         })
-        .map(Self)
-        .map_err(error::load)
+        .map(|raw| Self { raw, device: self.device })
+        .map_err(|failure| error::load(failure, self.device))
     }
 
     /// Runs `forward`.
@@ -66,28 +71,48 @@ impl Module {
     /// returns.
     pub(super) unsafe fn forward(&self, inputs: &[ffi::RawInput]) -> Result<Outputs, BackendError> {
         let made = ffi::made(|outputs, error| {
-            // SAFETY: `self.0` is alive; the inputs are what this function's
+            // SAFETY: `self.raw` is alive; the inputs are what this function's
             // caller promises.
             unsafe {
-                ffi::cresset_module_forward(self.0.as_ptr(), inputs.as_ptr(), inputs.len(), outputs, error)
+                ffi::cresset_module_forward(self.raw.as_ptr(), inputs.as_ptr(), inputs.len(), outputs, error)
             }
         });
         // SAFETY: just made, and ours.
-        made.map(|outputs| unsafe { Outputs::from_raw(outputs) }).map_err(error::execute)
+        made.map(|outputs| unsafe { Outputs::from_raw(outputs) })
+            .map_err(|failure| error::execute(failure, self.device))
+    }
+
+    /// Starts `forward`, with copies in and out, on a lane.
+    ///
+    /// # Safety
+    /// `lane` is alive and no other thread uses it. Each input's pointers and
+    /// lengths describe memory that stays as it is until the flight has landed
+    /// or is freed.
+    pub(super) unsafe fn launch(
+        &self,
+        lane: NonNull<ffi::RawLane>,
+        inputs: &[ffi::RawInput],
+    ) -> Result<NonNull<ffi::RawFlight>, BackendError> {
+        let (module, lane) = (self.raw.as_ptr(), lane.as_ptr());
+        let made = ffi::made(|flight, error| {
+            // SAFETY: `module` is alive; the rest is what the caller promises.
+            unsafe { ffi::cresset_module_launch(module, lane, inputs.as_ptr(), inputs.len(), flight, error) }
+        });
+        made.map_err(|failure| error::execute(failure, self.device))
     }
 
     fn signature(&self) -> Signature {
-        // SAFETY: `self.0` is alive.
-        let count = unsafe { ffi::cresset_module_arguments(self.0.as_ptr()) };
+        // SAFETY: `self.raw` is alive.
+        let count = unsafe { ffi::cresset_module_arguments(self.raw.as_ptr()) };
         let arguments = (0..count).map(|index| self.argument(index)).collect();
         // SAFETY: null or a text that lives as long as the module.
-        let stateful = unsafe { ffi::text(ffi::cresset_module_stateful(self.0.as_ptr())) };
+        let stateful = unsafe { ffi::text(ffi::cresset_module_stateful(self.raw.as_ptr())) };
         Signature { arguments, stateful }
     }
 
     fn argument(&self, index: usize) -> Argument {
         // SAFETY: `signature` asks for indices under the count only.
-        let raw = unsafe { ffi::cresset_module_argument(self.0.as_ptr(), index) };
+        let raw = unsafe { ffi::cresset_module_argument(self.raw.as_ptr(), index) };
         // SAFETY: both texts live as long as the module.
         let (name, type_text) = unsafe { (ffi::text(raw.name), ffi::text(raw.type_text)) };
         let kind = match raw.kind {
@@ -101,14 +126,14 @@ impl Module {
 
     fn not_frozen(&self) -> Option<String> {
         // SAFETY: null or a text that lives as long as the module.
-        unsafe { ffi::text(ffi::cresset_module_not_frozen(self.0.as_ptr())) }
+        unsafe { ffi::text(ffi::cresset_module_not_frozen(self.raw.as_ptr())) }
     }
 }
 
 impl Drop for Module {
     fn drop(&mut self) {
         // SAFETY: made by the shim, freed once.
-        unsafe { ffi::cresset_module_free(self.0.as_ptr()) };
+        unsafe { ffi::cresset_module_free(self.raw.as_ptr()) };
     }
 }
 
@@ -117,6 +142,7 @@ pub(super) struct LibtorchModel {
     module: Arc<Module>,
     signature: Signature,
     options: Options,
+    drive: Drive,
 }
 
 impl LibtorchModel {
@@ -130,7 +156,11 @@ impl LibtorchModel {
         if let Some(reason) = module.not_frozen() {
             tracing::debug!(path = %request.path.display(), reason, "model is not frozen");
         }
-        Ok(Self { signature: module.signature(), module: Arc::new(module), options })
+        let drive = match request.device {
+            Device::Cpu if !request.overlapped => Drive::Inline,
+            Device::Cpu | Device::Cuda(_) => Drive::Overlapped,
+        };
+        Ok(Self { signature: module.signature(), module: Arc::new(module), options, drive })
     }
 }
 
@@ -147,6 +177,6 @@ impl Model for LibtorchModel {
             Some(_) => Arc::new(self.module.copy()?),
             None => Arc::clone(&self.module),
         };
-        Ok(Box::new(LibtorchInstance::new(module)))
+        Ok(Box::new(LibtorchInstance::new(module, self.drive)?))
     }
 }

@@ -99,17 +99,22 @@ std::vector<Output> flatten(const c10::IValue& result) {
   return outputs;
 }
 
-at::Tensor settle(const at::Tensor& tensor, const std::vector<Range>& taken, bool always_copy) {
+at::Tensor dense(const at::Tensor& tensor) {
   TORCH_CHECK(
       tensor.layout() == at::kStrided && !tensor.is_quantized(),
       "an output that is ", tensor.is_quantized() ? "quantised" : "sparse", " is not supported");
   // Each step only where it does something: small models feel every call.
-  at::Tensor settled = tensor.device().is_cpu() ? tensor : tensor.to(at::kCPU);
-  if (settled.is_conj() || settled.is_neg()) {
-    settled = settled.resolve_conj().resolve_neg();
+  at::Tensor result = tensor;
+  if (result.is_conj() || result.is_neg()) {
+    result = result.resolve_conj().resolve_neg();
   }
-  if (!settled.is_contiguous()) {
-    settled = settled.contiguous();
+  return result.is_contiguous() ? result : result.contiguous();
+}
+
+at::Tensor settle(const at::Tensor& tensor, const std::vector<Range>& taken, bool always_copy) {
+  at::Tensor settled = dense(tensor);
+  if (!settled.device().is_cpu()) {
+    settled = settled.to(at::kCPU);
   }
   if (settled.numel() > 0 && (always_copy || overlaps(settled, taken))) {
     settled = settled.clone(at::MemoryFormat::Contiguous);

@@ -26,6 +26,10 @@ struct Range {
 // values become tensors without dimensions. Throws for what isn't a tensor.
 std::vector<Output> flatten(const c10::IValue& result);
 
+// The same values, contiguous where they are. Throws for what has no dense
+// memory.
+at::Tensor dense(const at::Tensor& tensor);
+
 // The same values, contiguous on the host; a copy where `always_copy` says so
 // or where the tensor's memory overlaps one of `taken`.
 at::Tensor settle(const at::Tensor& tensor, const std::vector<Range>& taken, bool always_copy);

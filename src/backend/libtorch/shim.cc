@@ -12,11 +12,14 @@
 
 #include <dlfcn.h>
 
+#include <ATen/Context.h>
+#include <ATen/DeviceAccelerator.h>
 #include <ATen/Parallel.h>
 #include <ATen/ops/from_blob.h>
 #include <c10/core/DeviceGuard.h>
 #include <c10/core/GradMode.h>
 #include <c10/core/InferenceMode.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <torch/csrc/jit/api/function_impl.h>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/passes/tensorexpr_fuser.h>
@@ -24,6 +27,7 @@
 #include <torch/csrc/jit/serialization/import.h>
 #include <torch/version.h>
 
+#include "lane.h"
 #include "outputs.h"
 #include "writes.h"
 
@@ -142,33 +146,45 @@ void choose_executor(const torch::jit::Method& forward, const CressetOptions& op
   }
 }
 
-at::Tensor tensor_of(const CressetInput& input, const CressetModule& module) {
+at::Tensor view_of(const CressetInput& input) {
   const at::IntArrayRef sizes(input.sizes, input.rank);
   const auto options = at::TensorOptions().dtype(static_cast<at::ScalarType>(input.scalar_type));
-  // A view, where it is only read and only now: a module that may write to
-  // its arguments gets copies, and so does one that keeps state, which may
-  // keep them. The memory is written again for the next batch.
-  auto view = at::from_blob(const_cast<void*>(input.data), sizes, options);
-  if (!module.device.is_cpu()) {
-    return view.to(module.device);
-  }
-  return module.writes_arguments || module.stateful ? view.clone() : view;
+  return at::from_blob(const_cast<void*>(input.data), sizes, options);
 }
 
-std::vector<c10::IValue> stack_of(const CressetInput* inputs, size_t count, const CressetModule& module) {
+// The inputs as tensors for a forward that ends before their memory changes.
+std::vector<at::Tensor> tensors_of(const CressetInput* inputs, size_t count, const CressetModule& module) {
+  std::vector<at::Tensor> tensors;
+  tensors.reserve(count);
+  for (size_t i = 0; i < count; ++i) {
+    auto view = view_of(inputs[i]);
+    // A view, where it is only read and only now: a module that may write to
+    // its arguments gets copies, and so does one that keeps state, which may
+    // keep them. The memory is written again for the next batch.
+    if (!module.device.is_cpu()) {
+      tensors.push_back(view.to(module.device));
+    } else {
+      tensors.push_back(module.writes_arguments || module.stateful ? view.clone() : view);
+    }
+  }
+  return tensors;
+}
+
+std::vector<c10::IValue> stack_of(const CressetInput* inputs, std::vector<at::Tensor> tensors,
+                                  const CressetModule& module) {
   std::vector<c10::IValue> stack;
   if (module.arguments.size() == 1 && module.arguments[0].kind == CRESSET_TENSOR_DICT) {
     c10::Dict<std::string, at::Tensor> dict;
-    for (size_t i = 0; i < count; ++i) {
-      dict.insert(std::string(inputs[i].name, inputs[i].name_length), tensor_of(inputs[i], module));
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      dict.insert(std::string(inputs[i].name, inputs[i].name_length), std::move(tensors[i]));
     }
     stack.reserve(2);
     stack.emplace_back(std::move(dict));
     return stack;
   }
-  stack.reserve(count + 1);  // self goes in front
-  for (size_t i = 0; i < count; ++i) {
-    stack.emplace_back(tensor_of(inputs[i], module));
+  stack.reserve(tensors.size() + 1);  // self goes in front
+  for (auto& tensor : tensors) {
+    stack.emplace_back(std::move(tensor));
   }
   return stack;
 }
@@ -183,6 +199,17 @@ CressetOutput described(const cresset::Output& output) {
       tensor.sizes().size(),
       tensor.const_data_ptr(),
       tensor.nbytes()};
+}
+
+void describe(CressetOutputs& made) {
+  made.items.reserve(made.outputs.size());  // so that no pointer moves
+  for (const auto& output : made.outputs) {
+    made.items.push_back(described(output));
+  }
+}
+
+at::Device device_of(int32_t index) {
+  return index < 0 ? at::Device(at::kCPU) : at::Device(at::kCUDA, static_cast<int8_t>(index));
 }
 
 }  // namespace
@@ -209,8 +236,7 @@ void cresset_set_tensor_fuser(int32_t enabled) {
 CressetStatus cresset_module_load(const char* path, int32_t device_index, const CressetOptions* options,
                                   CressetModule** module, char** error) {
   return guarded(error, [&] {
-    const auto device =
-        device_index < 0 ? at::Device(at::kCPU) : at::Device(at::kCUDA, static_cast<int8_t>(device_index));
+    const auto device = device_of(device_index);
     const Setting setting(*options);
     auto loaded = torch::jit::load(path, device);
     loaded.eval();
@@ -286,7 +312,7 @@ CressetStatus cresset_module_forward(const CressetModule* module, const CressetI
     // Tensors that the module makes "on cuda" go where its weights are.
     const c10::OptionalDeviceGuard device(
         module->device.is_cpu() ? std::nullopt : std::optional<at::Device>(module->device));
-    const auto result = module->forward(stack_of(inputs, count, *module));
+    const auto result = module->forward(stack_of(inputs, tensors_of(inputs, count, *module), *module));
 
     std::vector<cresset::Range> taken;
     taken.reserve(count);
@@ -295,11 +321,10 @@ CressetStatus cresset_module_forward(const CressetModule* module, const CressetI
     }
     auto made = std::make_unique<CressetOutputs>();
     made->outputs = cresset::flatten(result);
-    made->items.reserve(made->outputs.size());  // so that nothing moves below
     for (auto& output : made->outputs) {
       output.tensor = cresset::settle(output.tensor, taken, module->stateful.has_value());
-      made->items.push_back(described(output));
     }
+    describe(*made);
     *outputs = made.release();
   });
 }
@@ -311,4 +336,106 @@ CressetOutput* cresset_outputs_items(CressetOutputs* outputs, size_t* count) {
 
 void cresset_outputs_free(CressetOutputs* outputs) {
   delete outputs;
+}
+
+struct CressetLane {
+  cresset::Lane lane;
+};
+
+struct CressetFlight {
+  std::unique_ptr<CressetOutputs> outputs;
+  std::optional<c10::Event> landed;
+
+  ~CressetFlight() {
+    try {
+      if (landed) {
+        cresset::wait_for(*landed);
+      }
+    } catch (...) {
+      // The device has failed: it reads and writes nothing any more.
+    }
+  }
+};
+
+struct CressetPinned {
+  c10::DataPtr memory;
+};
+
+CressetStatus cresset_lane_new(int32_t device, CressetLane** lane, char** error) {
+  return guarded(error, [&] { *lane = new CressetLane{cresset::Lane(device_of(device))}; });
+}
+
+void cresset_lane_free(CressetLane* lane) {
+  delete lane;
+}
+
+CressetStatus cresset_module_launch(const CressetModule* module, CressetLane* lane, const CressetInput* inputs,
+                                    size_t count, CressetFlight** flight, char** error) {
+  return guarded(error, [&] {
+    const Setting setting(module->options);
+    const c10::OptionalDeviceGuard device(
+        module->device.is_cpu() ? std::nullopt : std::optional<at::Device>(module->device));
+    std::vector<at::Tensor> host;
+    host.reserve(count);
+    for (size_t i = 0; i < count; ++i) {
+      host.push_back(view_of(inputs[i]));
+    }
+    try {
+      auto given = lane->lane.copy_in(host);
+      auto made = std::make_unique<CressetOutputs>();
+      {
+        const auto on = lane->lane.computing();
+        made->outputs = cresset::flatten(module->forward(stack_of(inputs, std::move(given), *module)));
+      }
+      auto launched = std::make_unique<CressetFlight>();
+      launched->landed = lane->lane.copy_out(made->outputs);
+      launched->outputs = std::move(made);
+      describe(*launched->outputs);
+      *flight = launched.release();
+    } catch (...) {
+      // The caller is free to write to the inputs' memory from here on.
+      lane->lane.settle();
+      throw;
+    }
+  });
+}
+
+CressetStatus cresset_flight_land(CressetFlight* flight, CressetOutputs** outputs, char** error) {
+  return guarded(error, [&] {
+    if (flight->landed) {
+      cresset::wait_for(*flight->landed);
+    }
+    *outputs = flight->outputs.release();
+  });
+}
+
+void cresset_flight_free(CressetFlight* flight) {
+  delete flight;
+}
+
+CressetStatus cresset_pinned_new(int32_t device, size_t bytes, CressetPinned** pinned, char** error) {
+  return guarded(error, [&] {
+    auto* allocator = at::globalContext().getPinnedMemoryAllocator(device_of(device).type());
+    *pinned = new CressetPinned{allocator->allocate(bytes)};
+  });
+}
+
+void* cresset_pinned_start(CressetPinned* pinned) {
+  return pinned->memory.get();
+}
+
+void cresset_pinned_free(CressetPinned* pinned) {
+  delete pinned;
+}
+
+CressetStatus cresset_device_synchronize(int32_t device, char** error) {
+  return guarded(error, [&] {
+    const auto target = device_of(device);
+    const c10::impl::VirtualGuardImpl guard(target.type());
+    guard.synchronizeDevice(target.index());
+  });
+}
+
+CressetStatus cresset_device_empty_cache(int32_t device, char** error) {
+  return guarded(error, [&] { at::getDeviceAllocator(device_of(device).type())->emptyCache(); });
 }

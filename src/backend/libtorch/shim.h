@@ -111,6 +111,39 @@ const char* cresset_module_not_frozen(const CressetModule* module);
 CressetStatus cresset_module_forward(const CressetModule* module, const CressetInput* inputs, size_t count,
                                      CressetOutputs** outputs, char** error);
 
+// An instance's way to its device: streams of its own, or copies alone on the
+// processors. Used by one thread at a time.
+typedef struct CressetLane CressetLane;
+// A batch on the device. Freeing it waits for its end.
+typedef struct CressetFlight CressetFlight;
+
+CressetStatus cresset_lane_new(int32_t device, CressetLane** lane, char** error);
+void cresset_lane_free(CressetLane* lane);
+
+// Puts copies in, forward and copies out on the device's streams and returns.
+// The inputs' memory must stay as it is until the flight has landed or is
+// freed; where this fails, it is read no more.
+CressetStatus cresset_module_launch(const CressetModule* module, CressetLane* lane, const CressetInput* inputs,
+                                    size_t count, CressetFlight** flight, char** error);
+
+// Waits until the outputs are on the host, and gives them; once, on any thread.
+CressetStatus cresset_flight_land(CressetFlight* flight, CressetOutputs** outputs, char** error);
+void cresset_flight_free(CressetFlight* flight);
+
+// Host memory that a device copies from without waiting. It is kept by
+// libtorch for the next who asks.
+typedef struct CressetPinned CressetPinned;
+CressetStatus cresset_pinned_new(int32_t device, size_t bytes, CressetPinned** pinned, char** error);
+void* cresset_pinned_start(CressetPinned* pinned);
+void cresset_pinned_free(CressetPinned* pinned);
+
+// Waits for all that the device was given. Fails on a device that the process
+// can't use any more.
+CressetStatus cresset_device_synchronize(int32_t device, char** error);
+
+// Gives the memory that libtorch keeps for the next tensors back to the device.
+CressetStatus cresset_device_empty_cache(int32_t device, char** error);
+
 CressetOutput* cresset_outputs_items(CressetOutputs* outputs, size_t* count);
 void cresset_outputs_free(CressetOutputs* outputs);
 
