@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use super::ffi::Failure;
-use crate::backend::BackendError;
+use crate::backend::{BackendError, Device};
 
 /// A client's line is cut here: a model can put anything into its messages.
 const LONGEST_LINE: usize = 400;
@@ -36,6 +36,23 @@ pub(super) fn execute(failure: Failure) -> BackendError {
         Err(error) => return error,
     };
     classified(&message, &detail).unwrap_or(BackendError::Execute { message, detail })
+}
+
+/// As [`load`], with what to do about a file that says itself where it goes.
+pub(super) fn load_on(device: Device, failure: Failure) -> BackendError {
+    let error = load(failure);
+    match (device, error) {
+        (Device::AsSaved, BackendError::Load { message, detail })
+            if detail.to_lowercase().contains("cuda") =>
+        {
+            let message = format!(
+                "its tensors were saved on a GPU, where KIND_MODEL leaves them, and it can't be used here: take \
+                 KIND_AUTO, or KIND_CPU ({message})"
+            );
+            BackendError::Load { message, detail }
+        }
+        (Device::AsSaved | Device::Cpu | Device::Cuda(_), error) => error,
+    }
 }
 
 /// The file couldn't be loaded.

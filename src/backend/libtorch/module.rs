@@ -9,13 +9,14 @@ use super::ffi::{self, RawModule};
 use super::instance::LibtorchInstance;
 use super::options::Options;
 use super::outputs::Outputs;
-use super::{error, threads};
+use super::{error, memory, threads};
 use crate::backend::{
     Argument, ArgumentKind, BackendError, Device, LoadRequest, Model, ModelInstance, Signature,
 };
 
-/// The shim's module.
-pub(super) struct Module(NonNull<RawModule>);
+/// The shim's module, and whether CUDA devices get their memory back after
+/// each run.
+pub(super) struct Module(NonNull<RawModule>, bool);
 
 // SAFETY: libtorch's modules may be used, and dropped, on any thread.
 unsafe impl Send for Module {}
@@ -34,6 +35,7 @@ impl Module {
         })?;
         let device = match request.device {
             Device::Cpu => -1,
+            Device::AsSaved => -2,
             Device::Cuda(index) => i32::try_from(index).unwrap_or(i32::MAX),
         };
         let raw = options.raw();
@@ -44,8 +46,8 @@ impl Module {
             // that outlive the call.
             unsafe { ffi::cresset_module_load(path.as_ptr(), device, &raw const raw, module, error) }
         })
-        .map(Self)
-        .map_err(error::load)
+        .map(|module| Self(module, options.cache_cleaning))
+        .map_err(|failure| error::load_on(request.device, failure))
     }
 
     /// A module with attributes of its own.
@@ -55,7 +57,7 @@ impl Module {
             // module that writes to itself.
             unsafe { ffi::cresset_module_copy(self.0.as_ptr(), copy, error) }
         })
-        .map(Self)
+        .map(|module| Self(module, self.1))
         .map_err(error::load)
     }
 
@@ -72,6 +74,9 @@ impl Module {
                 ffi::cresset_module_forward(self.0.as_ptr(), inputs.as_ptr(), inputs.len(), outputs, error)
             }
         });
+        if self.1 {
+            memory::empty_caches();
+        }
         // SAFETY: just made, and ours.
         made.map(|outputs| unsafe { Outputs::from_raw(outputs) }).map_err(error::execute)
     }
@@ -82,7 +87,16 @@ impl Module {
         let arguments = (0..count).map(|index| self.argument(index)).collect();
         // SAFETY: null or a text that lives as long as the module.
         let stateful = unsafe { ffi::text(ffi::cresset_module_stateful(self.0.as_ptr())) };
-        Signature { arguments, stateful }
+        Signature { arguments, stateful, notes: self.notes() }
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        // SAFETY: null, or a text that lives as long as the module.
+        while let Some(note) = unsafe { ffi::text(ffi::cresset_module_note(self.0.as_ptr(), notes.len())) } {
+            notes.push(note);
+        }
+        notes
     }
 
     fn argument(&self, index: usize) -> Argument {

@@ -13,6 +13,7 @@
 #include <dlfcn.h>
 
 #include <ATen/Parallel.h>
+#include <ATen/Version.h>
 #include <ATen/ops/from_blob.h>
 #include <c10/core/DeviceGuard.h>
 #include <c10/core/GradMode.h>
@@ -24,6 +25,8 @@
 #include <torch/csrc/jit/serialization/import.h>
 #include <torch/version.h>
 
+#include "devices.h"
+#include "memory.h"
 #include "outputs.h"
 #include "writes.h"
 
@@ -53,6 +56,7 @@ struct CressetModule {
   std::optional<std::string> not_frozen;
   // forward may write to its arguments: it gets copies.
   bool writes_arguments;
+  std::vector<std::string> notes;
 };
 
 struct CressetOutputs {
@@ -209,11 +213,17 @@ void cresset_set_tensor_fuser(int32_t enabled) {
 CressetStatus cresset_module_load(const char* path, int32_t device_index, const CressetOptions* options,
                                   CressetModule** module, char** error) {
   return guarded(error, [&] {
+    // Where its inputs go; a module that places itself takes them on the host.
     const auto device =
         device_index < 0 ? at::Device(at::kCPU) : at::Device(at::kCUDA, static_cast<int8_t>(device_index));
+    const bool as_saved = device_index == -2;
     const Setting setting(*options);
-    auto loaded = torch::jit::load(path, device);
+    auto loaded = torch::jit::load(path, as_saved ? std::nullopt : std::optional<at::Device>(device));
     loaded.eval();
+    std::vector<std::string> notes;
+    if (!as_saved) {
+      notes = cresset::settle_devices(loaded, device);
+    }
     auto forward = loaded.find_method("forward");
     if (!forward) {
       throw std::runtime_error("the module has no forward method");
@@ -243,7 +253,8 @@ CressetStatus cresset_module_load(const char* path, int32_t device_index, const 
         std::move(arguments),
         std::move(writes.own),
         std::move(not_frozen),
-        writes.arguments};
+        writes.arguments,
+        std::move(notes)};
   });
 }
 
@@ -311,4 +322,33 @@ CressetOutput* cresset_outputs_items(CressetOutputs* outputs, size_t* count) {
 
 void cresset_outputs_free(CressetOutputs* outputs) {
   delete outputs;
+}
+
+const char* cresset_module_note(const CressetModule* module, size_t index) {
+  return index < module->notes.size() ? module->notes[index].c_str() : nullptr;
+}
+
+const char* cresset_cpu_capability() {
+  try {
+    static const std::string level = at::get_cpu_capability();
+    return level.c_str();
+  } catch (...) {
+    return nullptr;
+  }
+}
+
+CressetStatus cresset_device_memory(int32_t device, uint64_t* allocated, uint64_t* reserved, char** error) {
+  return guarded(error, [&] {
+    const auto memory = cresset::device_memory(device);
+    *allocated = memory.allocated;
+    *reserved = memory.reserved;
+  });
+}
+
+CressetStatus cresset_empty_caches(char** error) {
+  return guarded(error, [] { cresset::empty_caches(); });
+}
+
+CressetStatus cresset_use_allocator_settings(const char* settings, char** error) {
+  return guarded(error, [&] { cresset::use_allocator_settings(settings); });
 }

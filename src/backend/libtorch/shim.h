@@ -87,7 +87,8 @@ const char* cresset_torch_library(void);
 // libtorch keeps this one switch for the whole process.
 void cresset_set_tensor_fuser(int32_t enabled);
 
-// `device` is -1 for the processors, else the number of a CUDA device.
+// `device` is -1 for the processors, -2 for wherever the file's tensors were
+// when it was saved, else the number of a CUDA device.
 CressetStatus cresset_module_load(const char* path, int32_t device, const CressetOptions* options,
                                   CressetModule** module, char** error);
 
@@ -113,6 +114,26 @@ CressetStatus cresset_module_forward(const CressetModule* module, const CressetI
 
 CressetOutput* cresset_outputs_items(CressetOutputs* outputs, size_t* count);
 void cresset_outputs_free(CressetOutputs* outputs);
+
+// What an operator should know of the module, a line each. They live as long
+// as the module; null behind the last one.
+const char* cresset_module_note(const CressetModule* module, size_t index);
+
+// The vector instructions that libtorch's own kernels use on this processor,
+// or null; lives for ever.
+const char* cresset_cpu_capability(void);
+
+// Bytes of a CUDA device that tensors are in, and that were taken from it;
+// zero before its first use.
+CressetStatus cresset_device_memory(int32_t device, uint64_t* allocated, uint64_t* reserved, char** error);
+
+// Gives memory of CUDA devices that no tensor is in back to them. Waits for
+// what they compute.
+CressetStatus cresset_empty_caches(char** error);
+
+// Makes CUDA's allocator use the settings that PYTORCH_ALLOC_CONF holds, and
+// fails where they can't be read. Only with CUDA opened, which knows its keys.
+CressetStatus cresset_use_allocator_settings(const char* settings, char** error);
 
 #ifdef __cplusplus
 }
