@@ -1,6 +1,6 @@
 //! `cresset serve`: from settings to a stopped server.
 
-mod watch;
+mod monitoring;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -81,7 +81,7 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
     let repository = ModelRepository::open(&settings.model_repository)?;
     let resources = resources(settings, backend.as_ref())?;
     if resources.preference != DevicePreference::Cpu {
-        watch::devices(Arc::clone(&backend));
+        monitoring::devices(Arc::clone(&backend));
     }
     let listeners = Listeners::bind(&settings.http)?;
     let grpc_listener = listen(SocketAddr::new(settings.http.host, settings.grpc.grpc_port), "grpc-port")?;
@@ -165,7 +165,9 @@ async fn end(
         engine.fail_waiting();
         match settings.on_device_fault {
             OnDeviceFault::Exit => return End::DeviceFailed,
-            OnDeviceFault::Stay => tracing::error!("staying, not ready: restart the server to use the device"),
+            OnDeviceFault::Stay => {
+                tracing::error!("staying, not ready: restart the server to use the device")
+            }
         }
     }
 }

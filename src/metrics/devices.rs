@@ -55,18 +55,18 @@ pub struct AllocatorReading {
 /// The gauges, and what fills them.
 pub(super) struct Devices {
     families: DeviceFamilies,
-    watch: Mutex<Option<Watch>>,
+    watch: Mutex<Option<Watcher>>,
 }
 
 /// A source of readings, and what was read last.
-pub(super) struct Watch {
+pub(super) struct Watcher {
     source: Box<dyn Fn() -> DeviceReadings + Send>,
     read: Option<Instant>,
     /// The last energy of each GPU: the counter takes differences.
     energy: HashMap<String, f64>,
 }
 
-impl Watch {
+impl Watcher {
     pub(super) fn new(source: impl Fn() -> DeviceReadings + Send + 'static) -> Self {
         Self { source: Box::new(source), read: None, energy: HashMap::new() }
     }
@@ -78,7 +78,7 @@ impl Devices {
     }
 
     /// Reads at once, so that energy counts from here on.
-    pub(super) fn watch(&self, mut watch: Watch) {
+    pub(super) fn watch(&self, mut watch: Watcher) {
         let first = (watch.source)();
         watch.energy = first.gpus.iter().filter_map(|gpu| Some((gpu.uuid.clone(), gpu.energy?))).collect();
         *self.lock() = Some(watch);
@@ -119,7 +119,7 @@ impl Devices {
     }
 
     /// Whatever a panicking source left is read anew.
-    fn lock(&self) -> MutexGuard<'_, Option<Watch>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Watcher>> {
         self.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -187,7 +187,7 @@ mod tests {
         let count = Arc::new(AtomicU32::new(0));
         let readings = Arc::clone(&count);
         // The first reading, number 0, is where energy counts from.
-        devices.watch(Watch::new(move || busier(readings.fetch_add(1, Ordering::Relaxed))));
+        devices.watch(Watcher::new(move || busier(readings.fetch_add(1, Ordering::Relaxed))));
         let first = [
             r#"cresset_device_memory_allocated_bytes{device="cuda:0"} 1"#,
             r#"cresset_device_memory_reserved_bytes{device="cuda:0"} 2"#,
@@ -217,7 +217,7 @@ mod tests {
         let registry = Registry::new();
         let devices = Devices::new(DeviceFamilies::new(&registry));
         let energies = Mutex::new(vec![7.0, 3.0, 100.0]);
-        devices.watch(Watch::new(move || {
+        devices.watch(Watcher::new(move || {
             let energy = energies.lock().unwrap().pop();
             let gpu = GpuReading { uuid: "GPU-a".to_owned(), energy, ..GpuReading::default() };
             DeviceReadings { gpus: vec![gpu], allocators: Vec::new() }

@@ -16,7 +16,7 @@ use prometheus::{Encoder as _, Histogram, IntCounter, IntGauge, TextEncoder};
 use crate::clock;
 use crate::protocol::ModelStatistics;
 use crate::scheduler::CloseReason;
-use devices::Watch;
+use devices::Watcher;
 use statistics::Recorder;
 use table::TABLE;
 
@@ -214,7 +214,7 @@ pub fn request_bytes() -> &'static IntGauge {
 /// From now on every scrape shows what `source` reads of the devices, read at
 /// most once a second.
 pub fn watch_devices(source: impl Fn() -> DeviceReadings + Send + 'static) {
-    TABLE.devices.watch(Watch::new(source));
+    TABLE.devices.watch(Watcher::new(source));
 }
 
 /// All metrics in Prometheus' text format.

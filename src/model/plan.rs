@@ -346,14 +346,16 @@ mod tests {
         );
     }
 
+    /// A group, and where it goes with two GPUs and with none.
+    type Case = (InstanceKind, Option<u32>, &'static [u32], &'static str, &'static str);
+
     /// Every kind, with and without `count` and `gpus`, on each machine under
     /// each preference.
     #[test]
     fn every_combination_has_one_meaning() {
         use DevicePreference::{Auto, Cpu, Cuda};
         use InstanceKind as Kind;
-        // (kind, count, gpus): on two GPUs under auto and cuda, without under auto.
-        let cases: [(Kind, Option<u32>, &[u32], &str, &str); 11] = [
+        let cases: [Case; 11] = [
             (Kind::Auto, None, &[], "cuda:0 1, cuda:1 1", "cpu 4"),
             (Kind::Auto, Some(2), &[], "cuda:0 2, cuda:1 2", "cpu 2"),
             (Kind::Auto, Some(2), &[1], "cuda:1 2", "cpu 2"),
