@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::settings::ServeSettings;
-use crate::{bench, healthcheck};
+use crate::{bench, devices, healthcheck};
 
 /// Serves PyTorch models: TorchScript behind a dynamic batcher, over HTTP and gRPC, in one binary
 #[derive(Debug, Parser)]
@@ -24,4 +24,6 @@ pub enum Command {
     Bench(bench::Args),
     /// Ask a running server whether it is ready: exit code 0 says yes
     Healthcheck(healthcheck::Args),
+    /// Show the GPUs and processors that models can use, and why something is not used
+    Devices(devices::Args),
 }

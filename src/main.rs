@@ -8,7 +8,7 @@ use clap::Parser as _;
 use cresset::backend::Backend;
 use cresset::cli::{Cli, Command};
 use cresset::settings::ServeSettings;
-use cresset::{bench, healthcheck, serve, shutdown, telemetry};
+use cresset::{bench, devices, healthcheck, serve, shutdown, telemetry};
 
 /// Requests are many small blocks on several threads; tensors are libtorch's,
 /// which takes them from the C library whatever stands here.
@@ -25,6 +25,7 @@ fn main() -> ExitCode {
             u8::from(outcome.failed())
         }),
         Command::Healthcheck(args) => healthcheck::run(&args).map(|()| 0),
+        Command::Devices(args) => show_devices(args),
     };
     match result {
         Ok(code) => ExitCode::from(code),
@@ -37,7 +38,8 @@ fn main() -> ExitCode {
 
 fn run_server(settings: &ServeSettings) -> anyhow::Result<u8> {
     telemetry::start(&settings.log)?;
-    let outcome = match backend().and_then(|backend| serve::run(settings, backend)) {
+    let backend = backend(settings.cuda_allocator_settings.as_deref());
+    let outcome = match backend.and_then(|backend| serve::run(settings, backend)) {
         Ok(outcome) => outcome,
         Err(error) => {
             eprintln!("cresset: {error:#}");
@@ -48,11 +50,24 @@ fn run_server(settings: &ServeSettings) -> anyhow::Result<u8> {
 }
 
 #[cfg(feature = "libtorch")]
-fn backend() -> anyhow::Result<Arc<dyn Backend>> {
-    Ok(cresset::backend::libtorch::backend()?)
+fn show_devices(args: devices::Args) -> anyhow::Result<u8> {
+    devices::run(args, Some(backend(None)?.as_ref()));
+    shutdown::exit(0)
 }
 
 #[cfg(not(feature = "libtorch"))]
-fn backend() -> anyhow::Result<Arc<dyn Backend>> {
+fn show_devices(args: devices::Args) -> anyhow::Result<u8> {
+    devices::run(args, None);
+    Ok(0)
+}
+
+/// `allocator` is for libtorch's caching allocator on CUDA.
+#[cfg(feature = "libtorch")]
+fn backend(allocator: Option<&str>) -> anyhow::Result<Arc<dyn Backend>> {
+    Ok(cresset::backend::libtorch::backend(allocator)?)
+}
+
+#[cfg(not(feature = "libtorch"))]
+fn backend(_: Option<&str>) -> anyhow::Result<Arc<dyn Backend>> {
     anyhow::bail!("this build has no libtorch, so it can't serve; build with the default features")
 }

@@ -1,5 +1,7 @@
 //! `cresset serve`: from settings to a stopped server.
 
+mod monitoring;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,6 +80,9 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
     raise_file_limit();
     let repository = ModelRepository::open(&settings.model_repository)?;
     let resources = resources(settings, backend.as_ref())?;
+    if resources.preference != DevicePreference::Cpu {
+        monitoring::devices(Arc::clone(&backend));
+    }
     let listeners = Listeners::bind(&settings.http)?;
     let grpc_listener = listen(SocketAddr::new(settings.http.host, settings.grpc.grpc_port), "grpc-port")?;
     let addresses = Addresses {

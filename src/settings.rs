@@ -50,6 +50,13 @@ pub struct ServeSettings {
     #[arg(long, env = "CRESSET_OVERLAPPED", hide = true)]
     pub overlapped: bool,
 
+    /// How libtorch keeps memory of a GPU, as for PYTORCH_ALLOC_CONF
+    ///
+    /// For example expandable_segments:True, or max_split_size_mb:128,garbage_collection_threshold:0.8.
+    /// It takes the place of that variable.
+    #[arg(long, env = "CRESSET_CUDA_ALLOCATOR_SETTINGS", value_name = "TEXT")]
+    pub cuda_allocator_settings: Option<String>,
+
     /// Requests that may wait for one model, where its configuration doesn't say
     ///
     /// One more is refused at once with 503.

@@ -730,3 +730,92 @@ fn a_batch_that_fails_at_its_launch_says_what_forward_says() {
     // A flight that nobody waits for ends by itself.
     drop(instance.launch(host(&[fp32("input", &[1, 784], &right)])).unwrap());
 }
+
+// ---- devices that a file names
+
+fn load_on(name: &str, device: Device) -> Result<Arc<dyn Model>, BackendError> {
+    backend().load(&LoadRequest {
+        path: &file(name),
+        device,
+        parameters: &BTreeMap::new(),
+        overlapped: false,
+    })
+}
+
+#[test]
+fn a_device_that_a_trace_wrote_down_gives_way_to_the_one_that_is_used() {
+    let model = load("traced_on_gpu");
+    assert_eq!(
+        model.signature().notes,
+        [
+            "its code names cuda:0, where it was traced or scripted; it runs on cpu, which was put in that place"
+        ]
+    );
+    // Twice the input, 0 and 1, a buffer of 1 and a constant of 10.
+    let mut instance = model.instance(1).unwrap();
+    for _ in 0..3 {
+        let outputs = instance.forward(&[fp32("x", &[2], &[1.0, 2.0])]).unwrap();
+        assert_close(&floats(&outputs[0]), &[13.0, 16.0]);
+    }
+    // As it was exported, without freezing.
+    let plain = load_with(&file("traced_on_gpu"), &[("DISABLE_OPTIMIZED_EXECUTION", "true")]).unwrap();
+    let outputs = run(&*plain, &[fp32("x", &[2], &[1.0, 2.0])]).unwrap();
+    assert_close(&floats(&outputs[0]), &[13.0, 16.0]);
+}
+
+#[test]
+fn a_script_that_names_gpus_runs_without_them_wherever_it_was_saved() {
+    for name in ["scripted_for_gpu", "saved_on_gpu"] {
+        let model = load(name);
+        assert_eq!(
+            model.signature().notes,
+            ["its code names cuda, cuda:1, cuda:3, where it was traced or scripted; \
+              it runs on cpu, which was put in that place"],
+            "{name}"
+        );
+        let outputs = run(&*model, &[fp32("x", &[2], &[1.0, 2.0])]).unwrap();
+        assert_close(&floats(&outputs[0]), &[6.0, 9.0]);
+        let outputs = run(&*model, &[fp32("x", &[2], &[-1.0, -2.0])]).unwrap();
+        assert_close(&floats(&outputs[0]), &[1.0, -1.0]);
+    }
+}
+
+#[test]
+fn a_file_that_names_what_it_runs_on_has_no_notes() {
+    for name in ["on_processors", "mlp", "forked", "ordinary"] {
+        assert_eq!(load(name).signature().notes, [""; 0], "{name}");
+    }
+}
+
+#[test]
+fn a_model_that_places_itself_is_read_as_it_was_saved() {
+    let input = [fp32("x", &[2], &[1.0, 2.0])];
+    let moved = load_on("on_processors", Device::AsSaved).unwrap();
+    assert_close(&floats(&run(&*moved, &input).unwrap()[0]), &[2.0, 3.0]);
+
+    if !matches!(backend().accelerators(), Accelerators::None(_)) {
+        return;
+    }
+    // Nothing is put in place of what it names.
+    let traced = load_on("traced_on_gpu", Device::AsSaved).unwrap();
+    assert_eq!(traced.signature().notes, [""; 0]);
+    assert!(run(&*traced, &input).is_err(), "there is no cuda:0");
+    let Err(error) = load_on("saved_on_gpu", Device::AsSaved) else {
+        panic!("its weights are on cuda:0");
+    };
+    assert!(error.to_string().contains("KIND_MODEL"), "{error}: {}", error.detail());
+}
+
+#[test]
+fn memory_that_no_tensor_is_in_can_be_given_back_at_any_time() {
+    backend().release_memory();
+    let count = match backend().accelerators() {
+        Accelerators::Cuda(count) => count as usize,
+        Accelerators::None(_) => 0,
+    };
+    assert_eq!(backend().device_memory().len(), count);
+    assert!(backend().vector_level().is_some_and(|level| !level.is_empty()));
+    let cleaned = load_with(&file("identity"), &[("ENABLE_CACHE_CLEANING", "true")]).unwrap();
+    let outputs = run(&*cleaned, &[fp32("x", &[1], &[1.0])]).unwrap();
+    assert_eq!(floats(&outputs[0]), [1.0]);
+}

@@ -256,14 +256,78 @@ class Raises(nn.Module):
         return x
 
 
+class Scale(nn.Module):
+    """A submodule that makes a tensor on the device that it was traced on."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * torch.full((1,), 2.0, device=x.device)
+
+
+class TracedOnGpu(nn.Module):
+    """What a trace on a GPU writes down: the device, in the module's code and in a submodule's; a buffer
+    and a constant beside them, which move with the file."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = Scale()
+        self.register_buffer("offset", torch.ones(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        steps = torch.arange(x.shape[-1], dtype=x.dtype, device=x.device)
+        return self.scale(x) + steps + self.offset + torch.tensor([10.0])
+
+
+class ScriptedForGpu(nn.Module):
+    """Every way in which a script names a GPU, in a function and in a forked task too."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(2))
+
+    def branch(self, x: torch.Tensor) -> torch.Tensor:
+        return x.to("cuda:1") + 1.0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        task = torch.jit.fork(self.branch, x)
+        y = to_gpu(x) + torch.ones(2, device="cuda") + self.weight
+        if bool(x.sum() > 0.0):
+            y = y + x.to(torch.device("cuda", 3))
+        return y + torch.jit.wait(task)
+
+
+def to_gpu(x: torch.Tensor) -> torch.Tensor:
+    return x.cuda()
+
+
+class OnProcessors(nn.Module):
+    """Goes to the processors by name."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.to("cpu") + 1.0
+
+
 def with_code(path: Path, old: str, new: str) -> bytes:
-    """The archive with other code in it: operators that this libtorch doesn't have."""
+    """The archive with other code in it: operators that this libtorch doesn't have, devices that this
+    machine doesn't have."""
     out = io.BytesIO()
     with zipfile.ZipFile(path) as source, zipfile.ZipFile(out, "w") as target:
         for entry in source.infolist():
             content = source.read(entry)
             if entry.filename.endswith(".py"):
                 content = content.replace(old.encode(), new.encode())
+            target.writestr(entry, content)
+    return out.getvalue()
+
+
+def with_location(path: Path, device: str) -> bytes:
+    """The archive with its tensors saved from another device: a pickled text with its length in front."""
+    text = lambda word: b"X" + len(word).to_bytes(4, "little") + word.encode()
+    out = io.BytesIO()
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(out, "w") as target:
+        for entry in source.infolist():
+            content = source.read(entry)
+            if entry.filename.endswith(".pkl"):
+                content = content.replace(text("cpu"), text(device))
             target.writestr(entry, content)
     return out.getvalue()
 
@@ -291,6 +355,8 @@ SCRIPTED = {
     "words": Words,
     "modes": Modes,
     "raises": Raises,
+    "scripted_for_gpu": ScriptedForGpu,
+    "on_processors": OnProcessors,
 }
 
 
@@ -302,6 +368,12 @@ def main(out: Path) -> None:
         repository.save(scripted, out / f"{name}.pt")
     unknown = with_code(out / "complex.pt", "torch.complex(x, x)", "ops.nowhere.complex(x, x)")
     (out / "unknown_operator.pt").write_bytes(unknown)
+    # Traced here and not on a GPU, so the device is put in by hand.
+    repository.save(torch.jit.trace(TracedOnGpu().eval(), torch.zeros(2)), out / "traced_on_gpu.pt")
+    traced = with_code(out / "traced_on_gpu.pt", 'torch.device("cpu")', 'torch.device("cuda:0")')
+    (out / "traced_on_gpu.pt").write_bytes(traced)
+    saved = with_location(out / "scripted_for_gpu.pt", "cuda:0")
+    (out / "saved_on_gpu.pt").write_bytes(saved)
     torch.save({"weight": torch.zeros(2)}, out / "state_dict.pt")
     torch.save({"weight": torch.zeros(2)}, out / "old_state_dict.pt", _use_new_zipfile_serialization=False)
 

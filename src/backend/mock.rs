@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::mock_device::MockDevice;
 use super::{
-    Accelerators, Argument, ArgumentKind, Backend, BackendError, BatchInput, BatchOutput, DeviceFault, Drive,
-    Flight, HostBatch, LoadRequest, Model, ModelInstance, Signature,
+    Accelerators, Argument, ArgumentKind, Backend, BackendError, BatchInput, BatchOutput, DeviceFault,
+    DeviceMemory, Drive, Flight, HostBatch, LoadRequest, Model, ModelInstance, Signature,
 };
 
 /// What a mock model makes of its inputs.
@@ -33,6 +33,7 @@ pub struct MockBackend {
     signature: Signature,
     control: Arc<Control>,
     device: Option<Arc<MockDevice>>,
+    memory: Vec<DeviceMemory>,
 }
 
 /// The test's hand on a mock: a gate that forward waits at, and a record of
@@ -103,8 +104,12 @@ impl MockBackend {
             kind: ArgumentKind::Tensor,
             has_default: false,
         };
-        let signature = Signature { arguments: arguments.iter().map(argument).collect(), stateful: None };
-        Self { behaviour, signature, control: Arc::default(), device: None }
+        let signature = Signature {
+            arguments: arguments.iter().map(argument).collect(),
+            stateful: None,
+            notes: Vec::new(),
+        };
+        Self { behaviour, signature, control: Arc::default(), device: None, memory: Vec::new() }
     }
 
     /// The same, of models that keep state.
@@ -136,6 +141,13 @@ impl MockBackend {
         self.device.as_ref()
     }
 
+    /// The same, holding this memory of devices.
+    #[must_use]
+    pub fn with_device_memory(mut self, memory: &[DeviceMemory]) -> Self {
+        self.memory = memory.to_vec();
+        self
+    }
+
     /// The test's hand on every model that this backend loads.
     #[must_use]
     pub fn control(&self) -> &Arc<Control> {
@@ -153,6 +165,10 @@ impl Backend for MockBackend {
             Some(_) => Accelerators::Cuda(1),
             None => Accelerators::None("a mock has none".to_owned()),
         }
+    }
+
+    fn device_memory(&self) -> Vec<DeviceMemory> {
+        self.memory.clone()
     }
 
     fn load(&self, _: &LoadRequest<'_>) -> Result<Arc<dyn Model>, BackendError> {

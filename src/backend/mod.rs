@@ -48,6 +48,29 @@ pub trait Backend: Send + Sync {
     /// called when the last reference to one is gone. Slow: never on the path
     /// of a request.
     fn release_memory(&self) {}
+
+    /// What models and their work take of each accelerator's memory, for the
+    /// metrics; empty where there is none.
+    fn device_memory(&self) -> Vec<DeviceMemory> {
+        Vec::new()
+    }
+
+    /// The vector instructions that the library's kernels use on this
+    /// processor, as the library spells them: `AVX512`.
+    fn vector_level(&self) -> Option<String> {
+        None
+    }
+}
+
+/// Memory of one accelerator, in bytes, as the library keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceMemory {
+    /// Of which device.
+    pub device: Device,
+    /// In tensors.
+    pub allocated: u64,
+    /// Taken from the device: in tensors, or kept for the next ones.
+    pub reserved: u64,
 }
 
 /// What a search for accelerators found.
@@ -66,6 +89,9 @@ pub enum Device {
     Cpu,
     /// The CUDA device of this number.
     Cuda(u32),
+    /// Where the model's file says: it is read without moving anything, and
+    /// its inputs stay on the host.
+    AsSaved,
 }
 
 impl fmt::Display for Device {
@@ -73,6 +99,7 @@ impl fmt::Display for Device {
         match self {
             Self::Cpu => f.write_str("cpu"),
             Self::Cuda(index) => write!(f, "cuda:{index}"),
+            Self::AsSaved => f.write_str("as saved"),
         }
     }
 }
@@ -115,6 +142,9 @@ pub struct Signature {
     /// Why the module must not be shared or batched across callers: it writes
     /// to its own attributes. `None` where it doesn't.
     pub stateful: Option<String>,
+    /// What an operator should know of the file on this device, a line each:
+    /// `its code names cuda:0, …`.
+    pub notes: Vec<String>,
 }
 
 /// One argument of `forward`.

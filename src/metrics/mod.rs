@@ -4,6 +4,7 @@
 //! over; what Triton lacks is `cresset_*`. The registry is the one global of
 //! the program.
 
+mod devices;
 mod statistics;
 mod table;
 
@@ -15,8 +16,11 @@ use prometheus::{Encoder as _, Histogram, IntCounter, IntGauge, TextEncoder};
 use crate::clock;
 use crate::protocol::ModelStatistics;
 use crate::scheduler::CloseReason;
+use devices::Watcher;
 use statistics::Recorder;
 use table::TABLE;
+
+pub use devices::{AllocatorReading, DeviceReadings, GpuReading};
 
 /// Why a request failed, by Triton's values of the label `reason`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -207,9 +211,16 @@ pub fn request_bytes() -> &'static IntGauge {
     &TABLE.request_bytes
 }
 
+/// From now on every scrape shows what `source` reads of the devices, read at
+/// most once a second.
+pub fn watch_devices(source: impl Fn() -> DeviceReadings + Send + 'static) {
+    TABLE.devices.watch(Watcher::new(source));
+}
+
 /// All metrics in Prometheus' text format.
 #[must_use]
 pub fn render() -> Vec<u8> {
+    TABLE.devices.refresh(clock::now());
     let mut text = Vec::with_capacity(16 * 1024);
     if let Err(error) = TextEncoder::new().encode(&TABLE.registry.gather(), &mut text) {
         tracing::error!(%error, "metrics can't be rendered");

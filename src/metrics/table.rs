@@ -2,8 +2,11 @@
 
 use once_cell::sync::Lazy;
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
+    CounterVec, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    core::Collector,
 };
+
+use super::devices::Devices;
 
 const MODEL: [&str; 2] = ["model", "version"];
 const MODEL_AND_REASON: [&str; 3] = ["model", "version", "reason"];
@@ -36,6 +39,7 @@ pub(super) struct Table {
     pub(super) http_responses: IntCounterVec,
     pub(super) grpc_responses: IntCounterVec,
     pub(super) request_bytes: IntGauge,
+    pub(super) devices: Devices,
 }
 
 pub(super) struct TimerFamily {
@@ -82,7 +86,54 @@ impl Table {
                 &["code"],
             ),
             request_bytes: gauge(&r, "cresset_request_bytes", "bytes of request bodies held in memory"),
+            devices: Devices::new(DeviceFamilies::new(&r)),
             registry: r,
+        }
+    }
+}
+
+/// What devices are doing; those of NVML by Triton's names.
+pub(super) struct DeviceFamilies {
+    pub(super) memory_total: GaugeVec,
+    pub(super) memory_used: GaugeVec,
+    pub(super) utilization: GaugeVec,
+    pub(super) power_usage: GaugeVec,
+    pub(super) power_limit: GaugeVec,
+    pub(super) energy: CounterVec,
+    pub(super) allocated: GaugeVec,
+    pub(super) reserved: GaugeVec,
+}
+
+impl DeviceFamilies {
+    pub(super) fn new(r: &Registry) -> Self {
+        const GPU: [&str; 1] = ["gpu_uuid"];
+        const DEVICE: [&str; 1] = ["device"];
+        let readings = |name: &str, help: &str, labels: &[&str]| {
+            register(r, GaugeVec::new(Opts::new(name, help), labels))
+        };
+        Self {
+            memory_total: readings("nv_gpu_memory_total_bytes", "memory of the GPU, in bytes", &GPU),
+            memory_used: readings("nv_gpu_memory_used_bytes", "of it, what all processes use", &GPU),
+            utilization: readings("nv_gpu_utilization", "how busy the GPU is, from 0 to 1", &GPU),
+            power_usage: readings("nv_gpu_power_usage", "what the GPU draws, in watts", &GPU),
+            power_limit: readings("nv_gpu_power_limit", "what it may draw, in watts", &GPU),
+            energy: register(
+                r,
+                CounterVec::new(
+                    Opts::new("nv_energy_consumption", "energy since the server started, in joules"),
+                    &GPU,
+                ),
+            ),
+            allocated: readings(
+                "cresset_device_memory_allocated_bytes",
+                "bytes of the device that tensors are in",
+                &DEVICE,
+            ),
+            reserved: readings(
+                "cresset_device_memory_reserved_bytes",
+                "bytes taken from the device: in tensors, or kept for the next ones",
+                &DEVICE,
+            ),
         }
     }
 }

@@ -409,6 +409,9 @@ impl ModelsByDevice<'_> {
             overlapped: self.overlapped,
         };
         let model = self.backend.load(&request)?;
+        for note in &model.signature().notes {
+            tracing::warn!(model = self.source.config.name, version = self.source.version, "{note}");
+        }
         self.loaded.insert(device, Arc::clone(&model));
         Ok(model)
     }

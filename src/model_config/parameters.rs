@@ -28,7 +28,7 @@ const KNOWN: [(&str, Kind, Effect); 10] = [
     ("INFERENCE_MODE", Kind::Bool, Honoured),
     ("DISABLE_CUDNN", Kind::Bool, NotYet),
     ("ENABLE_WEIGHT_SHARING", Kind::Bool, NotYet),
-    ("ENABLE_CACHE_CLEANING", Kind::Bool, NotYet),
+    ("ENABLE_CACHE_CLEANING", Kind::Bool, Honoured),
     ("ENABLE_JIT_EXECUTOR", Kind::Bool, Honoured),
     ("ENABLE_JIT_PROFILING", Kind::Bool, Honoured),
     ("ENABLE_TENSOR_FUSER", Kind::Bool, Honoured),

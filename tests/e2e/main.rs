@@ -11,6 +11,7 @@ mod classification;
 mod compression;
 mod configuration;
 mod container;
+mod devices;
 mod grpc;
 mod grpc_stopping;
 mod hostile;

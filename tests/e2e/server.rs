@@ -27,8 +27,14 @@ impl Server {
     /// Starts a server on `repository` and waits until it says that it is
     /// ready.
     pub(crate) fn start(repository: &Path, arguments: &[&str]) -> Self {
-        let mut process =
-            command(repository, arguments).stdout(Stdio::piped()).spawn().expect("cresset starts");
+        Self::start_with(repository, arguments, |_| {})
+    }
+
+    /// The same, with more said of the process.
+    pub(crate) fn start_with(repository: &Path, arguments: &[&str], more: impl FnOnce(&mut Command)) -> Self {
+        let mut command = command(repository, arguments);
+        more(&mut command);
+        let mut process = command.stdout(Stdio::piped()).spawn().expect("cresset starts");
         let mut lines = BufReader::new(process.stdout.take().expect("piped")).lines();
         let mut announced = String::new();
         loop {

@@ -7,14 +7,15 @@
 //! remembers what it found; and only with a driver, because the library costs
 //! a quarter of a gigabyte of memory merely by being opened.
 
-use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_uint, c_void};
+use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::ffi;
 use crate::backend::Accelerators;
+use crate::dl::Library;
+use crate::nvidia::Driver;
 
-const DRIVER: &CStr = c"libcuda.so.1";
 const TORCH_CUDA: &str = "libtorch_cuda.so";
 
 /// Looks for a driver, then for devices, then for libtorch's own part.
@@ -26,52 +27,16 @@ pub(super) fn open() -> Accelerators {
 }
 
 fn devices() -> Result<u32, String> {
-    let driver = dlopen(DRIVER, libc::RTLD_LAZY | libc::RTLD_LOCAL)
-        .map_err(|_| format!("no NVIDIA driver ({} was not found)", DRIVER.to_string_lossy()))?;
-    ask_driver(driver)?;
+    let driver = Driver::open().map_err(|problem| problem.to_string())?;
     open_torch_cuda()?;
-    match u32::try_from(tch::Cuda::device_count()) {
-        Ok(0) | Err(_) => Err("libtorch found no CUDA device that it can use".to_owned()),
-        Ok(count) => Ok(count),
+    match (u32::try_from(tch::Cuda::device_count()), driver.cuda_version()) {
+        (Ok(count @ 1..), _) => Ok(count),
+        (_, Some((major, minor))) => Err(format!(
+            "libtorch found no CUDA device that it can use (the NVIDIA driver speaks CUDA {major}.{minor}; \
+             where libtorch was built for a newer one, the driver must be updated)"
+        )),
+        (_, None) => Err("libtorch found no CUDA device that it can use".to_owned()),
     }
-}
-
-/// A driver's library without a device is common: images carry stubs, and a
-/// container may see no GPU.
-fn ask_driver(driver: *mut c_void) -> Result<(), String> {
-    let init = symbol(driver, c"cuInit").ok_or("the NVIDIA driver has no cuInit")?;
-    let count = symbol(driver, c"cuDeviceGetCount").ok_or("the NVIDIA driver has no cuDeviceGetCount")?;
-    // SAFETY: the driver API's `CUresult cuInit(unsigned int Flags)`.
-    let init: extern "C" fn(c_uint) -> c_int = unsafe { std::mem::transmute(init) };
-    // SAFETY: the driver API's `CUresult cuDeviceGetCount(int *count)`.
-    let count: extern "C" fn(*mut c_int) -> c_int = unsafe { std::mem::transmute(count) };
-    let failed = |name: &str, code: c_int| match error_name(driver, code) {
-        Some(error) => format!("the NVIDIA driver failed in {name}: {error}"),
-        None => format!("the NVIDIA driver failed in {name}: error {code}"),
-    };
-    match init(0) {
-        0 => {}
-        code => return Err(failed("cuInit", code)),
-    }
-    let mut devices = 0;
-    match count(&raw mut devices) {
-        0 if devices > 0 => Ok(()),
-        0 => Err("the NVIDIA driver sees no device".to_owned()),
-        code => Err(failed("cuDeviceGetCount", code)),
-    }
-}
-
-/// `CUDA_ERROR_NO_DEVICE`.
-fn error_name(driver: *mut c_void, code: c_int) -> Option<String> {
-    let name = symbol(driver, c"cuGetErrorName")?;
-    // SAFETY: `CUresult cuGetErrorName(CUresult error, const char **pStr)`.
-    let name: extern "C" fn(c_int, *mut *const c_char) -> c_int = unsafe { std::mem::transmute(name) };
-    let mut text = std::ptr::null();
-    if name(code, &raw mut text) != 0 {
-        return None;
-    }
-    // SAFETY: null or a text that the driver keeps for ever.
-    unsafe { ffi::text(text) }
 }
 
 fn open_torch_cuda() -> Result<(), String> {
@@ -80,11 +45,12 @@ fn open_torch_cuda() -> Result<(), String> {
     // Lazily, because images carry stubs for the libraries that aren't used;
     // globally, because the libraries that it opens later look for it. Never
     // closed: it registered itself with libtorch.
-    match dlopen(&c_path(&library)?, libc::RTLD_LAZY | libc::RTLD_GLOBAL) {
+    match Library::open(&c_path(&library)?, libc::RTLD_LAZY | libc::RTLD_GLOBAL) {
         Ok(_) => Ok(()),
-        Err(_) if library == Path::new(TORCH_CUDA) => {
-            Err(format!("this libtorch is for processors only ({TORCH_CUDA} is not beside it)"))
-        }
+        Err(why) if library == Path::new(TORCH_CUDA) && why.starts_with(TORCH_CUDA) => Err(format!(
+            "this libtorch is for processors only ({TORCH_CUDA} is not beside it): take the CUDA image, or \
+             fetch libtorch by scripts/libtorch cuda"
+        )),
         Err(why) => Err(format!("{TORCH_CUDA} can't be opened: {why}")),
     }
 }
@@ -105,22 +71,4 @@ fn torch_folder() -> Option<PathBuf> {
 
 fn c_path(path: &Path) -> Result<CString, String> {
     CString::new(path.as_os_str().as_bytes()).map_err(|error| error.to_string())
-}
-
-fn dlopen(name: &CStr, flags: c_int) -> Result<*mut c_void, String> {
-    // SAFETY: a terminated name; the initialisers that run are the driver's
-    // and libtorch's own.
-    let handle = unsafe { libc::dlopen(name.as_ptr(), flags) };
-    if handle.is_null() { Err(dl_error()) } else { Ok(handle) }
-}
-
-fn dl_error() -> String {
-    // SAFETY: null or a text that stays until this thread's next dl call.
-    unsafe { ffi::text(libc::dlerror()) }.unwrap_or_else(|| "no reason given".to_owned())
-}
-
-fn symbol(library: *mut c_void, name: &CStr) -> Option<*mut c_void> {
-    // SAFETY: `library` came from dlopen and is never closed.
-    let address = unsafe { libc::dlsym(library, name.as_ptr()) };
-    (!address.is_null()).then_some(address)
 }

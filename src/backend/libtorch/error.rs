@@ -41,7 +41,13 @@ pub(super) fn load(failure: Failure, device: Device) -> BackendError {
         Ok(detail) => detail,
         Err(error) => return error,
     };
-    let message = if detail.contains("constants.pkl") {
+    let message = if device == Device::AsSaved && detail.to_lowercase().contains("cuda") {
+        format!(
+            "its tensors were saved on a GPU, where KIND_MODEL leaves them, and it can't be used here: take \
+             KIND_AUTO, or KIND_CPU (can't be loaded: {})",
+            line(&detail)
+        )
+    } else if detail.contains("constants.pkl") {
         not_torchscript(&format!(
             "it holds no code, as after torch.save of a module or a state_dict; {EXPORT}"
         ))
@@ -106,17 +112,16 @@ fn classified(
     message: &str,
     detail: &str,
     device: Device,
-    probe: impl FnOnce(u32) -> Result<(), String>,
+    probe: impl FnOnce(Device) -> Result<(), String>,
 ) -> Option<BackendError> {
     let says = |words: &[&str]| words.iter().any(|word| detail.contains(word));
     if says(&OUT_OF_MEMORY) {
         return Some(BackendError::OutOfMemory { message: message.to_owned(), detail: detail.to_owned() });
     }
-    let Device::Cuda(index) = device else { return None };
-    if !says(&DEVICE) {
+    if device == Device::Cpu || !says(&DEVICE) {
         return None;
     }
-    let answer = probe(index).err()?;
+    let answer = probe(device).err()?;
     let fault = fault_in(detail, &answer);
     let cause = match fault {
         DeviceFault::Assert => ": an index out of range, as in an embedding, is the usual cause",

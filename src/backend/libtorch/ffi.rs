@@ -141,9 +141,18 @@ unsafe extern "C" {
     pub(super) fn cresset_pinned_start(pinned: *mut RawPinned) -> *mut c_void;
     pub(super) fn cresset_pinned_free(pinned: *mut RawPinned);
     pub(super) fn cresset_device_synchronize(device: i32, error: *mut *mut c_char) -> i32;
-    pub(super) fn cresset_device_empty_cache(device: i32, error: *mut *mut c_char) -> i32;
     pub(super) fn cresset_outputs_items(outputs: *mut RawOutputs, count: *mut usize) -> *mut RawOutput;
     pub(super) fn cresset_outputs_free(outputs: *mut RawOutputs);
+    pub(super) fn cresset_module_note(module: *const RawModule, index: usize) -> *const c_char;
+    pub(super) fn cresset_cpu_capability() -> *const c_char;
+    pub(super) fn cresset_device_memory(
+        device: i32,
+        allocated: *mut u64,
+        reserved: *mut u64,
+        error: *mut *mut c_char,
+    ) -> i32;
+    pub(super) fn cresset_empty_caches(error: *mut *mut c_char) -> i32;
+    pub(super) fn cresset_use_allocator_settings(settings: *const c_char, error: *mut *mut c_char) -> i32;
 }
 
 /// What a call of the shim said when it failed.
@@ -153,17 +162,6 @@ pub(super) enum Failure {
     Said(String),
     /// No memory was left to say anything.
     OutOfMemory,
-}
-
-/// Makes a call that gives nothing or an error.
-pub(super) fn done(call: impl FnOnce(*mut *mut c_char) -> i32) -> Result<(), Failure> {
-    // Any address but null stands for "nothing".
-    made::<()>(|value, error| {
-        // SAFETY: `made` gives a place to write to.
-        unsafe { *value = NonNull::dangling().as_ptr() };
-        call(error)
-    })
-    .map(|_| ())
 }
 
 /// Makes a call that gives a `*mut T` or an error, and takes what it gave.
@@ -181,6 +179,21 @@ pub(super) fn made<T>(
         (OK, Some(value)) => Ok(value),
         (OUT_OF_MEMORY, _) => Err(Failure::OutOfMemory),
         _ => said.map_or(Err(Failure::OutOfMemory), |said| Err(Failure::Said(said))),
+    }
+}
+
+/// Makes a call that gives nothing or an error.
+pub(super) fn done(call: impl FnOnce(*mut *mut c_char) -> i32) -> Result<(), Failure> {
+    let mut error = std::ptr::null_mut();
+    let status = call(&raw mut error);
+    // SAFETY: null, or a text that the shim terminated and left to us.
+    let said = unsafe { text(error) };
+    // SAFETY: the shim's own allocation, freed once; null is allowed.
+    unsafe { cresset_text_free(error) };
+    match (status, said) {
+        (OK, _) => Ok(()),
+        (OUT_OF_MEMORY, _) | (_, None) => Err(Failure::OutOfMemory),
+        (_, Some(said)) => Err(Failure::Said(said)),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Batches on their way over a device.
 
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 use super::device;
 use super::error;
@@ -25,7 +26,7 @@ impl Lane {
 
     pub(super) fn launch(
         &mut self,
-        module: &Module,
+        module: &Arc<Module>,
         batch: HostBatch,
     ) -> Result<Box<dyn Flight>, BackendError> {
         let inputs = batch.inputs();
@@ -33,7 +34,7 @@ impl Lane {
         // SAFETY: `raw_input` checked that each shape lies within its data,
         // which the flight keeps with the batch until it has landed.
         let flight = unsafe { module.launch(self.raw, &raw) }?;
-        Ok(Box::new(LibtorchFlight { raw: flight, batch: Some(batch), device: module.device() }))
+        Ok(Box::new(LibtorchFlight { raw: flight, batch: Some(batch), module: Arc::clone(module) }))
     }
 }
 
@@ -49,7 +50,7 @@ struct LibtorchFlight {
     /// Taken when it has landed; else dropped behind `raw`, whose end is
     /// waited for.
     batch: Option<HostBatch>,
-    device: Device,
+    module: Arc<Module>,
 }
 
 // SAFETY: events and tensors may be waited for and dropped on any thread.
@@ -61,10 +62,12 @@ impl Flight for LibtorchFlight {
         let landed = ffi::made(|outputs, error| unsafe {
             ffi::cresset_flight_land(self.raw.as_ptr(), outputs, error)
         });
-        let outputs = landed.map_err(|failure| error::execute(failure, self.device)).and_then(|outputs| {
-            // SAFETY: just made, and ours.
-            unsafe { Outputs::from_raw(outputs) }.into_batch()
-        });
+        let outputs =
+            landed.map_err(|failure| error::execute(failure, self.module.device())).and_then(|outputs| {
+                // SAFETY: just made, and ours.
+                unsafe { Outputs::from_raw(outputs) }.into_batch()
+            });
+        self.module.clean_cache();
         (outputs, self.batch.take().unwrap_or_default())
     }
 }

@@ -3,9 +3,9 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use super::device;
 use super::ffi::RawInput;
 use super::flight::{Lane, PinnedMemory};
+use super::memory;
 use super::module::Module;
 use super::scalar_type;
 use crate::backend::{
@@ -40,7 +40,7 @@ impl ModelInstance for LibtorchInstance {
 
     fn host_memory(&self) -> Option<Arc<dyn HostMemory>> {
         match self.module.device() {
-            Device::Cpu => None,
+            Device::Cpu | Device::AsSaved => None,
             device @ Device::Cuda(_) => Some(Arc::new(PinnedMemory::of(device))),
         }
     }
@@ -62,7 +62,7 @@ impl ModelInstance for LibtorchInstance {
     }
 
     fn release_memory(&mut self) {
-        device::empty_cache(self.module.device());
+        memory::empty_caches();
     }
 }
 

@@ -11,6 +11,7 @@ mod error;
 mod ffi;
 mod flight;
 mod instance;
+mod memory;
 mod module;
 mod options;
 mod outputs;
@@ -19,17 +20,30 @@ mod threads;
 
 use std::sync::Arc;
 
-use super::{Accelerators, Backend, BackendError, Device, DeviceFault, LoadRequest, Model};
+use super::{Accelerators, Backend, BackendError, Device, DeviceFault, DeviceMemory, LoadRequest, Model};
 use module::LibtorchModel;
 
 /// The backend of this build. Opens CUDA where the machine has it, so it
-/// must come before anything else that asks libtorch for a device.
+/// must come before anything else that asks libtorch for a device, and before
+/// the process has a second thread.
+///
+/// `allocator` is how CUDA's caching allocator keeps memory, in the grammar of
+/// libtorch's `PYTORCH_ALLOC_CONF`, whose place it takes; an empty text is
+/// none. Without CUDA nothing reads it.
 ///
 /// # Errors
-/// None today: a machine without accelerators is no failure. A backend that
-/// can't start at all would say so here.
-pub fn backend() -> Result<Arc<dyn Backend>, BackendError> {
-    Ok(Arc::new(LibtorchBackend::new()))
+/// When libtorch refuses the allocator's settings. A machine without
+/// accelerators is no failure.
+pub fn backend(allocator: Option<&str>) -> Result<Arc<dyn Backend>, BackendError> {
+    let allocator = allocator.filter(|settings| !settings.is_empty());
+    if let Some(settings) = allocator {
+        memory::offer_settings(settings);
+    }
+    let backend = LibtorchBackend::new();
+    if let (Some(settings), Accelerators::Cuda(_)) = (allocator, &backend.accelerators) {
+        memory::use_settings(settings)?;
+    }
+    Ok(Arc::new(backend))
 }
 
 /// libtorch in this process.
@@ -47,7 +61,7 @@ impl LibtorchBackend {
 
     fn check(&self, device: Device) -> Result<(), BackendError> {
         let why = match (device, &self.accelerators) {
-            (Device::Cpu, _) => return Ok(()),
+            (Device::Cpu | Device::AsSaved, _) => return Ok(()),
             (Device::Cuda(index), Accelerators::Cuda(count)) if index < *count => return Ok(()),
             (Device::Cuda(_), Accelerators::Cuda(count)) => format!("this machine has {count}"),
             (Device::Cuda(_), Accelerators::None(reason)) => reason.clone(),
@@ -83,5 +97,15 @@ impl Backend for LibtorchBackend {
         // glibc keeps what a model's weights and activations took, until told.
         // SAFETY: no precondition.
         unsafe { libc::malloc_trim(0) };
+        memory::empty_caches();
+    }
+
+    fn device_memory(&self) -> Vec<DeviceMemory> {
+        memory::of_devices(&self.accelerators)
+    }
+
+    fn vector_level(&self) -> Option<String> {
+        // SAFETY: null or a text that libtorch keeps for ever.
+        unsafe { ffi::text(ffi::cresset_cpu_capability()) }
     }
 }

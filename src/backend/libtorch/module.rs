@@ -9,7 +9,7 @@ use super::ffi::{self, RawModule};
 use super::instance::LibtorchInstance;
 use super::options::Options;
 use super::outputs::Outputs;
-use super::{device, error, threads};
+use super::{device, error, memory, threads};
 use crate::backend::{
     Argument, ArgumentKind, BackendError, Device, Drive, LoadRequest, Model, ModelInstance, Signature,
 };
@@ -18,6 +18,8 @@ use crate::backend::{
 pub(super) struct Module {
     raw: NonNull<RawModule>,
     device: Device,
+    /// CUDA devices get their memory back after each run.
+    cache_cleaning: bool,
 }
 
 // SAFETY: libtorch's modules may be used, and dropped, on any thread.
@@ -44,7 +46,7 @@ impl Module {
             // that outlive the call.
             unsafe { ffi::cresset_module_load(path.as_ptr(), device, &raw const raw, module, error) }
         })
-        .map(|raw| Self { raw, device: request.device })
+        .map(|raw| Self { raw, device: request.device, cache_cleaning: options.cache_cleaning })
         .map_err(|failure| error::load(failure, request.device))
     }
 
@@ -60,7 +62,7 @@ impl Module {
             // module that writes to itself.
             unsafe { ffi::cresset_module_copy(self.raw.as_ptr(), copy, error) }
         })
-        .map(|raw| Self { raw, device: self.device })
+        .map(|raw| Self { raw, ..*self })
         .map_err(|failure| error::load(failure, self.device))
     }
 
@@ -77,9 +79,17 @@ impl Module {
                 ffi::cresset_module_forward(self.raw.as_ptr(), inputs.as_ptr(), inputs.len(), outputs, error)
             }
         });
+        self.clean_cache();
         // SAFETY: just made, and ours.
         made.map(|outputs| unsafe { Outputs::from_raw(outputs) })
             .map_err(|failure| error::execute(failure, self.device))
+    }
+
+    /// To be called when a run's outputs are there.
+    pub(super) fn clean_cache(&self) {
+        if self.cache_cleaning {
+            memory::empty_caches();
+        }
     }
 
     /// Starts `forward`, with copies in and out, on a lane.
@@ -107,7 +117,17 @@ impl Module {
         let arguments = (0..count).map(|index| self.argument(index)).collect();
         // SAFETY: null or a text that lives as long as the module.
         let stateful = unsafe { ffi::text(ffi::cresset_module_stateful(self.raw.as_ptr())) };
-        Signature { arguments, stateful }
+        Signature { arguments, stateful, notes: self.notes() }
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        // SAFETY: null, or a text that lives as long as the module.
+        while let Some(note) = unsafe { ffi::text(ffi::cresset_module_note(self.raw.as_ptr(), notes.len())) }
+        {
+            notes.push(note);
+        }
+        notes
     }
 
     fn argument(&self, index: usize) -> Argument {
@@ -158,6 +178,8 @@ impl LibtorchModel {
         }
         let drive = match request.device {
             Device::Cpu if !request.overlapped => Drive::Inline,
+            // Its copies are its own affair.
+            Device::AsSaved => Drive::Inline,
             Device::Cpu | Device::Cuda(_) => Drive::Overlapped,
         };
         Ok(Self { signature: module.signature(), module: Arc::new(module), options, drive })

@@ -21,6 +21,9 @@ pub(super) struct Options {
     pub(super) tensor_fuser: Option<bool>,
     /// `INTRA_OP_THREAD_COUNT`, in place of the server's plan.
     pub(super) intra_op_threads: Option<usize>,
+    /// `ENABLE_CACHE_CLEANING`: CUDA devices get memory that no tensor is in
+    /// back after each run.
+    pub(super) cache_cleaning: bool,
 }
 
 impl Options {
@@ -36,6 +39,7 @@ impl Options {
                 .get("INTRA_OP_THREAD_COUNT")
                 .map(|text| count("INTRA_OP_THREAD_COUNT", text))
                 .transpose()?,
+            cache_cleaning: switch("ENABLE_CACHE_CLEANING")?.unwrap_or(false),
         })
     }
 
@@ -95,6 +99,8 @@ mod tests {
         let raw = options(&[("DISABLE_OPTIMIZED_EXECUTION", "true")]).unwrap().raw();
         assert_eq!((raw.freeze, raw.optimized_execution), (0, 0));
         assert_eq!(options(&[("INTRA_OP_THREAD_COUNT", "3")]).unwrap().intra_op_threads, Some(3));
+        assert!(!options(&[]).unwrap().cache_cleaning);
+        assert!(options(&[("ENABLE_CACHE_CLEANING", "true")]).unwrap().cache_cleaning);
     }
 
     #[test]

@@ -13,8 +13,8 @@
 #include <dlfcn.h>
 
 #include <ATen/Context.h>
-#include <ATen/DeviceAccelerator.h>
 #include <ATen/Parallel.h>
+#include <ATen/Version.h>
 #include <ATen/ops/from_blob.h>
 #include <c10/core/DeviceGuard.h>
 #include <c10/core/GradMode.h>
@@ -27,7 +27,9 @@
 #include <torch/csrc/jit/serialization/import.h>
 #include <torch/version.h>
 
+#include "devices.h"
 #include "lane.h"
+#include "memory.h"
 #include "outputs.h"
 #include "writes.h"
 
@@ -57,6 +59,7 @@ struct CressetModule {
   std::optional<std::string> not_frozen;
   // forward may write to its arguments: it gets copies.
   bool writes_arguments;
+  std::vector<std::string> notes;
 };
 
 struct CressetOutputs {
@@ -236,10 +239,16 @@ void cresset_set_tensor_fuser(int32_t enabled) {
 CressetStatus cresset_module_load(const char* path, int32_t device_index, const CressetOptions* options,
                                   CressetModule** module, char** error) {
   return guarded(error, [&] {
+    // Where its inputs go; a module that places itself takes them on the host.
     const auto device = device_of(device_index);
+    const bool as_saved = device_index == CRESSET_AS_SAVED;
     const Setting setting(*options);
-    auto loaded = torch::jit::load(path, device);
+    auto loaded = torch::jit::load(path, as_saved ? std::nullopt : std::optional<at::Device>(device));
     loaded.eval();
+    std::vector<std::string> notes;
+    if (!as_saved) {
+      notes = cresset::settle_devices(loaded, device);
+    }
     auto forward = loaded.find_method("forward");
     if (!forward) {
       throw std::runtime_error("the module has no forward method");
@@ -269,7 +278,8 @@ CressetStatus cresset_module_load(const char* path, int32_t device_index, const 
         std::move(arguments),
         std::move(writes.own),
         std::move(not_frozen),
-        writes.arguments};
+        writes.arguments,
+        std::move(notes)};
   });
 }
 
@@ -430,12 +440,43 @@ void cresset_pinned_free(CressetPinned* pinned) {
 
 CressetStatus cresset_device_synchronize(int32_t device, char** error) {
   return guarded(error, [&] {
-    const auto target = device_of(device);
-    const c10::impl::VirtualGuardImpl guard(target.type());
-    guard.synchronizeDevice(target.index());
+    if (device != CRESSET_AS_SAVED) {
+      const auto target = device_of(device);
+      c10::impl::VirtualGuardImpl(target.type()).synchronizeDevice(target.index());
+    } else if (at::globalContext().hasCUDA()) {
+      const c10::impl::VirtualGuardImpl guard(at::kCUDA);
+      for (c10::DeviceIndex index = 0; index < guard.deviceCount(); ++index) {
+        guard.synchronizeDevice(index);
+      }
+    }
   });
 }
 
-CressetStatus cresset_device_empty_cache(int32_t device, char** error) {
-  return guarded(error, [&] { at::getDeviceAllocator(device_of(device).type())->emptyCache(); });
+const char* cresset_module_note(const CressetModule* module, size_t index) {
+  return index < module->notes.size() ? module->notes[index].c_str() : nullptr;
+}
+
+const char* cresset_cpu_capability() {
+  try {
+    static const std::string level = at::get_cpu_capability();
+    return level.c_str();
+  } catch (...) {
+    return nullptr;
+  }
+}
+
+CressetStatus cresset_device_memory(int32_t device, uint64_t* allocated, uint64_t* reserved, char** error) {
+  return guarded(error, [&] {
+    const auto memory = cresset::device_memory(device);
+    *allocated = memory.allocated;
+    *reserved = memory.reserved;
+  });
+}
+
+CressetStatus cresset_empty_caches(char** error) {
+  return guarded(error, [] { cresset::empty_caches(); });
+}
+
+CressetStatus cresset_use_allocator_settings(const char* settings, char** error) {
+  return guarded(error, [&] { cresset::use_allocator_settings(settings); });
 }

@@ -22,6 +22,9 @@ typedef enum {
   CRESSET_OUT_OF_MEMORY = 2,
 } CressetStatus;
 
+// The number of a device that stands for wherever a file's tensors were saved.
+#define CRESSET_AS_SAVED (-2)
+
 typedef struct CressetModule CressetModule;
 typedef struct CressetOutputs CressetOutputs;
 
@@ -87,7 +90,8 @@ const char* cresset_torch_library(void);
 // libtorch keeps this one switch for the whole process.
 void cresset_set_tensor_fuser(int32_t enabled);
 
-// `device` is -1 for the processors, else the number of a CUDA device.
+// `device` is -1 for the processors, -2 for wherever the file's tensors were
+// when it was saved, else the number of a CUDA device.
 CressetStatus cresset_module_load(const char* path, int32_t device, const CressetOptions* options,
                                   CressetModule** module, char** error);
 
@@ -137,15 +141,32 @@ CressetStatus cresset_pinned_new(int32_t device, size_t bytes, CressetPinned** p
 void* cresset_pinned_start(CressetPinned* pinned);
 void cresset_pinned_free(CressetPinned* pinned);
 
-// Waits for all that the device was given. Fails on a device that the process
-// can't use any more.
+// Waits for all that the device (every CUDA device, for CRESSET_AS_SAVED) was
+// given. Fails on a device that the process can't use any more.
 CressetStatus cresset_device_synchronize(int32_t device, char** error);
-
-// Gives the memory that libtorch keeps for the next tensors back to the device.
-CressetStatus cresset_device_empty_cache(int32_t device, char** error);
 
 CressetOutput* cresset_outputs_items(CressetOutputs* outputs, size_t* count);
 void cresset_outputs_free(CressetOutputs* outputs);
+
+// What an operator should know of the module, a line each. They live as long
+// as the module; null behind the last one.
+const char* cresset_module_note(const CressetModule* module, size_t index);
+
+// The vector instructions that libtorch's own kernels use on this processor,
+// or null; lives for ever.
+const char* cresset_cpu_capability(void);
+
+// Bytes of a CUDA device that tensors are in, and that were taken from it;
+// zero before its first use.
+CressetStatus cresset_device_memory(int32_t device, uint64_t* allocated, uint64_t* reserved, char** error);
+
+// Gives memory of CUDA devices that no tensor is in back to them. Waits for
+// what they compute.
+CressetStatus cresset_empty_caches(char** error);
+
+// Makes CUDA's allocator use the settings that PYTORCH_ALLOC_CONF holds, and
+// fails where they can't be read. Only with CUDA opened, which knows its keys.
+CressetStatus cresset_use_allocator_settings(const char* settings, char** error);
 
 #ifdef __cplusplus
 }

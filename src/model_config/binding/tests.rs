@@ -7,7 +7,7 @@ fn signature(arguments: &[(&str, ArgumentKind)]) -> Signature {
         kind: kind.clone(),
         has_default: false,
     };
-    Signature { arguments: arguments.iter().map(argument).collect(), stateful: None }
+    Signature { arguments: arguments.iter().map(argument).collect(), stateful: None, notes: Vec::new() }
 }
 
 fn tensors(names: &[&str]) -> Signature {

@@ -1,0 +1,47 @@
+#include "memory.h"
+
+#include <c10/core/AllocatorConfig.h>
+#include <c10/core/CachingDeviceAllocator.h>
+
+namespace cresset {
+namespace {
+
+// Null without CUDA, and before its first use.
+c10::DeviceAllocator* allocator() {
+  auto* found = dynamic_cast<c10::DeviceAllocator*>(c10::GetAllocator(c10::kCUDA));
+  return found != nullptr && found->initialized() ? found : nullptr;
+}
+
+uint64_t bytes(const c10::CachingAllocator::StatArray& sums) {
+  const auto now = sums[static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE)].current;
+  return now < 0 ? 0 : static_cast<uint64_t>(now);
+}
+
+}  // namespace
+
+DeviceMemory device_memory(int32_t device) {
+  auto* from = allocator();
+  if (from == nullptr) {
+    return {};
+  }
+  const auto stats = from->getDeviceStats(static_cast<c10::DeviceIndex>(device));
+  return {bytes(stats.allocated_bytes), bytes(stats.reserved_bytes)};
+}
+
+void empty_caches() {
+  if (auto* from = allocator()) {
+    from->emptyCache();
+  }
+}
+
+void use_allocator_settings(const std::string& settings) {
+  using Config = c10::CachingAllocator::AcceleratorAllocatorConfig;
+  if (c10::CachingAllocator::getAllocatorSettings() == settings) {
+    // CUDA's own keys: by the parser that CUDA registered.
+    Config::callDeviceConfigParserHook(settings);
+  } else {
+    c10::CachingAllocator::setAllocatorSettings(settings);
+  }
+}
+
+}  // namespace cresset
