@@ -91,6 +91,12 @@ pub trait Model: Send + Sync {
     /// What the file says of its `forward`.
     fn signature(&self) -> &Signature;
 
+    /// What else the file tells, for whoever looks into it; slow, and never
+    /// asked for while serving.
+    fn facts(&self) -> FileFacts {
+        FileFacts::default()
+    }
+
     /// Makes the instance that runs on the calling thread with this many
     /// intra-op threads.
     ///
@@ -109,6 +115,16 @@ pub struct Signature {
     /// Why the module must not be shared or batched across callers: it writes
     /// to its own attributes. `None` where it doesn't.
     pub stateful: Option<String>,
+}
+
+/// What a model file tells beyond its signature.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FileFacts {
+    /// Why its attributes weren't turned into constants; `None` where they
+    /// were.
+    pub not_frozen: Option<String>,
+    /// The devices that its code names, as `cuda:0`.
+    pub devices: Vec<String>,
 }
 
 /// One argument of `forward`.
@@ -166,7 +182,8 @@ pub struct BatchInput<'a> {
     pub datatype: Datatype,
     /// Its whole shape, the batch dimension included.
     pub shape: &'a [i64],
-    /// `datatype.size() * product(shape)` bytes, aligned to 64.
+    /// `datatype.size() * product(shape)` bytes, aligned to 64; of strings as
+    /// many as the shape holds, each behind its length (4 bytes).
     pub data: &'a [u8],
 }
 
@@ -179,8 +196,8 @@ pub struct BatchOutput {
     pub datatype: Datatype,
     /// Its whole shape.
     pub shape: Vec<i64>,
-    /// Contiguous, row-major, little-endian; shares the tensor's memory where
-    /// it can.
+    /// Contiguous, row-major, little-endian, strings each behind its length;
+    /// shares the tensor's memory where it can.
     pub data: Bytes,
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::collect::Collected;
-use super::respond::{choose, name_outputs, slice_rows};
+use super::respond::{choose, name_outputs, take_rows};
 use super::{Answer, QueuedRequest};
 use crate::backend::ModelInstance;
 use crate::clock;
@@ -80,17 +80,15 @@ impl Executor {
                 return Err((error.into(), requests));
             }
         };
-        let outputs = match name_outputs(outputs, &self.binding, self.batched.then_some(rows)) {
+        let mut outputs = match name_outputs(outputs, &self.binding, self.batched.then_some(rows)) {
             Ok(outputs) => outputs,
             Err(error) => return Err((error, requests)),
         };
 
-        let mut start = 0;
         let mut cut = Vec::with_capacity(requests.len());
         for request in &requests {
             let own: Vec<Tensor> =
-                if self.batched { slice_rows(&outputs, start, request.rows, rows) } else { outputs.clone() };
-            start += request.rows;
+                if self.batched { take_rows(&mut outputs, request.rows) } else { outputs.clone() };
             cut.push(choose(own, &request.asked, &self.binding, self.batched));
         }
         let batch = Durations {

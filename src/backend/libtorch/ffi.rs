@@ -14,6 +14,9 @@ pub(super) const KIND_TENSOR: i32 = 0;
 pub(super) const KIND_TENSOR_DICT: i32 = 1;
 pub(super) const KIND_STRINGS: i32 = 2;
 
+/// `CRESSET_STRINGS_TYPE`: in the place of a scalar type.
+pub(super) const STRINGS: i32 = -1;
+
 /// Made and freed by the shim, and never looked into.
 #[repr(C)]
 pub(super) struct RawModule {
@@ -88,6 +91,11 @@ unsafe extern "C" {
     pub(super) fn cresset_module_argument(module: *const RawModule, index: usize) -> RawArgument;
     pub(super) fn cresset_module_stateful(module: *const RawModule) -> *const c_char;
     pub(super) fn cresset_module_not_frozen(module: *const RawModule) -> *const c_char;
+    pub(super) fn cresset_module_devices(
+        module: *const RawModule,
+        devices: *mut *mut c_char,
+        error: *mut *mut c_char,
+    ) -> i32;
     pub(super) fn cresset_module_forward(
         module: *const RawModule,
         inputs: *const RawInput,
@@ -124,6 +132,18 @@ pub(super) fn made<T>(
         (OUT_OF_MEMORY, _) => Err(Failure::OutOfMemory),
         _ => said.map_or(Err(Failure::OutOfMemory), |said| Err(Failure::Said(said))),
     }
+}
+
+/// A text of the shim's, copied and freed.
+///
+/// # Safety
+/// `made` came from the shim, is terminated, and is nobody else's.
+pub(super) unsafe fn taken_text(made: NonNull<c_char>) -> String {
+    // SAFETY: what this function's caller promises, here and below.
+    let copy = unsafe { text(made.as_ptr()) };
+    // SAFETY: the shim's own allocation, freed once.
+    unsafe { cresset_text_free(made.as_ptr()) };
+    copy.unwrap_or_default()
 }
 
 /// A copy of a C text; `None` for null.

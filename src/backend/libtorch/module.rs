@@ -11,7 +11,7 @@ use super::options::Options;
 use super::outputs::Outputs;
 use super::{error, threads};
 use crate::backend::{
-    Argument, ArgumentKind, BackendError, Device, LoadRequest, Model, ModelInstance, Signature,
+    Argument, ArgumentKind, BackendError, Device, FileFacts, LoadRequest, Model, ModelInstance, Signature,
 };
 
 /// The shim's module.
@@ -99,6 +99,19 @@ impl Module {
         Argument { name: name.unwrap_or_default(), kind, has_default: raw.has_default != 0 }
     }
 
+    fn devices(&self) -> Vec<String> {
+        let made = ffi::made(|text, error| {
+            // SAFETY: `self.0` is alive, and both pointers are to values that
+            // outlive the call.
+            unsafe { ffi::cresset_module_devices(self.0.as_ptr(), text, error) }
+        });
+        // Code that can't be walked is told of by whoever runs it.
+        let Ok(made) = made else { return Vec::new() };
+        // SAFETY: a terminated text that the shim made for us, freed once.
+        let text = unsafe { ffi::taken_text(made) };
+        text.lines().map(str::to_owned).collect()
+    }
+
     fn not_frozen(&self) -> Option<String> {
         // SAFETY: null or a text that lives as long as the module.
         unsafe { ffi::text(ffi::cresset_module_not_frozen(self.0.as_ptr())) }
@@ -137,6 +150,10 @@ impl LibtorchModel {
 impl Model for LibtorchModel {
     fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    fn facts(&self) -> FileFacts {
+        FileFacts { not_frozen: self.module.not_frozen(), devices: self.module.devices() }
     }
 
     fn instance(&self, intra_op_threads: usize) -> Result<Box<dyn ModelInstance>, BackendError> {

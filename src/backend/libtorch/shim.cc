@@ -1,5 +1,6 @@
 #include "shim.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
@@ -24,7 +25,9 @@
 #include <torch/csrc/jit/serialization/import.h>
 #include <torch/version.h>
 
+#include "devices.h"
 #include "outputs.h"
+#include "string_lists.h"
 #include "writes.h"
 
 // The numbers that scalar_type.rs writes down.
@@ -35,6 +38,8 @@ static_assert(static_cast<int>(at::kFloat) == 6 && static_cast<int>(at::kDouble)
 static_assert(static_cast<int>(at::kBool) == 11 && static_cast<int>(at::kBFloat16) == 15);
 static_assert(static_cast<int>(at::kUInt16) == 27 && static_cast<int>(at::kUInt32) == 28);
 static_assert(static_cast<int>(at::kUInt64) == 29);
+// Strings lie on the wire as they lie here.
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__);
 
 struct Argument {
   std::string name;
@@ -155,32 +160,65 @@ at::Tensor tensor_of(const CressetInput& input, const CressetModule& module) {
   return module.writes_arguments || module.stateful ? view.clone() : view;
 }
 
-std::vector<c10::IValue> stack_of(const CressetInput* inputs, size_t count, const CressetModule& module) {
-  std::vector<c10::IValue> stack;
-  if (module.arguments.size() == 1 && module.arguments[0].kind == CRESSET_TENSOR_DICT) {
-    c10::Dict<std::string, at::Tensor> dict;
-    for (size_t i = 0; i < count; ++i) {
-      dict.insert(std::string(inputs[i].name, inputs[i].name_length), tensor_of(inputs[i], module));
-    }
-    stack.reserve(2);
-    stack.emplace_back(std::move(dict));
-    return stack;
+c10::IValue value_of(const CressetInput& input, const CressetModule& module) {
+  if (input.scalar_type == CRESSET_STRINGS_TYPE) {
+    return cresset::strings_of(static_cast<const char*>(input.data), input.bytes);
   }
+  return tensor_of(input, module);
+}
+
+// By name where there is a dictionary: what isn't another argument is a key.
+std::vector<c10::IValue> stack_with_dict(const CressetInput* inputs, size_t count, const CressetModule& module) {
+  const auto named = [&](const Argument& argument, const CressetInput& input) {
+    return (argument.kind == CRESSET_TENSOR || argument.kind == CRESSET_STRINGS) &&
+        argument.name.compare(0, std::string::npos, input.name, input.name_length) == 0;
+  };
+  std::vector<c10::IValue> stack;
+  stack.reserve(module.arguments.size() + 1);  // self goes in front
+  for (const auto& argument : module.arguments) {
+    if (argument.kind == CRESSET_TENSOR_DICT) {
+      c10::Dict<std::string, at::Tensor> dict;
+      for (size_t i = 0; i < count; ++i) {
+        const auto is_this = [&](const Argument& other) { return named(other, inputs[i]); };
+        if (std::none_of(module.arguments.begin(), module.arguments.end(), is_this)) {
+          dict.insert(std::string(inputs[i].name, inputs[i].name_length), tensor_of(inputs[i], module));
+        }
+      }
+      stack.emplace_back(std::move(dict));
+      continue;
+    }
+    const auto given = std::find_if(
+        inputs, inputs + count, [&](const CressetInput& input) { return named(argument, input); });
+    if (given == inputs + count) {
+      break;  // the rest have defaults, or forward says which it lacks
+    }
+    stack.push_back(value_of(*given, module));
+  }
+  return stack;
+}
+
+std::vector<c10::IValue> stack_of(const CressetInput* inputs, size_t count, const CressetModule& module) {
+  const auto is_dict = [](const Argument& argument) { return argument.kind == CRESSET_TENSOR_DICT; };
+  if (std::any_of(module.arguments.begin(), module.arguments.end(), is_dict)) {
+    return stack_with_dict(inputs, count, module);
+  }
+  std::vector<c10::IValue> stack;
   stack.reserve(count + 1);  // self goes in front
   for (size_t i = 0; i < count; ++i) {
-    stack.emplace_back(tensor_of(inputs[i], module));
+    stack.push_back(value_of(inputs[i], module));
   }
   return stack;
 }
 
 CressetOutput described(const cresset::Output& output) {
   const auto& tensor = output.tensor;
+  const auto sizes = output.strings ? at::IntArrayRef(*output.strings) : tensor.sizes();
   return {
       new at::Tensor(tensor),
       output.name ? output.name->c_str() : nullptr,
-      static_cast<int32_t>(tensor.scalar_type()),
-      tensor.sizes().data(),
-      tensor.sizes().size(),
+      output.strings ? CRESSET_STRINGS_TYPE : static_cast<int32_t>(tensor.scalar_type()),
+      sizes.data(),
+      sizes.size(),
       tensor.const_data_ptr(),
       tensor.nbytes()};
 }
@@ -277,6 +315,15 @@ const char* cresset_module_stateful(const CressetModule* module) {
 
 const char* cresset_module_not_frozen(const CressetModule* module) {
   return module->not_frozen ? module->not_frozen->c_str() : nullptr;
+}
+
+CressetStatus cresset_module_devices(const CressetModule* module, char** devices, char** error) {
+  return guarded(error, [&] {
+    *devices = strdup(cresset::devices(module->forward).c_str());
+    if (*devices == nullptr) {
+      throw std::bad_alloc();
+    }
+  });
 }
 
 CressetStatus cresset_module_forward(const CressetModule* module, const CressetInput* inputs, size_t count,

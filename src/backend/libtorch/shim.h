@@ -52,6 +52,10 @@ typedef struct {
   int32_t has_default;
 } CressetArgument;
 
+// In the place of a scalar type: `data` holds strings, each behind its length
+// (4 bytes, little-endian), as many as the sizes say.
+#define CRESSET_STRINGS_TYPE (-1)
+
 // Contiguous elements on the host; `name` is not terminated.
 typedef struct {
   const char* name;
@@ -64,8 +68,9 @@ typedef struct {
 } CressetInput;
 
 // A contiguous tensor on the host. `tensor` is an at::Tensor*; whoever takes
-// it puts null in its place and deletes it. `sizes` and `data` live as long as
-// the tensor, `name` (null where the model gives none) as long as the outputs.
+// it puts null in its place and deletes it. `data` lives as long as the tensor,
+// `sizes` and `name` (null where the model gives none) as long as the outputs.
+// Strings lie in a tensor of bytes, as inputs do; `sizes` counts them.
 typedef struct {
   void* tensor;
   const char* name;
@@ -104,6 +109,10 @@ const char* cresset_module_stateful(const CressetModule* module);
 
 // Why the module wasn't frozen although that was asked for, or null.
 const char* cresset_module_not_frozen(const CressetModule* module);
+
+// The devices that the module's code names, a line each; the caller frees the
+// text with cresset_text_free.
+CressetStatus cresset_module_devices(const CressetModule* module, char** devices, char** error);
 
 // Safe to call from several threads at once unless the module is stateful.
 // The inputs' memory must stay as it is until this returns; no output shares
