@@ -30,6 +30,7 @@ pub mod error;
 pub mod grpc;
 pub mod healthcheck;
 pub mod http;
+pub mod inspect;
 pub mod instance;
 pub mod listen;
 pub mod metrics;

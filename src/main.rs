@@ -9,7 +9,7 @@ use cresset::backend::Backend;
 use cresset::cli::{Cli, Command};
 use cresset::serve::Outcome;
 use cresset::settings::ServeSettings;
-use cresset::{bench, healthcheck, serve, shutdown, telemetry};
+use cresset::{bench, healthcheck, inspect, serve, shutdown, telemetry};
 
 /// Requests are many small blocks on several threads; tensors are libtorch's,
 /// which takes them from the C library whatever stands here.
@@ -25,6 +25,7 @@ fn main() -> ExitCode {
             let _ = writeln!(std::io::stdout(), "{report}");
             u8::from(outcome.failed())
         }),
+        Command::Inspect(args) => run_inspect(&args),
         Command::Healthcheck(args) => healthcheck::run(&args).map(|()| 0),
     };
     match result {
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
 
 fn run_server(settings: &ServeSettings) -> anyhow::Result<u8> {
     telemetry::start(&settings.log)?;
-    let outcome = match backend().and_then(|backend| serve::run(settings, backend)) {
+    let outcome = match backend("serve").and_then(|backend| serve::run(settings, backend)) {
         Ok(outcome) => outcome,
         Err(error) => {
             eprintln!("cresset: {error:#}");
@@ -51,12 +52,23 @@ fn run_server(settings: &ServeSettings) -> anyhow::Result<u8> {
     })
 }
 
+fn run_inspect(args: &inspect::Args) -> ! {
+    let done = backend("inspect a model").and_then(|backend| inspect::run(args, &*backend));
+    shutdown::exit(match done {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("cresset: {error:#}");
+            1
+        }
+    })
+}
+
 #[cfg(feature = "libtorch")]
-fn backend() -> anyhow::Result<Arc<dyn Backend>> {
+fn backend(_: &str) -> anyhow::Result<Arc<dyn Backend>> {
     Ok(cresset::backend::libtorch::backend()?)
 }
 
 #[cfg(not(feature = "libtorch"))]
-fn backend() -> anyhow::Result<Arc<dyn Backend>> {
-    anyhow::bail!("this build has no libtorch, so it can't serve; build with the default features")
+fn backend(purpose: &str) -> anyhow::Result<Arc<dyn Backend>> {
+    anyhow::bail!("this build has no libtorch, so it can't {purpose}; build with the default features")
 }
