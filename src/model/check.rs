@@ -21,10 +21,14 @@ pub(super) fn check_inputs(inputs: Vec<Tensor>, config: &ModelConfig, binding: &
     let mut given: HashMap<_, _> = inputs.into_iter().map(|input| (input.name.clone(), input)).collect();
     let mut ordered = Vec::with_capacity(binding.inputs.len());
     let mut missing = Vec::new();
+    // An argument that is left to its default, with all behind it.
+    let mut left_out = None;
     for bound in &binding.inputs {
-        match given.remove(bound.name.as_str()) {
-            Some(input) => ordered.push(check_one(input, bound, config)?),
-            None => missing.push(bound.name.as_str()),
+        match (given.remove(bound.name.as_str()), left_out) {
+            (Some(input), None) => ordered.push(check_one(input, bound, config)?),
+            (Some(_), Some(before)) => missing.push(before),
+            (None, _) if bound.optional => left_out = left_out.or(Some(bound.name.as_str())),
+            (None, _) => missing.push(bound.name.as_str()),
         }
     }
     if let Some(place) = binding.open_keys.filter(|_| missing.is_empty()) {
@@ -32,6 +36,7 @@ pub(super) fn check_inputs(inputs: Vec<Tensor>, config: &ModelConfig, binding: &
         let mut keys = given.drain().map(|(_, input)| input).collect::<Vec<Tensor>>();
         keys.sort_by(|a, b| a.name.cmp(&b.name));
         keys.iter().try_for_each(|key| check_values(key, false, &config.name))?;
+        let place = place.min(ordered.len());
         ordered.splice(place..place, keys);
     }
     if let Some(unexpected) = given.keys().min() {

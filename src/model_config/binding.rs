@@ -62,6 +62,9 @@ pub struct BoundInput {
     pub argument: usize,
     /// Whether the argument takes strings and no tensor.
     pub strings: bool,
+    /// Whether a request may leave it to its default, with all behind it: not
+    /// where it is configured.
+    pub optional: bool,
     /// What the configuration says of it; `None` takes any datatype and shape.
     pub spec: Option<TensorConfig>,
 }
@@ -130,6 +133,7 @@ fn from_file(arguments: &Arguments<'_>) -> Vec<BoundInput> {
             name: of_file.name.clone(),
             argument,
             strings: of_file.kind == ArgumentKind::Strings,
+            optional: of_file.has_default,
             spec: None,
         })
         .collect()
@@ -137,7 +141,7 @@ fn from_file(arguments: &Arguments<'_>) -> Vec<BoundInput> {
 
 fn bound(input: &TensorConfig, argument: usize, arguments: &Arguments<'_>) -> BoundInput {
     let strings = arguments.filled[argument].kind == ArgumentKind::Strings;
-    BoundInput { name: input.name.clone(), argument, strings, spec: Some(input.clone()) }
+    BoundInput { name: input.name.clone(), argument, strings, optional: false, spec: Some(input.clone()) }
 }
 
 /// Beside a dictionary, inputs that have another argument's name go there, and

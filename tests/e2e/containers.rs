@@ -120,11 +120,25 @@ async fn the_last_arguments_may_be_left_to_their_defaults() {
     let output = "output [ { name: 'y' data_type: TYPE_FP32 dims: [ 2 ] } ]";
     let one = format!("input [ {} ] {output}", input("x"));
     let two = format!("input [ {}, {} ] {output}", input("mask"), input("x"));
-    let root = repository(&[("one", "optionals", &one), ("two", "optionals", &two)]);
+    let root =
+        repository(&[("one", "optionals", &one), ("two", "optionals", &two), ("file", "optionals", "")]);
     let server = start(root.path());
     let x = floats("x", &[2], &[1.0, 2.0]);
     assert_eq!(both(&server, "one", &[x.clone()]).await.unwrap(), [floats("y", &[2], &[2.0, 4.0])]);
     let mask = floats("mask", &[2], &[0.0, 1.0]);
-    assert_eq!(both(&server, "two", &[mask, x]).await.unwrap(), [floats("y", &[2], &[0.0, 2.0])]);
+    let masked = [mask.clone(), x.clone()];
+    assert_eq!(both(&server, "two", &masked).await.unwrap(), [floats("y", &[2], &[0.0, 2.0])]);
+    assert_eq!(
+        both(&server, "two", &[x.clone()]).await.unwrap_err(),
+        "400 the request lacks input 'mask' of model 'two'",
+        "what is configured is asked for"
+    );
+    // Without a configuration each request decides.
+    assert_eq!(both(&server, "file", &masked).await.unwrap(), [floats("OUTPUT__0", &[2], &[0.0, 2.0])]);
+    assert_eq!(both(&server, "file", &[x]).await.unwrap(), [floats("OUTPUT__0", &[2], &[2.0, 4.0])]);
+    assert_eq!(
+        both(&server, "file", &[mask]).await.unwrap_err(),
+        "400 the request lacks input 'x' of model 'file'"
+    );
     assert_eq!(get(&server.url("/v2/models/two")).await.1["inputs"][0]["name"], "mask");
 }

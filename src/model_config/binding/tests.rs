@@ -231,7 +231,7 @@ fn without_a_configuration_the_file_names_the_inputs() {
     let binding = Binding::new(&ModelConfig::undeclared("m"), &tensors(&["x", "y"])).unwrap();
     assert_eq!(
         binding.inputs[1],
-        BoundInput { name: "y".to_owned(), argument: 1, strings: false, spec: None }
+        BoundInput { name: "y".to_owned(), argument: 1, strings: false, optional: false, spec: None }
     );
     assert_eq!(binding.outputs, []);
     assert_eq!(binding.warning(), None);
