@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::settings::ServeSettings;
-use crate::{bench, devices, healthcheck};
+use crate::{bench, devices, healthcheck, inspect};
 
 /// Serves PyTorch models: TorchScript behind a dynamic batcher, over HTTP and gRPC, in one binary
 #[derive(Debug, Parser)]
@@ -22,6 +22,8 @@ pub enum Command {
     Serve(ServeSettings),
     /// Load a server and report rates and latencies
     Bench(bench::Args),
+    /// Say what a model file takes and gives, and write its config.pbtxt
+    Inspect(inspect::Args),
     /// Ask a running server whether it is ready: exit code 0 says yes
     Healthcheck(healthcheck::Args),
     /// Show the GPUs and processors that models can use, and why something is not used

@@ -33,6 +33,7 @@ pub mod faults;
 pub mod grpc;
 pub mod healthcheck;
 pub mod http;
+pub mod inspect;
 pub mod instance;
 pub mod listen;
 pub mod metrics;

@@ -8,7 +8,7 @@ use clap::Parser as _;
 use cresset::backend::Backend;
 use cresset::cli::{Cli, Command};
 use cresset::settings::ServeSettings;
-use cresset::{bench, devices, healthcheck, serve, shutdown, telemetry};
+use cresset::{bench, devices, healthcheck, inspect, serve, shutdown, telemetry};
 
 /// Requests are many small blocks on several threads; tensors are libtorch's,
 /// which takes them from the C library whatever stands here.
@@ -24,6 +24,7 @@ fn main() -> ExitCode {
             let _ = writeln!(std::io::stdout(), "{report}");
             u8::from(outcome.failed())
         }),
+        Command::Inspect(args) => run_inspect(&args),
         Command::Healthcheck(args) => healthcheck::run(&args).map(|()| 0),
         Command::Devices(args) => show_devices(args),
     };
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
 
 fn run_server(settings: &ServeSettings) -> anyhow::Result<u8> {
     telemetry::start(&settings.log)?;
-    let backend = backend(settings.cuda_allocator_settings.as_deref());
+    let backend = backend("serve", settings.cuda_allocator_settings.as_deref());
     let outcome = match backend.and_then(|backend| serve::run(settings, backend)) {
         Ok(outcome) => outcome,
         Err(error) => {
@@ -49,9 +50,20 @@ fn run_server(settings: &ServeSettings) -> anyhow::Result<u8> {
     shutdown::exit(outcome.exit_code())
 }
 
+fn run_inspect(args: &inspect::Args) -> ! {
+    let done = backend("inspect a model", None).and_then(|backend| inspect::run(args, &*backend));
+    shutdown::exit(match done {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("cresset: {error:#}");
+            1
+        }
+    })
+}
+
 #[cfg(feature = "libtorch")]
 fn show_devices(args: devices::Args) -> anyhow::Result<u8> {
-    devices::run(args, Some(backend(None)?.as_ref()));
+    devices::run(args, Some(backend("look for devices", None)?.as_ref()));
     shutdown::exit(0)
 }
 
@@ -63,11 +75,11 @@ fn show_devices(args: devices::Args) -> anyhow::Result<u8> {
 
 /// `allocator` is for libtorch's caching allocator on CUDA.
 #[cfg(feature = "libtorch")]
-fn backend(allocator: Option<&str>) -> anyhow::Result<Arc<dyn Backend>> {
+fn backend(_: &str, allocator: Option<&str>) -> anyhow::Result<Arc<dyn Backend>> {
     Ok(cresset::backend::libtorch::backend(allocator)?)
 }
 
 #[cfg(not(feature = "libtorch"))]
-fn backend(_: Option<&str>) -> anyhow::Result<Arc<dyn Backend>> {
-    anyhow::bail!("this build has no libtorch, so it can't serve; build with the default features")
+fn backend(purpose: &str, _: Option<&str>) -> anyhow::Result<Arc<dyn Backend>> {
+    anyhow::bail!("this build has no libtorch, so it can't {purpose}; build with the default features")
 }

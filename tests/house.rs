@@ -86,6 +86,17 @@ fn rooms_know_each_other_downwards_only() {
         ("model", &["crate::http", "crate::grpc", "crate::engine"]),
         ("engine", &["crate::http", "crate::grpc"]),
         (
+            "inspect",
+            &[
+                "crate::http",
+                "crate::grpc",
+                "crate::engine",
+                "crate::model::",
+                "crate::instance",
+                "crate::scheduler",
+            ],
+        ),
+        (
             "transform",
             &["crate::http", "crate::engine", "crate::model::", "crate::instance", "crate::backend"],
         ),

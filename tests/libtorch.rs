@@ -356,6 +356,75 @@ fn every_datatype_comes_out_and_goes_in() {
     }
 }
 
+// ---- strings
+
+/// Strings as they stand on the wire.
+fn wire(strings: &[&[u8]]) -> Vec<u8> {
+    strings.iter().flat_map(|s| [&u32::try_from(s.len()).unwrap().to_le_bytes()[..], s].concat()).collect()
+}
+
+fn words<'a>(shape: &'a [i64], data: &'a [u8]) -> BatchInput<'a> {
+    BatchInput { name: "words", datatype: Datatype::Bytes, shape, data }
+}
+
+#[test]
+fn strings_go_in_and_come_out_whatever_their_bytes() {
+    let model = load("echo");
+    for strings in [
+        &[&b"one"[..], b"", "\u{1f525}".as_bytes(), b"\xff\xfe\0\x80", &[b'a'; 70_000]][..],
+        &[b"alone"],
+        &[],
+    ] {
+        let data = wire(strings);
+        let count = i64::try_from(strings.len()).unwrap();
+        let outputs = run(&*model, &[words(&[count, 1], &data)]).unwrap();
+        assert_eq!((outputs[0].datatype, &outputs[0].shape[..]), (Datatype::Bytes, &[count][..]));
+        assert_eq!(outputs[0].data, data);
+    }
+    let outputs = run_on("text", &[1], &[0.0]).unwrap();
+    assert_eq!((outputs[0].data.to_vec(), &outputs[0].shape[..]), (wire(&[b"a", b"b"]), &[2][..]));
+}
+
+#[test]
+fn strings_stand_beside_tensors_and_in_containers() {
+    let data = wire(&[b"ab", b"c", b""]);
+    let inputs = [words(&[3], &data), fp32("x", &[3, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0])];
+    let outputs = run(&*load("words_and_numbers"), &inputs).unwrap();
+    assert_eq!(names(&outputs), [None, Some("1.backwards")]);
+    assert_eq!(floats(&outputs[0]), [2.0, 4.0, 3.0, 4.0, 0.0, 0.0]);
+    assert_eq!(outputs[1].data, wire(&[b"ba", b"c", b""]));
+
+    let outputs = run_on("scalars", &[2], &[1.5, 2.0]).unwrap();
+    let given: Vec<_> =
+        outputs.iter().map(|output| (output.datatype, output.shape.len(), output.data.to_vec())).collect();
+    assert_eq!(
+        given,
+        [
+            (Datatype::Int64, 0, 2_i64.to_le_bytes().to_vec()),
+            (Datatype::Fp64, 0, 3.5_f64.to_le_bytes().to_vec()),
+            (Datatype::Bool, 0, vec![1]),
+            (Datatype::Bytes, 0, wire(&[b"of 2"])),
+        ]
+    );
+}
+
+#[test]
+fn tensors_stand_beside_a_dictionary() {
+    let x = fp32("x", &[2], &[1.0, 2.0]);
+    let (left, right, y) =
+        (fp32("left", &[2], &[10.0, 20.0]), fp32("right", &[2], &[0.5, 0.25]), fp32("y", &[1], &[7.0]));
+    for inputs in [[x, left, right, y], [right, y, left, x]] {
+        let outputs = run(&*load("beside_dict"), &inputs).unwrap();
+        assert_eq!(names(&outputs), [Some("sum"), Some("y")]);
+        assert_eq!((floats(&outputs[0]), floats(&outputs[1])), (vec![12.0, 22.5], vec![7.0]));
+    }
+    assert_eq!(
+        failure("beside_dict", &[x, left, right]),
+        "PyTorch execute failure: forward() is missing value for argument 'y'"
+    );
+    assert!(failure("beside_dict", &[x, y]).contains("left"));
+}
+
 #[test]
 fn empty_tensors_pass_through() {
     let outputs = run_on("identity", &[0, 4], &[]).unwrap();
@@ -506,10 +575,6 @@ fn what_cannot_be_sent_is_named() {
     let x = [fp32("x", &[2], &[1.0, 2.0])];
     assert_eq!(failure("nothing", &x), "PyTorch execute failure: output '1' is None, which can't be sent");
     assert_eq!(
-        failure("text", &x),
-        "PyTorch execute failure: output '0' is a string, which is not supported yet"
-    );
-    assert_eq!(
         failure("complex", &x),
         "PyTorch execute failure: output 0 is of type ComplexFloat, which can't be sent"
     );
@@ -519,7 +584,14 @@ fn what_cannot_be_sent_is_named() {
 #[test]
 fn inputs_that_cannot_be_tensors_never_reach_libtorch() {
     let bytes = BatchInput { name: "x", datatype: Datatype::Bytes, shape: &[1], data: &[0; 4] };
-    assert_eq!(failure("identity", &[bytes]), "BYTES inputs are not supported yet");
+    let message = failure("identity", &[bytes]);
+    assert!(message.contains("Expected a value of type 'Tensor'"), "{message}");
+    for (shape, data) in [(&[1][..], &[0; 3][..]), (&[2], &[0; 4]), (&[1], &[9, 0, 0, 0, 1]), (&[-1], &[])] {
+        let message =
+            failure("echo", &[BatchInput { name: "words", datatype: Datatype::Bytes, shape, data }]);
+        assert!(message.starts_with("input 'words' of type BYTES and shape"), "{message}");
+    }
+    assert!(failure("echo", &[fp32("words", &[1], &[1.0])]).contains("Expected a value of type 'List[str]'"));
     for shape in [&[2][..], &[-1], &[i64::MAX, i64::MAX], &[0]] {
         let message = failure("identity", &[fp32("x", shape, &[1.0])]);
         assert!(message.starts_with("input 'x' of type FP32 and shape"), "{message}");

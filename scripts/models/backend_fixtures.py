@@ -237,6 +237,58 @@ class Words(nn.Module):
         return torch.tensor([len(word) for word in words])
 
 
+class Echo(nn.Module):
+    """Gives strings back."""
+
+    def forward(self, words: List[str]) -> List[str]:
+        return words
+
+
+class WordsAndNumbers(nn.Module):
+    """Strings beside a tensor: how long each is times its number, the strings backwards, one of them all."""
+
+    def forward(self, words: List[str], x: torch.Tensor) -> Tuple[torch.Tensor, Dict[str, List[str]]]:
+        lengths = torch.tensor([len(word) for word in words], dtype=torch.float).unsqueeze(1)
+        return lengths * x, {"backwards": [word[::-1] for word in words]}
+
+
+class BesideDict(nn.Module):
+    """Tensors beside a dictionary: x + left + 2 * right, and y as it came."""
+
+    def forward(
+        self, x: torch.Tensor, tensors: Dict[str, torch.Tensor], y: torch.Tensor
+    ) -> Dict[str, torch.Tensor]:
+        return {"sum": x + tensors["left"] + tensors["right"] * 2.0, "y": y}
+
+
+class Scalars(nn.Module):
+    """Numbers and a string of Python's, made of the input."""
+
+    def forward(self, x: torch.Tensor) -> Tuple[int, float, bool, str]:
+        return x.numel(), float(x.sum().item()), bool(x.sum() > 0), "of " + str(x.numel())
+
+
+class MixesRows(nn.Module):
+    """Its outputs have the batch in front, but a row's answer depends on its neighbours."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x - x.mean(0, keepdim=True)
+
+
+class WantsCuda(nn.Module):
+    """A device is written into its code."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + torch.ones(1, device=torch.device("cuda:0"))
+
+
+class Picture(nn.Module):
+    """Outputs that grow with the input, that don't, and one of a number a row."""
+
+    def forward(self, x: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        return x.flatten(1), torch.stack([x.amax([1, 2, 3]), x.amin([1, 2, 3])], dim=1), x.sum([1, 2, 3])
+
+
 class Modes(nn.Module):
     """Whether gradients are on, whether the result wants one, and whether it is an inference tensor."""
 
@@ -353,6 +405,13 @@ SCRIPTED = {
     "datatypes": Datatypes,
     "optionals": Optionals,
     "words": Words,
+    "echo": Echo,
+    "words_and_numbers": WordsAndNumbers,
+    "beside_dict": BesideDict,
+    "scalars": Scalars,
+    "mixes_rows": MixesRows,
+    "wants_cuda": WantsCuda,
+    "picture": Picture,
     "modes": Modes,
     "raises": Raises,
     "scripted_for_gpu": ScriptedForGpu,

@@ -124,6 +124,12 @@ pub trait Model: Send + Sync {
     /// What the file says of its `forward`.
     fn signature(&self) -> &Signature;
 
+    /// What else the file tells, for whoever looks into it; slow, and never
+    /// asked for while serving.
+    fn facts(&self) -> FileFacts {
+        FileFacts::default()
+    }
+
     /// Makes the instance that runs on the calling thread with this many
     /// intra-op threads.
     ///
@@ -145,6 +151,14 @@ pub struct Signature {
     /// What an operator should know of the file on this device, a line each:
     /// `its code names cuda:0, …`.
     pub notes: Vec<String>,
+}
+
+/// What a model file tells beyond its signature.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FileFacts {
+    /// Why its attributes weren't turned into constants; `None` where they
+    /// were.
+    pub not_frozen: Option<String>,
 }
 
 /// One argument of `forward`.
@@ -289,7 +303,8 @@ pub struct BatchInput<'a> {
     pub datatype: Datatype,
     /// Its whole shape, the batch dimension included.
     pub shape: &'a [i64],
-    /// `datatype.size() * product(shape)` bytes, aligned to 64.
+    /// `datatype.size() * product(shape)` bytes, aligned to 64; of strings as
+    /// many as the shape holds, each behind its length (4 bytes).
     pub data: &'a [u8],
 }
 
@@ -302,8 +317,8 @@ pub struct BatchOutput {
     pub datatype: Datatype,
     /// Its whole shape.
     pub shape: Vec<i64>,
-    /// Contiguous, row-major, little-endian; shares the tensor's memory where
-    /// it can.
+    /// Contiguous, row-major, little-endian, strings each behind its length;
+    /// shares the tensor's memory where it can.
     pub data: Bytes,
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::limit::RowLimit;
-use super::respond::{choose, name_outputs, slice_rows};
+use super::respond::{choose, name_outputs, take_rows};
 use super::{Answer, QueuedRequest};
 use crate::backend::{BackendError, BatchOutput, Device};
 use crate::clock;
@@ -84,18 +84,16 @@ impl Context {
         times: Times,
     ) -> Result<(), Failed> {
         let Running { batch: Batch { requests, rows, .. }, left } = running;
-        let outputs = match name_outputs(outputs, &self.binding, self.batched.then_some(rows)) {
+        let mut outputs = match name_outputs(outputs, &self.binding, self.batched.then_some(rows)) {
             Ok(outputs) => outputs,
             Err(error) => return Err(Failed { requests, rows, cause: Cause::Server(error) }),
         };
         self.limit().passed();
 
-        let mut start = 0;
         let mut cut = Vec::with_capacity(requests.len());
         for request in &requests {
             let own: Vec<Tensor> =
-                if self.batched { slice_rows(&outputs, start, request.rows, rows) } else { outputs.clone() };
-            start += request.rows;
+                if self.batched { take_rows(&mut outputs, request.rows) } else { outputs.clone() };
             cut.push(choose(own, &request.asked, &self.binding, self.batched));
         }
         let batch = Durations {

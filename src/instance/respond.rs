@@ -7,7 +7,7 @@ use super::classify::classify;
 use crate::backend::BatchOutput;
 use crate::error::{Error, Result};
 use crate::model_config::{Binding, BoundOutput, output_name};
-use crate::protocol::{RequestedOutput, Tensor, fill_shape};
+use crate::protocol::{Datatype, RequestedOutput, Strings, Tensor, fill_shape};
 
 /// Names and checks a batch's outputs, in the order of the configuration.
 /// `rows` is the size of the batch, `None` where the model doesn't batch.
@@ -24,7 +24,7 @@ pub(super) fn name_outputs(
             .outputs
             .iter()
             .map(|bound| match find(&outputs, bound) {
-                Some(output) => configured(bound, output.clone(), rows.is_some()),
+                Some(output) => configured(bound, output.clone(), rows),
                 None => Err(Error::internal(format!(
                     "output '{}' in the model configuration refers to output {} of the model, which gives {given}",
                     bound.name, bound.index
@@ -49,7 +49,7 @@ fn unnamed(index: usize, output: BatchOutput) -> Tensor {
     Tensor { name: Arc::from(name), datatype: output.datatype, shape: output.shape, data: output.data }
 }
 
-fn configured(bound: &BoundOutput, output: BatchOutput, batched: bool) -> Result<Tensor> {
+fn configured(bound: &BoundOutput, output: BatchOutput, rows: Option<u32>) -> Result<Tensor> {
     let mut shape = output.shape;
     if let Some(spec) = &bound.spec {
         if spec.datatype != output.datatype {
@@ -58,8 +58,12 @@ fn configured(bound: &BoundOutput, output: BatchOutput, batched: bool) -> Result
                 spec.datatype, bound.name, output.datatype
             )));
         }
-        if spec.reshape.is_some() {
-            shape = reshaped(&shape, &spec.dims, batched).ok_or_else(|| {
+        // Strings and numbers of Python's have no shape of their own: theirs is
+        // the configuration's.
+        if output.datatype == Datatype::Bytes || (shape.is_empty() && rows.is_none()) {
+            shape = shaped(shape, &spec.dims, rows);
+        } else if spec.reshape.is_some() {
+            shape = reshaped(&shape, &spec.dims, rows.is_some()).ok_or_else(|| {
                 Error::internal(format!(
                     "output '{}' of shape {shape:?} can't be reshaped to {:?}",
                     bound.name, spec.dims
@@ -68,6 +72,13 @@ fn configured(bound: &BoundOutput, output: BatchOutput, batched: bool) -> Result
         }
     }
     Ok(Tensor { name: Arc::from(bound.name.as_str()), datatype: output.datatype, shape, data: output.data })
+}
+
+/// `dims` for as many elements as `shape` holds, behind the batch where there
+/// is one; `shape` itself where they don't fit.
+fn shaped(shape: Vec<i64>, dims: &[i64], rows: Option<u32>) -> Vec<i64> {
+    let wanted: Vec<i64> = rows.map(i64::from).into_iter().chain(dims.iter().copied()).collect();
+    fill_shape(&wanted, &shape).unwrap_or(shape)
 }
 
 /// The client's shape for an output that the configuration reshapes: its
@@ -88,25 +99,40 @@ fn has_rows(output: &Tensor, rows: u32) -> Result<()> {
     )))
 }
 
-/// The part of `outputs` that belongs to the rows from `start` on.
-pub(super) fn slice_rows(outputs: &[Tensor], start: u32, rows: u32, total: u32) -> Vec<Tensor> {
+/// Takes the next `rows` off the front of each of `outputs`.
+pub(super) fn take_rows(outputs: &mut [Tensor], rows: u32) -> Vec<Tensor> {
     outputs
-        .iter()
+        .iter_mut()
         .map(|output| {
-            let row_bytes = output.data.len() / total.max(1) as usize;
+            let left = output.shape.first().copied().unwrap_or(0);
             let mut shape = output.shape.clone();
-            if let Some(batch) = shape.first_mut() {
-                *batch = i64::from(rows);
+            if let (Some(taken), Some(left)) = (shape.first_mut(), output.shape.first_mut()) {
+                *taken = i64::from(rows).min(*left);
+                *left -= *taken;
             }
-            let from = start as usize * row_bytes;
+            let bytes = match output.datatype.size() {
+                Some(_) => {
+                    let left = usize::try_from(left).unwrap_or(0).max(1);
+                    output.data.len() / left * left.min(rows as usize)
+                }
+                None => bytes_of_strings(&output.data, &shape),
+            };
             Tensor {
                 name: output.name.clone(),
                 datatype: output.datatype,
                 shape,
-                data: output.data.slice(from..from + rows as usize * row_bytes),
+                data: output.data.split_to(bytes.min(output.data.len())),
             }
         })
         .collect()
+}
+
+/// How many bytes the first strings of `data` take, as many as `shape` holds.
+fn bytes_of_strings(data: &[u8], shape: &[i64]) -> usize {
+    let count = usize::try_from(shape.iter().product::<i64>()).unwrap_or(0);
+    let mut strings = Strings::new(data);
+    strings.by_ref().take(count).for_each(drop);
+    data.len() - strings.rest().len()
 }
 
 /// The outputs that a request asks for, in its order and as it asks for them;
@@ -138,4 +164,50 @@ pub(super) fn choose(
         classify(output, asked.classification, batched, labels)
     };
     asked.iter().map(find).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn tensor(datatype: Datatype, shape: &[i64], data: &[u8]) -> Tensor {
+        Tensor { name: Arc::from("y"), datatype, shape: shape.to_vec(), data: Bytes::copy_from_slice(data) }
+    }
+
+    #[test]
+    fn rows_are_taken_one_request_after_the_other() {
+        let words: [&[u8]; 4] = [b"one", b"", b"three", b"\xff"];
+        let wire = |words: &[&[u8]]| {
+            words.iter().flat_map(|w| [&[w.len() as u8, 0, 0, 0][..], w].concat()).collect()
+        };
+        let (all, first, rest): (Vec<u8>, Vec<u8>, Vec<u8>) =
+            (wire(&words), wire(&words[..1]), wire(&words[1..]));
+        let mut outputs = [
+            tensor(Datatype::Int16, &[4, 2], &(0..16).collect::<Vec<u8>>()),
+            tensor(Datatype::Bytes, &[4, 1], &all),
+            tensor(Datatype::Fp32, &[4, 0], &[]),
+        ];
+        let one = take_rows(&mut outputs, 1);
+        assert_eq!(one[0], tensor(Datatype::Int16, &[1, 2], &[0, 1, 2, 3]));
+        assert_eq!(one[1], tensor(Datatype::Bytes, &[1, 1], &first));
+        assert_eq!(one[2], tensor(Datatype::Fp32, &[1, 0], &[]));
+        let three = take_rows(&mut outputs, 3);
+        assert_eq!(three[0], tensor(Datatype::Int16, &[3, 2], &(4..16).collect::<Vec<u8>>()));
+        assert_eq!(three[1], tensor(Datatype::Bytes, &[3, 1], &rest));
+        assert!(outputs.iter().all(|output| output.data.is_empty() && output.shape[0] == 0));
+    }
+
+    #[test]
+    fn strings_and_numbers_get_the_configured_shape_where_it_fits() {
+        assert_eq!(shaped(vec![3], &[1], Some(3)), [3, 1]);
+        assert_eq!(shaped(vec![6], &[2], Some(3)), [3, 2]);
+        assert_eq!(shaped(vec![6], &[-1], Some(3)), [3, 2]);
+        assert_eq!(shaped(vec![5], &[1], Some(3)), [5], "whoever reads the shape finds it wrong");
+        assert_eq!(shaped(vec![5], &[-1], None), [5]);
+        assert_eq!(shaped(vec![], &[1], None), [1]);
+        assert_eq!(shaped(vec![], &[1, 1], None), [1, 1]);
+        assert_eq!(shaped(vec![], &[2], None), [0; 0]);
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::error::{Error, Result};
 use crate::model_config::{Binding, BoundInput, ModelConfig, TensorConfig};
-use crate::protocol::{Datatype, RequestedOutput, Tensor, fill_shape};
+use crate::protocol::{Datatype, RequestedOutput, Tensor, check_strings, fill_shape};
 
 /// A request's inputs in the model's order.
 #[derive(Debug)]
@@ -21,16 +21,23 @@ pub(super) fn check_inputs(inputs: Vec<Tensor>, config: &ModelConfig, binding: &
     let mut given: HashMap<_, _> = inputs.into_iter().map(|input| (input.name.clone(), input)).collect();
     let mut ordered = Vec::with_capacity(binding.inputs.len());
     let mut missing = Vec::new();
-    if binding.dictionary && binding.inputs.is_empty() {
-        // Nothing names the keys but the request itself.
-        ordered.extend(given.drain().map(|(_, input)| input));
-        ordered.sort_by(|a: &Tensor, b| a.name.cmp(&b.name));
-    }
+    // An argument that is left to its default, with all behind it.
+    let mut left_out = None;
     for bound in &binding.inputs {
-        match given.remove(bound.name.as_str()) {
-            Some(input) => ordered.push(check_one(input, bound, config)?),
-            None => missing.push(bound.name.as_str()),
+        match (given.remove(bound.name.as_str()), left_out) {
+            (Some(input), None) => ordered.push(check_one(input, bound, config)?),
+            (Some(_), Some(before)) => missing.push(before),
+            (None, _) if bound.optional => left_out = left_out.or(Some(bound.name.as_str())),
+            (None, _) => missing.push(bound.name.as_str()),
         }
+    }
+    if let Some(place) = binding.open_keys.filter(|_| missing.is_empty()) {
+        // Nothing names the keys but the request itself.
+        let mut keys = given.drain().map(|(_, input)| input).collect::<Vec<Tensor>>();
+        keys.sort_by(|a, b| a.name.cmp(&b.name));
+        keys.iter().try_for_each(|key| check_values(key, false, &config.name))?;
+        let place = place.min(ordered.len());
+        ordered.splice(place..place, keys);
     }
     if let Some(unexpected) = given.keys().min() {
         return Err(Error::invalid(format!(
@@ -68,22 +75,17 @@ pub(super) fn check_outputs(asked: &[RequestedOutput], config: &ModelConfig) -> 
 
 fn check_one(mut input: Tensor, bound: &BoundInput, config: &ModelConfig) -> Result<Tensor> {
     let (name, model) = (&bound.name, &config.name);
-    if input.datatype == Datatype::Bytes {
-        return Err(Error::new(
-            crate::error::ErrorCode::Unimplemented,
-            format!("input '{name}' of model '{model}': inputs of datatype BYTES aren't served yet"),
-        ));
-    }
-    if input.datatype == Datatype::Bool && input.data.iter().any(|byte| *byte > 1) {
-        return Err(Error::invalid(format!("input '{name}': a BOOL is one byte of 0 or 1")));
-    }
-    let Some(spec) = &bound.spec else { return Ok(input) };
+    let Some(spec) = &bound.spec else {
+        check_values(&input, bound.strings, model)?;
+        return Ok(input);
+    };
     if input.datatype != spec.datatype {
         return Err(Error::invalid(format!(
             "inference input '{name}' data-type is '{}', but model '{model}' expects '{}'",
             input.datatype, spec.datatype
         )));
     }
+    check_values(&input, bound.strings, model)?;
     let batched = config.max_batch_size > 0;
     let expected: Vec<i64> = batched.then_some(-1).into_iter().chain(spec.dims.iter().copied()).collect();
     let fits = input.shape.len() == expected.len()
@@ -104,6 +106,26 @@ fn check_one(mut input: Tensor, bound: &BoundInput, config: &ModelConfig) -> Res
         input.shape = reshaped(&input.shape, spec, reshape, batched)?;
     }
     Ok(input)
+}
+
+/// Checks what the bytes alone can be wrong in. `strings` says that the
+/// argument takes strings and nothing else.
+fn check_values(input: &Tensor, strings: bool, model: &str) -> Result<()> {
+    let name = &input.name;
+    if strings != (input.datatype == Datatype::Bytes) {
+        let takes = if strings { "strings, datatype BYTES" } else { "a tensor of numbers" };
+        return Err(Error::invalid(format!(
+            "input '{name}' of model '{model}' is {takes}, got {}",
+            input.datatype
+        )));
+    }
+    if strings {
+        check_strings(name, &input.shape, &input.data)?;
+    }
+    if input.datatype == Datatype::Bool && input.data.iter().any(|byte| *byte > 1) {
+        return Err(Error::invalid(format!("input '{name}': a BOOL is one byte of 0 or 1")));
+    }
+    Ok(())
 }
 
 /// The shape that the model sees where its configuration reshapes the input.

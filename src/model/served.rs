@@ -109,8 +109,7 @@ impl ServedModel {
         }
         let apart = signature.stateful.clone().or_else(|| {
             // Nothing says that two callers' dictionaries have the same keys.
-            (binding.dictionary && binding.inputs.is_empty())
-                .then(|| "forward takes a dictionary whose keys aren't configured".to_owned())
+            binding.open_keys.map(|_| "forward takes a dictionary whose keys aren't configured".to_owned())
         });
         if let Some(reason) = &apart
             && config.dynamic_batching.is_some()

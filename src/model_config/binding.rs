@@ -3,13 +3,16 @@
 //! The rules are those of Triton's PyTorch back end, so that a model bound by
 //! it is bound alike here. Where they leave a gap that ends in a wrong answer
 //! (two inputs for one argument, an index beyond the last), the model is
-//! refused.
+//! refused. What Triton refuses for its own reasons is bound: tensors beside a
+//! dictionary, and a configuration that leaves the last arguments to their
+//! defaults.
 
 use std::collections::HashSet;
 use std::fmt;
 
+use super::arguments::{Arguments, check_kind};
 use super::{ConfigError, ModelConfig, TensorConfig};
-use crate::backend::{Argument, ArgumentKind, Signature};
+use crate::backend::{ArgumentKind, Signature};
 
 /// Which of Triton's conventions the inputs' names follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,11 +38,13 @@ impl fmt::Display for NamingConvention {
 /// A model's inputs and outputs, joined with its file's signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binding {
-    /// In the order of the arguments, each argument once. Empty beside
-    /// `dictionary` where nothing is configured: a request's names are the keys.
+    /// In the order of the arguments, each argument once; a dictionary's keys
+    /// stand together in its place.
     pub inputs: Vec<BoundInput>,
-    /// `forward` takes one dictionary, whose keys are the inputs' names.
-    pub dictionary: bool,
+    /// Where in `inputs` the keys of a dictionary go that nothing configures:
+    /// every further input of a request is one. `None` where there is no such
+    /// dictionary.
+    pub open_keys: Option<usize>,
     /// In the order of the configuration; empty where it names none, then
     /// [`output_name`] names whatever comes.
     pub outputs: Vec<BoundOutput>,
@@ -52,9 +57,14 @@ pub struct Binding {
 pub struct BoundInput {
     /// Its name on the wire.
     pub name: String,
-    /// The position among `forward`'s arguments without `self`; among the
-    /// configuration's inputs for a dictionary.
+    /// The position among `forward`'s arguments without `self`; the
+    /// dictionary's for a key.
     pub argument: usize,
+    /// Whether the argument takes strings and no tensor.
+    pub strings: bool,
+    /// Whether a request may leave it to its default, with all behind it: not
+    /// where it is configured.
+    pub optional: bool,
     /// What the configuration says of it; `None` takes any datatype and shape.
     pub spec: Option<TensorConfig>,
 }
@@ -77,16 +87,21 @@ impl Binding {
     /// [`ConfigError::Binding`] where `forward` takes what can't be sent, or
     /// the configuration's inputs aren't its arguments.
     pub fn new(config: &ModelConfig, signature: &Signature) -> Result<Self, ConfigError> {
-        let arguments = &signature.arguments;
-        let dictionary = takes_a_dictionary(arguments)?;
-        let (inputs, convention) = if dictionary {
-            (in_order(&config.inputs), NamingConvention::ForwardArgument)
-        } else if config.inputs.is_empty() {
-            (from_file(arguments), NamingConvention::ForwardArgument)
+        let arguments = Arguments::new(&signature.arguments)?;
+        let (inputs, convention) = if config.inputs.is_empty() {
+            (from_file(&arguments), NamingConvention::ForwardArgument)
+        } else if let Some(dictionary) = arguments.dictionary {
+            (with_keys(config, &arguments, dictionary)?, NamingConvention::ForwardArgument)
         } else {
-            bind_inputs(config, arguments)?
+            bind_inputs(config, &arguments)?
         };
-        Ok(Self { inputs, dictionary, outputs: bind_outputs(&config.outputs)?, convention })
+        for input in &inputs {
+            if let Some(spec) = &input.spec {
+                check_kind(&arguments.filled[input.argument], spec, config.max_batch_size > 0)?;
+            }
+        }
+        let open_keys = arguments.dictionary.filter(|_| config.inputs.is_empty());
+        Ok(Self { inputs, open_keys, outputs: bind_outputs(&config.outputs)?, convention })
     }
 
     /// What the log should say where names were passed over for their order.
@@ -111,87 +126,97 @@ pub fn output_name(index: usize, key: Option<&str>) -> String {
     key.map_or_else(|| format!("OUTPUT__{index}"), str::to_owned)
 }
 
-/// Whether the arguments are one dictionary; they are all tensors otherwise.
-fn takes_a_dictionary(arguments: &[Argument]) -> Result<bool, ConfigError> {
-    if let [Argument { kind: ArgumentKind::TensorDict, .. }] = arguments {
-        return Ok(true);
-    }
-    if arguments.iter().skip(1).any(|argument| argument.kind == ArgumentKind::TensorDict) {
-        return Err(ConfigError::Binding(
-            "multiple inputs of kind DictType were detected: \
-             only a single input of type Dict(str, Tensor) is supported"
-                .to_owned(),
-        ));
-    }
-    for Argument { name, kind, .. } in arguments {
-        let spelt = match kind {
-            ArgumentKind::Tensor => continue,
-            ArgumentKind::TensorDict => "Dict(str, Tensor)",
-            ArgumentKind::Strings => {
-                return Err(ConfigError::Binding(format!(
-                    "forward's argument '{name}' is of type 'List[str]': string tensors are not served yet"
-                )));
-            }
-            ArgumentKind::Other(spelt) => spelt,
-        };
+fn from_file(arguments: &Arguments<'_>) -> Vec<BoundInput> {
+    let all = arguments.filled.iter().enumerate();
+    all.filter(|(position, _)| arguments.dictionary != Some(*position))
+        .map(|(argument, of_file)| BoundInput {
+            name: of_file.name.clone(),
+            argument,
+            strings: of_file.kind == ArgumentKind::Strings,
+            optional: of_file.has_default,
+            spec: None,
+        })
+        .collect()
+}
+
+fn bound(input: &TensorConfig, argument: usize, arguments: &Arguments<'_>) -> BoundInput {
+    let strings = arguments.filled[argument].kind == ArgumentKind::Strings;
+    BoundInput { name: input.name.clone(), argument, strings, optional: false, spec: Some(input.clone()) }
+}
+
+/// Beside a dictionary, inputs that have another argument's name go there, and
+/// all others are keys.
+fn with_keys(
+    config: &ModelConfig,
+    arguments: &Arguments<'_>,
+    dictionary: usize,
+) -> Result<Vec<BoundInput>, ConfigError> {
+    let place = |input: &TensorConfig| arguments.position(&input.name).unwrap_or(dictionary);
+    let inputs = config.inputs.iter().map(|input| bound(input, place(input), arguments)).collect();
+    let inputs = by_argument(inputs);
+    for (position, argument) in arguments.filled.iter().enumerate() {
+        if argument.has_default || inputs.iter().any(|input| input.argument == position) {
+            continue;
+        }
+        let missing = if position == dictionary { "keys of the dictionary" } else { "the argument" };
         return Err(ConfigError::Binding(format!(
-            "an input of type '{spelt}' was detected in the model (forward's argument '{name}'): \
-             only a single input of type Dict(str, Tensor) or input(s) of type Tensor are supported"
+            "no input is configured for {missing} '{}' of {}: beside a dictionary, inputs have the names of the \
+             other arguments or are its keys",
+            argument.name,
+            arguments.shown()
         )));
     }
-    Ok(false)
-}
-
-fn from_file(arguments: &[Argument]) -> Vec<BoundInput> {
-    let bound = |(argument, of_file): (usize, &Argument)| BoundInput {
-        name: of_file.name.clone(),
-        argument,
-        spec: None,
-    };
-    arguments.iter().enumerate().map(bound).collect()
-}
-
-fn in_order(inputs: &[TensorConfig]) -> Vec<BoundInput> {
-    inputs.iter().enumerate().map(|(argument, input)| bound(input, argument)).collect()
-}
-
-fn bound(input: &TensorConfig, argument: usize) -> BoundInput {
-    BoundInput { name: input.name.clone(), argument, spec: Some(input.clone()) }
+    Ok(inputs)
 }
 
 fn bind_inputs(
     config: &ModelConfig,
-    arguments: &[Argument],
+    arguments: &Arguments<'_>,
 ) -> Result<(Vec<BoundInput>, NamingConvention), ConfigError> {
     let inputs = &config.inputs;
-    // Arguments that have a default count too: Triton's rule.
-    if inputs.len() != arguments.len() {
-        let names: Vec<&str> = arguments.iter().map(|argument| argument.name.as_str()).collect();
+    // Triton counts arguments that have a default too; the last of them may be
+    // left to it here.
+    if inputs.len() > arguments.filled.len() || inputs.len() < arguments.required() {
         return Err(ConfigError::Binding(format!(
-            "unable to load model '{}', configuration expects {} inputs, model provides {}: forward({})",
+            "unable to load model '{}', configuration expects {} inputs, model provides {}: {}",
             config.name,
             inputs.len(),
-            arguments.len(),
-            names.join(", ")
+            arguments.filled.len(),
+            arguments.shown()
         )));
     }
+    let (bound, convention) = by_convention(inputs, arguments)?;
+    match bound.iter().zip(0..).find(|(input, position)| input.argument != *position) {
+        None => Ok((bound, convention)),
+        Some((input, skipped)) => Err(ConfigError::Binding(format!(
+            "input '{}' is an argument behind '{}', which no input is configured for: only the last arguments \
+             may be left to their defaults",
+            input.name, arguments.filled[skipped].name
+        ))),
+    }
+}
 
-    let by_name = |input: &TensorConfig| arguments.iter().position(|argument| argument.name == input.name);
+fn by_convention(
+    inputs: &[TensorConfig],
+    arguments: &Arguments<'_>,
+) -> Result<(Vec<BoundInput>, NamingConvention), ConfigError> {
+    let bound = |(input, position)| bound(input, position, arguments);
+    let by_name = |input: &TensorConfig| arguments.position(&input.name);
     if let Some(positions) = inputs.iter().map(by_name).collect::<Option<Vec<_>>>() {
-        let bound = inputs.iter().zip(positions).map(|(input, position)| bound(input, position)).collect();
+        let bound = inputs.iter().zip(positions).map(bound).collect();
         return Ok((by_argument(bound), NamingConvention::ForwardArgument));
     }
     let Some(indices) = indices(inputs)? else {
-        return Ok((in_order(inputs), NamingConvention::StrictOrder));
+        return Ok((inputs.iter().zip(0..).map(bound).collect(), NamingConvention::StrictOrder));
     };
     let mut taken = HashSet::new();
     let mut inputs_by_index = Vec::with_capacity(inputs.len());
     for (input, index) in inputs.iter().zip(indices) {
-        if index >= arguments.len() {
+        if index >= arguments.filled.len() {
             return Err(ConfigError::Binding(format!(
                 "input '{}' refers to an argument which doesn't exist: this model has {} arguments, from 0",
                 input.name,
-                arguments.len()
+                arguments.filled.len()
             )));
         }
         if !taken.insert(index) {
@@ -200,7 +225,7 @@ fn bind_inputs(
                 input.name
             )));
         }
-        inputs_by_index.push(bound(input, index));
+        inputs_by_index.push(bound((input, index)));
     }
     Ok((by_argument(inputs_by_index), NamingConvention::NamedIndex))
 }

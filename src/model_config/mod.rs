@@ -6,6 +6,7 @@
 //! neighbours check the values as Triton does, and [`Binding`] joins the result
 //! with what the model's file tells of itself.
 
+mod arguments;
 mod binding;
 mod colons;
 mod error;

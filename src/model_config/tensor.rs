@@ -71,24 +71,23 @@ fn datatype(field: &str, number: i32) -> Result<Datatype, ConfigError> {
     let Ok(datatype) = DataType::try_from(number) else {
         return Err(ConfigError::value(field, "a datatype", number));
     };
-    let reason = match datatype {
-        DataType::TypeInvalid => return Err(ConfigError::value(field, "a datatype", "none")),
-        DataType::TypeBool => return Ok(Datatype::Bool),
-        DataType::TypeUint8 => return Ok(Datatype::Uint8),
-        DataType::TypeInt8 => return Ok(Datatype::Int8),
-        DataType::TypeInt16 => return Ok(Datatype::Int16),
-        DataType::TypeInt32 => return Ok(Datatype::Int32),
-        DataType::TypeInt64 => return Ok(Datatype::Int64),
-        DataType::TypeFp16 => return Ok(Datatype::Fp16),
-        DataType::TypeBf16 => return Ok(Datatype::Bf16),
-        DataType::TypeFp32 => return Ok(Datatype::Fp32),
-        DataType::TypeFp64 => return Ok(Datatype::Fp64),
-        DataType::TypeString => "string tensors are not served yet",
-        DataType::TypeUint16 | DataType::TypeUint32 | DataType::TypeUint64 => {
-            "PyTorch computes on no unsigned integers but TYPE_UINT8"
-        }
-    };
-    Err(ConfigError::unsupported(field, format!("unsupported datatype {}: {reason}", datatype.as_str_name())))
+    match datatype {
+        DataType::TypeInvalid => Err(ConfigError::value(field, "a datatype", "none")),
+        DataType::TypeBool => Ok(Datatype::Bool),
+        DataType::TypeUint8 => Ok(Datatype::Uint8),
+        DataType::TypeUint16 => Ok(Datatype::Uint16),
+        DataType::TypeUint32 => Ok(Datatype::Uint32),
+        DataType::TypeUint64 => Ok(Datatype::Uint64),
+        DataType::TypeInt8 => Ok(Datatype::Int8),
+        DataType::TypeInt16 => Ok(Datatype::Int16),
+        DataType::TypeInt32 => Ok(Datatype::Int32),
+        DataType::TypeInt64 => Ok(Datatype::Int64),
+        DataType::TypeFp16 => Ok(Datatype::Fp16),
+        DataType::TypeBf16 => Ok(Datatype::Bf16),
+        DataType::TypeFp32 => Ok(Datatype::Fp32),
+        DataType::TypeFp64 => Ok(Datatype::Fp64),
+        DataType::TypeString => Ok(Datatype::Bytes),
+    }
 }
 
 fn dims(field: &str, dims: Vec<i64>) -> Result<Vec<i64>, ConfigError> {

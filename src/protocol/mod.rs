@@ -10,6 +10,7 @@ mod metadata;
 mod repository;
 mod shape;
 mod statistics;
+mod strings;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -22,4 +23,5 @@ pub use metadata::{ModelMetadata, ServerMetadata, TensorMetadata};
 pub use repository::{IndexRequest, IndexedModel, IndexedState};
 pub use shape::{element_count, expected_bytes, fill_shape};
 pub use statistics::{BatchStatistics, DurationStatistic, InferenceStatistics, ModelStatistics, Statistics};
+pub use strings::{MOST_STRINGS, Strings, check_strings};
 pub use types::{InferenceRequest, InferenceResponse, OutputForm, RequestedOutput, Tensor};

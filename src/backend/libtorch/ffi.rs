@@ -14,6 +14,9 @@ pub(super) const KIND_TENSOR: i32 = 0;
 pub(super) const KIND_TENSOR_DICT: i32 = 1;
 pub(super) const KIND_STRINGS: i32 = 2;
 
+/// `CRESSET_STRINGS_TYPE`: in the place of a scalar type.
+pub(super) const STRINGS: i32 = -1;
+
 /// Made and freed by the shim, and never looked into.
 #[repr(C)]
 pub(super) struct RawModule {

@@ -11,6 +11,7 @@ use super::scalar_type;
 use crate::backend::{
     BackendError, BatchInput, BatchOutput, Device, Drive, Flight, HostBatch, HostMemory, ModelInstance,
 };
+use crate::protocol::{Datatype, Strings};
 
 /// One instance; lives and dies on the thread that made it, whose number of
 /// intra-op threads was set for it.
@@ -67,9 +68,12 @@ impl ModelInstance for LibtorchInstance {
 }
 
 pub(super) fn raw_input(input: &BatchInput<'_>) -> Result<RawInput, BackendError> {
-    let scalar_type = scalar_type::from_datatype(input.datatype)
-        .ok_or_else(|| refused("BYTES inputs are not supported yet".to_owned()))?;
-    if bytes_of(input) != Some(input.data.len()) {
+    let whole = if input.datatype == Datatype::Bytes {
+        are_strings(input)
+    } else {
+        bytes_of(input) == Some(input.data.len())
+    };
+    if !whole {
         return Err(refused(format!(
             "input '{}' of type {} and shape {:?} came with {} bytes",
             input.name,
@@ -81,7 +85,7 @@ pub(super) fn raw_input(input: &BatchInput<'_>) -> Result<RawInput, BackendError
     Ok(RawInput {
         name: input.name.as_ptr().cast(),
         name_length: input.name.len(),
-        scalar_type,
+        scalar_type: scalar_type::from_datatype(input.datatype),
         sizes: input.shape.as_ptr(),
         rank: input.shape.len(),
         data: input.data.as_ptr().cast(),
@@ -94,6 +98,14 @@ pub(super) fn raw_input(input: &BatchInput<'_>) -> Result<RawInput, BackendError
 fn bytes_of(input: &BatchInput<'_>) -> Option<usize> {
     let sizes = input.shape.iter().map(|size| usize::try_from(*size).ok());
     sizes.into_iter().try_fold(input.datatype.size()?, |bytes, size| bytes.checked_mul(size?))
+}
+
+/// Whether the data is as many strings as the shape holds.
+fn are_strings(input: &BatchInput<'_>) -> bool {
+    let sizes = input.shape.iter().map(|size| usize::try_from(*size).ok());
+    let expected = sizes.into_iter().try_fold(1_usize, |count, size| count.checked_mul(size?));
+    let mut strings = Strings::new(input.data);
+    Some(strings.by_ref().count()) == expected && strings.rest().is_empty()
 }
 
 fn refused(message: String) -> BackendError {

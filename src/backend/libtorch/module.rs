@@ -11,7 +11,8 @@ use super::options::Options;
 use super::outputs::Outputs;
 use super::{device, error, memory, threads};
 use crate::backend::{
-    Argument, ArgumentKind, BackendError, Device, Drive, LoadRequest, Model, ModelInstance, Signature,
+    Argument, ArgumentKind, BackendError, Device, Drive, FileFacts, LoadRequest, Model, ModelInstance,
+    Signature,
 };
 
 /// The shim's module.
@@ -189,6 +190,10 @@ impl LibtorchModel {
 impl Model for LibtorchModel {
     fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    fn facts(&self) -> FileFacts {
+        FileFacts { not_frozen: self.module.not_frozen() }
     }
 
     fn instance(&self, intra_op_threads: usize) -> Result<Box<dyn ModelInstance>, BackendError> {

@@ -7,6 +7,8 @@
 #include <ATen/ATen.h>
 #include <ATen/core/function_schema.h>
 
+#include "string_lists.h"
+
 namespace cresset {
 namespace {
 
@@ -38,7 +40,7 @@ std::string key_text(const c10::IValue& key) {
 
 void walk(const c10::IValue& value, const Place& place, std::vector<Output>& into) {
   const auto add = [&](at::Tensor tensor) {
-    into.push_back({std::move(tensor), place.named ? std::optional(place.path) : std::nullopt});
+    into.push_back({std::move(tensor), place.named ? std::optional(place.path) : std::nullopt, std::nullopt});
   };
   if (value.isTensor()) {
     if (!value.toTensor().defined()) {
@@ -54,6 +56,10 @@ void walk(const c10::IValue& value, const Place& place, std::vector<Output>& int
       const auto step = has_name ? schema->arguments()[i].name() : std::to_string(i);
       walk(elements[i], place.child(step, has_name), into);
     }
+  } else if (value.isList() && value.toList().elementType()->kind() == c10::TypeKind::StringType) {
+    const auto list = value.toList();
+    add(bytes_of(list));
+    into.back().strings = {static_cast<int64_t>(list.size())};
   } else if (value.isList()) {
     const auto list = value.toList();
     for (size_t i = 0; i < list.size(); ++i) {
@@ -72,7 +78,10 @@ void walk(const c10::IValue& value, const Place& place, std::vector<Output>& int
   } else if (value.isNone()) {
     refuse(place, "is None, which can't be sent");
   } else if (value.isString()) {
-    refuse(place, "is a string, which is not supported yet");
+    c10::List<std::string> one;
+    one.push_back(value.toStringRef());
+    add(bytes_of(c10::IValue(one).toList()));
+    into.back().strings.emplace();
   } else {
     refuse(place, "is a " + value.tagKind() + ", which can't be sent");
   }

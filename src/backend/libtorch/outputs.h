@@ -14,6 +14,8 @@ struct Output {
   at::Tensor tensor;
   // A dictionary's key or a field's name; `a.0.b` where they are nested.
   std::optional<std::string> name;
+  // Where it is strings: their shape. `tensor` then holds their bytes.
+  std::optional<std::vector<int64_t>> strings;
 };
 
 // Memory that an output must not share.
@@ -23,7 +25,8 @@ struct Range {
 };
 
 // Takes tuples, lists and dictionaries apart, in order; numbers and truth
-// values become tensors without dimensions. Throws for what isn't a tensor.
+// values become tensors without dimensions, and so does a string; a list of
+// strings has one dimension. Throws for what can't be sent.
 std::vector<Output> flatten(const c10::IValue& result);
 
 // The same values, contiguous where they are. Throws for what has no dense

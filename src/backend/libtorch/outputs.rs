@@ -51,7 +51,7 @@ fn take(index: usize, item: &mut RawOutput) -> Result<BatchOutput, BackendError>
     };
     let shape = match item.rank {
         0 => Vec::new(),
-        // SAFETY: the sizes of the tensor, alive in `item`.
+        // SAFETY: the sizes of the tensor, or of its strings, alive in the outputs.
         rank => unsafe { std::slice::from_raw_parts(item.sizes, rank) }.to_vec(),
     };
     let tensor = std::mem::replace(&mut item.tensor, std::ptr::null_mut());

@@ -1,5 +1,6 @@
 #include "shim.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
@@ -31,6 +32,7 @@
 #include "lane.h"
 #include "memory.h"
 #include "outputs.h"
+#include "string_lists.h"
 #include "writes.h"
 
 // The numbers that scalar_type.rs writes down.
@@ -41,6 +43,8 @@ static_assert(static_cast<int>(at::kFloat) == 6 && static_cast<int>(at::kDouble)
 static_assert(static_cast<int>(at::kBool) == 11 && static_cast<int>(at::kBFloat16) == 15);
 static_assert(static_cast<int>(at::kUInt16) == 27 && static_cast<int>(at::kUInt32) == 28);
 static_assert(static_cast<int>(at::kUInt64) == 29);
+// Strings lie on the wire as they lie here.
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__);
 
 struct Argument {
   std::string name;
@@ -155,51 +159,89 @@ at::Tensor view_of(const CressetInput& input) {
   return at::from_blob(const_cast<void*>(input.data), sizes, options);
 }
 
-// The inputs as tensors for a forward that ends before their memory changes.
-std::vector<at::Tensor> tensors_of(const CressetInput* inputs, size_t count, const CressetModule& module) {
-  std::vector<at::Tensor> tensors;
-  tensors.reserve(count);
-  for (size_t i = 0; i < count; ++i) {
-    auto view = view_of(inputs[i]);
-    // A view, where it is only read and only now: a module that may write to
-    // its arguments gets copies, and so does one that keeps state, which may
-    // keep them. The memory is written again for the next batch.
-    if (!module.device.is_cpu()) {
-      tensors.push_back(view.to(module.device));
-    } else {
-      tensors.push_back(module.writes_arguments || module.stateful ? view.clone() : view);
-    }
+// For a forward that ends before the input's memory changes.
+at::Tensor tensor_of(const CressetInput& input, const CressetModule& module) {
+  auto view = view_of(input);
+  // A view, where it is only read and only now: a module that may write to
+  // its arguments gets copies, and so does one that keeps state, which may
+  // keep them. The memory is written again for the next batch.
+  if (!module.device.is_cpu()) {
+    return view.to(module.device);
   }
-  return tensors;
+  return module.writes_arguments || module.stateful ? view.clone() : view;
 }
 
-std::vector<c10::IValue> stack_of(const CressetInput* inputs, std::vector<at::Tensor> tensors,
-                                  const CressetModule& module) {
-  std::vector<c10::IValue> stack;
-  if (module.arguments.size() == 1 && module.arguments[0].kind == CRESSET_TENSOR_DICT) {
-    c10::Dict<std::string, at::Tensor> dict;
-    for (size_t i = 0; i < tensors.size(); ++i) {
-      dict.insert(std::string(inputs[i].name, inputs[i].name_length), std::move(tensors[i]));
+bool are_strings(const CressetInput& input) {
+  return input.scalar_type == CRESSET_STRINGS_TYPE;
+}
+
+// The inputs as values; `tensor` makes a tensor of one.
+template <typename MakeTensor>
+std::vector<c10::IValue> values_of(const CressetInput* inputs, size_t count, const MakeTensor& tensor) {
+  std::vector<c10::IValue> values;
+  values.reserve(count);
+  for (size_t i = 0; i < count; ++i) {
+    if (are_strings(inputs[i])) {
+      values.push_back(cresset::strings_of(static_cast<const char*>(inputs[i].data), inputs[i].bytes));
+    } else {
+      values.emplace_back(tensor(inputs[i]));
     }
-    stack.reserve(2);
-    stack.emplace_back(std::move(dict));
-    return stack;
   }
-  stack.reserve(tensors.size() + 1);  // self goes in front
-  for (auto& tensor : tensors) {
-    stack.emplace_back(std::move(tensor));
+  return values;
+}
+
+// By name where there is a dictionary: what isn't another argument is a key.
+std::vector<c10::IValue> stack_with_dict(const CressetInput* inputs, const std::vector<c10::IValue>& values,
+                                         const CressetModule& module) {
+  const size_t count = values.size();
+  const auto named = [&](const Argument& argument, const CressetInput& input) {
+    return (argument.kind == CRESSET_TENSOR || argument.kind == CRESSET_STRINGS) &&
+        argument.name.compare(0, std::string::npos, input.name, input.name_length) == 0;
+  };
+  std::vector<c10::IValue> stack;
+  stack.reserve(module.arguments.size() + 1);  // self goes in front
+  for (const auto& argument : module.arguments) {
+    if (argument.kind == CRESSET_TENSOR_DICT) {
+      c10::Dict<std::string, at::Tensor> dict;
+      for (size_t i = 0; i < count; ++i) {
+        const auto is_this = [&](const Argument& other) { return named(other, inputs[i]); };
+        if (std::none_of(module.arguments.begin(), module.arguments.end(), is_this)) {
+          TORCH_CHECK(values[i].isTensor(), "a dictionary of tensors takes no strings");
+          dict.insert(std::string(inputs[i].name, inputs[i].name_length), values[i].toTensor());
+        }
+      }
+      stack.emplace_back(std::move(dict));
+      continue;
+    }
+    const auto given = std::find_if(
+        inputs, inputs + count, [&](const CressetInput& input) { return named(argument, input); });
+    if (given == inputs + count) {
+      break;  // the rest have defaults, or forward says which it lacks
+    }
+    stack.push_back(values[static_cast<size_t>(given - inputs)]);
   }
   return stack;
 }
 
+std::vector<c10::IValue> stack_of(const CressetInput* inputs, std::vector<c10::IValue> values,
+                                  const CressetModule& module) {
+  const auto is_dict = [](const Argument& argument) { return argument.kind == CRESSET_TENSOR_DICT; };
+  if (std::any_of(module.arguments.begin(), module.arguments.end(), is_dict)) {
+    return stack_with_dict(inputs, values, module);
+  }
+  values.reserve(values.size() + 1);  // self goes in front
+  return values;
+}
+
 CressetOutput described(const cresset::Output& output) {
   const auto& tensor = output.tensor;
+  const auto sizes = output.strings ? at::IntArrayRef(*output.strings) : tensor.sizes();
   return {
       new at::Tensor(tensor),
       output.name ? output.name->c_str() : nullptr,
-      static_cast<int32_t>(tensor.scalar_type()),
-      tensor.sizes().data(),
-      tensor.sizes().size(),
+      output.strings ? CRESSET_STRINGS_TYPE : static_cast<int32_t>(tensor.scalar_type()),
+      sizes.data(),
+      sizes.size(),
       tensor.const_data_ptr(),
       tensor.nbytes()};
 }
@@ -322,7 +364,8 @@ CressetStatus cresset_module_forward(const CressetModule* module, const CressetI
     // Tensors that the module makes "on cuda" go where its weights are.
     const c10::OptionalDeviceGuard device(
         module->device.is_cpu() ? std::nullopt : std::optional<at::Device>(module->device));
-    const auto result = module->forward(stack_of(inputs, tensors_of(inputs, count, *module), *module));
+    const auto result = module->forward(
+        stack_of(inputs, values_of(inputs, count, [&](const auto& input) { return tensor_of(input, *module); }), *module));
 
     std::vector<cresset::Range> taken;
     taken.reserve(count);
@@ -388,14 +431,18 @@ CressetStatus cresset_module_launch(const CressetModule* module, CressetLane* la
     std::vector<at::Tensor> host;
     host.reserve(count);
     for (size_t i = 0; i < count; ++i) {
-      host.push_back(view_of(inputs[i]));
+      if (!are_strings(inputs[i])) {
+        host.push_back(view_of(inputs[i]));
+      }
     }
     try {
-      auto given = lane->lane.copy_in(host);
+      const auto given = lane->lane.copy_in(host);
+      auto next = given.begin();
+      auto values = values_of(inputs, count, [&](const CressetInput&) { return *next++; });
       auto made = std::make_unique<CressetOutputs>();
       {
         const auto on = lane->lane.computing();
-        made->outputs = cresset::flatten(module->forward(stack_of(inputs, std::move(given), *module)));
+        made->outputs = cresset::flatten(module->forward(stack_of(inputs, std::move(values), *module)));
       }
       auto launched = std::make_unique<CressetFlight>();
       launched->landed = lane->lane.copy_out(made->outputs);

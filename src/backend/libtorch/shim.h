@@ -55,6 +55,10 @@ typedef struct {
   int32_t has_default;
 } CressetArgument;
 
+// In the place of a scalar type: `data` holds strings, each behind its length
+// (4 bytes, little-endian), as many as the sizes say.
+#define CRESSET_STRINGS_TYPE (-1)
+
 // Contiguous elements on the host; `name` is not terminated.
 typedef struct {
   const char* name;
@@ -67,8 +71,9 @@ typedef struct {
 } CressetInput;
 
 // A contiguous tensor on the host. `tensor` is an at::Tensor*; whoever takes
-// it puts null in its place and deletes it. `sizes` and `data` live as long as
-// the tensor, `name` (null where the model gives none) as long as the outputs.
+// it puts null in its place and deletes it. `data` lives as long as the tensor,
+// `sizes` and `name` (null where the model gives none) as long as the outputs.
+// Strings lie in a tensor of bytes, as inputs do; `sizes` counts them.
 typedef struct {
   void* tensor;
   const char* name;

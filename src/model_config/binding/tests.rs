@@ -1,4 +1,5 @@
 use super::*;
+use crate::backend::Argument;
 use crate::protocol::Datatype;
 
 fn signature(arguments: &[(&str, ArgumentKind)]) -> Signature {
@@ -100,43 +101,138 @@ fn what_does_not_fit_is_refused() {
 fn one_dictionary_takes_the_names_as_keys() {
     let dictionary = signature(&[("batch", ArgumentKind::TensorDict)]);
     let binding = Binding::new(&config(&["ids", "mask", "types"], &[]), &dictionary).unwrap();
-    assert!(binding.dictionary);
+    assert_eq!(binding.open_keys, None);
     assert_eq!(binding.inputs.len(), 3);
     assert_eq!(binding.inputs[2].name, "types");
     let undeclared = Binding::new(&ModelConfig::undeclared("m"), &dictionary).unwrap();
-    assert!(undeclared.dictionary && undeclared.inputs.is_empty());
+    assert_eq!((undeclared.open_keys, undeclared.inputs), (Some(0), vec![]));
 }
 
 #[test]
-fn other_arguments_are_refused() {
-    let failure = |arguments: &[(&str, ArgumentKind)]| {
-        Binding::new(&ModelConfig::undeclared("m"), &signature(arguments)).unwrap_err().to_string()
+fn beside_a_dictionary_names_tell_arguments_from_keys() {
+    use ArgumentKind::{Tensor, TensorDict};
+    let forward = signature(&[("x", Tensor), ("d", TensorDict), ("y", Tensor)]);
+    let binding = Binding::new(&config(&["left", "y", "x", "right"], &[]), &forward).unwrap();
+    let bound: Vec<_> = binding.inputs.iter().map(|input| (&*input.name, input.argument)).collect();
+    assert_eq!(bound, [("x", 0), ("left", 1), ("right", 1), ("y", 2)]);
+    // A key may have the name of the dictionary itself.
+    assert!(Binding::new(&config(&["x", "d", "y"], &[]), &forward).is_ok());
+
+    let undeclared = Binding::new(&ModelConfig::undeclared("m"), &forward).unwrap();
+    assert_eq!((undeclared.open_keys, undeclared.inputs.len()), (Some(1), 2));
+
+    let failure = |inputs: &[&str]| Binding::new(&config(inputs, &[]), &forward).unwrap_err().to_string();
+    assert_eq!(
+        failure(&["x", "left"]),
+        "no input is configured for the argument 'y' of forward(x, d, y): beside a dictionary, inputs have the \
+         names of the other arguments or are its keys"
+    );
+    assert!(failure(&["x", "y"]).starts_with("no input is configured for keys of the dictionary 'd'"));
+}
+
+#[test]
+fn the_last_arguments_may_be_left_to_their_defaults() {
+    let forward = |kinds: &[(&str, ArgumentKind, bool)]| {
+        let mut signature = signature(&kinds.iter().map(|(n, k, _)| (*n, k.clone())).collect::<Vec<_>>());
+        for (argument, (_, _, has_default)) in signature.arguments.iter_mut().zip(kinds) {
+            argument.has_default = *has_default;
+        }
+        signature
     };
+    let float = ArgumentKind::Other("float".to_owned());
+    let optional = forward(&[
+        ("x", ArgumentKind::Tensor, false),
+        ("mask", ArgumentKind::Tensor, true),
+        ("bias", ArgumentKind::Tensor, true),
+        ("scale", float.clone(), true),
+        ("late", ArgumentKind::Tensor, true),
+    ]);
+    let bind = |inputs: &[&str]| {
+        let binding = Binding::new(&config(inputs, &[]), &optional).map_err(|error| error.to_string())?;
+        Ok::<_, String>(binding.inputs.into_iter().map(|input| input.name).collect::<Vec<_>>())
+    };
+    assert_eq!(bind(&["x"]), Ok(names(&["x"])));
+    assert_eq!(bind(&["mask", "x"]), Ok(names(&["x", "mask"])));
     assert_eq!(
-        failure(&[("x", ArgumentKind::Tensor), ("d", ArgumentKind::TensorDict)]),
-        "multiple inputs of kind DictType were detected: \
-         only a single input of type Dict(str, Tensor) is supported"
+        bind(&["x", "bias"]),
+        Err("input 'bias' is an argument behind 'mask', which no input is configured for: only the last \
+             arguments may be left to their defaults"
+            .to_owned())
     );
     assert_eq!(
-        failure(&[("d", ArgumentKind::TensorDict), ("x", ArgumentKind::Tensor)]),
-        "an input of type 'Dict(str, Tensor)' was detected in the model (forward's argument 'd'): \
-         only a single input of type Dict(str, Tensor) or input(s) of type Tensor are supported"
+        bind(&["x", "mask", "bias", "late"]),
+        Err("unable to load model 'm', configuration expects 4 inputs, model provides 3: forward(x, mask, bias)"
+            .to_owned())
+    );
+    let needed = forward(&[("x", ArgumentKind::Tensor, false), ("scale", float, false)]);
+    assert_eq!(
+        Binding::new(&config(&["x"], &[]), &needed).unwrap_err().to_string(),
+        "forward's argument 'scale' is of type 'float' and has no default: only arguments of type Tensor, \
+         List[str] and Dict[str, Tensor] can be sent"
+    );
+}
+
+#[test]
+fn strings_go_to_lists_of_strings_and_nothing_else_does() {
+    let forward = signature(&[("words", ArgumentKind::Strings), ("x", ArgumentKind::Tensor)]);
+    let bind = |max_batch_size: u32, dims: &[i64], reshape: Option<&[i64]>, datatypes: [Datatype; 2]| {
+        let mut config = config(&["words", "x"], &[]);
+        config.max_batch_size = max_batch_size;
+        config.inputs[0].dims = dims.to_vec();
+        config.inputs[0].reshape = reshape.map(<[i64]>::to_vec);
+        for (input, datatype) in config.inputs.iter_mut().zip(datatypes) {
+            input.datatype = datatype;
+        }
+        Binding::new(&config, &forward).map_err(|error| error.to_string())
+    };
+    let right = [Datatype::Bytes, Datatype::Fp32];
+    for (batch, dims, reshape) in [
+        (8, &[1][..], None),
+        (8, &[1], Some(&[][..])),
+        (8, &[1, 1], None),
+        (0, &[-1], None),
+        (0, &[5], None),
+        (0, &[-1, 1], None),
+    ] {
+        let binding = bind(batch, dims, reshape, right).unwrap();
+        assert!(binding.inputs[0].strings && !binding.inputs[1].strings);
+    }
+    assert_eq!(
+        bind(8, &[2], None, right).unwrap_err(),
+        "forward's argument 'words' is a list of strings, which has no shape: expected one string for each row, \
+         as dims: [ 1 ] for input 'words', got [2]"
     );
     assert_eq!(
-        failure(&[("n", ArgumentKind::Other("int".to_owned()))]),
-        "an input of type 'int' was detected in the model (forward's argument 'n'): \
-         only a single input of type Dict(str, Tensor) or input(s) of type Tensor are supported"
+        bind(0, &[2, -1], None, right).unwrap_err(),
+        "forward's argument 'words' is a list of strings, which has no shape: expected one dimension for input \
+         'words', got [2, -1]"
     );
     assert_eq!(
-        failure(&[("s", ArgumentKind::Strings)]),
-        "forward's argument 's' is of type 'List[str]': string tensors are not served yet"
+        bind(8, &[1], None, [Datatype::Fp32; 2]).unwrap_err(),
+        "forward's argument 'words' takes strings (List[str]): expected TYPE_STRING for input 'words', got FP32"
+    );
+    assert_eq!(
+        bind(8, &[1], None, [Datatype::Bytes; 2]).unwrap_err(),
+        "forward's argument 'x' takes tensors: expected a datatype of numbers for input 'x', got BYTES"
+    );
+}
+
+#[test]
+fn two_dictionaries_are_refused() {
+    let forward = signature(&[("d", ArgumentKind::TensorDict), ("e", ArgumentKind::TensorDict)]);
+    assert_eq!(
+        Binding::new(&ModelConfig::undeclared("m"), &forward).unwrap_err().to_string(),
+        "forward's argument 'e' is a second dictionary: nothing tells its keys from the first one's"
     );
 }
 
 #[test]
 fn without_a_configuration_the_file_names_the_inputs() {
     let binding = Binding::new(&ModelConfig::undeclared("m"), &tensors(&["x", "y"])).unwrap();
-    assert_eq!(binding.inputs[1], BoundInput { name: "y".to_owned(), argument: 1, spec: None });
+    assert_eq!(
+        binding.inputs[1],
+        BoundInput { name: "y".to_owned(), argument: 1, strings: false, optional: false, spec: None }
+    );
     assert_eq!(binding.outputs, []);
     assert_eq!(binding.warning(), None);
     assert_eq!(output_name(1, None), "OUTPUT__1");

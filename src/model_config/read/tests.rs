@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model_config::InstanceKind;
+use crate::protocol::Datatype;
 
 #[track_caller]
 fn assert_refused(text: &str, message: &str) {
@@ -72,18 +73,18 @@ fn tensors_have_a_name_a_datatype_and_dims() {
 }
 
 #[test]
-fn datatypes_are_those_of_pytorch() {
-    assert_refused(
-        &input("data_type: TYPE_UINT16 dims: 1"),
-        "'input[0].data_type' can't be honoured: unsupported datatype TYPE_UINT16: \
-         PyTorch computes on no unsigned integers but TYPE_UINT8",
-    );
-    assert_refused(
-        &input("data_type: TYPE_STRING dims: 1"),
-        "'input[0].data_type' can't be honoured: unsupported datatype TYPE_STRING: \
-         string tensors are not served yet",
-    );
+fn every_datatype_is_taken() {
+    for datatype in Datatype::all() {
+        let name = if datatype == Datatype::Bytes { "STRING" } else { datatype.name() };
+        let config =
+            ModelConfig::from_pbtxt(&input(&format!("data_type: TYPE_{name} dims: 1")), "m").unwrap();
+        assert_eq!(config.inputs[0].datatype, datatype);
+    }
     assert_refused(&input("data_type: 99 dims: 1"), "'input[0].data_type': expected a datatype, got 99");
+    assert_refused(
+        &input("data_type: TYPE_INVALID dims: 1"),
+        "'input[0].data_type': expected a datatype, got none",
+    );
 }
 
 #[test]

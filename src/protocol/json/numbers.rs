@@ -108,22 +108,21 @@ fn floats<T: Float, const N: usize>(
     out: &mut Vec<u8>,
     bytes: fn(T) -> [u8; N],
 ) -> Result<(), ProtocolError> {
-    // The largest that each datatype holds; beyond it a number is an error and
-    // not a silent infinity. FP32 and FP64 are parsed as what they are.
-    let largest = if datatype == Datatype::Fp16 {
-        f16::MAX.to_f64()
+    // What would round to infinity is an error and not a silent infinity. FP32
+    // and FP64 are parsed as what they are.
+    let narrowed: Option<fn(f64) -> bool> = if datatype == Datatype::Fp16 {
+        Some(|value| f16::from_f64(value).is_finite())
     } else if datatype == Datatype::Bf16 {
-        bf16::MAX.to_f64()
+        Some(|value| bf16::from_f64(value).is_finite())
     } else {
-        f64::INFINITY
+        None
     };
-    let narrow = largest.is_finite();
     let mut element = |scanner: &mut Scanner<'_>| {
         if let Some(value) = scanner.not_finite() {
             return Ok(T::from_f64(value));
         }
         let (token, _) = token(scanner, name, datatype)?;
-        let in_range = !narrow || token.parse::<f64>().is_ok_and(|value| value.abs() <= largest);
+        let in_range = narrowed.is_none_or(|finite| token.parse::<f64>().is_ok_and(finite));
         match token.parse::<T>() {
             Ok(value) if value.is_finite() && in_range => Ok(value),
             _ => {
@@ -262,8 +261,9 @@ mod tests {
             (Datatype::Uint64, "18446744073709551615", "18446744073709551616"),
             (Datatype::Int64, "-9223372036854775808", "9223372036854775808"),
             (Datatype::Int32, "3", "3.5"),
-            (Datatype::Fp16, "65504", "70000"),
-            (Datatype::Bf16, "3e38", "1e39"),
+            (Datatype::Fp16, "65519.9", "65520"),
+            // The largest, in the fewest digits that an FP32 takes: a little more than it is.
+            (Datatype::Bf16, "3.3895314e38", "3.4e38"),
             (Datatype::Fp32, "3e38", "1e39"),
             (Datatype::Fp64, "1e308", "1e309"),
             (Datatype::Bool, "true", "2"),

@@ -1,0 +1,158 @@
+//! `cresset inspect`: what a model file takes and gives, and its
+//! `config.pbtxt`, from the file and a trial on inputs that the operator
+//! describes.
+
+mod config;
+mod described;
+mod report;
+mod sample;
+mod trial;
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use crate::backend::{Backend, Device, LoadRequest};
+use crate::model_config::{Binding, ModelConfig};
+use config::Header;
+use trial::Trial;
+
+pub use described::DescribedInput;
+
+/// Arguments of `cresset inspect`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Model file: TorchScript, as torch.jit.save writes it
+    pub file: PathBuf,
+
+    /// An input to try the model on, such as x:FP32:-1,3,224,224; repeat it for each
+    ///
+    /// -1 stands for a dimension that varies. In front it is the batch: 1 row and 3 rows are
+    /// tried, and whether a row's answer is the same alone and in company. From what comes out,
+    /// a config.pbtxt is made.
+    #[arg(long, value_name = "NAME:DATATYPE:DIMS")]
+    pub input: Vec<DescribedInput>,
+
+    /// The model's name [default: the directory's, where the file lies as MODEL/VERSION/FILE]
+    #[arg(long, value_name = "MODEL")]
+    pub name: Option<String>,
+
+    /// The most rows of a batch, where dimension 0 is one; 0 for a model that mustn't be batched
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub max_batch: u32,
+
+    /// What to try for a dimension that varies and isn't the batch
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(i64).range(1..=1 << 20))]
+    pub size: i64,
+
+    /// File to write the configuration to [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Write over a file that is there
+    #[arg(long, requires = "output")]
+    pub force: bool,
+}
+
+/// Looks into the file, tries it where inputs are described, and writes what
+/// it found.
+///
+/// # Errors
+/// A file that can't be loaded or written, inputs that aren't the model's, or
+/// a model that fails on them.
+pub fn run(args: &Args, backend: &dyn Backend) -> anyhow::Result<()> {
+    if let Some(path) = &args.output {
+        anyhow::ensure!(
+            !args.input.is_empty(),
+            "--output needs --input: without a trial there is nothing to write"
+        );
+        anyhow::ensure!(
+            args.force || fs::symlink_metadata(path).is_err(),
+            "{} is there already: --force writes over it",
+            path.display()
+        );
+    }
+    let parameters = BTreeMap::new();
+    let request =
+        LoadRequest { path: &args.file, device: Device::Cpu, parameters: &parameters, overlapped: false };
+    let model = backend.load(&request).with_context(|| args.file.display().to_string())?;
+    let mut report = report::of_file(&args.file, &*model);
+    if args.input.is_empty() {
+        report += "\nDescribe its inputs for a trial and a config.pbtxt: --input NAME:DATATYPE:DIMS\n";
+        print(&mut io::stdout(), &report);
+        return Ok(());
+    }
+
+    let signature = model.signature();
+    let named = args.name.clone().or_else(|| name_of(&args.file));
+    let filename = args.file.file_name().unwrap_or_default().to_string_lossy();
+    let may_batch = args.max_batch > 0 && args.input.iter().all(|input| input.dims.first() == Some(&-1));
+    let header = |max_batch_size| Header {
+        name: named.as_deref(),
+        filename: &filename,
+        max_batch_size,
+        stateful: signature.stateful.is_some(),
+    };
+    let name = named.as_deref().unwrap_or("model");
+    // By the server's own rules, so that the trial runs what will be served.
+    let described = config::inputs_text(header(if may_batch { args.max_batch } else { 0 }), &args.input);
+    let binding = Binding::new(&ModelConfig::from_pbtxt(&described, name)?, signature)?;
+    let inputs: Vec<DescribedInput> = binding
+        .inputs
+        .iter()
+        .filter_map(|bound| args.input.iter().find(|input| input.name == bound.name).cloned())
+        .collect();
+
+    let found = Trial { model: &*model, inputs: &inputs, size: args.size }
+        .run(may_batch)
+        .map_err(|error| anyhow::anyhow!("the model fails on these inputs: {error}"))?;
+    let header = header(if found.batch.is_ok() { args.max_batch } else { 0 });
+    let text = config::text(header, &args.input, &found);
+    let config =
+        ModelConfig::from_pbtxt(&text, name).context("the configuration that was made is refused")?;
+    Binding::new(&config, signature).context("the configuration that was made doesn't fit the model")?;
+
+    report += &report::of_trial(&inputs, &found, binding.warning().as_deref());
+    match &args.output {
+        None => {
+            // Apart from the configuration, which goes into a file or a pipe.
+            print(&mut io::stderr(), &report);
+            print(&mut io::stdout(), &text);
+        }
+        Some(path) => {
+            write(path, &text, args.force).with_context(|| format!("can't write {}", path.display()))?;
+            print(&mut io::stdout(), &format!("{report}\n{} is written\n", path.display()));
+        }
+    }
+    Ok(())
+}
+
+/// Who closed a stream doesn't want to read it.
+fn print(to: &mut dyn io::Write, text: &str) {
+    let _ = to.write_all(text.as_bytes());
+}
+
+fn write(path: &Path, text: &str, force: bool) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true);
+    if force {
+        options.create(true).truncate(true)
+    } else {
+        options.create_new(true)
+    };
+    options.open(path)?.write_all(text.as_bytes())
+}
+
+/// `m` of `models/m/1/model.pt`.
+fn name_of(file: &Path) -> Option<String> {
+    let absolute = std::path::absolute(file).ok()?;
+    let version = absolute.parent()?;
+    version.file_name()?.to_str()?.parse::<u64>().ok()?;
+    Some(version.parent()?.file_name()?.to_str()?.to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,33 @@
+//! The command line where it needs no model runtime.
+// A test may say what it expects.
+#![allow(clippy::unwrap_used)]
+
+use assert_cmd::Command;
+
+fn cresset(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_cresset")).args(arguments).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn every_command_has_its_page() {
+    let (code, help, _) = cresset(&["--help"]);
+    assert_eq!(code, Some(0));
+    for command in ["serve", "bench", "inspect", "healthcheck"] {
+        assert!(help.contains(&format!("  {command} ")), "{help}");
+        let (code, page, _) = cresset(&[command, "--help"]);
+        assert!(code == Some(0) && page.contains(&format!("Usage: cresset {command}")), "{page}");
+    }
+}
+
+#[cfg(not(feature = "libtorch"))]
+#[test]
+fn a_build_without_libtorch_says_what_it_cannot_do() {
+    let why = "this build has no libtorch, so it can't";
+    let (code, _, error) = cresset(&["inspect", "model.pt"]);
+    assert_eq!(code, Some(1));
+    assert_eq!(error, format!("cresset: {why} inspect a model; build with the default features\n"));
+    let (code, _, error) = cresset(&["serve", "--model-repository=models"]);
+    assert!(code == Some(1) && error.contains(&format!("{why} serve")), "{error}");
+}
