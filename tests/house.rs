@@ -86,8 +86,26 @@ fn rooms_know_each_other_downwards_only() {
         ("model", &["crate::http", "crate::grpc", "crate::engine"]),
         ("engine", &["crate::http", "crate::grpc"]),
         (
+            "model_settings",
+            &[
+                "crate::http",
+                "crate::grpc",
+                "crate::engine",
+                "crate::model::",
+                "crate::instance",
+                "crate::scheduler",
+            ],
+        ),
+        (
             "transform",
-            &["crate::http", "crate::engine", "crate::model::", "crate::instance", "crate::backend"],
+            &[
+                "crate::http",
+                "crate::engine",
+                "crate::model::",
+                "crate::model_settings",
+                "crate::instance",
+                "crate::backend",
+            ],
         ),
     ] {
         assert_eq!(offences(room, above, ""), [""; 0], "{room}");

@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 use cresset::backend::libtorch::LibtorchBackend;
 use cresset::backend::{
     Accelerators, Argument, ArgumentKind, Backend, BackendError, BatchInput, BatchOutput, Device, HostBuffer,
-    LoadRequest, Model,
+    LoadRequest, Model, Preparation,
 };
 use cresset::protocol::Datatype;
 
@@ -35,7 +35,12 @@ fn file(name: &str) -> PathBuf {
 fn load_with(path: &Path, parameters: &[(&str, &str)]) -> Result<Arc<dyn Model>, BackendError> {
     let parameters: BTreeMap<_, _> =
         parameters.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    backend().load(&LoadRequest { path, device: Device::Cpu, parameters: &parameters })
+    backend().load(&LoadRequest {
+        path,
+        device: Device::Cpu,
+        parameters: &parameters,
+        preparation: &Preparation::default(),
+    })
 }
 
 fn load(name: &str) -> Arc<dyn Model> {
@@ -633,8 +638,12 @@ fn two_instances_share_a_module_from_two_threads() {
 fn says_what_it_is_and_which_accelerators_there_are() {
     assert_eq!(backend().description(), "libtorch 2.11.0");
     let missing = u32::MAX;
-    let request =
-        LoadRequest { path: &file("identity"), device: Device::Cuda(missing), parameters: &BTreeMap::new() };
+    let request = LoadRequest {
+        path: &file("identity"),
+        device: Device::Cuda(missing),
+        parameters: &BTreeMap::new(),
+        preparation: &Preparation::default(),
+    };
     let error = backend().load(&request).err().unwrap();
     assert!(matches!(error, BackendError::Device { .. }), "{error:?}");
     match backend().accelerators() {

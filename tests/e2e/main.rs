@@ -17,6 +17,7 @@ mod hostile;
 mod kserve;
 mod load;
 mod photographs;
+mod precision;
 mod repository;
 mod server;
 mod statistics;

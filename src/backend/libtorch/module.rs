@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use super::ffi::{self, RawModule};
 use super::instance::LibtorchInstance;
-use super::options::Options;
+use super::options::{Options, Precision};
 use super::outputs::Outputs;
-use super::{error, threads};
+use super::{error, tf32, threads};
 use crate::backend::{
-    Argument, ArgumentKind, BackendError, Device, LoadRequest, Model, ModelInstance, Signature,
+    Argument, ArgumentKind, BackendError, Device, LoadRequest, Model, ModelInstance, Preparation, Signature,
 };
 
 /// The shim's module.
@@ -37,12 +37,23 @@ impl Module {
             Device::Cuda(index) => i32::try_from(index).unwrap_or(i32::MAX),
         };
         let raw = options.raw();
+        let precision = Precision::new(request.preparation);
+        let raw_precision = precision.raw();
         // Two threads here would halve the instances' speed later on.
         let _one = threads::Count::set_for_now(1);
         ffi::made(|module, error| {
             // SAFETY: the path is terminated, and all pointers are to values
             // that outlive the call.
-            unsafe { ffi::cresset_module_load(path.as_ptr(), device, &raw const raw, module, error) }
+            unsafe {
+                ffi::cresset_module_load(
+                    path.as_ptr(),
+                    device,
+                    &raw const raw,
+                    &raw const raw_precision,
+                    module,
+                    error,
+                )
+            }
         })
         .map(Self)
         .map_err(error::load)
@@ -117,20 +128,29 @@ pub(super) struct LibtorchModel {
     module: Arc<Module>,
     signature: Signature,
     options: Options,
+    _tf32: Option<tf32::Claim>,
 }
 
 impl LibtorchModel {
-    pub(super) fn load(request: &LoadRequest<'_>) -> Result<Self, BackendError> {
-        let options = Options::new(request.parameters)?;
+    pub(super) fn load(request: &LoadRequest<'_>, tf32: &tf32::Switch) -> Result<Self, BackendError> {
+        let Preparation { precision, optimize, .. } = request.preparation;
+        let options = Options::new(request.parameters, *optimize)?;
+        let tf32 = precision.tf32.map(|allowed| tf32.claim(allowed)).transpose()?;
         if let Some(enabled) = options.tensor_fuser {
             // SAFETY: a plain switch of libtorch's.
             unsafe { ffi::cresset_set_tensor_fuser(enabled.into()) };
         }
         let module = Module::load(request, &options)?;
         if let Some(reason) = module.not_frozen() {
-            tracing::debug!(path = %request.path.display(), reason, "model is not frozen");
+            let path = request.path.display();
+            match optimize.freeze {
+                Some(true) => {
+                    tracing::warn!(%path, reason, "model can't be frozen, though its settings ask for it")
+                }
+                Some(false) | None => tracing::debug!(%path, reason, "model is not frozen"),
+            }
         }
-        Ok(Self { signature: module.signature(), module: Arc::new(module), options })
+        Ok(Self { signature: module.signature(), module: Arc::new(module), options, _tf32: tf32 })
     }
 }
 

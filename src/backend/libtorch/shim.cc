@@ -25,6 +25,7 @@
 #include <torch/version.h>
 
 #include "outputs.h"
+#include "precision.h"
 #include "writes.h"
 
 // The numbers that scalar_type.rs writes down.
@@ -47,6 +48,7 @@ struct CressetModule {
   torch::jit::Module module;
   torch::jit::Method forward;
   CressetOptions options;
+  cresset::Precision precision;
   at::Device device;
   std::vector<Argument> arguments;
   std::optional<std::string> stateful;
@@ -150,9 +152,11 @@ at::Tensor tensor_of(const CressetInput& input, const CressetModule& module) {
   // keep them. The memory is written again for the next batch.
   auto view = at::from_blob(const_cast<void*>(input.data), sizes, options);
   if (!module.device.is_cpu()) {
-    return view.to(module.device);
+    view = view.to(module.device);
+  } else if (module.writes_arguments || module.stateful) {
+    view = view.clone();
   }
-  return module.writes_arguments || module.stateful ? view.clone() : view;
+  return cresset::prepared(std::move(view), module.precision);
 }
 
 std::vector<c10::IValue> stack_of(const CressetInput* inputs, size_t count, const CressetModule& module) {
@@ -207,7 +211,7 @@ void cresset_set_tensor_fuser(int32_t enabled) {
 }
 
 CressetStatus cresset_module_load(const char* path, int32_t device_index, const CressetOptions* options,
-                                  CressetModule** module, char** error) {
+                                  const CressetPrecision* asked, CressetModule** module, char** error) {
   return guarded(error, [&] {
     const auto device =
         device_index < 0 ? at::Device(at::kCPU) : at::Device(at::kCUDA, static_cast<int8_t>(device_index));
@@ -221,6 +225,8 @@ CressetStatus cresset_module_load(const char* path, int32_t device_index, const 
     // Before freezing: frozen attributes can't be told from constants.
     auto arguments = arguments_of(*forward);
     auto writes = cresset::writes(loaded);
+    cresset::Precision precision(*asked);
+    cresset::convert(loaded, precision);
     std::optional<std::string> not_frozen;
     if (options->freeze != 0) {
       if (writes.own) {
@@ -234,11 +240,19 @@ CressetStatus cresset_module_load(const char* path, int32_t device_index, const 
         }
       }
     }
+    if (options->for_inference != 0) {
+      if (not_frozen) {
+        throw std::runtime_error("it can't be frozen: " + *not_frozen);
+      }
+      loaded = torch::jit::optimize_for_inference(loaded);
+      forward = loaded.get_method("forward");
+    }
     choose_executor(*forward, *options);
     *module = new CressetModule{
         std::move(loaded),
         std::move(*forward),
         *options,
+        std::move(precision),
         device,
         std::move(arguments),
         std::move(writes.own),
@@ -286,6 +300,7 @@ CressetStatus cresset_module_forward(const CressetModule* module, const CressetI
     // Tensors that the module makes "on cuda" go where its weights are.
     const c10::OptionalDeviceGuard device(
         module->device.is_cpu() ? std::nullopt : std::optional<at::Device>(module->device));
+    const cresset::Autocast autocast(module->precision, module->device);
     const auto result = module->forward(stack_of(inputs, count, *module));
 
     std::vector<cresset::Range> taken;
@@ -297,6 +312,7 @@ CressetStatus cresset_module_forward(const CressetModule* module, const CressetI
     made->outputs = cresset::flatten(result);
     made->items.reserve(made->outputs.size());  // so that nothing moves below
     for (auto& output : made->outputs) {
+      output.tensor = cresset::restored(output.tensor, output.name, made->items.size(), module->precision);
       output.tensor = cresset::settle(output.tensor, taken, module->stateful.has_value());
       made->items.push_back(described(output));
     }
