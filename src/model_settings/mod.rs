@@ -58,10 +58,11 @@ impl ModelSettings {
         };
         let source = Source { text: &text, directory: model_directory };
         let file: FileTable = toml::from_str(&text).map_err(|error| source.syntax(&error))?;
+        let precision = source.precision(file.precision)?;
         Ok(Self {
             transforms: file.transform.map(|table| source.transforms(table)).transpose()?,
-            precision: source.precision(file.precision)?,
-            optimize: source.optimize(file.optimize)?,
+            precision,
+            optimize: source.optimize(file.optimize, &precision)?,
         })
     }
 }

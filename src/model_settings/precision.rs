@@ -44,14 +44,25 @@ impl Source<'_> {
         })
     }
 
-    pub(super) fn optimize(&self, table: OptimizeTable) -> Result<Optimize, SettingsError> {
-        let for_inference = table.for_inference.as_ref().is_some_and(|asked| *asked.get_ref());
-        if let Some(asked) = table.for_inference.filter(|_| for_inference && table.freeze == Some(false)) {
-            let message = "for_inference = true beside freeze = false: only a frozen module can be optimised \
-                           for inference; leave one of the two out";
-            return Err(self.wrong(&asked.span(), message.to_owned()));
-        }
-        Ok(Optimize { freeze: table.freeze, for_inference })
+    /// `precision` is what stands beside it in the same file.
+    pub(super) fn optimize(
+        &self,
+        table: OptimizeTable,
+        precision: &Precision,
+    ) -> Result<Optimize, SettingsError> {
+        let OptimizeTable { freeze, for_inference } = table;
+        let Some(asked) = for_inference.filter(|asked| *asked.get_ref()) else {
+            return Ok(Optimize { freeze, for_inference: false });
+        };
+        let contradiction = if freeze == Some(false) {
+            "freeze = false: only a frozen module can be optimised for inference"
+        } else if precision.autocast.is_some() {
+            "autocast: the operations that it puts in are none that autocast knows"
+        } else {
+            return Ok(Optimize { freeze, for_inference: true });
+        };
+        let message = format!("for_inference = true beside {contradiction}; leave one of the two out");
+        Err(self.wrong(&asked.span(), message))
     }
 }
 
@@ -99,6 +110,10 @@ mod tests {
         insta::assert_snapshot!(
             refused("[optimize]\nfreeze = false\nfor_inference = true\n"),
             @"cresset.toml, line 3: for_inference = true beside freeze = false: only a frozen module can be optimised for inference; leave one of the two out"
+        );
+        insta::assert_snapshot!(
+            refused("[optimize]\nfor_inference = true\n[precision]\nautocast = \"bf16\"\n"),
+            @"cresset.toml, line 2: for_inference = true beside autocast: the operations that it puts in are none that autocast knows; leave one of the two out"
         );
     }
 
