@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::served::{LoadError, ModelSource};
 use super::trial::{Difference, Trial, two_digits};
 use crate::backend::{
-    Backend, BackendError, BatchOutput, Device, LoadRequest, Model, OutputType, Preparation,
+    Backend, BackendError, BatchOutput, Device, LoadRequest, Model, OutputType, Precision, Preparation,
 };
 use crate::model_config::Binding;
 
@@ -93,13 +93,13 @@ impl Preparing<'_> {
         }
         let trial = Trial::of(plain.as_ref(), config, &binding);
         let base = asked.without_for_inference();
-        let mut form = if base.precision.changes_answers(self.device) {
+        let mut form = if base.precision == Precision::default() {
+            let differences = trial.as_ref().map(|_| Vec::new()).map_err(Clone::clone);
+            Form { model: plain, preparation: plain_form, differences }
+        } else {
             // Its memory isn't needed twice.
             drop(plain);
             self.changed(base, &trial, &binding)?
-        } else {
-            let differences = trial.as_ref().map(|_| Vec::new()).map_err(Clone::clone);
-            Form { model: plain, preparation: plain_form, differences }
         };
         if asked.optimize.for_inference {
             form = self.optimized(form, asked, &trial, &binding);

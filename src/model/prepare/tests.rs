@@ -2,8 +2,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::backend::{
-    Accelerators, Argument, ArgumentKind, BatchInput, ModelInstance, Optimize, Precision, ReducedType,
-    Signature,
+    Accelerators, Argument, ArgumentKind, BatchInput, ModelInstance, Optimize, ReducedType, Signature,
 };
 use crate::model_config::ModelConfig;
 use crate::protocol::Datatype;
@@ -148,6 +147,14 @@ fn for_inference_is_dropped_where_answers_move() {
         (note.as_deref(), kept),
         (Some("bf16 weights: answers differ by at most 0.0099 (cosine 1.00000)"), false)
     );
+}
+
+#[test]
+fn what_else_was_asked_for_stays_when_for_inference_is_dropped() {
+    let mut preparation = asked(false, true);
+    preparation.precision.tf32 = Some(false);
+    let dropped = prepared(&Drifting::new(0.0, 0.5), DECLARED, preparation).unwrap().preparation;
+    assert_eq!((dropped.precision.tf32, dropped.optimize.for_inference), (Some(false), false));
 }
 
 #[test]
