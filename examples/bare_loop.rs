@@ -12,7 +12,7 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use cresset::backend::{BatchInput, Device, LoadRequest, Model, Preparation, ReducedType};
+use cresset::backend::{BatchInput, Device, HostBuffer, LoadRequest, Model, Preparation, ReducedType};
 use cresset::clock;
 use cresset::protocol::Datatype;
 use cresset::settings::processors;
@@ -32,6 +32,7 @@ fn main() -> anyhow::Result<()> {
         path: Path::new(file),
         device: Device::Cpu,
         parameters: &parameters,
+        overlapped: false,
         preparation: &preparation,
     };
     let model = backend.load(&request)?;
@@ -93,7 +94,7 @@ fn measure(
             std::thread::spawn(move || -> anyhow::Result<f64> {
                 let elements: i64 = shape.iter().product();
                 let mut instance = model.instance(threads)?;
-                let mut buffer = instance.buffer();
+                let mut buffer = HostBuffer::new();
                 let values: Vec<u8> =
                     (0..elements).flat_map(|i| ((i % 997) as f32 / 997.0).to_le_bytes()).collect();
                 buffer.begin(values.len());

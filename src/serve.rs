@@ -160,7 +160,9 @@ async fn end(
         engine.fail_waiting();
         match settings.on_device_fault {
             OnDeviceFault::Exit => return End::DeviceFailed,
-            OnDeviceFault::Stay => tracing::error!("staying, not ready: restart the server to use the device"),
+            OnDeviceFault::Stay => {
+                tracing::error!("staying, not ready: restart the server to use the device")
+            }
         }
     }
 }

@@ -39,6 +39,7 @@ fn load_with(path: &Path, parameters: &[(&str, &str)]) -> Result<Arc<dyn Model>,
         path,
         device: Device::Cpu,
         parameters: &parameters,
+        overlapped: false,
         preparation: &Preparation::default(),
     })
 }
@@ -642,6 +643,7 @@ fn says_what_it_is_and_which_accelerators_there_are() {
         path: &file("identity"),
         device: Device::Cuda(missing),
         parameters: &BTreeMap::new(),
+        overlapped: false,
         preparation: &Preparation::default(),
     };
     let error = backend().load(&request).err().unwrap();

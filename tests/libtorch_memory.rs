@@ -34,6 +34,7 @@ fn two_thousand_failing_forwards_of_a_megabyte_leave_nothing() {
             path: &path,
             device: Device::Cpu,
             parameters: &parameters,
+            overlapped: false,
             preparation: &Preparation::default(),
         })
         .unwrap();
@@ -63,6 +64,7 @@ fn loading_and_dropping_a_model_many_times_leaves_nothing() {
             path: &path,
             device: Device::Cpu,
             parameters: &parameters,
+            overlapped: false,
             preparation: &Preparation::default(),
         };
         let model = backend.load(&request).unwrap();

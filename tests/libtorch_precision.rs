@@ -14,6 +14,7 @@ use cresset::backend::{
     Accelerators, Backend, BackendError, BatchInput, BatchOutput, Device, LoadRequest, Model, Optimize,
     OutputType, Precision, Preparation, ReducedType,
 };
+use cresset::faults::DeviceFaults;
 use cresset::model::{DevicePreference, ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
 use cresset::protocol::Datatype;
@@ -31,6 +32,7 @@ fn load(name: &str, preparation: &Preparation) -> Result<Arc<dyn Model>, Backend
         path: &path,
         device: Device::Cpu,
         parameters: &parameters,
+        overlapped: false,
         preparation,
     })
 }
@@ -262,6 +264,7 @@ fn models_that_disagree_on_tf32_are_not_loaded_together() {
             path: &path,
             device: Device::Cpu,
             parameters: &parameters,
+            overlapped: false,
             preparation: &preparation,
         })
     };
@@ -306,6 +309,8 @@ fn serve(name: &str, config: &str, preparation: &Preparation) -> Result<ServedMo
         processors: 1,
         accelerators: Accelerators::None("none in this test".to_owned()),
         preference: DevicePreference::Cpu,
+        faults: DeviceFaults::new(),
+        overlapped: false,
     };
     ServedModel::load(&LibtorchBackend::new(), &source, &resources, 10).map_err(|error| error.to_string())
 }

@@ -1,17 +1,15 @@
 //! The thread itself: born once, warmed up, ended with its queue.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
 use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use super::QueuedRequest;
 use super::execute::Context;
 use super::inline::Inline;
 use super::overlapped;
-use crate::backend::{
-    BackendError, Device, Drive, HostBatch, HostBuffer, HostInput, Model, ModelInstance,
-};
+use crate::backend::{BackendError, Device, Drive, HostBatch, HostBuffer, HostInput, Model, ModelInstance};
 use crate::faults::DeviceFaults;
 use crate::metrics::ModelMetrics;
 use crate::model_config::Binding;

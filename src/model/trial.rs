@@ -2,11 +2,12 @@
 //! what a change of precision does to the answers, in numbers.
 
 use std::fmt;
+use std::sync::Arc;
 
 use half::{bf16, f16};
 
 use super::warm_up::declared_inputs;
-use crate::backend::{BackendError, BatchInput, BatchOutput, HostBuffer, Model};
+use crate::backend::{BackendError, BatchOutput, Drive, HostBatch, HostBuffer, HostInput, Model};
 use crate::instance::WarmUpInput;
 use crate::model_config::{Binding, ModelConfig, output_name};
 use crate::protocol::Datatype;
@@ -121,26 +122,19 @@ fn run(model: &dyn Model, inputs: &[(WarmUpInput, Vec<u8>)]) -> Result<Vec<Batch
 
 fn run_here(model: &dyn Model, inputs: &[(WarmUpInput, Vec<u8>)]) -> Result<Vec<BatchOutput>, BackendError> {
     let mut instance = model.instance(1)?;
-    let buffers: Vec<HostBuffer> = inputs
-        .iter()
-        .map(|(_, bytes)| {
-            let mut buffer = instance.buffer();
-            buffer.begin(bytes.len());
-            buffer.extend(bytes);
-            buffer
-        })
-        .collect();
-    let batch: Vec<BatchInput<'_>> = inputs
-        .iter()
-        .zip(&buffers)
-        .map(|((input, _), buffer)| BatchInput {
-            name: &input.name,
-            datatype: input.datatype,
-            shape: &input.shape,
-            data: buffer.as_slice(),
-        })
-        .collect();
-    instance.forward(&batch)
+    let memory = instance.host_memory();
+    let host_input = |(input, bytes): &(WarmUpInput, Vec<u8>)| {
+        let mut data = HostBuffer::within(memory.clone());
+        data.begin(bytes.len());
+        data.extend(bytes);
+        let (name, datatype, shape) = (Arc::from(input.name.as_str()), input.datatype, input.shape.clone());
+        HostInput { name, datatype, shape, data }
+    };
+    let batch = HostBatch { inputs: inputs.iter().map(host_input).collect() };
+    match instance.drive() {
+        Drive::Inline => instance.forward(&batch.inputs()),
+        Drive::Overlapped => instance.launch(batch)?.land().0,
+    }
 }
 
 impl Difference {

@@ -291,7 +291,11 @@ impl Policy {
         let oldest = bucket.front()?.arrival();
         self.cut(bucket, oldest, false).filter(|cut| match cut.reason {
             CloseReason::Full | CloseReason::Preferred | CloseReason::Single => true,
-            CloseReason::Ready | CloseReason::Delay | CloseReason::Drain | CloseReason::Retry | CloseReason::Halved => false,
+            CloseReason::Ready
+            | CloseReason::Delay
+            | CloseReason::Drain
+            | CloseReason::Retry
+            | CloseReason::Halved => false,
         })
     }
 

@@ -55,12 +55,8 @@ impl<T: Waiting> Queue<T> {
     /// An open, empty queue.
     #[must_use]
     pub fn new(policy: Policy) -> Self {
-        let state = State {
-            batcher: Batcher::new(policy),
-            given_back: VecDeque::new(),
-            closed: false,
-            idle: 0,
-        };
+        let state =
+            State { batcher: Batcher::new(policy), given_back: VecDeque::new(), closed: false, idle: 0 };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
