@@ -3,20 +3,22 @@
 //! Cresset beside it.
 //!
 //! Usage: `bare_loop MODEL.pt SHAPE [SECONDS] [BATCH,…]`, where SHAPE is one
-//! FP32 input's without its batch: `3,224,224`. Prints one JSON object a line.
+//! FP32 input's without its batch: `3,224,224`; and anywhere `--weights TYPE`
+//! or `--autocast TYPE` (`bf16`, `fp16`), `--channels-last`, `--for-inference`.
+//! Prints one JSON object a line.
 
 use std::path::Path;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use cresset::backend::{BatchInput, Device, HostBuffer, LoadRequest, Model};
+use cresset::backend::{BatchInput, Device, HostBuffer, LoadRequest, Model, Preparation, ReducedType};
 use cresset::clock;
 use cresset::protocol::Datatype;
 use cresset::settings::processors;
 
 fn main() -> anyhow::Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (arguments, preparation) = arguments()?;
     let [file, shape, rest @ ..] = arguments.as_slice() else {
         anyhow::bail!("usage: bare_loop MODEL.pt SHAPE [SECONDS] [BATCH,…]");
     };
@@ -31,6 +33,7 @@ fn main() -> anyhow::Result<()> {
         device: Device::Cpu,
         parameters: &parameters,
         overlapped: false,
+        preparation: &preparation,
     };
     let model = backend.load(&request)?;
     let all = processors();
@@ -46,6 +49,28 @@ fn main() -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The plain ones, and what the others ask for.
+fn arguments() -> anyhow::Result<(Vec<String>, Preparation)> {
+    let mut plain = Vec::new();
+    let mut asked = Preparation::default();
+    let mut all = std::env::args().skip(1);
+    while let Some(argument) = all.next() {
+        let mut reduced = || match all.next().as_deref() {
+            Some("bf16") => Ok(Some(ReducedType::Bf16)),
+            Some("fp16") => Ok(Some(ReducedType::Fp16)),
+            _ => Err(anyhow::anyhow!("{argument} takes bf16 or fp16")),
+        };
+        match argument.as_str() {
+            "--weights" => asked.precision.weights = reduced()?,
+            "--autocast" => asked.precision.autocast = reduced()?,
+            "--channels-last" => asked.precision.channels_last = true,
+            "--for-inference" => asked.optimize.for_inference = true,
+            _ => plain.push(argument),
+        }
+    }
+    Ok((plain, asked))
 }
 
 fn list(text: &str) -> anyhow::Result<Vec<i64>> {

@@ -18,7 +18,8 @@
 //!
 //! [`protocol`] and [`error`] know nobody; [`backend`] is the seam under which
 //! alone libtorch is named; [`transform`] stands beside the engine and turns
-//! photographs into tensors and tensors into labels.
+//! photographs into tensors and tensors into labels. [`model_config`] and
+//! [`model_settings`] read what stands beside a model's file.
 
 pub mod admission;
 pub mod backend;
@@ -40,6 +41,7 @@ pub mod metrics;
 pub mod model;
 pub mod model_config;
 pub mod model_repository;
+pub mod model_settings;
 pub mod nvidia;
 pub mod protocol;
 pub mod scheduler;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cresset::backend::Accelerators;
 use cresset::backend::mock::{Behaviour, MockBackend};
+use cresset::backend::{Accelerators, Preparation};
 use cresset::error::{Error, ErrorCode};
 use cresset::faults::DeviceFaults;
 use cresset::model::{DevicePreference, ModelSource, Resources, ServedModel};
@@ -50,6 +50,7 @@ fn serve_bounded(backend: &MockBackend, config: &str, capacity: usize) -> Arc<Se
         file: PathBuf::from("model.pt"),
         config: Arc::new(ModelConfig::from_pbtxt(config, "m").unwrap()),
         transforms: None,
+        preparation: Preparation::default(),
     };
     let resources = Resources {
         processors: 2,

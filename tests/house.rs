@@ -31,10 +31,16 @@ fn offences(room: &str, words: &[&str], except: &str) -> Vec<String> {
             continue;
         }
         let lines = text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"));
-        let bad = lines.filter(|(_, line)| words.iter().any(|word| line.contains(word)));
+        let bad = lines.filter(|(_, line)| words.iter().any(|word| names(line, word)));
         found.extend(bad.map(|(number, line)| format!("{}:{}: {line}", path.display(), number + 1)));
     }
     found
+}
+
+/// Whether `word` stands in `line` and is not the end of a longer name.
+fn names(line: &str, word: &str) -> bool {
+    let own = |before: &str| !before.ends_with(|c: char| c.is_alphanumeric() || c == '_');
+    line.match_indices(word).any(|(at, _)| own(&line[..at]))
 }
 
 #[test]
@@ -97,8 +103,26 @@ fn rooms_know_each_other_downwards_only() {
             ],
         ),
         (
+            "model_settings",
+            &[
+                "crate::http",
+                "crate::grpc",
+                "crate::engine",
+                "crate::model::",
+                "crate::instance",
+                "crate::scheduler",
+            ],
+        ),
+        (
             "transform",
-            &["crate::http", "crate::engine", "crate::model::", "crate::instance", "crate::backend"],
+            &[
+                "crate::http",
+                "crate::engine",
+                "crate::model::",
+                "crate::model_settings",
+                "crate::instance",
+                "crate::backend",
+            ],
         ),
     ] {
         assert_eq!(offences(room, above, ""), [""; 0], "{room}");

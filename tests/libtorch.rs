@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 use cresset::backend::libtorch::LibtorchBackend;
 use cresset::backend::{
     Accelerators, Argument, ArgumentKind, Backend, BackendError, BatchInput, BatchOutput, Device, Drive,
-    HostBatch, HostBuffer, HostInput, LoadRequest, Model,
+    HostBatch, HostBuffer, HostInput, LoadRequest, Model, Preparation,
 };
 use cresset::protocol::Datatype;
 
@@ -35,7 +35,13 @@ fn file(name: &str) -> PathBuf {
 fn load_with(path: &Path, parameters: &[(&str, &str)]) -> Result<Arc<dyn Model>, BackendError> {
     let parameters: BTreeMap<_, _> =
         parameters.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    backend().load(&LoadRequest { path, device: Device::Cpu, parameters: &parameters, overlapped: false })
+    backend().load(&LoadRequest {
+        path,
+        device: Device::Cpu,
+        parameters: &parameters,
+        overlapped: false,
+        preparation: &Preparation::default(),
+    })
 }
 
 fn load(name: &str) -> Arc<dyn Model> {
@@ -710,6 +716,7 @@ fn says_what_it_is_and_which_accelerators_there_are() {
         device: Device::Cuda(missing),
         parameters: &BTreeMap::new(),
         overlapped: false,
+        preparation: &Preparation::default(),
     };
     let error = backend().load(&request).err().unwrap();
     assert!(matches!(error, BackendError::Device { .. }), "{error:?}");
@@ -743,6 +750,7 @@ fn overlapped(name: &str) -> Arc<dyn Model> {
         device: Device::Cpu,
         parameters: &BTreeMap::new(),
         overlapped: true,
+        preparation: &Preparation::default(),
     };
     backend().load(&request).unwrap()
 }
@@ -811,6 +819,7 @@ fn load_on(name: &str, device: Device) -> Result<Arc<dyn Model>, BackendError> {
         device,
         parameters: &BTreeMap::new(),
         overlapped: false,
+        preparation: &Preparation::default(),
     })
 }
 

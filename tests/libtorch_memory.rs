@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use cresset::backend::libtorch::LibtorchBackend;
-use cresset::backend::{Backend, BatchInput, Device, LoadRequest};
+use cresset::backend::{Backend, BatchInput, Device, LoadRequest, Preparation};
 use cresset::protocol::Datatype;
 
 /// One at a time: each measures the whole process.
@@ -30,7 +30,13 @@ fn two_thousand_failing_forwards_of_a_megabyte_leave_nothing() {
     let parameters = BTreeMap::new();
     let backend = LibtorchBackend::new();
     let model = backend
-        .load(&LoadRequest { path: &path, device: Device::Cpu, parameters: &parameters, overlapped: false })
+        .load(&LoadRequest {
+            path: &path,
+            device: Device::Cpu,
+            parameters: &parameters,
+            overlapped: false,
+            preparation: &Preparation::default(),
+        })
         .unwrap();
     let mut instance = model.instance(1).unwrap();
     let data = vec![0_u8; 256 * 1024 * 4];
@@ -54,8 +60,13 @@ fn loading_and_dropping_a_model_many_times_leaves_nothing() {
     let backend = LibtorchBackend::new();
     let mut before = 0;
     for round in 0..200 {
-        let request =
-            LoadRequest { path: &path, device: Device::Cpu, parameters: &parameters, overlapped: false };
+        let request = LoadRequest {
+            path: &path,
+            device: Device::Cpu,
+            parameters: &parameters,
+            overlapped: false,
+            preparation: &Preparation::default(),
+        };
         let model = backend.load(&request).unwrap();
         drop(model);
         if round == 50 {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cresset::backend::mock::{Behaviour, MockBackend};
 use cresset::backend::mock_device::{DeviceTimes, MockDevice, Stage, Step};
-use cresset::backend::{Accelerators, Device, DeviceFault};
+use cresset::backend::{Accelerators, Device, DeviceFault, Preparation};
 use cresset::error::{Error, ErrorCode};
 use cresset::faults::DeviceFaults;
 use cresset::model::{DevicePreference, ModelSource, Resources, ServedModel};
@@ -51,6 +51,7 @@ impl Served {
             file: PathBuf::from("model.pt"),
             config: Arc::new(ModelConfig::from_pbtxt(config, "m").unwrap()),
             transforms: None,
+            preparation: Preparation::default(),
         };
         let faults = DeviceFaults::new();
         let resources = Resources {

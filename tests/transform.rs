@@ -8,7 +8,8 @@
 use std::fs;
 use std::path::Path;
 
-use cresset::transform::{ImageTransform, Transforms};
+use cresset::model_settings::ModelSettings;
+use cresset::transform::ImageTransform;
 
 const HEIGHT: usize = 40;
 const WIDTH: usize = 48;
@@ -65,7 +66,7 @@ mean = [0, 0, 0]
 std = [1, 1, 1]
 ";
     fs::write(model.path().join("cresset.toml"), text).unwrap();
-    let transform = Transforms::read(model.path()).unwrap().unwrap().image.unwrap();
+    let transform = ModelSettings::read(model.path()).unwrap().transforms.unwrap().image.unwrap();
     assert_eq!(transform.shape(), [1, 3, HEIGHT as i64, WIDTH as i64]);
     transform
 }

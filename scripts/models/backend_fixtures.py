@@ -358,6 +358,46 @@ class OnProcessors(nn.Module):
         return x.to("cpu") + 1.0
 
 
+class Convolutional(nn.Module):
+    """What is served in reduced precision: convolutions, normalisation, a classifier; and a whole number."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, stride=2, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.wide = nn.Conv2d(8, 16, 3, padding=1)
+        self.linear = nn.Linear(16, 10)
+        self.norm.running_mean.uniform_(-0.5, 0.5)
+        self.norm.running_var.uniform_(0.5, 2.0)
+
+    def forward(self, x: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        features = torch.relu(self.wide(torch.relu(self.norm(self.conv(x)))))
+        logits = self.linear(features.mean([2, 3]))
+        return logits, features, logits.argmax(1)
+
+
+class Recurrent(nn.Module):
+    """Holds its weights twice: as attributes, and in a list."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(4, 8, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.lstm(x)[0]
+
+
+class Baked(nn.Module):
+    """Makes a tensor of its input's type, which tracing writes down as FP32."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(x + torch.ones(4, dtype=x.dtype))
+
+
 def with_code(path: Path, old: str, new: str) -> bytes:
     """The archive with other code in it: operators that this libtorch doesn't have, devices that this
     machine doesn't have."""
@@ -416,6 +456,8 @@ SCRIPTED = {
     "raises": Raises,
     "scripted_for_gpu": ScriptedForGpu,
     "on_processors": OnProcessors,
+    "convolutional": Convolutional,
+    "recurrent": Recurrent,
 }
 
 
@@ -425,6 +467,10 @@ def main(out: Path) -> None:
         torch.manual_seed(3)
         scripted = torch.jit.script(module().eval())
         repository.save(scripted, out / f"{name}.pt")
+    torch.manual_seed(3)
+    repository.save(torch.jit.trace(Baked().eval(), torch.ones(1, 4)), out / "baked.pt")
+    repository.save(torch.jit.script(nn.Linear(4, 2).bfloat16().eval()), out / "bf16.pt")
+    repository.save(torch.jit.script(nn.Linear(4, 2).half().eval()), out / "fp16.pt")
     unknown = with_code(out / "complex.pt", "torch.complex(x, x)", "ops.nowhere.complex(x, x)")
     (out / "unknown_operator.pt").write_bytes(unknown)
     # Traced here and not on a GPU, so the device is put in by hand.

@@ -15,6 +15,7 @@ mod host_batch;
 pub mod libtorch;
 pub mod mock;
 pub mod mock_device;
+mod preparation;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,6 +29,7 @@ use crate::protocol::Datatype;
 
 pub use buffer::{HostBlock, HostBuffer, HostMemory};
 pub use host_batch::{HostBatch, HostInput};
+pub use preparation::{Optimize, OutputType, Precision, Preparation, ReducedType};
 
 /// A library that runs models.
 pub trait Backend: Send + Sync {
@@ -117,6 +119,8 @@ pub struct LoadRequest<'a> {
     /// On processors too, copies in and out and stages that overlap, as on an
     /// accelerator: [`Drive::Overlapped`]. Accelerators are always driven so.
     pub overlapped: bool,
+    /// What it is to compute in and to become, beyond that.
+    pub preparation: &'a Preparation,
 }
 
 /// A loaded model on one device, shared by its instances.

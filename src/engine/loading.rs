@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Engine, ModelState, ModelTable};
-use crate::backend::Backend;
+use crate::backend::{Backend, Preparation};
 use crate::model::{ModelSource, Resources, ServedModel};
 use crate::model_config::ModelConfig;
 use crate::model_repository::{ModelEntry, ModelRepository, Problem, RepositoryError, VersionEntry};
-use crate::transform::{TransformError, Transforms, read_labels};
+use crate::model_settings::{ModelSettings, SettingsError, read_labels};
 
 /// What came of loading.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,19 +69,26 @@ fn load_model(
     for warning in &config.warnings {
         tracing::warn!(model = entry.name, "{warning}");
     }
-    let beside = Transforms::read(&entry.directory)
-        .and_then(|transforms| with_labels(&mut config, &entry.directory).map(|()| transforms));
+    let beside = ModelSettings::read(&entry.directory)
+        .and_then(|settings| with_labels(&mut config, &entry.directory).map(|()| settings));
     let config = Arc::new(config);
-    let transforms = match beside {
-        Ok(transforms) => transforms.map(Arc::new),
+    let settings = match beside {
+        Ok(settings) => settings,
         Err(error) => {
             state.failures.push(Problem { version: None, reason: error.to_string() });
             return state;
         }
     };
+    let ModelSettings { transforms, precision, optimize } = settings;
+    let transforms = transforms.map(Arc::new);
     for VersionEntry { version, file } in entry.versions {
-        let source =
-            ModelSource { version, file, config: Arc::clone(&config), transforms: transforms.clone() };
+        let source = ModelSource {
+            version,
+            file,
+            config: Arc::clone(&config),
+            transforms: transforms.clone(),
+            preparation: Preparation { precision, optimize, ..Preparation::default() },
+        };
         match ServedModel::load(backend, &source, resources, queue_capacity) {
             Ok(model) => {
                 state.versions.insert(version, Arc::new(model));
@@ -95,7 +102,7 @@ fn load_model(
 }
 
 /// Reads the labels that the configuration names, beside it.
-fn with_labels(config: &mut ModelConfig, directory: &Path) -> Result<(), TransformError> {
+fn with_labels(config: &mut ModelConfig, directory: &Path) -> Result<(), SettingsError> {
     for output in &mut config.outputs {
         if let Some(name) = &output.label_filename {
             output.labels = read_labels(directory, name)?.into();
@@ -111,8 +118,9 @@ fn describe(model: &ServedModel) -> String {
         _ if !model.batches() => "no batching".to_owned(),
         size => format!("batches of up to {size}"),
     };
+    let precision = model.precision_note().map(|note| format!("{note}, ")).unwrap_or_default();
     format!(
-        "{} version {}: {}, {batching}, loaded in {:.1} s",
+        "{} version {}: {}, {batching}, {precision}loaded in {:.1} s",
         model.name(),
         model.version(),
         placements.join("; "),

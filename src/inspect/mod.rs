@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::backend::{Backend, Device, LoadRequest};
+use crate::backend::{Backend, Device, LoadRequest, Preparation};
 use crate::model_config::{Binding, ModelConfig};
 use config::Header;
 use trial::Trial;
@@ -76,8 +76,13 @@ pub fn run(args: &Args, backend: &dyn Backend) -> anyhow::Result<()> {
         );
     }
     let parameters = BTreeMap::new();
-    let request =
-        LoadRequest { path: &args.file, device: Device::Cpu, parameters: &parameters, overlapped: false };
+    let request = LoadRequest {
+        path: &args.file,
+        device: Device::Cpu,
+        parameters: &parameters,
+        overlapped: false,
+        preparation: &Preparation::default(),
+    };
     let model = backend.load(&request).with_context(|| args.file.display().to_string())?;
     let mut report = report::of_file(&args.file, &*model);
     if args.input.is_empty() {

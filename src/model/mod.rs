@@ -4,7 +4,9 @@
 mod check;
 mod fit;
 mod plan;
+mod prepare;
 mod served;
+mod trial;
 mod warm_up;
 
 pub use plan::{DevicePreference, Placement, PlanError, Resources, plan};

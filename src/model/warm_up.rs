@@ -13,31 +13,40 @@ const RUNS_UNTIL_STEADY: usize = 3;
 /// configuration leaves a dimension open or the datatype has no zero: then the
 /// first requests pay.
 pub(super) fn warm_up(config: &ModelConfig, binding: &Binding) -> WarmUp {
-    let run = |batch: Option<u32>| -> Option<Vec<WarmUpInput>> {
-        binding
-            .inputs
-            .iter()
-            .map(|input| {
-                let spec = input.spec.as_ref()?;
-                let dims = spec.reshape.as_ref().unwrap_or(&spec.dims);
-                if dims.iter().any(|dimension| *dimension < 0) || spec.datatype.size().is_none() {
-                    return None;
-                }
-                let shape = batch.map(i64::from).into_iter().chain(dims.iter().copied()).collect();
-                Some(WarmUpInput { name: input.name.clone(), datatype: spec.datatype, shape })
-            })
-            .collect()
-    };
     if !config.declared {
         return WarmUp::default();
     }
     let single = (config.max_batch_size > 0).then_some(1);
-    let Some(steady) = run(single) else { return WarmUp::default() };
+    let Some(steady) = declared_inputs(binding, single, None) else { return WarmUp::default() };
     let largest = if config.dynamic_batching.is_some() { config.max_batch_size } else { 0 };
     let powers = std::iter::successors(Some(2_u32), |size| size.checked_mul(2));
     let sizes = powers.take_while(|size| *size < largest).chain((largest > 1).then_some(largest));
     WarmUp {
         first: vec![steady; RUNS_UNTIL_STEADY],
-        later: sizes.filter_map(|size| run(Some(size))).collect(),
+        later: sizes.filter_map(|size| declared_inputs(binding, Some(size), None)).collect(),
     }
+}
+
+/// Inputs as they are configured, a dimension that varies being `open`. None
+/// where that isn't given, where the configuration doesn't say, or where the
+/// datatype has no zero.
+pub(super) fn declared_inputs(
+    binding: &Binding,
+    batch: Option<u32>,
+    open: Option<i64>,
+) -> Option<Vec<WarmUpInput>> {
+    binding
+        .inputs
+        .iter()
+        .map(|input| {
+            let spec = input.spec.as_ref()?;
+            spec.datatype.size()?;
+            let dims = spec.reshape.as_ref().unwrap_or(&spec.dims).iter();
+            let dims: Vec<i64> = dims
+                .map(|dimension| if *dimension < 0 { open } else { Some(*dimension) })
+                .collect::<Option<_>>()?;
+            let shape = batch.map(i64::from).into_iter().chain(dims).collect();
+            Some(WarmUpInput { name: input.name.clone(), datatype: spec.datatype, shape })
+        })
+        .collect()
 }

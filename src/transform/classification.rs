@@ -7,15 +7,15 @@ use super::error::TransformError;
 /// `[transform.classification]`: the best of a row of scores, with labels.
 #[derive(Debug, Clone)]
 pub struct Classification {
-    pub(super) output: Option<String>,
-    pub(super) scale: Scale,
-    pub(super) top_k: usize,
-    pub(super) labels: Vec<String>,
+    pub(crate) output: Option<String>,
+    pub(crate) scale: Scale,
+    pub(crate) top_k: usize,
+    pub(crate) labels: Vec<String>,
 }
 
 /// What becomes of a score before it is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scale {
+pub(crate) enum Scale {
     /// Logits: `exp(s) / Σ exp`.
     Softmax,
     /// The model gives probabilities.

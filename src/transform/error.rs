@@ -29,9 +29,6 @@ pub enum TransformError {
         /// Its size and the limit.
         reason: String,
     },
-    /// `cresset.toml`, or the file of labels that it names, is wrong.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
     /// The model's scores can't be ranked.
     #[error("the scores can't be ranked: {0}")]
     Scores(String),
@@ -58,28 +55,6 @@ impl fmt::Display for Format {
     }
 }
 
-/// What is wrong with a file beside the model, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigError {
-    /// The file's own name, without its directory.
-    pub file: String,
-    /// The line, counted from 1; `None` where it is about the file as a whole.
-    pub line: Option<usize>,
-    /// What is wrong, and what was expected.
-    pub message: String,
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            Some(line) => write!(f, "{}, line {line}: {}", self.file, self.message),
-            None => write!(f, "{}: {}", self.file, self.message),
-        }
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
 impl From<TransformError> for Error {
     fn from(error: TransformError) -> Self {
         let code = match &error {
@@ -87,9 +62,7 @@ impl From<TransformError> for Error {
                 ErrorCode::InvalidArgument
             }
             TransformError::TooLarge { .. } => ErrorCode::PayloadTooLarge,
-            TransformError::Config(_) | TransformError::Scores(_) | TransformError::Internal(_) => {
-                ErrorCode::Internal
-            }
+            TransformError::Scores(_) | TransformError::Internal(_) => ErrorCode::Internal,
         };
         Error::new(code, error.to_string())
     }
@@ -102,7 +75,6 @@ mod tests {
     #[test]
     fn the_class_says_whose_fault_it_is() {
         let code = |error: TransformError| Error::from(error).code();
-        let config = ConfigError { file: "cresset.toml".into(), line: None, message: String::new() };
         assert_eq!(code(TransformError::NotAnImage { found: String::new() }), ErrorCode::InvalidArgument);
         let reason = String::new();
         assert_eq!(
@@ -113,7 +85,6 @@ mod tests {
             code(TransformError::TooLarge { format: Format::Png, reason }),
             ErrorCode::PayloadTooLarge
         );
-        assert_eq!(code(TransformError::Config(config)), ErrorCode::Internal);
         assert_eq!(code(TransformError::Scores(String::new())), ErrorCode::Internal);
     }
 }

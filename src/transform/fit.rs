@@ -9,9 +9,9 @@ use image::metadata::Orientation;
 
 /// A size in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Size {
-    pub(super) height: u32,
-    pub(super) width: u32,
+pub(crate) struct Size {
+    pub(crate) height: u32,
+    pub(crate) width: u32,
 }
 
 /// How stored pixels become upright ones: upright `(y, x)` is stored at

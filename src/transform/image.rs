@@ -25,7 +25,7 @@ type Levels = [[u8; 4]; 256];
 /// The order of the tensor's channels. Means and deviations are given in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum ChannelOrder {
+pub(crate) enum ChannelOrder {
     /// Red, green, blue.
     #[default]
     Rgb,
@@ -35,7 +35,7 @@ pub(super) enum ChannelOrder {
 
 impl ImageTransform {
     /// Of values that were checked: `crop` within `short_side`, `std` above 0.
-    pub(super) fn new(
+    pub(crate) fn new(
         input: Option<String>,
         short_side: u32,
         crop: Size,

@@ -22,6 +22,7 @@ mod kserve;
 mod load;
 mod naming;
 mod photographs;
+mod precision;
 mod repository;
 mod server;
 mod statistics;

@@ -58,6 +58,24 @@ pub(super) struct RawOptions {
     pub(super) freeze: i32,
     pub(super) simple_executor: i32,
     pub(super) optimized_execution: i32,
+    pub(super) for_inference: i32,
+}
+
+#[repr(C)]
+pub(super) struct RawOutputType {
+    pub(super) name: *const c_char,
+    pub(super) name_length: usize,
+    pub(super) index: usize,
+    pub(super) scalar_type: i32,
+}
+
+#[repr(C)]
+pub(super) struct RawPrecision {
+    pub(super) weights: i32,
+    pub(super) autocast: i32,
+    pub(super) channels_last: i32,
+    pub(super) outputs: *const RawOutputType,
+    pub(super) output_count: usize,
 }
 
 #[repr(C)]
@@ -95,10 +113,12 @@ unsafe extern "C" {
     pub(super) fn cresset_torch_version() -> *const c_char;
     pub(super) fn cresset_torch_library() -> *const c_char;
     pub(super) fn cresset_set_tensor_fuser(enabled: i32);
+    pub(super) fn cresset_set_tf32(allowed: i32);
     pub(super) fn cresset_module_load(
         path: *const c_char,
         device: i32,
         options: *const RawOptions,
+        precision: *const RawPrecision,
         module: *mut *mut RawModule,
         error: *mut *mut c_char,
     ) -> i32;

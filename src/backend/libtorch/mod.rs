@@ -16,6 +16,7 @@ mod module;
 mod options;
 mod outputs;
 mod scalar_type;
+mod tf32;
 mod threads;
 
 use std::sync::Arc;
@@ -50,13 +51,14 @@ pub fn backend(allocator: Option<&str>) -> Result<Arc<dyn Backend>, BackendError
 #[derive(Debug)]
 pub struct LibtorchBackend {
     accelerators: Accelerators,
+    tf32: tf32::Switch,
 }
 
 impl LibtorchBackend {
     /// Opens CUDA where there is a driver; [`Backend::accelerators`] tells.
     #[must_use]
     pub fn new() -> Self {
-        Self { accelerators: cuda::open() }
+        Self { accelerators: cuda::open(), tf32: tf32::Switch::default() }
     }
 
     fn check(&self, device: Device) -> Result<(), BackendError> {
@@ -90,7 +92,7 @@ impl Backend for LibtorchBackend {
 
     fn load(&self, request: &LoadRequest<'_>) -> Result<Arc<dyn Model>, BackendError> {
         self.check(request.device)?;
-        Ok(Arc::new(LibtorchModel::load(request)?))
+        Ok(Arc::new(LibtorchModel::load(request, &self.tf32)?))
     }
 
     fn release_memory(&self) {

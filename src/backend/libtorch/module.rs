@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use super::ffi::{self, RawModule};
 use super::instance::LibtorchInstance;
-use super::options::Options;
+use super::options::{Options, Precision};
 use super::outputs::Outputs;
-use super::{device, error, memory, threads};
+use super::{device, error, memory, tf32, threads};
 use crate::backend::{
     Argument, ArgumentKind, BackendError, Device, Drive, FileFacts, LoadRequest, Model, ModelInstance,
-    Signature,
+    Preparation, Signature,
 };
 
 /// The shim's module.
@@ -40,12 +40,23 @@ impl Module {
         })?;
         let device = device::number(request.device);
         let raw = options.raw();
+        let precision = Precision::new(request.preparation);
+        let raw_precision = precision.raw();
         // Two threads here would halve the instances' speed later on.
         let _one = threads::Count::set_for_now(1);
         ffi::made(|module, error| {
             // SAFETY: the path is terminated, and all pointers are to values
             // that outlive the call.
-            unsafe { ffi::cresset_module_load(path.as_ptr(), device, &raw const raw, module, error) }
+            unsafe {
+                ffi::cresset_module_load(
+                    path.as_ptr(),
+                    device,
+                    &raw const raw,
+                    &raw const raw_precision,
+                    module,
+                    error,
+                )
+            }
         })
         .map(|raw| Self { raw, device: request.device, cache_cleaning: options.cache_cleaning })
         .map_err(|failure| error::load(failure, request.device))
@@ -164,18 +175,27 @@ pub(super) struct LibtorchModel {
     signature: Signature,
     options: Options,
     drive: Drive,
+    _tf32: Option<tf32::Claim>,
 }
 
 impl LibtorchModel {
-    pub(super) fn load(request: &LoadRequest<'_>) -> Result<Self, BackendError> {
-        let options = Options::new(request.parameters)?;
+    pub(super) fn load(request: &LoadRequest<'_>, tf32: &tf32::Switch) -> Result<Self, BackendError> {
+        let Preparation { precision, optimize, .. } = request.preparation;
+        let options = Options::new(request.parameters, *optimize)?;
+        let tf32 = precision.tf32.map(|allowed| tf32.claim(allowed)).transpose()?;
         if let Some(enabled) = options.tensor_fuser {
             // SAFETY: a plain switch of libtorch's.
             unsafe { ffi::cresset_set_tensor_fuser(enabled.into()) };
         }
         let module = Module::load(request, &options)?;
         if let Some(reason) = module.not_frozen() {
-            tracing::debug!(path = %request.path.display(), reason, "model is not frozen");
+            let path = request.path.display();
+            match optimize.freeze {
+                Some(true) => {
+                    tracing::warn!(%path, reason, "model can't be frozen, though its settings ask for it")
+                }
+                Some(false) | None => tracing::debug!(%path, reason, "model is not frozen"),
+            }
         }
         let drive = match request.device {
             Device::Cpu if !request.overlapped => Drive::Inline,
@@ -183,7 +203,7 @@ impl LibtorchModel {
             Device::AsSaved => Drive::Inline,
             Device::Cpu | Device::Cuda(_) => Drive::Overlapped,
         };
-        Ok(Self { signature: module.signature(), module: Arc::new(module), options, drive })
+        Ok(Self { signature: module.signature(), module: Arc::new(module), options, drive, _tf32: tf32 })
     }
 }
 

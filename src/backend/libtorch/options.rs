@@ -1,9 +1,11 @@
-//! Triton's switches, out of a configuration's `parameters`.
+//! Triton's switches, out of a configuration's `parameters`, and what a model's
+//! settings ask for beside them.
 
 use std::collections::BTreeMap;
 
-use super::ffi::RawOptions;
-use crate::backend::BackendError;
+use super::ffi::{RawOptions, RawOutputType, RawPrecision};
+use super::scalar_type;
+use crate::backend::{BackendError, Optimize, Preparation, ReducedType};
 
 /// How a module is prepared and run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +19,10 @@ pub(super) struct Options {
     /// function that neither profiles nor specialises; that one it is, so that
     /// no model decides for its neighbours.
     simple_executor: bool,
+    /// Whether attributes become constants.
+    freeze: bool,
+    /// `[optimize] for_inference`.
+    for_inference: bool,
     /// `ENABLE_TENSOR_FUSER`: libtorch keeps it for the whole process.
     pub(super) tensor_fuser: Option<bool>,
     /// `INTRA_OP_THREAD_COUNT`, in place of the server's plan.
@@ -27,13 +33,32 @@ pub(super) struct Options {
 }
 
 impl Options {
-    pub(super) fn new(parameters: &BTreeMap<String, String>) -> Result<Self, BackendError> {
+    pub(super) fn new(
+        parameters: &BTreeMap<String, String>,
+        optimize: Optimize,
+    ) -> Result<Self, BackendError> {
         let switch = |key: &str| parameters.get(key).map(|text| truth(key, text)).transpose();
         let off = |key: &str| Ok::<bool, BackendError>(switch(key)? == Some(false));
+        let optimized_execution = !switch("DISABLE_OPTIMIZED_EXECUTION")?.unwrap_or(false);
+        let simple_executor = off("ENABLE_JIT_EXECUTOR")? | off("ENABLE_JIT_PROFILING")?;
+        // Whoever turns the optimising executor off wants the graph as it was
+        // exported; some frozen graphs don't even run without it.
+        let may_freeze = optimized_execution && !simple_executor;
+        if !may_freeze && (optimize.freeze == Some(true) || optimize.for_inference) {
+            let asked = if optimize.for_inference { "for_inference" } else { "freeze" };
+            let message = format!(
+                "cresset.toml: [optimize] {asked} = true: config.pbtxt turns the optimising executor off \
+                 (DISABLE_OPTIMIZED_EXECUTION, ENABLE_JIT_EXECUTOR or ENABLE_JIT_PROFILING); \
+                 leave one of the two out"
+            );
+            return Err(BackendError::Load { detail: message.clone(), message });
+        }
         Ok(Self {
             inference_mode: switch("INFERENCE_MODE")?.unwrap_or(true),
-            optimized_execution: !switch("DISABLE_OPTIMIZED_EXECUTION")?.unwrap_or(false),
-            simple_executor: off("ENABLE_JIT_EXECUTOR")? | off("ENABLE_JIT_PROFILING")?,
+            optimized_execution,
+            simple_executor,
+            freeze: may_freeze && optimize.freeze != Some(false),
+            for_inference: optimize.for_inference,
             tensor_fuser: switch("ENABLE_TENSOR_FUSER")?,
             intra_op_threads: parameters
                 .get("INTRA_OP_THREAD_COUNT")
@@ -44,14 +69,46 @@ impl Options {
     }
 
     pub(super) fn raw(&self) -> RawOptions {
-        // Whoever turns the optimising executor off wants the graph as it was
-        // exported; some frozen graphs don't even run without it.
-        let freeze = self.optimized_execution && !self.simple_executor;
         RawOptions {
             inference_mode: self.inference_mode.into(),
-            freeze: freeze.into(),
+            freeze: self.freeze.into(),
             simple_executor: self.simple_executor.into(),
             optimized_execution: self.optimized_execution.into(),
+            for_inference: self.for_inference.into(),
+        }
+    }
+}
+
+/// A preparation as the shim takes it.
+pub(super) struct Precision<'a> {
+    asked: &'a Preparation,
+    outputs: Vec<RawOutputType>,
+}
+
+impl<'a> Precision<'a> {
+    pub(super) fn new(asked: &'a Preparation) -> Self {
+        let raw = |output: &crate::backend::OutputType| {
+            Some(RawOutputType {
+                name: output.name.as_ptr().cast(),
+                name_length: output.name.len(),
+                index: output.index,
+                scalar_type: scalar_type::from_datatype(output.datatype)?,
+            })
+        };
+        Self { asked, outputs: asked.outputs.iter().filter_map(raw).collect() }
+    }
+
+    /// Points into `self`.
+    pub(super) fn raw(&self) -> RawPrecision {
+        let number = |reduced: Option<ReducedType>| {
+            reduced.and_then(|reduced| scalar_type::from_datatype(reduced.into())).unwrap_or(-1)
+        };
+        RawPrecision {
+            weights: number(self.asked.precision.weights),
+            autocast: number(self.asked.precision.autocast),
+            channels_last: self.asked.precision.channels_last.into(),
+            outputs: self.outputs.as_ptr(),
+            output_count: self.outputs.len(),
         }
     }
 }
@@ -81,7 +138,11 @@ mod tests {
     use super::*;
 
     fn options(pairs: &[(&str, &str)]) -> Result<Options, BackendError> {
-        Options::new(&pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+        optimized(pairs, Optimize::default())
+    }
+
+    fn optimized(pairs: &[(&str, &str)], optimize: Optimize) -> Result<Options, BackendError> {
+        Options::new(&pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(), optimize)
     }
 
     #[test]
@@ -108,5 +169,21 @@ mod tests {
         let error = options(&[("INFERENCE_MODE", "maybe")]).unwrap_err();
         assert_eq!(error.to_string(), "parameter INFERENCE_MODE: expected true or false, got 'maybe'");
         assert!(options(&[("INTRA_OP_THREAD_COUNT", "0")]).is_err());
+    }
+
+    #[test]
+    fn freezing_is_as_asked_for_where_the_executor_allows_it() {
+        let off = Optimize { freeze: Some(false), for_inference: false };
+        assert_eq!(optimized(&[], off).unwrap().raw().freeze, 0);
+        let for_inference = Optimize { freeze: None, for_inference: true };
+        let raw = optimized(&[], for_inference).unwrap().raw();
+        assert_eq!((raw.freeze, raw.for_inference), (1, 1));
+        let on = Optimize { freeze: Some(true), for_inference: false };
+        for (asked, key) in [(on, "freeze"), (for_inference, "for_inference")] {
+            let error = optimized(&[("ENABLE_JIT_PROFILING", "false")], asked).unwrap_err();
+            let expected = format!("cresset.toml: [optimize] {key} = true: config.pbtxt turns");
+            assert!(error.to_string().starts_with(&expected), "{error}");
+        }
+        assert!(optimized(&[("DISABLE_OPTIMIZED_EXECUTION", "1")], off).is_ok());
     }
 }

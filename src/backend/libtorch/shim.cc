@@ -32,6 +32,7 @@
 #include "lane.h"
 #include "memory.h"
 #include "outputs.h"
+#include "precision.h"
 #include "string_lists.h"
 #include "writes.h"
 
@@ -57,6 +58,7 @@ struct CressetModule {
   torch::jit::Module module;
   torch::jit::Method forward;
   CressetOptions options;
+  cresset::Precision precision;
   at::Device device;
   std::vector<Argument> arguments;
   std::optional<std::string> stateful;
@@ -166,9 +168,11 @@ at::Tensor tensor_of(const CressetInput& input, const CressetModule& module) {
   // its arguments gets copies, and so does one that keeps state, which may
   // keep them. The memory is written again for the next batch.
   if (!module.device.is_cpu()) {
-    return view.to(module.device);
+    view = view.to(module.device);
+  } else if (module.writes_arguments || module.stateful) {
+    view = view.clone();
   }
-  return module.writes_arguments || module.stateful ? view.clone() : view;
+  return cresset::prepared(std::move(view), module.precision);
 }
 
 bool are_strings(const CressetInput& input) {
@@ -246,6 +250,13 @@ CressetOutput described(const cresset::Output& output) {
       tensor.nbytes()};
 }
 
+// Outputs in the datatypes that the configuration declares.
+void restore(std::vector<cresset::Output>& outputs, const CressetModule& module) {
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    outputs[i].tensor = cresset::restored(outputs[i].tensor, outputs[i].name, i, module.precision);
+  }
+}
+
 void describe(CressetOutputs& made) {
   made.items.reserve(made.outputs.size());  // so that no pointer moves
   for (const auto& output : made.outputs) {
@@ -279,7 +290,7 @@ void cresset_set_tensor_fuser(int32_t enabled) {
 }
 
 CressetStatus cresset_module_load(const char* path, int32_t device_index, const CressetOptions* options,
-                                  CressetModule** module, char** error) {
+                                  const CressetPrecision* asked, CressetModule** module, char** error) {
   return guarded(error, [&] {
     // Where its inputs go; a module that places itself takes them on the host.
     const auto device = device_of(device_index);
@@ -298,6 +309,8 @@ CressetStatus cresset_module_load(const char* path, int32_t device_index, const 
     // Before freezing: frozen attributes can't be told from constants.
     auto arguments = arguments_of(*forward);
     auto writes = cresset::writes(loaded);
+    cresset::Precision precision(*asked);
+    cresset::convert(loaded, precision);
     std::optional<std::string> not_frozen;
     if (options->freeze != 0) {
       if (writes.own) {
@@ -311,11 +324,19 @@ CressetStatus cresset_module_load(const char* path, int32_t device_index, const 
         }
       }
     }
+    if (options->for_inference != 0) {
+      if (not_frozen) {
+        throw std::runtime_error("it can't be frozen: " + *not_frozen);
+      }
+      loaded = torch::jit::optimize_for_inference(loaded);
+      forward = loaded.get_method("forward");
+    }
     choose_executor(*forward, *options);
     *module = new CressetModule{
         std::move(loaded),
         std::move(*forward),
         *options,
+        std::move(precision),
         device,
         std::move(arguments),
         std::move(writes.own),
@@ -364,6 +385,7 @@ CressetStatus cresset_module_forward(const CressetModule* module, const CressetI
     // Tensors that the module makes "on cuda" go where its weights are.
     const c10::OptionalDeviceGuard device(
         module->device.is_cpu() ? std::nullopt : std::optional<at::Device>(module->device));
+    const cresset::Autocast autocast(module->precision, module->device);
     const auto result = module->forward(
         stack_of(inputs, values_of(inputs, count, [&](const auto& input) { return tensor_of(input, *module); }), *module));
 
@@ -374,6 +396,7 @@ CressetStatus cresset_module_forward(const CressetModule* module, const CressetI
     }
     auto made = std::make_unique<CressetOutputs>();
     made->outputs = cresset::flatten(result);
+    restore(made->outputs, *module);
     for (auto& output : made->outputs) {
       output.tensor = cresset::settle(output.tensor, taken, module->stateful.has_value());
     }
@@ -438,11 +461,15 @@ CressetStatus cresset_module_launch(const CressetModule* module, CressetLane* la
     try {
       const auto given = lane->lane.copy_in(host);
       auto next = given.begin();
-      auto values = values_of(inputs, count, [&](const CressetInput&) { return *next++; });
       auto made = std::make_unique<CressetOutputs>();
       {
         const auto on = lane->lane.computing();
+        auto values = values_of(inputs, count, [&](const CressetInput&) {
+          return cresset::prepared(*next++, module->precision);
+        });
+        const cresset::Autocast autocast(module->precision, module->device);
         made->outputs = cresset::flatten(module->forward(stack_of(inputs, std::move(values), *module)));
+        restore(made->outputs, *module);
       }
       auto launched = std::make_unique<CressetFlight>();
       launched->landed = lane->lane.copy_out(made->outputs);

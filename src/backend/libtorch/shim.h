@@ -38,7 +38,30 @@ typedef struct {
   int32_t simple_executor;
   // Run the graph through libtorch's optimising executor.
   int32_t optimized_execution;
+  // libtorch's optimize_for_inference behind freezing; loading fails where it
+  // can't be done.
+  int32_t for_inference;
 } CressetOptions;
+
+// The type that a floating result is to have; `name` is not terminated.
+typedef struct {
+  const char* name;
+  size_t name_length;
+  size_t index;
+  int32_t scalar_type;
+} CressetOutputType;
+
+// What the module computes in, where that isn't what its file holds.
+typedef struct {
+  // The scalar type of its floating weights and inputs, or -1.
+  int32_t weights;
+  // The scalar type of autocast around forward, or -1.
+  int32_t autocast;
+  // 0 or 1: weights and inputs of four dimensions lie channels last.
+  int32_t channels_last;
+  const CressetOutputType* outputs;
+  size_t output_count;
+} CressetPrecision;
 
 typedef enum {
   CRESSET_TENSOR = 0,
@@ -95,10 +118,14 @@ const char* cresset_torch_library(void);
 // libtorch keeps this one switch for the whole process.
 void cresset_set_tensor_fuser(int32_t enabled);
 
+// Whether CUDA may round FP32 operands to TF32: 0, 1, or -1 for what libtorch
+// starts with. One switch for the whole process.
+void cresset_set_tf32(int32_t allowed);
+
 // `device` is -1 for the processors, -2 for wherever the file's tensors were
 // when it was saved, else the number of a CUDA device.
 CressetStatus cresset_module_load(const char* path, int32_t device, const CressetOptions* options,
-                                  CressetModule** module, char** error);
+                                  const CressetPrecision* precision, CressetModule** module, char** error);
 
 // A module with attributes of its own, for one that can't be shared.
 CressetStatus cresset_module_copy(const CressetModule* module, CressetModule** copy, char** error);

@@ -1,20 +1,13 @@
-//! The file of labels, and reading a model's small files without being led
-//! elsewhere or drowned.
+//! The file of labels.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read};
 use std::path::{Component, Path};
 
-use super::error::ConfigError;
-
-/// The most that is read of a configuration or of labels. ImageNet's labels
-/// are 30 kB.
-const MAX_BYTES: u64 = 16 << 20;
+use super::source::{SettingsError, read_text};
 
 /// Reads labels from a plain name, and sees that none is missing.
-pub(super) fn read(directory: &Path, name: &str) -> Result<Vec<String>, ConfigError> {
+pub(super) fn read(directory: &Path, name: &str) -> Result<Vec<String>, SettingsError> {
     let wrong =
-        |line, message: &str| ConfigError { file: name.to_owned(), line, message: message.to_owned() };
+        |line, message: &str| SettingsError { file: name.to_owned(), line, message: message.to_owned() };
     if !is_plain_name(name) {
         return Err(wrong(None, "not a plain file name: labels lie in the model's own directory"));
     }
@@ -25,11 +18,15 @@ pub(super) fn read(directory: &Path, name: &str) -> Result<Vec<String>, ConfigEr
     }
 }
 
-/// Reads labels: one a line, line 1 for score 0. A byte order mark and
-/// carriage returns are dropped. `name` is a relative path, without `..`.
-pub(super) fn read_lines(directory: &Path, name: &str) -> Result<Vec<String>, ConfigError> {
+/// Reads a file of labels: one a line, line 1 for score 0. A byte order mark
+/// and carriage returns are dropped. `name` is a relative path inside the
+/// model's directory, without `..`.
+///
+/// # Errors
+/// The file and what is wrong with it.
+pub fn read_lines(directory: &Path, name: &str) -> Result<Vec<String>, SettingsError> {
     let wrong =
-        |message: &str| ConfigError { file: name.to_owned(), line: None, message: message.to_owned() };
+        |message: &str| SettingsError { file: name.to_owned(), line: None, message: message.to_owned() };
     if leaves(directory, name) {
         return Err(wrong("a link that leaves the model's directory"));
     }
@@ -40,32 +37,6 @@ pub(super) fn read_lines(directory: &Path, name: &str) -> Result<Vec<String>, Co
         return Err(wrong("empty: one label a line was expected"));
     }
     Ok(labels)
-}
-
-/// The text of a file beside the model; `None` where it isn't there.
-pub(super) fn read_text(directory: &Path, name: &str) -> Result<Option<String>, ConfigError> {
-    let wrong = |line, message| ConfigError { file: name.to_owned(), line, message };
-    let file = match File::open(directory.join(name)) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(wrong(None, format!("can't be read: {}", lower(&error)))),
-    };
-    let mut bytes = Vec::new();
-    file.take(MAX_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| wrong(None, format!("can't be read: {}", lower(&error))))?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(wrong(None, format!("larger than {} MiB", MAX_BYTES >> 20)));
-    }
-    String::from_utf8(bytes).map(Some).map_err(|error| {
-        let good = error.utf8_error().valid_up_to();
-        wrong(Some(line_of(error.as_bytes(), good)), "not UTF-8".to_owned())
-    })
-}
-
-/// The line that byte `offset` stands in, counted from 1.
-pub(super) fn line_of(text: &[u8], offset: usize) -> usize {
-    1 + text.iter().take(offset).filter(|byte| **byte == b'\n').count()
 }
 
 fn is_plain_name(name: &str) -> bool {
@@ -81,11 +52,6 @@ fn leaves(directory: &Path, name: &str) -> bool {
         (Ok(directory), Ok(file)) => !file.starts_with(directory),
         _ => false,
     }
-}
-
-/// The system's words for an error, without its number.
-fn lower(error: &std::io::Error) -> String {
-    error.kind().to_string()
 }
 
 #[cfg(test)]

@@ -1,35 +1,22 @@
-//! `cresset.toml`: its grammar, its ranges, and the line to look at when one
-//! doesn't hold.
+//! `[transform]`: its grammar and its ranges.
 
 use std::ops::Range;
-use std::path::Path;
 
 use serde::Deserialize;
 use toml::{Spanned, Value};
 
-use super::classification::{Classification, Scale};
-use super::error::ConfigError;
-use super::fit::Size;
-use super::image::{ChannelOrder, ImageTransform};
-use super::{Transforms, labels};
-
-const FILE: &str = "cresset.toml";
+use super::labels;
+use super::source::{SettingsError, Source};
+use crate::transform::{ChannelOrder, Classification, ImageTransform, Scale, Size, Transforms};
 
 /// The largest short side and crop, in pixels: a tensor of 201 MB.
 const MAX_SIDE: i64 = 4096;
 
 const DEFAULT_TOP_K: i64 = 5;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileTable {
-    #[serde(default)]
-    transform: TransformTable,
-}
-
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct TransformTable {
+pub(super) struct TransformTable {
     image: Option<ImageTable>,
     classification: Option<ClassificationTable>,
 }
@@ -57,31 +44,15 @@ struct ClassificationTable {
     labels: Spanned<String>,
 }
 
-/// Reads the file and what it names; `None` where it isn't there.
-pub(super) fn read(directory: &Path) -> Result<Option<Transforms>, ConfigError> {
-    labels::read_text(directory, FILE)?.map(|text| Source { text: &text, directory }.transforms()).transpose()
-}
-
-/// The text under way, for the lines in errors.
-struct Source<'a> {
-    text: &'a str,
-    directory: &'a Path,
-}
-
 impl Source<'_> {
-    fn transforms(&self) -> Result<Transforms, ConfigError> {
-        let file: FileTable = toml::from_str(self.text).map_err(|error| self.syntax(&error))?;
+    pub(super) fn transforms(&self, table: TransformTable) -> Result<Transforms, SettingsError> {
         Ok(Transforms {
-            image: file.transform.image.map(|table| self.image(table)).transpose()?,
-            classification: file
-                .transform
-                .classification
-                .map(|table| self.classification(table))
-                .transpose()?,
+            image: table.image.map(|table| self.image(table)).transpose()?,
+            classification: table.classification.map(|table| self.classification(table)).transpose()?,
         })
     }
 
-    fn image(&self, table: ImageTable) -> Result<ImageTransform, ConfigError> {
+    fn image(&self, table: ImageTable) -> Result<ImageTransform, SettingsError> {
         let short_side = self.side(
             "resize_short_side",
             &table.resize_short_side.span(),
@@ -124,7 +95,7 @@ impl Source<'_> {
         ))
     }
 
-    fn classification(&self, table: ClassificationTable) -> Result<Classification, ConfigError> {
+    fn classification(&self, table: ClassificationTable) -> Result<Classification, SettingsError> {
         let labels =
             labels::read(self.directory, table.labels.get_ref()).map_err(|error| match error.line {
                 // About a line of its own file; else about this one's choice of it.
@@ -153,7 +124,7 @@ impl Source<'_> {
         })
     }
 
-    fn crop(&self, value: &Spanned<Value>) -> Result<Size, ConfigError> {
+    fn crop(&self, value: &Spanned<Value>) -> Result<Size, SettingsError> {
         let span = value.span();
         let sides = match value.get_ref().as_array() {
             Some(sides) => sides.as_slice(),
@@ -173,14 +144,14 @@ impl Source<'_> {
         })
     }
 
-    fn side(&self, key: &str, span: &Range<usize>, value: i64) -> Result<u32, ConfigError> {
+    fn side(&self, key: &str, span: &Range<usize>, value: i64) -> Result<u32, SettingsError> {
         match u32::try_from(value) {
             Ok(side) if (1..=MAX_SIDE).contains(&value) => Ok(side),
             _ => Err(self.wrong(span, format!("{key} is {value}: 1 to {MAX_SIDE} pixels were expected"))),
         }
     }
 
-    fn tensor(&self, key: &str, name: Option<Spanned<String>>) -> Result<Option<String>, ConfigError> {
+    fn tensor(&self, key: &str, name: Option<Spanned<String>>) -> Result<Option<String>, SettingsError> {
         match name {
             Some(name) if name.get_ref().is_empty() => {
                 Err(self.wrong(&name.span(), format!("{key} is empty: a tensor's name was expected")))
@@ -188,36 +159,12 @@ impl Source<'_> {
             name => Ok(name.map(Spanned::into_inner)),
         }
     }
-
-    /// The parser's words, with its backticks as our quotes, and with the key
-    /// where it leaves that out.
-    fn syntax(&self, error: &toml::de::Error) -> ConfigError {
-        let mut message = error
-            .message()
-            .replace('`', "'")
-            .replace('\n', ", ")
-            .replace("unknown field", "unknown key")
-            .replace("missing field", "missing key");
-        let line = error.span().map(|span| labels::line_of(self.text.as_bytes(), span.start));
-        let key = line
-            .and_then(|line| self.text.lines().nth(line - 1))
-            .and_then(|text| text.split_once('='))
-            .map(|(key, _)| key.trim());
-        if let Some(key) = key.filter(|key| !message.contains(&format!("'{key}'"))) {
-            message = format!("{key}: {message}");
-        }
-        ConfigError { file: FILE.to_owned(), line, message }
-    }
-
-    fn wrong(&self, span: &Range<usize>, message: String) -> ConfigError {
-        let line = Some(labels::line_of(self.text.as_bytes(), span.start));
-        ConfigError { file: FILE.to_owned(), line, message }
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::model_settings::ModelSettings;
+    use crate::model_settings::testing::{read_text, refused};
 
     const IMAGE: &str = "\
 [transform.image]
@@ -237,18 +184,6 @@ top_k = 2
 labels = \"labels.txt\"
 ";
 
-    fn read_text(text: &str) -> Result<Option<Transforms>, ConfigError> {
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("labels.txt"), "tench\ngoldfish\nshark\n").unwrap();
-        std::fs::write(directory.path().join("blank.txt"), "tench\n\n").unwrap();
-        std::fs::write(directory.path().join(FILE), text).unwrap();
-        read(directory.path())
-    }
-
-    fn refused(text: &str) -> String {
-        read_text(text).unwrap_err().to_string()
-    }
-
     /// The error after one line of a good file was replaced.
     fn replaced(good: &str, key: &str, line: &str) -> String {
         let lines = good.lines().map(|old| if old.starts_with(key) { line } else { old });
@@ -257,14 +192,15 @@ labels = \"labels.txt\"
 
     #[test]
     fn no_file_is_no_transform() {
-        assert!(read(tempfile::tempdir().unwrap().path()).unwrap().is_none());
-        let empty = read_text("# nothing\n").unwrap().unwrap();
+        assert!(ModelSettings::read(tempfile::tempdir().unwrap().path()).unwrap().transforms.is_none());
+        assert!(read_text("# nothing\n").unwrap().transforms.is_none());
+        let empty = read_text("[transform]\n").unwrap().transforms.unwrap();
         assert!(empty.image.is_none() && empty.classification.is_none());
     }
 
     #[test]
     fn a_whole_file_is_read() {
-        let transforms = read_text(&format!("{IMAGE}\n{CLASSIFICATION}")).unwrap().unwrap();
+        let transforms = read_text(&format!("{IMAGE}\n{CLASSIFICATION}")).unwrap().transforms.unwrap();
         let image = transforms.image.unwrap();
         assert_eq!((image.input(), image.shape()), (Some("x"), [1, 3, 224, 224]));
         let classification = transforms.classification.unwrap();
@@ -277,7 +213,7 @@ labels = \"labels.txt\"
     fn what_may_be_left_out_has_a_default() {
         let image = "[transform.image]\nresize_short_side = 9\ncenter_crop = [4, 8]\nmean = [0, 0, 0]\nstd = [1, 1, 1]\n";
         let classification = "[transform.classification]\nsoftmax = false\nlabels = \"labels.txt\"\n";
-        let transforms = read_text(&format!("{image}{classification}")).unwrap().unwrap();
+        let transforms = read_text(&format!("{image}{classification}")).unwrap().transforms.unwrap();
         let image = transforms.image.unwrap();
         assert_eq!((image.input(), image.shape()), (None, [1, 3, 4, 8]));
         let classification = transforms.classification.unwrap();
@@ -292,8 +228,8 @@ labels = \"labels.txt\"
             @"cresset.toml, line 2: unknown key 'resize', expected one of 'input', 'resize_short_side', 'center_crop', 'channel_order', 'mean', 'std'"
         );
         insta::assert_snapshot!(refused("[transform.audio]\n"), @"cresset.toml, line 1: unknown key 'audio', expected 'image' or 'classification'");
-        insta::assert_snapshot!(refused("\n[padding]\n"), @"cresset.toml, line 2: unknown key 'padding', expected 'transform'");
-        insta::assert_snapshot!(refused("latency = 5\n"), @"cresset.toml, line 1: unknown key 'latency', expected 'transform'");
+        insta::assert_snapshot!(refused("\n[padding]\n"), @"cresset.toml, line 2: unknown key 'padding', expected one of 'transform', 'precision', 'optimize'");
+        insta::assert_snapshot!(refused("latency = 5\n"), @"cresset.toml, line 1: unknown key 'latency', expected one of 'transform', 'precision', 'optimize'");
     }
 
     #[test]

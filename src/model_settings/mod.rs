@@ -1,0 +1,87 @@
+//! `cresset.toml`, beside a model's `config.pbtxt`: what Triton has no field
+//! for. Triton passes the file over.
+//!
+//! `source` reads a small file without being led elsewhere, and places errors;
+//! each table has its own file, with its grammar and its ranges.
+
+mod labels;
+mod precision;
+mod source;
+mod transform;
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::backend::{Optimize, Precision};
+use crate::transform::Transforms;
+pub use labels::read_lines as read_labels;
+use precision::{OptimizeTable, PrecisionTable};
+pub use source::SettingsError;
+use source::Source;
+use transform::TransformTable;
+
+/// The file's name in a model's directory.
+pub const SETTINGS_FILENAME: &str = "cresset.toml";
+
+/// What the file asks for; nothing where there is no such file.
+#[derive(Debug, Clone, Default)]
+pub struct ModelSettings {
+    /// `[transform]`: what stands in front of and behind the tensors.
+    pub transforms: Option<Transforms>,
+    /// `[precision]`: what the model computes in.
+    pub precision: Precision,
+    /// `[optimize]`: what its code becomes.
+    pub optimize: Optimize,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileTable {
+    transform: Option<TransformTable>,
+    #[serde(default)]
+    precision: PrecisionTable,
+    #[serde(default)]
+    optimize: OptimizeTable,
+}
+
+impl ModelSettings {
+    /// Reads and checks `cresset.toml` in a model's directory, and the file of
+    /// labels that it names.
+    ///
+    /// # Errors
+    /// The file, the line and what is wrong with it; the server's paths are
+    /// not in the message.
+    pub fn read(model_directory: &Path) -> Result<Self, SettingsError> {
+        let Some(text) = source::read_text(model_directory, SETTINGS_FILENAME)? else {
+            return Ok(Self::default());
+        };
+        let source = Source { text: &text, directory: model_directory };
+        let file: FileTable = toml::from_str(&text).map_err(|error| source.syntax(&error))?;
+        let precision = source.precision(file.precision)?;
+        Ok(Self {
+            transforms: file.transform.map(|table| source.transforms(table)).transpose()?,
+            precision,
+            optimize: source.optimize(file.optimize, &precision)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod testing {
+    use super::{ModelSettings, SETTINGS_FILENAME, SettingsError};
+
+    /// Reads a text as a model's settings, with three labels beside it.
+    pub(super) fn read_text(text: &str) -> Result<ModelSettings, SettingsError> {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("labels.txt"), "tench\ngoldfish\nshark\n").unwrap();
+        std::fs::write(directory.path().join("blank.txt"), "tench\n\n").unwrap();
+        std::fs::write(directory.path().join(SETTINGS_FILENAME), text).unwrap();
+        ModelSettings::read(directory.path())
+    }
+
+    /// What is said of a text that is wrong.
+    pub(super) fn refused(text: &str) -> String {
+        read_text(text).unwrap_err().to_string()
+    }
+}
