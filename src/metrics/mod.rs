@@ -4,6 +4,7 @@
 //! over; what Triton lacks is `cresset_*`. The registry is the one global of
 //! the program.
 
+mod series;
 mod statistics;
 mod table;
 
@@ -15,6 +16,7 @@ use prometheus::{Encoder as _, Histogram, IntCounter, IntGauge, TextEncoder};
 use crate::clock;
 use crate::protocol::ModelStatistics;
 use crate::scheduler::CloseReason;
+use series::Series;
 use statistics::Recorder;
 use table::TABLE;
 
@@ -65,7 +67,8 @@ impl Durations {
     }
 }
 
-/// One version's metrics, its labels resolved once.
+/// One version's metrics, its labels resolved once. Its series go when the last
+/// handle of a version does: a version that isn't served any more isn't told of.
 #[derive(Debug)]
 pub struct ModelMetrics {
     success: IntCounter,
@@ -81,6 +84,8 @@ pub struct ModelMetrics {
     batch_size: Histogram,
     closed: HashMap<CloseReason, IntCounter>,
     statistics: Recorder,
+    /// After the handles above.
+    _series: Series,
 }
 
 /// A sum in microseconds, as Triton counts, beside a histogram.
@@ -102,6 +107,8 @@ impl ModelMetrics {
     /// The handles of one model's version.
     #[must_use]
     pub fn new(model: &str, version: u64) -> Self {
+        // Before the handles: what is counted here isn't removed.
+        let series = Series::of(model, version);
         let version = version.to_string();
         let labels = [model, version.as_str()];
         let timer = |name: &table::TimerFamily| Timer {
@@ -126,6 +133,7 @@ impl ModelMetrics {
                 .map(|r| (r, TABLE.closed.with_label_values(&[model, &version, r.name()])))
                 .into(),
             statistics: Recorder::default(),
+            _series: series,
         }
     }
 

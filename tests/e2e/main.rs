@@ -11,6 +11,7 @@ mod classification;
 mod compression;
 mod configuration;
 mod container;
+mod control;
 mod grpc;
 mod grpc_stopping;
 mod hostile;
