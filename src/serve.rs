@@ -108,8 +108,8 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
         addresses.metrics
     );
 
-    let watch =
-        (settings.control.model_control_mode == ControlMode::Poll).then(|| Watch::begin(Arc::clone(&loader)));
+    let watch = (settings.control.model_control_mode == ControlMode::Poll)
+        .then(|| Watch::begin(Arc::clone(&loader), &names));
     let loading = {
         let engine = Arc::clone(&engine);
         let (done, report) = tokio::sync::oneshot::channel();

@@ -366,7 +366,8 @@ async fn who_waits_for_a_load_is_told_when_the_server_stops() {
 #[tokio::test]
 async fn polling_follows_the_repository_and_survives_what_is_half_there() {
     let house = House::new(ControlMode::Poll, &[("m/1/model.pt", "10")]);
-    let watch = Arc::new(std::sync::Mutex::new(Watch::begin(Arc::clone(&house.loader))));
+    let watch = Watch::begin(Arc::clone(&house.loader), &["m".to_owned()]);
+    let watch = Arc::new(std::sync::Mutex::new(watch));
     let look = || {
         let watch = Arc::clone(&watch);
         async move { tokio::task::spawn_blocking(move || watch.lock().unwrap().look()).await.unwrap() }

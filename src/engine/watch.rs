@@ -16,12 +16,14 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Remembers what is there now. To be called before it is loaded: a change
-    /// that comes meanwhile is found at the first look.
+    /// Remembers what is there now of the models of these names. To be called
+    /// before they are loaded: a change that comes meanwhile, and a model that
+    /// isn't among them, is found at the first look.
     #[must_use]
-    pub fn begin(loader: Arc<Loader>) -> Self {
+    pub fn begin(loader: Arc<Loader>, names: &[String]) -> Self {
         let mut watch = Self { loader, seen: BTreeMap::new(), complaint: None };
         watch.seen = watch.stamps().unwrap_or_default();
+        watch.seen.retain(|name, _| names.contains(name));
         watch
     }
 
@@ -30,17 +32,25 @@ impl Watch {
     /// and is tried again when more of it is there. A repository that can't be
     /// read is left as it was.
     pub fn look(&mut self) {
-        let Some(now) = self.stamps() else { return };
+        let Some(mut now) = self.stamps() else { return };
         let names: BTreeSet<&String> = self.seen.keys().chain(now.keys()).collect();
         let changed = names.into_iter().filter(|name| self.seen.get(*name) != now.get(*name));
+        let changed: Vec<String> = changed.cloned().collect();
         let mut under_way = Vec::new();
         for name in changed {
             let (loader, model) = (Arc::clone(&self.loader), name.clone());
             let loading =
-                self.loader.turns().submit(name, move || loader.load(&model, None, Occasion::Serving));
+                self.loader.turns().submit(&name, move || loader.load(&model, None, Occasion::Serving));
             match loading {
-                Ok(loading) => under_way.push((name.clone(), loading)),
-                Err(error) => tracing::error!(model = name, %error, "there is no thread to load it"),
+                Ok(loading) => under_way.push((name, loading)),
+                Err(error) => {
+                    tracing::error!(model = name, %error, "there is no thread to load it now");
+                    // So that the next look finds it changed again.
+                    match self.seen.remove(&name) {
+                        Some(before) => now.insert(name, before),
+                        None => now.remove(&name),
+                    };
+                }
             }
         }
         for (name, loading) in under_way {
