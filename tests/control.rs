@@ -2,6 +2,8 @@
 //! the number in its file to what it is asked.
 // A test may say what it expects.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+// What blocks runs beside the test, once.
+#![allow(clippy::disallowed_methods)]
 
 use std::fs;
 use std::net::Ipv4Addr;

@@ -124,13 +124,13 @@ impl Engine {
             })?;
             let known: Vec<String> = self.models().read().names().map(str::to_owned).collect();
             let unknown = listing.into_iter().filter(|(name, _)| !known.contains(name));
-            index.extend(unknown.map(|(name, distinct)| IndexedModel {
+            index.extend(unknown.map(|(name, wrong)| IndexedModel {
                 name,
                 version: String::new(),
                 state: IndexedState::Unavailable,
-                reason: match distinct {
-                    Ok(()) => "not loaded".to_owned(),
-                    Err(_) => "model appears in two or more repositories".to_owned(),
+                reason: match wrong {
+                    None => "not loaded".to_owned(),
+                    Some(_) => "model appears in two or more repositories".to_owned(),
                 },
             }));
             // The versions of each stay in their order.

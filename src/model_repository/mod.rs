@@ -125,13 +125,16 @@ impl ModelRepository {
     }
 
     /// The same, where a name that means two models is told of beside the
-    /// others.
+    /// others, with what is wrong with it.
     ///
     /// # Errors
     /// When a directory can't be read any more.
-    pub fn listing(&self) -> Result<Vec<(String, Result<(), RepositoryError>)>, RepositoryError> {
-        let places = self.places()?.into_iter();
-        Ok(places.map(|(name, roots)| (name.clone(), distinct(&name, &roots))).collect())
+    pub fn listing(&self) -> Result<BTreeMap<String, Option<RepositoryError>>, RepositoryError> {
+        let told = |(name, roots): (String, Vec<&Root>)| {
+            let wrong = distinct(&name, &roots).err();
+            (name, wrong)
+        };
+        Ok(self.places()?.into_iter().map(told).collect())
     }
 
     /// Reads what is there now of the model `name`, with `config`, where one is

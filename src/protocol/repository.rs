@@ -98,7 +98,7 @@ impl LoadParameters {
                 _ if name.starts_with("file:") => {
                     return Err(invalid_type(&format!("load parameter '{name}'"), "a file"));
                 }
-                _ => {
+                ParameterValue::Text(_) | ParameterValue::File | ParameterValue::Other => {
                     return Err(ProtocolError::invalid(format!(
                         "unrecognized load parameter '{name}': expected 'config'"
                     )));
