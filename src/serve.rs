@@ -8,7 +8,7 @@ use anyhow::Context as _;
 
 use crate::admission::Admission;
 use crate::backend::{Accelerators, Backend};
-use crate::engine::{Control, ControlMode, Engine, LoadReport, Loader, Watch};
+use crate::engine::{Control, ControlMode, Engine, Follower, LoadReport, Loader};
 use crate::faults::DeviceFaults;
 use crate::grpc;
 use crate::http::{self, Listeners, Servers};
@@ -109,7 +109,7 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
     );
 
     let watch = (settings.control.model_control_mode == ControlMode::Poll)
-        .then(|| Watch::begin(Arc::clone(&loader), &names));
+        .then(|| Follower::begin(Arc::clone(&loader), &names));
     let loading = {
         let engine = Arc::clone(&engine);
         let (done, report) = tokio::sync::oneshot::channel();
@@ -231,7 +231,7 @@ fn check_default_model(engine: &Engine, name: &str, mode: ControlMode) -> anyhow
 
 /// Looks at the repository every so often, on a thread of its own, until what
 /// this gives is dropped.
-fn look(mut watch: Watch, every: Duration) -> std::io::Result<mpsc::Sender<()>> {
+fn look(mut watch: Follower, every: Duration) -> std::io::Result<mpsc::Sender<()>> {
     let (stop, stopped) = mpsc::channel();
     std::thread::Builder::new().name("poll".to_owned()).spawn(move || {
         while stopped.recv_timeout(every) == Err(mpsc::RecvTimeoutError::Timeout) {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cresset::backend::Accelerators;
 use cresset::backend::mock::{Behaviour, MockBackend};
-use cresset::engine::{Control, ControlMode, Engine, LoadReport, Loader, Watch};
+use cresset::engine::{Control, ControlMode, Engine, Follower, LoadReport, Loader};
 use cresset::error::{Error, ErrorCode};
 use cresset::faults::DeviceFaults;
 use cresset::metrics;
@@ -368,7 +368,7 @@ async fn who_waits_for_a_load_is_told_when_the_server_stops() {
 #[tokio::test]
 async fn polling_follows_the_repository_and_survives_what_is_half_there() {
     let house = House::new(ControlMode::Poll, &[("m/1/model.pt", "10")]);
-    let watch = Watch::begin(Arc::clone(&house.loader), &["m".to_owned()]);
+    let watch = Follower::begin(Arc::clone(&house.loader), &["m".to_owned()]);
     let watch = Arc::new(std::sync::Mutex::new(watch));
     let look = || {
         let watch = Arc::clone(&watch);

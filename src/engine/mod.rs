@@ -2,6 +2,7 @@
 //! request's way to one of them.
 
 mod control;
+mod follow;
 mod loader;
 mod models;
 mod origin;
@@ -9,7 +10,6 @@ mod predict;
 mod retire;
 mod table;
 mod turns;
-mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,10 +25,10 @@ use crate::transform::Pool;
 use models::Models;
 
 pub use control::{Control, ControlMode};
+pub use follow::Follower;
 pub use loader::{LoadReport, Loader};
 pub use predict::Prediction;
 pub use table::{ModelTable, parse_version};
-pub use watch::Watch;
 
 /// Names of the protocol's extensions that are offered.
 const EXTENSIONS: &[&str] = &[

@@ -84,7 +84,7 @@ mod tests {
     fn every_way_of_changing_a_model_changes_its_stamp() {
         let root = tempfile::tempdir().unwrap();
         let at = |path: &str| root.path().join(path);
-        fs::create_dir_all(at("1/deeper")).unwrap();
+        fs::create_dir_all(at("1/deeper/still")).unwrap();
         fs::write(at("1/model.pt"), "one").unwrap();
         let long_ago = SystemTime::now() - Duration::from_secs(3600);
         let mut last = ModelStamp::default();
@@ -115,7 +115,7 @@ mod tests {
         step("a version", true);
         fs::write(at("2/model.pt"), "").unwrap();
         step("its file", true);
-        fs::write(at("1/deeper/notes"), "").unwrap();
+        fs::write(at("1/deeper/still/notes"), "").unwrap();
         step("what no model is read from", false);
         fs::remove_dir_all(at("1")).unwrap();
         step("a version that goes", true);

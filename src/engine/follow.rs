@@ -8,14 +8,14 @@ use super::loader::{Loader, Occasion};
 use crate::model_repository::ModelStamp;
 
 /// What a repository looked like when it was last looked at.
-pub struct Watch {
+pub struct Follower {
     loader: Arc<Loader>,
     seen: BTreeMap<String, ModelStamp>,
     /// Why it couldn't be looked at, so that it is said once.
     complaint: Option<String>,
 }
 
-impl Watch {
+impl Follower {
     /// Remembers what is there now of the models of these names. To be called
     /// before they are loaded: a change that comes meanwhile, and a model that
     /// isn't among them, is found at the first look.
