@@ -19,6 +19,8 @@ pub enum ErrorCode {
     InvalidArgument,
     /// No such model, version or path.
     NotFound,
+    /// Right, and not for whoever can reach this address.
+    PermissionDenied,
     /// The body, or what it unpacks to, is over the limit.
     PayloadTooLarge,
     /// A content encoding that isn't taken.

@@ -3,21 +3,21 @@
 mod monitoring;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use anyhow::Context as _;
 
 use crate::admission::Admission;
 use crate::backend::{Accelerators, Backend};
-use crate::engine::{Engine, LoadReport, load_models};
+use crate::engine::{Control, ControlMode, Engine, Follower, LoadReport, Loader};
 use crate::faults::DeviceFaults;
 use crate::grpc;
 use crate::http::{self, Listeners, Servers};
 use crate::listen::listen;
 use crate::model::{DevicePreference, Resources};
 use crate::model_repository::ModelRepository;
-use crate::settings::{OnDeviceFault, ServeSettings, processors};
+use crate::settings::{AtStart, ControlSettings, OnDeviceFault, ServeSettings, processors};
 use crate::shutdown::StopSignals;
 use crate::transform::Pool;
 
@@ -78,7 +78,7 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
     // Before anything slow: a stop during loading is heeded.
     let mut signals = StopSignals::install().context("can't catch SIGTERM and SIGINT")?;
     raise_file_limit();
-    let repository = ModelRepository::open(&settings.model_repository)?;
+    let (repository, names) = repository(settings)?;
     let resources = resources(settings, backend.as_ref())?;
     if resources.preference != DevicePreference::Cpu {
         monitoring::devices(Arc::clone(&backend));
@@ -95,7 +95,11 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
         Pool::new(resources.processors, settings.max_queue_size).context("no threads for transforms")?;
     // An empty one is how compose files say that it isn't set.
     let model_name = settings.model_name.clone().filter(|name| !name.is_empty());
-    let engine = Arc::new(Engine::new(pool, model_name.clone()).with_faults(resources.faults.clone()));
+    let loader = Loader::new(repository, Arc::clone(&backend), resources.clone(), settings.max_queue_size);
+    let loader = Arc::new(loader.context("no thread for unloading")?);
+    let control = control(settings);
+    let engine = Engine::new(pool, model_name.clone(), Arc::clone(&loader), control);
+    let engine = Arc::new(engine.with_faults(resources.faults.clone()));
     // One memory for what both surfaces take in.
     let admission = Admission::new(settings.http.max_request_memory);
     let surfaces = Surfaces {
@@ -109,21 +113,24 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
         addresses.metrics
     );
 
+    let watch = (settings.control.model_control_mode == ControlMode::Poll)
+        .then(|| Follower::begin(Arc::clone(&loader), &names));
     let loading = {
-        let (engine, backend) = (Arc::clone(&engine), Arc::clone(&backend));
-        let (queue, resources) = (settings.max_queue_size, resources.clone());
+        let engine = Arc::clone(&engine);
         let (done, report) = tokio::sync::oneshot::channel();
-        std::thread::Builder::new().name("load".to_owned()).spawn(move || {
-            let _ = done.send(load_models(&engine, backend.as_ref(), &repository, &resources, queue));
+        std::thread::Builder::new().name("start".to_owned()).spawn(move || {
+            let report = loader.start(&names);
+            engine.finish_loading();
+            let _ = done.send(report);
         })?;
         report
     };
     tokio::select! {
         report = loading => {
-            let report = report.context("loading the models ended in a panic; see the log")??;
-            announce(&report, &addresses, backend.as_ref(), &resources)?;
+            let report = report.context("loading the models ended in a panic; see the log")?;
+            announce(&report, &addresses, backend.as_ref(), &resources, &settings.control)?;
             if let Some(name) = &model_name {
-                engine.resolve(name, None).with_context(|| format!("MODEL_NAME is '{name}'"))?;
+                check_default_model(&engine, name, settings.control.model_control_mode)?;
             }
             say!("try         {}", line_to_try(&engine, settings, addresses.http));
             match report.failed.len() {
@@ -136,6 +143,11 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
             return Ok(finish(end, &engine, &surfaces, settings, &mut signals).await);
         }
     }
+    // Ends the looks at the repository when it is dropped.
+    let _looking = match watch {
+        Some(watch) => Some(look(watch, Duration::from_secs(settings.control.repository_poll_secs))?),
+        None => None,
+    };
     let end = end(&mut signals, &engine, &resources.faults, settings).await;
     Ok(finish(end, &engine, &surfaces, settings, &mut signals).await)
 }
@@ -170,6 +182,68 @@ async fn end(
             }
         }
     }
+}
+
+/// The model repository, and the names of what is loaded from it at start.
+fn repository(settings: &ServeSettings) -> anyhow::Result<(ModelRepository, Vec<String>)> {
+    let at_start = settings.control.at_start()?;
+    let paths = &settings.model_repository;
+    let repository = match settings.control.model_control_mode {
+        ControlMode::None => ModelRepository::open(paths)?,
+        ControlMode::Poll | ControlMode::Explicit => ModelRepository::open_for_change(paths)?,
+    };
+    let there = repository.names()?;
+    let names = match at_start {
+        AtStart::All => there,
+        AtStart::Named(mut names) => {
+            if let Some(missing) = names.iter().find(|name| !there.contains(name)) {
+                anyhow::bail!(
+                    "--load-model {missing}: the model repository holds no such model; there are: {}",
+                    there.join(", ")
+                );
+            }
+            names.sort_unstable();
+            names.dedup();
+            names
+        }
+    };
+    Ok((repository, names))
+}
+
+fn control(settings: &ServeSettings) -> Control {
+    let control = Control::new(settings.control.model_control_mode, settings.http.host);
+    if control.closed_to_network() {
+        tracing::warn!(
+            "load and unload calls are refused: {} isn't a loopback address, and there are no keys yet to tell \
+             who may load a model",
+            settings.http.host
+        );
+    }
+    control
+}
+
+/// The operator's default model may come later where models come and go.
+fn check_default_model(engine: &Engine, name: &str, mode: ControlMode) -> anyhow::Result<()> {
+    let Err(error) = engine.resolve(name, None) else { return Ok(()) };
+    match mode {
+        ControlMode::None => Err(error).with_context(|| format!("MODEL_NAME is '{name}'")),
+        ControlMode::Poll | ControlMode::Explicit => {
+            tracing::warn!("MODEL_NAME is '{name}': {error}");
+            Ok(())
+        }
+    }
+}
+
+/// Looks at the repository every so often, on a thread of its own, until what
+/// this gives is dropped.
+fn look(mut watch: Follower, every: Duration) -> std::io::Result<mpsc::Sender<()>> {
+    let (stop, stopped) = mpsc::channel();
+    std::thread::Builder::new().name("poll".to_owned()).spawn(move || {
+        while stopped.recv_timeout(every) == Err(mpsc::RecvTimeoutError::Timeout) {
+            watch.look();
+        }
+    })?;
+    Ok(stop)
 }
 
 /// Stops in order, or at once when told a second time.
@@ -249,9 +323,13 @@ fn announce(
     addresses: &Addresses,
     backend: &dyn Backend,
     resources: &Resources,
+    control: &ControlSettings,
 ) -> anyhow::Result<()> {
-    if report.served.is_empty() {
+    if report.served.is_empty() && control.model_control_mode == ControlMode::None {
         anyhow::bail!("no model can be served: {}", report.failed.join("; "));
+    }
+    for line in &report.failed {
+        tracing::error!("not served: {line}");
     }
     let device = match (&resources.accelerators, resources.preference) {
         (Accelerators::Cuda(count), DevicePreference::Auto | DevicePreference::Cuda) => {
@@ -269,6 +347,13 @@ fn announce(
         say!("  NOT served: {line}");
     }
     say!("inference   http://{}", addresses.http);
+    match control.model_control_mode {
+        ControlMode::None => {}
+        ControlMode::Poll => {
+            say!("models      as the model repository changes, every {} s", control.repository_poll_secs);
+        }
+        ControlMode::Explicit => say!("models      as they are loaded and unloaded"),
+    }
     // As gRPC's clients take it: without a scheme.
     say!("grpc        {}", addresses.grpc);
     say!("metrics     http://{}/metrics", addresses.metrics);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::engine::ControlMode;
 use crate::model::DevicePreference;
 
 /// Settings of `cresset serve`.
@@ -23,6 +24,10 @@ pub struct ServeSettings {
         value_delimiter = ':'
     )]
     pub model_repository: Vec<PathBuf>,
+
+    /// What is served of it, and when that changes
+    #[command(flatten)]
+    pub control: ControlSettings,
 
     /// Model that POST /predict goes to
     ///
@@ -84,6 +89,66 @@ pub enum OnDeviceFault {
     Exit,
     /// It serves what runs elsewhere, and isn't ready.
     Stay,
+}
+
+/// Settings of what is loaded when.
+#[derive(Debug, Clone, Args)]
+pub struct ControlSettings {
+    /// Who decides which models are served
+    ///
+    /// none serves what the model repository holds at start. poll looks at it every
+    /// --repository-poll-secs: what is new or changed is loaded, what is gone is unloaded.
+    /// explicit starts with what --load-model names and takes load and unload calls; on an
+    /// address that isn't loopback those are refused. A version that is replaced answers until
+    /// the new one is warm: that takes the memory of both for a while. One that can't be loaded
+    /// leaves the old one serving.
+    #[arg(long, env = "CRESSET_MODEL_CONTROL_MODE", value_enum, value_name = "MODE", default_value_t = ControlMode::None)]
+    pub model_control_mode: ControlMode,
+
+    /// Model to load at start, with --model-control-mode=explicit
+    ///
+    /// Repeat the flag for more than one (in the environment: commas between them); '*', alone,
+    /// loads all.
+    #[arg(long, env = "CRESSET_LOAD_MODEL", value_name = "MODEL", value_delimiter = ',')]
+    pub load_model: Vec<String>,
+
+    /// Seconds between two looks at the model repository, with --model-control-mode=poll
+    #[arg(long, env = "CRESSET_REPOSITORY_POLL_SECS", value_name = "SECONDS", default_value_t = 15,
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub repository_poll_secs: u64,
+}
+
+impl ControlSettings {
+    /// What is loaded at start.
+    ///
+    /// # Errors
+    /// Names that mean nothing in this mode.
+    pub fn at_start(&self) -> anyhow::Result<AtStart> {
+        // An empty one is how compose files say that it isn't set.
+        let names: Vec<String> = self.load_model.iter().filter(|name| !name.is_empty()).cloned().collect();
+        match (self.model_control_mode, names.iter().any(|name| name == "*")) {
+            (ControlMode::None | ControlMode::Poll, _) if names.is_empty() => Ok(AtStart::All),
+            (ControlMode::None | ControlMode::Poll, _) => {
+                anyhow::bail!(
+                    "--load-model needs --model-control-mode=explicit: without it all models are loaded"
+                )
+            }
+            (ControlMode::Explicit, true) if names.len() == 1 => Ok(AtStart::All),
+            (ControlMode::Explicit, true) => {
+                anyhow::bail!("--load-model=* loads all models and stands alone: remove the others")
+            }
+            (ControlMode::Explicit, false) => Ok(AtStart::Named(names)),
+        }
+    }
+}
+
+/// The models that are loaded at start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AtStart {
+    /// All that the repository holds.
+    All,
+    /// Those of these names.
+    Named(Vec<String>),
 }
 
 /// Settings of the HTTP surface.
@@ -178,4 +243,32 @@ pub enum LogFormat {
 #[must_use]
 pub fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models_to_load_at_start_go_with_explicit_control() {
+        let at_start = |mode, names: &[&str]| {
+            let settings = ControlSettings {
+                model_control_mode: mode,
+                load_model: names.iter().copied().map(str::to_owned).collect(),
+                repository_poll_secs: 15,
+            };
+            settings.at_start().map_err(|error| error.to_string())
+        };
+        for mode in [ControlMode::None, ControlMode::Poll] {
+            assert_eq!(at_start(mode, &[]), Ok(AtStart::All));
+            assert_eq!(at_start(mode, &[""]), Ok(AtStart::All));
+            let refused = at_start(mode, &["m"]).unwrap_err();
+            assert!(refused.starts_with("--load-model needs --model-control-mode=explicit"), "{refused}");
+        }
+        let explicit = |names: &[&str]| at_start(ControlMode::Explicit, names);
+        assert_eq!(explicit(&[]), Ok(AtStart::Named(Vec::new())));
+        assert_eq!(explicit(&["a", "b"]), Ok(AtStart::Named(vec!["a".to_owned(), "b".to_owned()])));
+        assert_eq!(explicit(&["*"]), Ok(AtStart::All));
+        assert!(explicit(&["*", "a"]).unwrap_err().contains("stands alone"));
+    }
 }

@@ -3,8 +3,6 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
-
 use super::mock_device::MockDevice;
 use super::{
     Accelerators, Argument, ArgumentKind, Backend, BackendError, BatchInput, BatchOutput, DeviceFault,
@@ -24,6 +22,9 @@ pub enum Behaviour {
     PanicsOn255,
     /// The device fails for good when any byte of its first input is 255.
     Poisons(DeviceFault),
+    /// Adds the number that its file holds to each byte, or can't be loaded
+    /// where it holds none.
+    AddsFile,
 }
 
 /// Loads every file as the same model.
@@ -34,6 +35,8 @@ pub struct MockBackend {
     control: Arc<Control>,
     device: Option<Arc<MockDevice>>,
     memory: Vec<DeviceMemory>,
+    /// What a model of [`Behaviour::AddsFile`] adds.
+    added: u8,
 }
 
 /// The test's hand on a mock: a gate that forward waits at, and a record of
@@ -51,6 +54,8 @@ struct State {
     waiting: usize,
     /// The first dimension of the first input of each batch, in order.
     batches: Vec<i64>,
+    /// How often memory was released.
+    released: usize,
 }
 
 impl Control {
@@ -77,6 +82,20 @@ impl Control {
     #[must_use]
     pub fn batches(&self) -> Vec<i64> {
         self.lock().batches.clone()
+    }
+
+    /// Returns once memory was released so often.
+    pub fn wait_until_released(&self, count: usize) {
+        let mut state = self.lock();
+        while state.released < count {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// How often memory was released.
+    #[must_use]
+    pub fn released(&self) -> usize {
+        self.lock().released
     }
 
     fn pass(&self, rows: i64) {
@@ -109,7 +128,7 @@ impl MockBackend {
             stateful: None,
             notes: Vec::new(),
         };
-        Self { behaviour, signature, control: Arc::default(), device: None, memory: Vec::new() }
+        Self { behaviour, signature, control: Arc::default(), device: None, memory: Vec::new(), added: 0 }
     }
 
     /// The same, of models that keep state.
@@ -171,8 +190,21 @@ impl Backend for MockBackend {
         self.memory.clone()
     }
 
-    fn load(&self, _: &LoadRequest<'_>) -> Result<Arc<dyn Model>, BackendError> {
-        Ok(Arc::new(self.clone()))
+    fn load(&self, request: &LoadRequest<'_>) -> Result<Arc<dyn Model>, BackendError> {
+        let mut model = self.clone();
+        if self.behaviour == Behaviour::AddsFile {
+            let text = std::fs::read_to_string(request.path).unwrap_or_default();
+            model.added = text.parse().map_err(|_| BackendError::Load {
+                message: format!("the file holds '{text}': expected a number"),
+                detail: String::new(),
+            })?;
+        }
+        Ok(Arc::new(model))
+    }
+
+    fn release_memory(&self) {
+        self.control.lock().released += 1;
+        self.control.changed.notify_all();
     }
 }
 
@@ -184,12 +216,14 @@ impl Model for MockBackend {
     fn instance(&self, _: usize) -> Result<Box<dyn ModelInstance>, BackendError> {
         let named = self.signature.arguments.iter().any(|argument| argument.kind == ArgumentKind::TensorDict);
         let (control, device) = (Arc::clone(&self.control), self.device.clone());
-        Ok(Box::new(MockInstance { behaviour: self.behaviour, named, control, device }))
+        let (behaviour, added) = (self.behaviour, self.added);
+        Ok(Box::new(MockInstance { behaviour, added, named, control, device }))
     }
 }
 
 struct MockInstance {
     behaviour: Behaviour,
+    added: u8,
     /// Whether outputs have their inputs' names.
     named: bool,
     control: Arc<Control>,
@@ -236,9 +270,11 @@ impl ModelInstance for MockInstance {
                 message: "a mock device was told to fail".to_owned(),
                 detail: String::new(),
             }),
-            Behaviour::Identity | Behaviour::FailsOn255 | Behaviour::PanicsOn255 | Behaviour::Poisons(_) => {
-                Ok(inputs.iter().map(|input| self.output(input, 0)).collect())
-            }
+            Behaviour::Identity
+            | Behaviour::FailsOn255
+            | Behaviour::PanicsOn255
+            | Behaviour::Poisons(_)
+            | Behaviour::AddsFile => Ok(inputs.iter().map(|input| self.output(input, 0)).collect()),
             Behaviour::WrongRows => Ok(inputs.iter().map(|input| self.output(input, 1)).collect()),
         }
     }
@@ -254,7 +290,7 @@ impl MockInstance {
             name: self.named.then(|| input.name.to_owned()),
             datatype: input.datatype,
             shape,
-            data: Bytes::copy_from_slice(input.data),
+            data: input.data.iter().map(|byte| byte.wrapping_add(self.added)).collect(),
         }
     }
 }

@@ -1,40 +1,57 @@
 //! The one object that every surface holds: which models are served, and a
 //! request's way to one of them.
 
-mod loading;
+mod control;
+mod follow;
+mod loader;
+mod models;
+mod origin;
 mod predict;
+mod retire;
 mod table;
+mod turns;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
 use crate::faults::DeviceFaults;
 use crate::model::ServedModel;
-use crate::protocol::{
-    IndexRequest, IndexedModel, IndexedState, ModelMetadata, ModelStatistics, ServerMetadata,
-};
+use crate::protocol::{ModelMetadata, ModelStatistics, ServerMetadata};
 use crate::transform::Pool;
+use models::Models;
 
-pub use loading::{LoadReport, load_models};
+pub use control::{Control, ControlMode};
+pub use follow::Follower;
+pub use loader::{LoadReport, Loader};
 pub use predict::Prediction;
-pub use table::{ModelState, ModelTable, parse_version};
+pub use table::{ModelTable, parse_version};
 
 /// Names of the protocol's extensions that are offered.
-const EXTENSIONS: &[&str] =
-    &["classification", "model_repository", "model_configuration", "binary_tensor_data", "statistics"];
+const EXTENSIONS: &[&str] = &[
+    "classification",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "model_configuration",
+    "binary_tensor_data",
+    "statistics",
+];
 
 /// The served models and what is around them.
 pub struct Engine {
-    /// Read without a lock by every request; replaced whole.
-    table: ArcSwap<ModelTable>,
+    /// Holds the table of models, and alone changes it.
+    loader: Arc<Loader>,
+    /// Whether clients may ask it to.
+    control: Control,
     /// Set once all models were tried.
     loaded: AtomicBool,
     /// Set when the server stops: readiness goes, service goes on.
     draining: AtomicBool,
+    /// Cancelled at that moment.
+    stopping: CancellationToken,
     /// Where transforms and large bodies are worked on.
     pool: Pool,
     /// The model that `POST /predict` goes to, where one is named.
@@ -44,13 +61,15 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine without models: live, and not ready.
+    /// An engine over the models that `loader` brings: live, and not ready.
     #[must_use]
-    pub fn new(pool: Pool, default_model: Option<String>) -> Self {
+    pub fn new(pool: Pool, default_model: Option<String>, loader: Arc<Loader>, control: Control) -> Self {
         Self {
-            table: ArcSwap::default(),
+            loader,
+            control,
             loaded: AtomicBool::new(false),
             draining: AtomicBool::new(false),
+            stopping: CancellationToken::new(),
             pool,
             default_model,
             faults: DeviceFaults::new(),
@@ -63,9 +82,8 @@ impl Engine {
         Self { faults, ..self }
     }
 
-    /// Puts a table in the place of the present one.
-    pub fn publish(&self, table: ModelTable) {
-        self.table.store(Arc::new(table));
+    fn models(&self) -> &Models {
+        self.loader.models()
     }
 
     /// All models were tried: from now on the server may be ready.
@@ -76,6 +94,8 @@ impl Engine {
     /// Readiness goes; what comes is still served.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+        // Who waits for a load is told at once: it may take longer than a stop.
+        self.stopping.cancel();
     }
 
     /// Whether the server is on its way out.
@@ -84,14 +104,14 @@ impl Engine {
         self.draining.load(Ordering::Acquire)
     }
 
-    /// Whether every model that was found is served, and none is on its way
-    /// in or out.
+    /// Whether every model that is to be there from the start was served, and
+    /// the server isn't stopping. What is changed later takes nothing away.
     #[must_use]
     pub fn ready(&self) -> bool {
         self.loaded.load(Ordering::Acquire)
             && !self.draining()
             && self.faults.is_empty()
-            && self.table.load().all_ready()
+            && self.models().read().all_ready()
     }
 
     /// The threads for work that must not run on the async ones.
@@ -106,7 +126,7 @@ impl Engine {
     /// # Errors
     /// Not found, still loading, or failed with its reason.
     pub fn resolve(&self, name: &str, version: Option<u64>) -> Result<Arc<ServedModel>> {
-        let table = self.table.load();
+        let table = self.models().read();
         match table.resolve(name, version) {
             Err(error) if !self.loaded.load(Ordering::Acquire) && table.state(name).is_none() => {
                 Err(Error::unavailable(format!("{error}; the server is still loading its models")))
@@ -124,7 +144,7 @@ impl Engine {
         if let Some(name) = &self.default_model {
             return self.resolve(name, None);
         }
-        let table = self.table.load();
+        let table = self.models().read();
         match table.choose_default() {
             Ok(model) => Ok(model),
             Err(_) if !self.loaded.load(Ordering::Acquire) => {
@@ -158,7 +178,7 @@ impl Engine {
         let model = self.resolve(name, version)?;
         let versions = match version {
             Some(version) => vec![version.to_string()],
-            None => self.table.load().versions(name),
+            None => self.models().read().versions(name),
         };
         Ok(model.metadata(versions))
     }
@@ -174,7 +194,7 @@ impl Engine {
     /// What every served version has done since it was loaded.
     #[must_use]
     pub fn statistics(&self) -> Vec<ModelStatistics> {
-        self.table.load().models().map(|model| model.statistics()).collect()
+        self.models().read().models().map(|model| model.statistics()).collect()
     }
 
     /// What one version of a model has done, or all that are served of it.
@@ -183,48 +203,28 @@ impl Engine {
     /// As [`Engine::resolve`].
     pub fn model_statistics(&self, name: &str, version: Option<u64>) -> Result<Vec<ModelStatistics>> {
         let newest = self.resolve(name, version)?;
-        Ok(match (version, self.table.load().state(name)) {
-            (None, Some(state)) => state.versions.values().map(|model| model.statistics()).collect(),
+        Ok(match (version, self.models().read().state(name)) {
+            (None, Some(state)) => state.models().map(|model| model.statistics()).collect(),
             (Some(_), _) | (None, None) => vec![newest.statistics()],
         })
-    }
-
-    /// What the model repository holds, whether it answers, and why not.
-    #[must_use]
-    pub fn repository_index(&self, request: IndexRequest) -> Vec<IndexedModel> {
-        let mut index = self.table.load().index();
-        index.retain(|entry| !request.ready || entry.state == IndexedState::Ready);
-        index
-    }
-
-    /// Loads or unloads a model, where that is allowed.
-    ///
-    /// # Errors
-    /// Always, as the models are those that were found at start: the control
-    /// mode that Triton calls none.
-    pub fn control(&self, _model: &str) -> Result<()> {
-        Err(Error::invalid(
-            "explicit model load / unload is not allowed: the model control mode is none, \
-             which serves what the repository held at start",
-        ))
     }
 
     /// The names of the models that answer, ascending.
     #[must_use]
     pub fn model_names(&self) -> Vec<String> {
         let mut names: Vec<String> =
-            self.table.load().models().map(|model| model.name().to_string()).collect();
+            self.models().read().models().map(|model| model.name().to_string()).collect();
         names.dedup();
         names
     }
 
     /// Answers what waits for devices that have failed, with why.
     pub fn fail_waiting(&self) {
-        self.table.load().models().for_each(|model| model.fail_waiting());
+        self.models().read().models().for_each(|model| model.fail_waiting());
     }
 
     /// Ends every model: what waits is finished first.
     pub fn stop(&self) {
-        self.table.load().models().for_each(|model| model.stop());
+        self.loader.stop();
     }
 }

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::origin::Origin;
 use crate::error::{Error, Result};
 use crate::model::ServedModel;
 use crate::model_repository::Problem;
 use crate::protocol::{IndexedModel, IndexedState};
 
-/// All models of the repository. Never changed in place: a new table takes
-/// the place of the old, so that readers need no lock.
+/// All models that were tried. Never changed in place: a new table takes the
+/// place of the old, so that readers need no lock.
 #[derive(Clone, Default)]
 pub struct ModelTable {
     models: BTreeMap<String, ModelState>,
@@ -17,46 +18,98 @@ pub struct ModelTable {
 
 /// One model's versions.
 #[derive(Clone, Default)]
-pub struct ModelState {
+pub(super) struct ModelState {
     /// Those that answer, by number.
-    pub versions: BTreeMap<u64, Arc<ServedModel>>,
-    /// Why the model or some of its versions aren't served.
-    pub failures: Vec<Problem>,
+    pub(super) versions: BTreeMap<u64, Served>,
+    /// Why the model or some of its versions aren't served, or aren't served
+    /// as their files are now.
+    pub(super) failures: Vec<Problem>,
+    /// The versions on their way in or out.
+    pub(super) transitions: BTreeMap<u64, Transition>,
+    /// Whether the server isn't ready before this model is whole: one that
+    /// should have been there from the start.
+    pub(super) awaited: bool,
+}
+
+/// A version that answers.
+#[derive(Clone)]
+pub(super) struct Served {
+    pub(super) model: Arc<ServedModel>,
+    /// What it was made of.
+    pub(super) origin: Origin,
+}
+
+/// Where a version is that doesn't answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Transition {
+    /// On its way in.
+    Loading,
+    /// Finishing what it took in; it can be loaded again.
+    Unloading,
+    /// The same, of one whose files are gone: nothing will be left to tell.
+    Leaving,
+    /// It was served, and isn't any more.
+    Unloaded,
 }
 
 impl ModelTable {
-    /// Puts a model in.
-    pub fn insert(&mut self, name: String, state: ModelState) {
-        self.models.insert(name, state);
-    }
-
     /// How a model is; `None` where there is none of that name.
-    #[must_use]
-    pub fn state(&self, name: &str) -> Option<&ModelState> {
+    pub(super) fn state(&self, name: &str) -> Option<&ModelState> {
         self.models.get(name)
     }
 
-    /// Whether every model answers, in all the versions that it should.
-    #[must_use]
-    pub fn all_ready(&self) -> bool {
-        self.models.values().all(|state| state.failures.is_empty() && !state.versions.is_empty())
+    /// The same, to be changed; a model that wasn't known is from now on.
+    pub(super) fn state_mut(&mut self, name: &str) -> &mut ModelState {
+        self.models.entry(name.to_owned()).or_default()
+    }
+
+    /// A version that left is gone: its last request was answered.
+    pub(super) fn unloaded(&mut self, name: &str, version: u64) {
+        let Some(state) = self.models.get_mut(name) else { return };
+        match state.transitions.get(&version) {
+            Some(Transition::Unloading) => {
+                state.transitions.insert(version, Transition::Unloaded);
+            }
+            Some(Transition::Leaving) => {
+                state.transitions.remove(&version);
+            }
+            // On its way in again, meanwhile, or in.
+            Some(Transition::Loading | Transition::Unloaded) | None => {}
+        }
+        self.forget_if_empty(name);
+    }
+
+    /// Removes a model of which there is nothing to tell.
+    pub(super) fn forget_if_empty(&mut self, name: &str) {
+        if self.models.get(name).is_some_and(ModelState::is_empty) {
+            self.models.remove(name);
+        }
+    }
+
+    /// The names of all models, ascending.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.models.keys().map(String::as_str)
+    }
+
+    /// Whether every model that is waited for answers, in all the versions
+    /// that it should.
+    pub(super) fn all_ready(&self) -> bool {
+        !self.models.values().any(|state| state.awaited)
     }
 
     /// Every version that answers.
-    pub fn models(&self) -> impl Iterator<Item = &Arc<ServedModel>> {
-        self.models.values().flat_map(|state| state.versions.values())
+    pub(super) fn models(&self) -> impl Iterator<Item = &Arc<ServedModel>> {
+        self.models.values().flat_map(ModelState::models)
     }
 
     /// The numbers of a model's versions, ascending.
-    #[must_use]
-    pub fn versions(&self, name: &str) -> Vec<String> {
+    pub(super) fn versions(&self, name: &str) -> Vec<String> {
         self.state(name)
             .map_or_else(Vec::new, |state| state.versions.keys().map(ToString::to_string).collect())
     }
 
     /// Every version with its state, and every model that has none.
-    #[must_use]
-    pub fn index(&self) -> Vec<IndexedModel> {
+    pub(super) fn index(&self) -> Vec<IndexedModel> {
         self.models.iter().flat_map(|(name, state)| state.index(name)).collect()
     }
 
@@ -69,24 +122,15 @@ impl ModelTable {
             Some(version) => state.versions.get(&version),
             None => state.versions.values().next_back(),
         };
-        if let Some(model) = found {
-            return Ok(Arc::clone(model));
-        }
-        match (version, state.failures.first()) {
-            (Some(version), None) => Err(Error::not_found(format!(
-                "Request for unknown model: '{name}' version {version} is not found; served: {}",
-                self.versions(name).join(", ")
-            ))),
-            (_, Some(reason)) => Err(Error::unavailable(format!("model '{name}' isn't served: {reason}"))),
-            (None, None) => Err(Error::unavailable(format!(
-                "Request for unknown model: '{name}' has no available versions"
-            ))),
+        match found {
+            Some(served) => Ok(Arc::clone(&served.model)),
+            None => Err(state.unavailable(name, version)),
         }
     }
 
     /// See [`super::Engine::default_model`].
     pub(super) fn choose_default(&self) -> Result<Arc<ServedModel>> {
-        let newest = |state: &ModelState| state.versions.values().next_back().map(Arc::clone);
+        let newest = |state: &ModelState| state.models().next_back().map(Arc::clone);
         let served: Vec<_> = self.models.values().filter_map(newest).collect();
         let takes_images = |model: &&Arc<ServedModel>| model.transforms().is_some_and(|t| t.image.is_some());
         let mut with_transform = served.iter().filter(takes_images);
@@ -94,7 +138,7 @@ impl ModelTable {
             ([only], ..) | (_, Some(only), None) => Ok(Arc::clone(only)),
             ([], ..) => Err(Error::unavailable("no model is served")),
             _ => {
-                let names: Vec<&str> = self.models.keys().map(String::as_str).collect();
+                let names: Vec<&str> = served.iter().map(|model| &**model.name()).collect();
                 Err(Error::invalid(format!(
                     "more than one model is served: name one in POST /predictions/{{model}}, or start the server \
                      with MODEL_NAME; there are {}",
@@ -106,24 +150,91 @@ impl ModelTable {
 }
 
 impl ModelState {
-    /// Ascending by version; what concerns the whole model goes first.
+    /// The versions that answer, ascending.
+    pub(super) fn models(&self) -> impl DoubleEndedIterator<Item = &Arc<ServedModel>> {
+        self.versions.values().map(|served| &served.model)
+    }
+
+    /// Their numbers.
+    pub(super) fn numbers(&self) -> Vec<u64> {
+        self.versions.keys().copied().collect()
+    }
+
+    /// Whether it answers in all the versions that it should.
+    pub(super) fn whole(&self) -> bool {
+        self.failures.is_empty() && !self.versions.is_empty()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.versions.is_empty() && self.failures.is_empty() && self.transitions.is_empty()
+    }
+
+    /// Why the version that was asked for doesn't answer.
+    fn unavailable(&self, name: &str, version: Option<u64>) -> Error {
+        let loading = |(number, transition): (&u64, &Transition)| {
+            *transition == Transition::Loading && version.is_none_or(|version| version == *number)
+        };
+        if self.transitions.iter().any(loading) {
+            return Error::unavailable(format!("model '{name}' is being loaded"));
+        }
+        let concerns = |problem: &&Problem| match (version, problem.version) {
+            (None, _) => true,
+            (Some(_), None) => self.versions.is_empty(),
+            (Some(asked), Some(failed)) => asked == failed,
+        };
+        match (self.failures.iter().find(concerns), version) {
+            (Some(reason), _) => Error::unavailable(format!("model '{name}' isn't served: {reason}")),
+            (None, Some(version)) if !self.versions.is_empty() => {
+                let served: Vec<String> = self.versions.keys().map(ToString::to_string).collect();
+                Error::not_found(format!(
+                    "Request for unknown model: '{name}' version {version} is not found; served: {}",
+                    served.join(", ")
+                ))
+            }
+            (None, _) => {
+                Error::not_found(format!("Request for unknown model: '{name}' has no available versions"))
+            }
+        }
+    }
+
+    /// Ascending by version; what concerns a model that doesn't answer as a
+    /// whole goes first, under no version.
     fn index(&self, name: &str) -> Vec<IndexedModel> {
-        let entry = |version: Option<u64>, state, reason: &str| IndexedModel {
+        let mut told: BTreeMap<Option<u64>, (IndexedState, String)> = BTreeMap::new();
+        for problem in &self.failures {
+            let (_, reason) =
+                told.entry(problem.version).or_insert_with(|| (IndexedState::Unavailable, String::new()));
+            if !reason.is_empty() {
+                reason.push_str("; ");
+            }
+            reason.push_str(&problem.reason);
+        }
+        for (version, transition) in &self.transitions {
+            let state = match transition {
+                Transition::Loading => IndexedState::Loading,
+                Transition::Unloading | Transition::Leaving => IndexedState::Unloading,
+                Transition::Unloaded => {
+                    let unloaded = || (IndexedState::Unavailable, "unloaded".to_owned());
+                    told.entry(Some(*version)).or_insert_with(unloaded);
+                    continue;
+                }
+            };
+            told.insert(Some(*version), (state, String::new()));
+        }
+        // The model answers: what was wrong with it is why it answers as before.
+        let whole = if self.versions.is_empty() { None } else { told.remove(&None) };
+        for version in self.versions.keys() {
+            let own = told.remove(&Some(*version)).or_else(|| whole.clone());
+            let reason = own.map_or_else(String::new, |(_, reason)| format!("serving as before: {reason}"));
+            told.insert(Some(*version), (IndexedState::Ready, reason));
+        }
+        let entry = |(version, (state, reason)): (Option<u64>, _)| IndexedModel {
             name: name.to_owned(),
             version: version.map(|version| version.to_string()).unwrap_or_default(),
             state,
-            reason: reason.to_owned(),
+            reason,
         };
-        let failed = self.failures.iter().map(|failure| {
-            (failure.version, entry(failure.version, IndexedState::Unavailable, &failure.reason))
-        });
-        let served = self
-            .versions
-            .keys()
-            .map(|version| (Some(*version), entry(Some(*version), IndexedState::Ready, "")));
-        let mut entries: Vec<_> = failed.chain(served).collect();
-        entries.sort_by_key(|(version, _)| *version);
-        entries.into_iter().map(|(_, entry)| entry).collect()
+        told.into_iter().map(entry).collect()
     }
 }
 
@@ -141,14 +252,15 @@ pub fn parse_version(text: &str) -> Result<u64> {
 mod tests {
     use super::*;
 
+    fn problem(version: Option<u64>, reason: &str) -> Problem {
+        Problem { version, reason: reason.to_owned() }
+    }
+
     #[test]
     fn the_index_tells_of_every_version_and_of_models_without_one() {
-        let problem = |version, reason: &str| Problem { version, reason: reason.to_owned() };
         let mut table = ModelTable::default();
-        let failures = vec![problem(Some(10), "no memory"), problem(Some(9), "no file")];
-        table.insert("b".to_owned(), ModelState { versions: BTreeMap::new(), failures });
-        let failures = vec![problem(None, "no version directory")];
-        table.insert("a".to_owned(), ModelState { versions: BTreeMap::new(), failures });
+        table.state_mut("b").failures = vec![problem(Some(10), "no memory"), problem(Some(9), "no file")];
+        table.state_mut("a").failures = vec![problem(None, "no version directory")];
         let shown: Vec<String> =
             table.index().iter().map(|entry| serde_json::to_string(entry).unwrap()).collect();
         assert_eq!(
@@ -159,5 +271,50 @@ mod tests {
                 r#"{"name":"b","version":"10","state":"UNAVAILABLE","reason":"no memory"}"#,
             ]
         );
+    }
+
+    #[test]
+    fn a_version_on_its_way_is_told_of_until_it_is_there_or_gone() {
+        use Transition::{Leaving, Loading, Unloaded, Unloading};
+        let mut table = ModelTable::default();
+        let state = table.state_mut("m");
+        state.transitions = [(1, Unloading), (2, Leaving), (3, Loading), (4, Unloaded)].into();
+        state.failures = vec![problem(Some(4), "no file")];
+        let shown = |table: &ModelTable| -> Vec<(String, IndexedState, String)> {
+            table.index().into_iter().map(|entry| (entry.version, entry.state, entry.reason)).collect()
+        };
+        let told = |version: &str, state, reason: &str| (version.to_owned(), state, reason.to_owned());
+        assert_eq!(
+            shown(&table),
+            [
+                told("1", IndexedState::Unloading, ""),
+                told("2", IndexedState::Unloading, ""),
+                told("3", IndexedState::Loading, ""),
+                told("4", IndexedState::Unavailable, "no file"),
+            ]
+        );
+        let refusal = |table: &ModelTable, version| {
+            table.resolve("m", version).err().map(|error| error.message().to_owned()).unwrap_or_default()
+        };
+        assert_eq!(refusal(&table, None), "model 'm' is being loaded");
+        assert_eq!(refusal(&table, Some(4)), "model 'm' isn't served: version 4: no file");
+        let none = "Request for unknown model: 'm' has no available versions";
+        assert_eq!(refusal(&table, Some(1)), none);
+
+        for version in [1, 2, 3] {
+            table.unloaded("m", version);
+        }
+        table.state_mut("m").failures.clear();
+        assert_eq!(
+            shown(&table),
+            [
+                told("1", IndexedState::Unavailable, "unloaded"),
+                told("3", IndexedState::Loading, ""),
+                told("4", IndexedState::Unavailable, "unloaded"),
+            ]
+        );
+        table.state_mut("m").transitions = [(1, Leaving)].into();
+        table.unloaded("m", 1);
+        assert!(table.state("m").is_none(), "nothing is left to tell");
     }
 }

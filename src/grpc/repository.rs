@@ -1,29 +1,84 @@
 //! What is served, how it is configured, and what it has done.
 
 use super::metadata::asked_version;
+use super::proto::model_repository_parameter::ParameterChoice;
 use super::proto::repository_index_response::ModelIndex;
 use super::proto::{
     InferBatchStatistics, InferStatistics, ModelConfigResponse, ModelStatistics as StatisticsMessage,
-    ModelStatisticsResponse, RepositoryIndexResponse, StatisticDuration,
+    ModelStatisticsResponse, RepositoryIndexRequest, RepositoryIndexResponse, RepositoryModelLoadRequest,
+    RepositoryModelLoadResponse, RepositoryModelUnloadRequest, RepositoryModelUnloadResponse,
+    StatisticDuration,
 };
 use crate::engine::Engine;
-use crate::error::Result;
+use crate::error::{Error, ErrorCode, Result};
 use crate::protocol::{
-    BatchStatistics, DurationStatistic, IndexRequest, IndexedModel, IndexedState, InferenceStatistics,
-    ModelStatistics,
+    BatchStatistics, DurationStatistic, IndexRequest, IndexedModel, InferenceStatistics, LoadParameters,
+    ModelStatistics, ParameterValue, UnloadParameters,
 };
 
 /// `RepositoryIndex`.
-pub(super) fn index(engine: &Engine, ready: bool) -> RepositoryIndexResponse {
+pub(super) async fn index(
+    engine: &Engine,
+    request: RepositoryIndexRequest,
+) -> Result<RepositoryIndexResponse> {
+    one_repository(&request.repository_name)?;
     let entry = |IndexedModel { name, version, state, reason }| {
-        let state = match state {
-            IndexedState::Ready => "READY",
-            IndexedState::Unavailable => "UNAVAILABLE",
-        };
-        ModelIndex { name, version, state: state.to_owned(), reason }
+        let state = state.name().to_owned();
+        ModelIndex { name, version, state, reason }
     };
-    let models = engine.repository_index(IndexRequest { ready }).into_iter().map(entry).collect();
-    RepositoryIndexResponse { models }
+    let index = engine.repository_index(IndexRequest { ready: request.ready }).await?;
+    Ok(RepositoryIndexResponse { models: index.into_iter().map(entry).collect() })
+}
+
+/// `RepositoryModelLoad`.
+pub(super) async fn load(
+    engine: &Engine,
+    request: RepositoryModelLoadRequest,
+) -> Result<RepositoryModelLoadResponse> {
+    one_repository(&request.repository_name)?;
+    let parameters = request.parameters.into_iter().map(|(name, parameter)| {
+        let value = match parameter.parameter_choice {
+            Some(ParameterChoice::StringParam(text)) => ParameterValue::Text(text),
+            Some(ParameterChoice::BytesParam(_)) => ParameterValue::File,
+            Some(ParameterChoice::BoolParam(_) | ParameterChoice::Int64Param(_)) | None => {
+                ParameterValue::Other
+            }
+        };
+        (name, value)
+    });
+    engine.load_model(&request.model_name, LoadParameters::read(parameters)?).await?;
+    Ok(RepositoryModelLoadResponse {})
+}
+
+/// `RepositoryModelUnload`.
+pub(super) async fn unload(
+    engine: &Engine,
+    request: RepositoryModelUnloadRequest,
+) -> Result<RepositoryModelUnloadResponse> {
+    one_repository(&request.repository_name)?;
+    let parameters = request.parameters.into_iter().map(|(name, parameter)| {
+        let value = match parameter.parameter_choice {
+            Some(ParameterChoice::BoolParam(value)) => Some(value),
+            Some(
+                ParameterChoice::StringParam(_)
+                | ParameterChoice::BytesParam(_)
+                | ParameterChoice::Int64Param(_),
+            )
+            | None => None,
+        };
+        (name, value)
+    });
+    engine.unload_model(&request.model_name, UnloadParameters::read(parameters)?).await?;
+    Ok(RepositoryModelUnloadResponse {})
+}
+
+/// All directories of models are one repository. In Triton's words.
+fn one_repository(name: &str) -> Result<()> {
+    if name.is_empty() {
+        return Ok(());
+    }
+    let message = "'repository_name' specification is not supported: leave it empty";
+    Err(Error::new(ErrorCode::Unimplemented, message))
 }
 
 /// `ModelConfig`.

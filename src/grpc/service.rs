@@ -11,8 +11,9 @@ use super::proto::{
     ModelConfigRequest, ModelConfigResponse, ModelInferRequest, ModelInferResponse, ModelMetadataRequest,
     ModelMetadataResponse, ModelReadyRequest, ModelReadyResponse, ModelStatisticsRequest,
     ModelStatisticsResponse, ModelStreamInferResponse, RepositoryIndexRequest, RepositoryIndexResponse,
-    ServerLiveRequest, ServerLiveResponse, ServerMetadataRequest, ServerMetadataResponse, ServerReadyRequest,
-    ServerReadyResponse,
+    RepositoryModelLoadRequest, RepositoryModelLoadResponse, RepositoryModelUnloadRequest,
+    RepositoryModelUnloadResponse, ServerLiveRequest, ServerLiveResponse, ServerMetadataRequest,
+    ServerMetadataResponse, ServerReadyRequest, ServerReadyResponse,
 };
 use super::status::failed;
 use super::{inference, metadata, repository};
@@ -20,7 +21,7 @@ use crate::engine::Engine;
 
 /// The calls that are answered; of the others [`super::call`] says that they
 /// aren't offered, before any of this is asked.
-pub(super) const OFFERED: [&str; 10] = [
+pub(super) const OFFERED: [&str; 12] = [
     "ServerLive",
     "ServerReady",
     "ModelReady",
@@ -29,6 +30,8 @@ pub(super) const OFFERED: [&str; 10] = [
     "ModelConfig",
     "ModelStatistics",
     "RepositoryIndex",
+    "RepositoryModelLoad",
+    "RepositoryModelUnload",
     "ModelInfer",
     "ModelStreamInfer",
 ];
@@ -101,7 +104,24 @@ impl GrpcInferenceService for Service {
         &self,
         request: Request<RepositoryIndexRequest>,
     ) -> Result<Response<RepositoryIndexResponse>, Status> {
-        Ok(Response::new(repository::index(&self.engine, request.get_ref().ready)))
+        let index = repository::index(&self.engine, request.into_inner()).await;
+        index.map(Response::new).map_err(|error| failed(&error))
+    }
+
+    async fn repository_model_load(
+        &self,
+        request: Request<RepositoryModelLoadRequest>,
+    ) -> Result<Response<RepositoryModelLoadResponse>, Status> {
+        let loaded = repository::load(&self.engine, request.into_inner()).await;
+        loaded.map(Response::new).map_err(|error| failed(&error))
+    }
+
+    async fn repository_model_unload(
+        &self,
+        request: Request<RepositoryModelUnloadRequest>,
+    ) -> Result<Response<RepositoryModelUnloadResponse>, Status> {
+        let unloaded = repository::unload(&self.engine, request.into_inner()).await;
+        unloaded.map(Response::new).map_err(|error| failed(&error))
     }
 
     async fn model_infer(

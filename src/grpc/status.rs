@@ -10,6 +10,7 @@ pub(super) fn code(code: ErrorCode) -> Code {
     match code {
         ErrorCode::InvalidArgument => Code::InvalidArgument,
         ErrorCode::NotFound => Code::NotFound,
+        ErrorCode::PermissionDenied => Code::PermissionDenied,
         ErrorCode::RequestTimeout => Code::DeadlineExceeded,
         ErrorCode::PayloadTooLarge => Code::ResourceExhausted,
         ErrorCode::UnsupportedMediaType | ErrorCode::Unimplemented => Code::Unimplemented,

@@ -8,7 +8,7 @@ use super::model_path::ModelPath;
 use super::server::State;
 use super::status::HttpResult;
 use crate::error::Error;
-use crate::protocol::IndexRequest;
+use crate::protocol::{IndexRequest, LoadParameters, UnloadParameters};
 
 /// `POST /v2/repository/index`, with or without a body.
 pub(super) async fn index(state: Data<State>, request: HttpRequest, payload: Payload) -> HttpResult {
@@ -19,18 +19,29 @@ pub(super) async fn index(state: Data<State>, request: HttpRequest, payload: Pay
         serde_json::from_slice(&body)
             .map_err(|error| Error::invalid(format!("the body isn't a request for the index: {error}")))?
     };
-    Ok(HttpResponse::Ok().json(state.engine.repository_index(asked)))
+    Ok(HttpResponse::Ok().json(state.engine.repository_index(asked).await?))
 }
 
-/// `POST /v2/repository/models/{model}/load` and `…/unload`.
-pub(super) async fn control(
+/// `POST /v2/repository/models/{model}/load`.
+pub(super) async fn load(
     state: Data<State>,
     path: ModelPath,
     request: HttpRequest,
     payload: Payload,
 ) -> HttpResult {
-    // Whatever becomes of it: left in the connection it would end it.
-    body::read(&request, payload, &state).await?;
-    state.engine.control(&path.model)?;
+    let body = body::read(&request, payload, &state).await?;
+    state.engine.load_model(&path.model, LoadParameters::from_json(&body)?).await?;
+    Ok(HttpResponse::Ok().finish())
+}
+
+/// `POST /v2/repository/models/{model}/unload`.
+pub(super) async fn unload(
+    state: Data<State>,
+    path: ModelPath,
+    request: HttpRequest,
+    payload: Payload,
+) -> HttpResult {
+    let body = body::read(&request, payload, &state).await?;
+    state.engine.unload_model(&path.model, UnloadParameters::from_json(&body)?).await?;
     Ok(HttpResponse::Ok().finish())
 }

@@ -21,10 +21,9 @@ pub(super) fn inference(config: &mut ServiceConfig) {
         route(config, &format!("{model}/infer"), Method::POST, web::post().to(inference::model));
     }
     route(config, "/v2/repository/index", Method::POST, web::post().to(repository::index));
-    for action in ["load", "unload"] {
-        let path = format!("/v2/repository/models/{{model}}/{action}");
-        route(config, &path, Method::POST, web::post().to(repository::control));
-    }
+    let control = "/v2/repository/models/{model}";
+    route(config, &format!("{control}/load"), Method::POST, web::post().to(repository::load));
+    route(config, &format!("{control}/unload"), Method::POST, web::post().to(repository::unload));
     route(config, "/v1/models", Method::GET, get().to(kserve::models));
     // Before the model, whose name would otherwise end in it.
     route(config, "/v1/models/{model}:predict", Method::POST, web::post().to(kserve::predict));

@@ -16,6 +16,7 @@ pub(super) fn status(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::InvalidArgument => StatusCode::BAD_REQUEST,
         ErrorCode::NotFound => StatusCode::NOT_FOUND,
+        ErrorCode::PermissionDenied => StatusCode::FORBIDDEN,
         ErrorCode::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
         ErrorCode::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -62,6 +63,7 @@ impl ResponseError for HttpError {
             }
             ErrorCode::InvalidArgument
             | ErrorCode::NotFound
+            | ErrorCode::PermissionDenied
             | ErrorCode::Unimplemented
             | ErrorCode::Internal => {}
         }

@@ -5,6 +5,7 @@
 //! the program.
 
 mod devices;
+mod series;
 mod statistics;
 mod table;
 
@@ -17,6 +18,7 @@ use crate::clock;
 use crate::protocol::ModelStatistics;
 use crate::scheduler::CloseReason;
 use devices::Watcher;
+use series::Series;
 use statistics::Recorder;
 use table::TABLE;
 
@@ -69,7 +71,8 @@ impl Durations {
     }
 }
 
-/// One version's metrics, its labels resolved once.
+/// One version's metrics, its labels resolved once. Its series go when the last
+/// handle of a version does: a version that isn't served any more isn't told of.
 #[derive(Debug)]
 pub struct ModelMetrics {
     success: IntCounter,
@@ -85,6 +88,8 @@ pub struct ModelMetrics {
     batch_size: Histogram,
     closed: HashMap<CloseReason, IntCounter>,
     statistics: Recorder,
+    /// After the handles above.
+    _series: Series,
 }
 
 /// A sum in microseconds, as Triton counts, beside a histogram.
@@ -106,6 +111,8 @@ impl ModelMetrics {
     /// The handles of one model's version.
     #[must_use]
     pub fn new(model: &str, version: u64) -> Self {
+        // Before the handles: what is counted here isn't removed.
+        let series = Series::of(model, version);
         let version = version.to_string();
         let labels = [model, version.as_str()];
         let timer = |name: &table::TimerFamily| Timer {
@@ -130,6 +137,7 @@ impl ModelMetrics {
                 .map(|r| (r, TABLE.closed.with_label_values(&[model, &version, r.name()])))
                 .into(),
             statistics: Recorder::default(),
+            _series: series,
         }
     }
 

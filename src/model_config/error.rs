@@ -1,3 +1,4 @@
+use super::CONFIG_FILENAME;
 use crate::error::Error;
 
 /// Why a model can't be served as configured. One line, for the person who
@@ -42,6 +43,15 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
+    /// The same of a configuration that came with a call, not from a file.
+    pub(crate) fn of_override(&self) -> String {
+        let message = self.to_string();
+        match message.strip_prefix(CONFIG_FILENAME) {
+            Some(rest) => format!("config{rest}"),
+            None => message,
+        }
+    }
+
     pub(super) fn value(
         field: impl Into<String>,
         expected: impl Into<String>,

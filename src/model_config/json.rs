@@ -25,6 +25,27 @@ impl fmt::Debug for Written {
     }
 }
 
+/// Parses protobuf's JSON, in which fields go by either of their names.
+///
+/// # Errors
+/// [`ConfigError::Syntax`] with the place.
+pub(super) fn parse(source: &str) -> Result<DynamicMessage, ConfigError> {
+    if source.len() as u64 > pbtxt::MAX_BYTES {
+        return Err(ConfigError::Read(format!("is longer than {} bytes", pbtxt::MAX_BYTES)));
+    }
+    let syntax = |error: serde_json::Error| {
+        let (line, column) = (error.line(), error.column());
+        let told = error.to_string();
+        // The place stands in front already.
+        let message = told.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&told);
+        ConfigError::Syntax { line, column, message: message.to_owned() }
+    };
+    let mut reader = serde_json::Deserializer::from_str(source);
+    let message = DynamicMessage::deserialize(pbtxt::descriptor()?, &mut reader).map_err(syntax)?;
+    reader.end().map_err(syntax)?;
+    Ok(message)
+}
+
 impl ModelConfig {
     /// What the file says, with what is in effect written into it: the
     /// policies and names that it leaves open, and `instance_groups` as the
@@ -104,6 +125,41 @@ mod tests {
     use super::*;
 
     const CPU: InstanceGroup = InstanceGroup { count: Some(2), kind: InstanceKind::Cpu, gpus: Vec::new() };
+
+    #[test]
+    fn a_configuration_that_a_client_gives_is_read_as_strictly_as_a_file() {
+        let read = |text: &str| ModelConfig::from_json(text, "m").map_err(|error| error.of_override());
+        let config = read(
+            r#"{"name": "m", "max_batch_size": 4, "versionPolicy": {"all": {}},
+                "input": [{"name": "x", "data_type": "TYPE_FP32", "dims": ["-1", 3]}],
+                "parameters": {"INFERENCE_MODE": {"string_value": "true"}}}"#,
+        );
+        let config = config.unwrap();
+        assert_eq!((config.max_batch_size, &config.version_policy), (4, &VersionPolicy::All));
+        assert_eq!(config.inputs[0].dims, [-1, 3]);
+        // What is told of a configuration can be given back.
+        let told = String::from_utf8(config.to_json(&[CPU]).unwrap()).unwrap();
+        assert_eq!(read(&told).unwrap().inputs, config.inputs);
+        for (text, message) in [
+            ("", "config:1:0: EOF while parsing a value"),
+            ("{} {}", "config:1:4: trailing characters"),
+            ("{\"max_batch_size\": -1}", "config: field 'max_batch_size': expected 0 or more, got -1"),
+            (
+                "{\"name\": \"n\"}",
+                "config: field 'name': expected the name of its directory, 'm', or none, got 'n'",
+            ),
+            (
+                "{\"sequence_batching\": {}}",
+                "config: field 'sequence_batching' can't be honoured: \
+                 requests are independent: sequences and their state are not offered",
+            ),
+        ] {
+            assert_eq!(read(text).unwrap_err(), message);
+        }
+        let unknown = read("{\"max_batch_sise\": 3}").unwrap_err();
+        assert!(unknown.starts_with("config:1:") && unknown.contains("max_batch_sise"), "{unknown}");
+        assert_eq!(read(&" ".repeat(2 << 20)).unwrap_err(), "config: is longer than 1048576 bytes");
+    }
 
     fn shown(config: &ModelConfig, groups: &[InstanceGroup]) -> Value {
         serde_json::from_slice(&config.to_json(groups).unwrap()).unwrap()

@@ -4,7 +4,9 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Component, Path};
 
-use super::json::Written;
+use prost_reflect::DynamicMessage;
+
+use super::json::{self, Written};
 use super::proto::{self, model_config::SchedulingChoice};
 use super::{
     CONFIG_FILENAME, ConfigError, DEFAULT_MODEL_FILENAME, ModelConfig, VersionPolicy, fields, parameters,
@@ -62,8 +64,20 @@ impl ModelConfig {
     /// # Errors
     /// As [`ModelConfig::read`].
     pub fn from_pbtxt(text: &str, name: &str) -> Result<Self, ConfigError> {
-        let parsed = pbtxt::parse(text)?;
-        let mut warnings = fields::check(&parsed)?;
+        Self::from_message(&pbtxt::parse(text)?, name)
+    }
+
+    /// Reads a configuration of the model `name` in protobuf's JSON, as
+    /// Triton's clients give it to a load call.
+    ///
+    /// # Errors
+    /// As [`ModelConfig::read`].
+    pub fn from_json(text: &str, name: &str) -> Result<Self, ConfigError> {
+        Self::from_message(&json::parse(text)?, name)
+    }
+
+    fn from_message(parsed: &DynamicMessage, name: &str) -> Result<Self, ConfigError> {
+        let mut warnings = fields::check(parsed)?;
         let config: proto::ModelConfig =
             parsed.transcode_to().map_err(|error| ConfigError::Read(format!("doesn't decode: {error}")))?;
 

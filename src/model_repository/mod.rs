@@ -12,6 +12,7 @@
 mod error;
 mod model;
 mod name;
+mod stamp;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use crate::model_config::{CONFIG_FILENAME, ModelConfig};
 
 pub use error::RepositoryError;
 pub use name::{InvalidModelName, validate_model_name};
+pub use stamp::{FileStamp, ModelStamp};
 
 /// One repository of models, in one or several directories.
 #[derive(Debug, Clone)]
@@ -53,6 +55,8 @@ pub struct ModelEntry {
     /// The versions to serve: those that the version policy picks and whose
     /// file is there, ascending.
     pub versions: Vec<VersionEntry>,
+    /// The versions that have a directory, whether they are served or not.
+    pub present: Vec<u64>,
     /// Why it, or some version of it, isn't served; empty where all is well.
     pub problems: Vec<Problem>,
 }
@@ -90,29 +94,98 @@ impl ModelRepository {
     /// # Errors
     /// When one is missing, can't be read, or holds no model.
     pub fn open(paths: &[PathBuf]) -> Result<Self, RepositoryError> {
+        let repository = Self::open_for_change(paths)?;
+        for root in &repository.directories {
+            if root.model_directories()?.is_empty() {
+                return Err(RepositoryError::Empty(root.given.clone()));
+            }
+        }
+        Ok(repository)
+    }
+
+    /// As [`ModelRepository::open`], where models may come later: a directory
+    /// may be empty.
+    ///
+    /// # Errors
+    /// When one is missing or can't be read.
+    pub fn open_for_change(paths: &[PathBuf]) -> Result<Self, RepositoryError> {
         let directories = paths.iter().map(|path| Root::open(path)).collect::<Result<_, _>>()?;
         Ok(Self { directories })
     }
 
-    /// Reads what is there now, sorted by name.
+    /// The names of the models that are there now, ascending.
     ///
     /// # Errors
     /// When a directory can't be read any more, or two hold a model of the
     /// same name.
-    pub fn models(&self) -> Result<Vec<ModelEntry>, RepositoryError> {
-        let mut models = BTreeMap::new();
+    pub fn names(&self) -> Result<Vec<String>, RepositoryError> {
+        let places = self.places()?;
+        places.iter().try_for_each(|(name, roots)| distinct(name, roots))?;
+        Ok(places.into_keys().collect())
+    }
+
+    /// The same, where a name that means two models is told of beside the
+    /// others, with what is wrong with it.
+    ///
+    /// # Errors
+    /// When a directory can't be read any more.
+    pub fn listing(&self) -> Result<BTreeMap<String, Option<RepositoryError>>, RepositoryError> {
+        let told = |(name, roots): (String, Vec<&Root>)| {
+            let wrong = distinct(&name, &roots).err();
+            (name, wrong)
+        };
+        Ok(self.places()?.into_iter().map(told).collect())
+    }
+
+    /// Reads what is there now of the model `name`, with `config`, where one is
+    /// given, in the place of its `config.pbtxt`: protobuf's JSON, as Triton's
+    /// load call has it. `None` where no directory has that name.
+    ///
+    /// # Errors
+    /// When a directory can't be read any more, or two hold this model.
+    pub fn entry(&self, name: &str, config: Option<&str>) -> Result<Option<ModelEntry>, RepositoryError> {
+        // A name from a client is looked up, never joined to a path unseen.
+        let roots = self.places()?.remove(name).unwrap_or_default();
+        distinct(name, &roots)?;
+        Ok(roots.first().map(|root| model::entry(root, name, config)))
+    }
+
+    /// What tells of every model whether it was changed since.
+    ///
+    /// # Errors
+    /// When a directory can't be read any more.
+    pub fn stamps(&self) -> Result<BTreeMap<String, ModelStamp>, RepositoryError> {
+        let places = self.places()?.into_iter();
+        Ok(places
+            .map(|(name, roots)| {
+                let directories = roots.iter().map(|root| root.canonical.join(&name));
+                let stamp = ModelStamp::of(directories);
+                (name, stamp)
+            })
+            .collect())
+    }
+
+    /// Each name with the directories that hold it.
+    fn places(&self) -> Result<BTreeMap<String, Vec<&Root>>, RepositoryError> {
+        let mut places: BTreeMap<String, Vec<&Root>> = BTreeMap::new();
         for root in &self.directories {
             for name in root.model_directories()? {
-                if let Some((_, first)) = models.insert(name.clone(), (model::entry(root, &name), root)) {
-                    return Err(RepositoryError::Duplicate {
-                        name,
-                        first: first.given.clone(),
-                        second: root.given.clone(),
-                    });
-                }
+                places.entry(name).or_default().push(root);
             }
         }
-        Ok(models.into_values().map(|(entry, _)| entry).collect())
+        Ok(places)
+    }
+}
+
+/// Refuses a name that means two models.
+fn distinct(name: &str, roots: &[&Root]) -> Result<(), RepositoryError> {
+    match roots {
+        [first, second, ..] => Err(RepositoryError::Duplicate {
+            name: name.to_owned(),
+            first: first.given.clone(),
+            second: second.given.clone(),
+        }),
+        [] | [_] => Ok(()),
     }
 }
 
@@ -129,9 +202,7 @@ impl Root {
         if root.canonical.join(CONFIG_FILENAME).exists() {
             return Err(RepositoryError::IsAModel(given.into()));
         }
-        if root.model_directories()?.is_empty() {
-            return Err(RepositoryError::Empty(given.into()));
-        }
+        root.model_directories()?;
         Ok(root)
     }
 

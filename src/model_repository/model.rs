@@ -9,34 +9,41 @@ use crate::model_config::{CONFIG_FILENAME, ModelConfig, VersionPolicy};
 const LEAVES: &str = "is a symbolic link that leaves the model repository";
 
 /// Reads the directory `name`: never fails, what is wrong stands in the entry.
-pub(super) fn entry(root: &Root, name: &str) -> ModelEntry {
+/// `given` stands for its configuration's file.
+pub(super) fn entry(root: &Root, name: &str, given: Option<&str>) -> ModelEntry {
     let mut entry = ModelEntry {
         name: name.to_owned(),
         directory: root.canonical.join(name),
         config: None,
         versions: Vec::new(),
+        present: Vec::new(),
         problems: Vec::new(),
     };
-    if let Err(reason) = fill(root, &mut entry) {
+    if let Err(reason) = fill(root, &mut entry, given) {
         entry.problems.push(Problem { version: None, reason });
     }
     entry
 }
 
 /// Fills the entry as far as it goes.
-fn fill(root: &Root, entry: &mut ModelEntry) -> Result<(), String> {
+fn fill(root: &Root, entry: &mut ModelEntry, given: Option<&str>) -> Result<(), String> {
     validate_model_name(&entry.name).map_err(|error| error.to_string())?;
     entry.directory = resolve(root, &entry.directory, "its directory")?;
-    let config = read_config(root, &entry.directory, &entry.name)?;
+    // Told also where the configuration is wrong.
+    entry.present = version_directories(&entry.directory)
+        .map_err(|error| format!("its directory can't be read: {error}"))?;
+    let config = match given {
+        Some(json) => ModelConfig::from_json(json, &entry.name)
+            .map_err(|error| format!("Invalid config override: {}", error.of_override()))?,
+        None => read_config(root, &entry.directory, &entry.name)?,
+    };
     let config = entry.config.insert(config);
 
     let filename = &config.model_filename;
-    let available = version_directories(&entry.directory)
-        .map_err(|error| format!("its directory can't be read: {error}"))?;
-    if available.is_empty() {
+    if entry.present.is_empty() {
         return Err(no_version(&entry.directory, filename));
     }
-    let chosen = config.version_policy.choose(&available);
+    let chosen = config.version_policy.choose(&entry.present);
     if let VersionPolicy::Specific(wanted) = &config.version_policy {
         for version in wanted.iter().filter(|version| !chosen.contains(version)) {
             let reason = "named by version_policy, and has no directory".to_owned();

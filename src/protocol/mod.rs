@@ -20,7 +20,9 @@ pub use datatype::{Datatype, UnknownDatatype};
 pub use error::ProtocolError;
 pub use inputs::{Inputs, LONGEST_NAME, MOST_DIMENSIONS, distinct};
 pub use metadata::{ModelMetadata, ServerMetadata, TensorMetadata};
-pub use repository::{IndexRequest, IndexedModel, IndexedState};
+pub use repository::{
+    IndexRequest, IndexedModel, IndexedState, LoadParameters, ParameterValue, UnloadParameters,
+};
 pub use shape::{element_count, expected_bytes, fill_shape};
 pub use statistics::{BatchStatistics, DurationStatistic, InferenceStatistics, ModelStatistics, Statistics};
 pub use strings::{MOST_STRINGS, Strings, check_strings};

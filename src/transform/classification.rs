@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use super::error::TransformError;
 
 /// `[transform.classification]`: the best of a row of scores, with labels.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Classification {
     pub(crate) output: Option<String>,
     pub(crate) scale: Scale,

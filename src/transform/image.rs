@@ -8,7 +8,7 @@ use super::fit::{Fit, Size, Turn};
 use super::resize::resize;
 
 /// `[transform.image]`: a JPEG or PNG to one input tensor.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ImageTransform {
     input: Option<String>,
     short_side: u32,

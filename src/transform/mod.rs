@@ -36,7 +36,7 @@ pub use image::ImageTransform;
 pub use pool::Pool;
 
 /// The transforms that one model declares; each may be absent.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Transforms {
     /// `[transform.image]`: a JPEG or PNG to one input tensor.
     pub image: Option<ImageTransform>,

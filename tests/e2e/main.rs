@@ -12,6 +12,7 @@ mod compression;
 mod configuration;
 mod container;
 mod containers;
+mod control;
 mod datatypes;
 mod devices;
 mod grpc;

@@ -56,9 +56,10 @@ async fn a_broken_model_fails_alone_and_says_why() {
 
     for action in ["load", "unload"] {
         let (status, answer) = post(&server.url(&format!("/v2/repository/models/good/{action}")), "").await;
-        assert_eq!(status, 400);
-        let expected = "explicit model load / unload is not allowed: the model control mode is none";
-        assert!(answer["error"].as_str().unwrap().starts_with(expected), "{answer}");
+        assert_eq!(status, 503, "as Triton answers it");
+        let message = answer["error"].as_str().unwrap();
+        let expected = "explicit model load / unload is not allowed if polling is enabled";
+        assert!(message.starts_with(expected) && message.ends_with("mode is none"), "{message}");
     }
     assert_eq!(get(&server.url("/v2/models/good/ready")).await.0, 200);
     assert_eq!(get(&server.url("/v2/health/ready")).await.0, 400, "not every model answers");

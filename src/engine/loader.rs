@@ -1,0 +1,357 @@
+//! A model repository into served versions, at start and whenever it changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::models::Models;
+use super::origin::Origin;
+use super::retire::{Retirement, Why};
+use super::table::{ModelState, Served, Transition};
+use super::turns::Turns;
+use crate::backend::{Backend, Preparation};
+use crate::model::{ModelSource, Resources, ServedModel};
+use crate::model_config::ModelConfig;
+use crate::model_repository::{ModelEntry, ModelRepository, Problem, RepositoryError, VersionEntry};
+use crate::model_settings::{ModelSettings, SettingsError, read_labels};
+
+/// What came of loading at start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LoadReport {
+    /// A line for each version that is served.
+    pub served: Vec<String>,
+    /// A line for each model or version that isn't, with the reason.
+    pub failed: Vec<String>,
+}
+
+/// Brings models into the table and out of it: nothing else does.
+///
+/// A version that is to be replaced answers until the other is warm; one that
+/// is taken out ends when its last request was answered. So a change costs the
+/// memory of both for a while, and no request.
+pub struct Loader {
+    models: Arc<Models>,
+    turns: Arc<Turns>,
+    retirement: Retirement,
+    repository: ModelRepository,
+    backend: Arc<dyn Backend>,
+    resources: Resources,
+    /// Bounds a model's queue where its configuration doesn't.
+    queue_capacity: usize,
+}
+
+/// When a model is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Occasion {
+    /// Before the server is ready, which waits for it.
+    Start,
+    /// While it serves: what fails then takes nobody's readiness away.
+    Serving,
+}
+
+/// What came of loading one model.
+#[derive(Debug, Default)]
+pub(super) struct Loaded {
+    /// Whether the repository holds it.
+    pub(super) found: bool,
+    /// A line for each version that was loaded now.
+    pub(super) loaded: Vec<String>,
+    /// The versions that answer now.
+    pub(super) answering: Vec<u64>,
+    /// Why it isn't served as the repository has it.
+    pub(super) failures: Vec<Problem>,
+}
+
+/// A model's directory, read.
+#[derive(Default)]
+struct Wanted {
+    sources: Vec<ModelSource>,
+    /// The versions that have a directory.
+    present: BTreeSet<u64>,
+    failures: Vec<Problem>,
+}
+
+impl Loader {
+    /// A loader without models. `queue_capacity` bounds the queue of a model
+    /// whose configuration doesn't.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn new(
+        repository: ModelRepository,
+        backend: Arc<dyn Backend>,
+        resources: Resources,
+        queue_capacity: usize,
+    ) -> io::Result<Self> {
+        let models = Arc::new(Models::default());
+        let retirement = Retirement::new(Arc::clone(&models), Arc::clone(&backend))?;
+        let turns = Arc::default();
+        Ok(Self { models, turns, retirement, repository, backend, resources, queue_capacity })
+    }
+
+    pub(super) fn models(&self) -> &Models {
+        &self.models
+    }
+
+    /// Where its models come from.
+    #[must_use]
+    pub fn repository(&self) -> &ModelRepository {
+        &self.repository
+    }
+
+    pub(super) fn turns(&self) -> &Arc<Turns> {
+        &self.turns
+    }
+
+    /// Loads models of these names, one after the other, each served as soon
+    /// as it is warm. A model that fails fails alone. Returns when all were
+    /// tried.
+    pub fn start(self: &Arc<Self>, names: &[String]) -> LoadReport {
+        let mut report = LoadReport::default();
+        for name in names {
+            let (loader, model) = (Arc::clone(self), name.clone());
+            let loading = self.turns.submit(name, move || loader.load(&model, None, Occasion::Start));
+            let failures = match loading.map(|loading| loading.blocking_recv()) {
+                Ok(Ok(Loaded { found: true, loaded, failures, .. })) => {
+                    report.served.extend(loaded);
+                    failures
+                }
+                Ok(Ok(_)) => vec![whole("its directory is gone")],
+                Ok(Err(_)) => vec![whole("loading it ended in a panic; see the log")],
+                Err(error) => vec![whole(format!("there is no thread to load it: {error}"))],
+            };
+            report.failed.extend(failures.iter().map(|reason| format!("{name}: {reason}")));
+        }
+        report
+    }
+
+    /// Makes the table hold what the repository has of this model now:
+    /// versions that are new or changed are loaded, those that are neither stay
+    /// as they are, those that are gone are taken out. `config` stands for the
+    /// model's `config.pbtxt`. Where anything fails, what answered before and
+    /// still has a directory goes on answering. To be called in the model's
+    /// turn.
+    pub(super) fn load(&self, name: &str, config: Option<&str>, occasion: Occasion) -> Loaded {
+        let mut wanted = match self.repository.entry(name, config) {
+            // It is the call that is wrong, not the repository: nothing is said of it later.
+            Ok(Some(ModelEntry { config: None, problems: failures, .. })) if config.is_some() => {
+                let answering = self.models.read().state(name).map_or_else(Vec::new, ModelState::numbers);
+                return Loaded { found: true, answering, failures, ..Loaded::default() };
+            }
+            Ok(Some(entry)) => read(entry),
+            Ok(None) => {
+                self.unload(name, Transition::Leaving);
+                return Loaded::default();
+            }
+            Err(error) => {
+                // With the server's paths, which are nothing for clients.
+                tracing::error!(model = name, "{error}");
+                Wanted { failures: vec![whole(for_clients(&error))], ..Wanted::default() }
+            }
+        };
+        let before = self.models.read().state(name).cloned().unwrap_or_default();
+        let mut next = BTreeMap::new();
+        let mut to_load = Vec::new();
+        for source in std::mem::take(&mut wanted.sources) {
+            let origin = Origin::of(&source);
+            match before.versions.get(&source.version) {
+                Some(served) if served.origin.is_still(&origin) => {
+                    next.insert(source.version, served.clone());
+                }
+                Some(_) | None => to_load.push((source, origin)),
+            }
+        }
+        self.announce(name, &to_load, &before, occasion);
+        let mut loaded = Vec::new();
+        for (source, origin) in to_load {
+            match self.load_version(&source) {
+                Ok(model) => {
+                    loaded.push(describe(&model));
+                    next.insert(source.version, Served { model: Arc::new(model), origin });
+                }
+                Err(reason) => {
+                    wanted.failures.push(Problem { version: Some(source.version), reason });
+                }
+            }
+        }
+        let none_other = next.is_empty();
+        if !wanted.failures.is_empty() {
+            let stays = |version: &u64| none_other || wanted.present.contains(version);
+            for (version, served) in before.versions.iter().filter(|(version, _)| stays(version)) {
+                next.entry(*version).or_insert_with(|| served.clone());
+            }
+        }
+        let answering = next.keys().copied().collect();
+        self.publish(name, next, wanted.present, wanted.failures.clone(), before);
+        Loaded { found: true, loaded, answering, failures: wanted.failures }
+    }
+
+    /// Takes all versions of a model out of the table; `left` is what they are
+    /// until their last request was answered. To be called in the model's turn.
+    pub(super) fn unload(&self, name: &str, left: Transition) {
+        let before = self.models.change(|table| {
+            table.state(name)?;
+            let state = table.state_mut(name);
+            let before = std::mem::take(state);
+            state.transitions = before.transitions.clone();
+            state.transitions.extend(before.versions.keys().map(|version| (*version, left)));
+            if left == Transition::Leaving {
+                state.transitions.retain(|_, transition| *transition != Transition::Unloaded);
+                state.transitions.values_mut().for_each(|transition| *transition = left);
+            }
+            table.forget_if_empty(name);
+            Some(before)
+        });
+        for served in before.into_iter().flat_map(|before| before.versions.into_values()) {
+            self.retirement.add(served.model, Why::Unloaded);
+        }
+    }
+
+    /// Ends every model: what waits is finished first.
+    pub(super) fn stop(&self) {
+        self.models.read().models().for_each(|model| model.stop());
+    }
+
+    /// Tells the table, and the log, what is about to be loaded.
+    fn announce(
+        &self,
+        name: &str,
+        to_load: &[(ModelSource, Origin)],
+        before: &ModelState,
+        occasion: Occasion,
+    ) {
+        if let Some((source, _)) = to_load.first() {
+            for warning in &source.config.warnings {
+                tracing::warn!(model = name, "{warning}");
+            }
+        }
+        self.models.change(|table| {
+            let state = table.state_mut(name);
+            state.awaited |= occasion == Occasion::Start;
+            let coming = to_load.iter().map(|(source, _)| source.version);
+            let coming = coming.filter(|version| !before.versions.contains_key(version));
+            state.transitions.extend(coming.map(|version| (version, Transition::Loading)));
+        });
+    }
+
+    fn load_version(&self, source: &ModelSource) -> Result<ServedModel, String> {
+        let load = || ServedModel::load(self.backend.as_ref(), source, &self.resources, self.queue_capacity);
+        match catch_unwind(AssertUnwindSafe(load)) {
+            Ok(loaded) => loaded.map_err(|error| error.to_string()),
+            Err(_) => Err("loading it ended in a panic; see the server's log".to_owned()),
+        }
+    }
+
+    /// Puts a model's versions into the table, all at once, and sees off those
+    /// that they take the place of.
+    fn publish(
+        &self,
+        name: &str,
+        next: BTreeMap<u64, Served>,
+        present: BTreeSet<u64>,
+        failures: Vec<Problem>,
+        before: ModelState,
+    ) {
+        let mut leaving = Vec::new();
+        for (version, served) in before.versions {
+            match next.get(&version) {
+                Some(other) if Arc::ptr_eq(&other.model, &served.model) => {}
+                Some(_) => leaving.push((served.model, Why::Replaced)),
+                None => leaving.push((served.model, Why::Unloaded)),
+            }
+        }
+        self.models.change(|table| {
+            let state = table.state_mut(name);
+            state.transitions.retain(|version, transition| match transition {
+                Transition::Loading => false,
+                Transition::Unloading | Transition::Leaving => !next.contains_key(version),
+                Transition::Unloaded => !next.contains_key(version) && present.contains(version),
+            });
+            for (model, _) in leaving.iter().filter(|(_, why)| *why == Why::Unloaded) {
+                let version = model.version();
+                let left =
+                    if present.contains(&version) { Transition::Unloading } else { Transition::Leaving };
+                state.transitions.insert(version, left);
+            }
+            (state.versions, state.failures) = (next, failures);
+            // What was there once may be missed, but isn't waited for.
+            state.awaited &= !state.whole();
+        });
+        for (model, why) in leaving {
+            self.retirement.add(model, why);
+        }
+    }
+}
+
+/// What a client is told of a repository that can't be read: no paths.
+fn for_clients(error: &RepositoryError) -> &'static str {
+    match error {
+        RepositoryError::Duplicate { .. } => {
+            "model appears in two or more repositories: the server's log names them"
+        }
+        RepositoryError::Unreadable(..)
+        | RepositoryError::NotADirectory(_)
+        | RepositoryError::Empty(_)
+        | RepositoryError::IsAModel(_) => "the model repository can't be read; see the server's log",
+    }
+}
+
+fn whole(reason: impl Into<String>) -> Problem {
+    Problem { version: None, reason: reason.into() }
+}
+
+/// Reads what stands beside a model's versions.
+fn read(entry: ModelEntry) -> Wanted {
+    let ModelEntry { directory, config, versions, present, problems: failures, .. } = entry;
+    let mut wanted = Wanted { present: present.into_iter().collect(), failures, ..Wanted::default() };
+    let Some(mut config) = config else { return wanted };
+    let beside = ModelSettings::read(&directory)
+        .and_then(|settings| with_labels(&mut config, &directory).map(|()| settings));
+    let settings = match beside {
+        Ok(settings) => settings,
+        Err(error) => {
+            wanted.failures.push(whole(error.to_string()));
+            return wanted;
+        }
+    };
+    let ModelSettings { transforms, precision, optimize } = settings;
+    let (config, transforms) = (Arc::new(config), transforms.map(Arc::new));
+    let preparation = Preparation { precision, optimize, ..Preparation::default() };
+    wanted.sources = versions
+        .into_iter()
+        .map(|VersionEntry { version, file }| {
+            let (config, transforms) = (Arc::clone(&config), transforms.clone());
+            ModelSource { version, file, config, transforms, preparation: preparation.clone() }
+        })
+        .collect();
+    wanted
+}
+
+/// Reads the labels that the configuration names, beside it.
+fn with_labels(config: &mut ModelConfig, directory: &Path) -> Result<(), SettingsError> {
+    for output in &mut config.outputs {
+        if let Some(name) = &output.label_filename {
+            output.labels = read_labels(directory, name)?.into();
+        }
+    }
+    Ok(())
+}
+
+/// `simple version 1: cpu, 2 instances x 1 thread, batches of up to 8, loaded in 0.1 s`
+fn describe(model: &ServedModel) -> String {
+    let placements: Vec<String> = model.placements().iter().map(ToString::to_string).collect();
+    let batching = match model.max_batch_size() {
+        _ if !model.batches() => "no batching".to_owned(),
+        size => format!("batches of up to {size}"),
+    };
+    let precision = model.precision_note().map(|note| format!("{note}, ")).unwrap_or_default();
+    format!(
+        "{} version {}: {}, {batching}, {precision}loaded in {:.1} s",
+        model.name(),
+        model.version(),
+        placements.join("; "),
+        model.load_time().as_secs_f64()
+    )
+}
