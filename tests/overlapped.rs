@@ -95,8 +95,14 @@ impl Served {
 
     async fn stop(self) {
         assert_eq!(self.device().violations(), Vec::<String>::new());
-        let stopping = tokio::task::spawn_blocking(move || self.model.stop());
-        tokio::time::timeout(Duration::from_secs(20), stopping).await.expect("stop ends").unwrap();
+        let stopping = std::thread::spawn(move || self.model.stop());
+        for _ in 0..2000 {
+            if stopping.is_finished() {
+                return;
+            }
+            tokio::time::sleep(10 * MS).await;
+        }
+        panic!("the model doesn't stop");
     }
 }
 
@@ -294,9 +300,12 @@ async fn a_stop_answers_all_that_was_queued_even_what_fails_on_the_way() {
     while sent.len() > served.rows().len() * 8 + 60 {
         tokio::time::sleep(MS).await;
     }
-    let model = Arc::clone(&served.model);
     tokio::time::sleep(20 * MS).await;
-    tokio::task::spawn_blocking(move || model.stop()).await.unwrap();
+    let model = Arc::clone(&served.model);
+    let stopping = std::thread::spawn(move || model.stop());
+    while !stopping.is_finished() {
+        tokio::time::sleep(MS).await;
+    }
     for (index, answer) in sent.into_iter().enumerate() {
         let answer = answer.await.unwrap();
         if index == 97 {
