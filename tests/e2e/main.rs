@@ -12,6 +12,7 @@ mod compression;
 mod configuration;
 mod container;
 mod grpc;
+mod grpc_compression;
 mod grpc_stopping;
 mod hostile;
 mod kserve;
