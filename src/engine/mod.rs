@@ -24,8 +24,14 @@ pub use predict::Prediction;
 pub use table::{ModelState, ModelTable, parse_version};
 
 /// Names of the protocol's extensions that are offered.
-const EXTENSIONS: &[&str] =
-    &["classification", "model_repository", "model_configuration", "binary_tensor_data", "statistics"];
+const EXTENSIONS: &[&str] = &[
+    "classification",
+    "model_repository",
+    "schedule_policy",
+    "model_configuration",
+    "binary_tensor_data",
+    "statistics",
+];
 
 /// The served models and what is around them.
 pub struct Engine {

@@ -7,14 +7,21 @@ use super::proto::{
     ModelStatisticsResponse, RepositoryIndexResponse, StatisticDuration,
 };
 use crate::engine::Engine;
-use crate::error::Result;
+use crate::error::{Error, ErrorCode, Result};
 use crate::protocol::{
     BatchStatistics, DurationStatistic, IndexRequest, IndexedModel, IndexedState, InferenceStatistics,
     ModelStatistics,
 };
 
-/// `RepositoryIndex`.
-pub(super) fn index(engine: &Engine, ready: bool) -> RepositoryIndexResponse {
+/// `RepositoryIndex`, of all repositories together.
+pub(super) fn index(engine: &Engine, repository: &str, ready: bool) -> Result<RepositoryIndexResponse> {
+    if !repository.is_empty() {
+        // Triton's words.
+        return Err(Error::new(
+            ErrorCode::Unimplemented,
+            "'repository_name' specification is not supported: leave the repository's name out",
+        ));
+    }
     let entry = |IndexedModel { name, version, state, reason }| {
         let state = match state {
             IndexedState::Ready => "READY",
@@ -23,7 +30,7 @@ pub(super) fn index(engine: &Engine, ready: bool) -> RepositoryIndexResponse {
         ModelIndex { name, version, state: state.to_owned(), reason }
     };
     let models = engine.repository_index(IndexRequest { ready }).into_iter().map(entry).collect();
-    RepositoryIndexResponse { models }
+    Ok(RepositoryIndexResponse { models })
 }
 
 /// `ModelConfig`.

@@ -101,7 +101,9 @@ impl GrpcInferenceService for Service {
         &self,
         request: Request<RepositoryIndexRequest>,
     ) -> Result<Response<RepositoryIndexResponse>, Status> {
-        Ok(Response::new(repository::index(&self.engine, request.get_ref().ready)))
+        let RepositoryIndexRequest { repository_name, ready } = request.get_ref();
+        let index = repository::index(&self.engine, repository_name, *ready);
+        index.map(Response::new).map_err(|error| failed(&error))
     }
 
     async fn model_infer(

@@ -4,6 +4,7 @@
 mod check;
 mod fit;
 mod plan;
+mod samples;
 mod served;
 mod warm_up;
 

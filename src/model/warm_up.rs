@@ -24,7 +24,7 @@ pub(super) fn warm_up(config: &ModelConfig, binding: &Binding) -> WarmUp {
                     return None;
                 }
                 let shape = batch.map(i64::from).into_iter().chain(dims.iter().copied()).collect();
-                Some(WarmUpInput { name: input.name.clone(), datatype: spec.datatype, shape })
+                Some(WarmUpInput { name: input.name.clone(), datatype: spec.datatype, shape, data: None })
             })
             .collect()
     };
@@ -37,6 +37,7 @@ pub(super) fn warm_up(config: &ModelConfig, binding: &Binding) -> WarmUp {
     let powers = std::iter::successors(Some(2_u32), |size| size.checked_mul(2));
     let sizes = powers.take_while(|size| *size < largest).chain((largest > 1).then_some(largest));
     WarmUp {
+        samples: Vec::new(),
         first: vec![steady; RUNS_UNTIL_STEADY],
         later: sizes.filter_map(|size| run(Some(size))).collect(),
     }

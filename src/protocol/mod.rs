@@ -22,4 +22,4 @@ pub use metadata::{ModelMetadata, ServerMetadata, TensorMetadata};
 pub use repository::{IndexRequest, IndexedModel, IndexedState};
 pub use shape::{element_count, expected_bytes, fill_shape};
 pub use statistics::{BatchStatistics, DurationStatistic, InferenceStatistics, ModelStatistics, Statistics};
-pub use types::{InferenceRequest, InferenceResponse, OutputForm, RequestedOutput, Tensor};
+pub use types::{InferenceRequest, InferenceResponse, OutputForm, RequestedOutput, Schedule, Tensor};

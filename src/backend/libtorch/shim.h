@@ -90,6 +90,13 @@ const char* cresset_torch_library(void);
 // libtorch keeps this one switch for the whole process.
 void cresset_set_tensor_fuser(int32_t enabled);
 
+// This one too.
+void cresset_set_cudnn(int32_t enabled);
+
+// And this number, which is fixed once it was set or used: gives the one that
+// is in effect.
+int32_t cresset_set_inter_op_threads(int32_t count);
+
 // `device` is -1 for the processors, -2 for wherever the file's tensors were
 // when it was saved, else the number of a CUDA device.
 CressetStatus cresset_module_load(const char* path, int32_t device, const CressetOptions* options,

@@ -6,7 +6,8 @@ use serde::Deserialize;
 use super::numbers::read_data;
 use super::scan::Scanner;
 use crate::protocol::{
-    Datatype, LONGEST_NAME, MOST_DIMENSIONS, OutputForm, ProtocolError, RequestedOutput, expected_bytes,
+    Datatype, LONGEST_NAME, MOST_DIMENSIONS, OutputForm, ProtocolError, RequestedOutput, Schedule,
+    expected_bytes,
 };
 
 /// A request whose inputs may still lack their data.
@@ -16,6 +17,7 @@ pub(in crate::protocol) struct RequestHeader {
     pub(in crate::protocol) inputs: Vec<InputHeader>,
     pub(in crate::protocol) outputs: Vec<RequestedOutput>,
     pub(in crate::protocol) default_form: OutputForm,
+    pub(in crate::protocol) schedule: Schedule,
 }
 
 /// One input as its JSON gives it.
@@ -36,7 +38,8 @@ pub(in crate::protocol) enum InputData {
     Binary(usize),
 }
 
-/// Triton's parameters of the binary tensor and classification extensions.
+/// Triton's parameters of the binary tensor, classification and schedule
+/// policy extensions.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Parameters {
@@ -44,6 +47,12 @@ struct Parameters {
     binary_data: Option<bool>,
     binary_data_output: Option<bool>,
     classification: Option<i64>,
+    /// Zero for the model's default.
+    priority: u64,
+    /// Microseconds; zero for the model's default.
+    timeout: u64,
+    /// A region in the place of data.
+    shared_memory_region: Option<serde::de::IgnoredAny>,
 }
 
 /// Reads a request's JSON.
@@ -70,6 +79,7 @@ pub(in crate::protocol) fn read_request(text: &[u8]) -> Result<RequestHeader, Pr
                 if parameters.binary_data_output == Some(true) {
                     request.default_form = OutputForm::Binary;
                 }
+                request.schedule = Schedule::new(parameters.priority, parameters.timeout);
             }
             _ => {
                 scanner.skip()?;
@@ -209,6 +219,14 @@ fn read_parameters(scanner: &mut Scanner<'_>, whose: &str) -> Result<Parameters,
         return Err(scanner.unexpected("an object of parameters"));
     }
     let text = scanner.skip()?;
-    serde_json::from_slice(text)
-        .map_err(|error| ProtocolError::invalid(format!("the 'parameters' of {whose}: {error}")))
+    let parameters: Parameters = serde_json::from_slice(text)
+        .map_err(|error| ProtocolError::invalid(format!("the 'parameters' of {whose}: {error}")))?;
+    if parameters.shared_memory_region.is_some() {
+        // Without it there would be no data, or an answer that nobody finds.
+        return Err(ProtocolError::invalid(format!(
+            "the 'parameters' of {whose}: the shared memory extensions are not offered: \
+             tensors travel in the request and its answer"
+        )));
+    }
+    Ok(parameters)
 }
