@@ -13,8 +13,8 @@ use super::proto::{InferParameter, InferTensorContents, ModelInferRequest};
 use crate::admission::Permit;
 use crate::error::{Error, Result};
 use crate::protocol::{
-    Datatype, InferenceRequest, Inputs, LONGEST_NAME, MOST_DIMENSIONS, OutputForm, RequestedOutput, distinct,
-    element_count,
+    Datatype, InferenceRequest, Inputs, LONGEST_NAME, MOST_DIMENSIONS, OutputForm, RequestedOutput, Schedule,
+    distinct, element_count,
 };
 
 type Parameters = BTreeMap<String, InferParameter>;
@@ -34,7 +34,8 @@ impl AsRef<[u8]> for Lent {
 
 /// Reads a message, whose memory is `permit`'s.
 pub(super) fn request(message: ModelInferRequest, mut permit: Permit) -> Result<InferenceRequest> {
-    let ModelInferRequest { id, inputs, outputs, raw_input_contents, .. } = message;
+    let ModelInferRequest { id, parameters, inputs, outputs, raw_input_contents, .. } = message;
+    let schedule = schedule(&parameters)?;
     let raw = !raw_input_contents.is_empty();
     if raw && raw_input_contents.len() != inputs.len() {
         return Err(Error::invalid(format!(
@@ -77,7 +78,24 @@ pub(super) fn request(message: ModelInferRequest, mut permit: Permit) -> Result<
     }
     let outputs = outputs.into_iter().map(output).collect::<Result<Vec<_>>>()?;
     distinct(&outputs)?;
-    Ok(InferenceRequest { id, inputs: tensors.done(), outputs, default_form: OutputForm::Binary })
+    Ok(InferenceRequest { id, inputs: tensors.done(), outputs, default_form: OutputForm::Binary, schedule })
+}
+
+/// The schedule policy extension's parameters.
+fn schedule(parameters: &Parameters) -> Result<Schedule> {
+    let number = |key: &str| match parameters.get(key).map(|value| &value.parameter_choice) {
+        None | Some(None) => Ok(0),
+        Some(Some(ParameterChoice::Uint64Param(number))) => Ok(*number),
+        Some(Some(ParameterChoice::Int64Param(number))) => u64::try_from(*number).map_err(|_| {
+            Error::invalid(format!("invalid value for '{key}', expected value >= 0, got {number}"))
+        }),
+        Some(Some(
+            ParameterChoice::BoolParam(_) | ParameterChoice::StringParam(_) | ParameterChoice::DoubleParam(_),
+        )) => Err(Error::invalid(format!(
+            "invalid value type for '{key}' parameter, expected int64_param or uint64_param"
+        ))),
+    };
+    Ok(Schedule::new(number("priority")?, number("timeout")?))
 }
 
 fn typed(

@@ -6,4 +6,4 @@
 include!(concat!(env!("OUT_DIR"), "/grpc/inference.rs"));
 
 /// The same messages' descriptors, encoded, with those that they import.
-pub(super) const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/grpc/inference.bin"));
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/grpc/inference.bin"));

@@ -77,7 +77,7 @@ fn one_repository(name: &str) -> Result<()> {
     if name.is_empty() {
         return Ok(());
     }
-    let message = "'repository_name' specification is not supported: leave it empty";
+    let message = "'repository_name' specification is not supported: leave the repository's name out";
     Err(Error::new(ErrorCode::Unimplemented, message))
 }
 

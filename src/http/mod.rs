@@ -18,6 +18,7 @@ mod inflate;
 mod kserve;
 mod metadata;
 mod model_path;
+mod not_offered;
 mod prediction;
 mod repository;
 mod routes;

@@ -5,7 +5,7 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Route, guard};
 
 use super::status::{method_not_allowed, no_such_path};
-use super::{health, inference, kserve, metadata, prediction, repository, statistics};
+use super::{health, inference, kserve, metadata, not_offered, prediction, repository, statistics};
 
 /// The inference listener's.
 pub(super) fn inference(config: &mut ServiceConfig) {
@@ -33,6 +33,7 @@ pub(super) fn inference(config: &mut ServiceConfig) {
     for model in ["/predictions/{model}", "/predictions/{model}/{version}"] {
         route(config, model, Method::POST, web::post().to(prediction::model));
     }
+    not_offered::routes(config);
 }
 
 /// The metrics listener's.

@@ -13,5 +13,5 @@ mod request;
 mod respond;
 mod thread;
 
-pub use request::{Answer, QueuedRequest, Responder};
-pub use thread::{Instance, InstanceSettings, WarmUp, WarmUpInput, spawn};
+pub use request::{Answer, Leaving, Order, QueuedRequest, Responder};
+pub use thread::{Instance, InstanceSettings, WarmUp, WarmUpInput, WarmUpSampleRun, spawn};

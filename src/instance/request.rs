@@ -1,15 +1,15 @@
 //! A request in the queue, with the way back to who asked.
 
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::metrics::{Durations, FailureReason, ModelMetrics, PendingGuard};
-use crate::protocol::{RequestedOutput, Tensor};
-use crate::scheduler::Waiting;
-use std::sync::Arc;
+use crate::protocol::{RequestedOutput, Schedule, Tensor};
+use crate::scheduler::{Turnstile, Waiting};
 
 /// A request that was checked, bound and admitted.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub struct QueuedRequest {
     pub bucket: Vec<i64>,
     /// When it came.
     pub arrival: Instant,
+    /// Its own wishes.
+    pub schedule: Schedule,
     /// The way back; answers by itself when it is dropped unanswered.
     pub responder: Responder,
     /// Counts it among the waiting until its batch leaves.
@@ -43,6 +45,16 @@ impl Waiting for QueuedRequest {
     }
     fn cancelled(&self) -> bool {
         self.responder.cancelled()
+    }
+    fn priority(&self) -> u64 {
+        self.schedule.priority
+    }
+    fn timeout(&self) -> Option<Duration> {
+        self.schedule.timeout
+    }
+    fn expire(self) {
+        // Triton's words.
+        self.responder.refuse(Error::unavailable("Request timeout expired"));
     }
 }
 
@@ -63,6 +75,34 @@ pub struct Responder {
     channel: Option<oneshot::Sender<Result<Answer>>>,
     metrics: Arc<ModelMetrics>,
     arrival: Instant,
+    turn: Option<Turn>,
+}
+
+/// Lets a model's answers leave in the order in which their requests came.
+pub type Order = Mutex<Turnstile<Leaving>>;
+
+/// An answer on its way to its client.
+#[derive(Debug)]
+pub struct Leaving {
+    channel: oneshot::Sender<Result<Answer>>,
+    result: Result<Answer>,
+}
+
+/// A request's place in an order.
+#[derive(Debug)]
+struct Turn {
+    order: Arc<Order>,
+    number: u64,
+}
+
+impl Turn {
+    fn leave(self, leaving: Option<Leaving>) {
+        let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock: the next may leave only behind these.
+        for Leaving { channel, result } in order.leave(self.number, leaving) {
+            let _ = channel.send(result);
+        }
+    }
 }
 
 impl Responder {
@@ -71,7 +111,16 @@ impl Responder {
     #[must_use]
     pub fn new(metrics: Arc<ModelMetrics>, arrival: Instant) -> (Self, oneshot::Receiver<Result<Answer>>) {
         let (sender, receiver) = oneshot::channel();
-        (Self { channel: Some(sender), metrics, arrival }, receiver)
+        (Self { channel: Some(sender), metrics, arrival, turn: None }, receiver)
+    }
+
+    /// From now on it answers behind those that were put into this order
+    /// before it.
+    #[must_use]
+    pub fn in_turn(mut self, order: &Arc<Order>) -> Self {
+        let number = order.lock().unwrap_or_else(PoisonError::into_inner).enter();
+        self.turn = Some(Turn { order: Arc::clone(order), number });
+        self
     }
 
     /// Whether nobody waits any more.
@@ -92,14 +141,28 @@ impl Responder {
         self.send(Err(error));
     }
 
+    /// Answers a request that doesn't run with an error, out of its turn.
+    pub fn refuse(mut self, error: Error) {
+        self.give_turn_up();
+        self.fail(FailureReason::Rejected, error);
+    }
+
+    fn give_turn_up(&mut self) {
+        if let Some(turn) = self.turn.take() {
+            turn.leave(None);
+        }
+    }
+
     fn count(&self, reason: FailureReason) {
         self.metrics.failed(reason, clock::now().saturating_duration_since(self.arrival));
     }
 
     fn send(&mut self, result: Result<Answer>) {
-        if let Some(channel) = self.channel.take() {
+        let Some(channel) = self.channel.take() else { return };
+        match self.turn.take() {
+            Some(turn) => turn.leave(Some(Leaving { channel, result })),
             // The client may have gone in between: then there is nobody to tell.
-            let _ = channel.send(result);
+            None => _ = channel.send(result),
         }
     }
 }
@@ -110,6 +173,7 @@ impl Drop for Responder {
             return;
         }
         if self.cancelled() {
+            self.give_turn_up();
             self.count(FailureReason::Canceled);
         } else {
             self.count(FailureReason::Other);

@@ -5,6 +5,8 @@ use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use bytes::Bytes;
+
 use super::QueuedRequest;
 use super::execute::Context;
 use super::inline::Inline;
@@ -41,17 +43,30 @@ pub struct InstanceSettings {
     pub warm_up: Arc<WarmUp>,
 }
 
-/// Runs on zeros, each with its inputs, that spare clients the cost of being
-/// the first.
+/// Runs, each with its inputs, that spare clients the cost of being the first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WarmUp {
+    /// What the configuration asks for: before anything else, and each must
+    /// pass.
+    pub samples: Vec<WarmUpSampleRun>,
     /// Before the instance is ready.
     pub first: Vec<Vec<WarmUpInput>>,
     /// Once it is, one after the other, while no request waits.
     pub later: Vec<Vec<WarmUpInput>>,
 }
 
-/// One input of a warm-up run, of zeros.
+/// A sample of the configuration as it is run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WarmUpSampleRun {
+    /// What the configuration calls it.
+    pub name: String,
+    /// How often it runs.
+    pub count: u32,
+    /// Its inputs, in the order of the arguments.
+    pub inputs: Vec<WarmUpInput>,
+}
+
+/// One input of a warm-up run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WarmUpInput {
     /// Its name.
@@ -60,6 +75,8 @@ pub struct WarmUpInput {
     pub datatype: Datatype,
     /// Its whole shape.
     pub shape: Vec<i64>,
+    /// Its elements; `None` for zeros.
+    pub data: Option<Bytes>,
 }
 
 /// A running instance.
@@ -120,7 +137,16 @@ impl Instance {
 /// The instance, and the runs that are left for when it idles.
 fn start(settings: &InstanceSettings) -> Result<(Box<dyn ModelInstance>, &[Vec<WarmUpInput>]), BackendError> {
     let mut instance = settings.model.instance(settings.intra_op_threads)?;
-    let WarmUp { first, later } = settings.warm_up.as_ref();
+    let WarmUp { samples, first, later } = settings.warm_up.as_ref();
+    for sample in samples {
+        for _ in 0..sample.count {
+            // Triton's words.
+            run_once(instance.as_mut(), &sample.inputs).map_err(|error| BackendError::Load {
+                message: format!("failed to run warmup sample '{}': {error}", sample.name),
+                detail: error.detail().to_owned(),
+            })?;
+        }
+    }
     let warm = first.iter().all(|inputs| warm(instance.as_mut(), inputs, &settings.label));
     Ok((instance, if warm { later } else { &[] }))
 }
@@ -139,16 +165,21 @@ fn warm(instance: &mut dyn ModelInstance, inputs: &[WarmUpInput], label: &str) -
 /// the allocator's blocks, the graph.
 fn run_once(instance: &mut dyn ModelInstance, inputs: &[WarmUpInput]) -> Result<(), BackendError> {
     let memory = instance.host_memory();
-    let zeros = |input: &WarmUpInput| {
-        let elements: i64 = input.shape.iter().product();
-        let bytes = usize::try_from(elements).unwrap_or(0) * input.datatype.size().unwrap_or(0);
+    let collected = |input: &WarmUpInput| {
         let mut data = HostBuffer::within(memory.clone());
-        data.begin(bytes);
-        data.extend(&vec![0; bytes]);
+        if let Some(bytes) = &input.data {
+            data.begin(bytes.len());
+            data.extend(bytes);
+        } else {
+            let elements: i64 = input.shape.iter().product();
+            let bytes = usize::try_from(elements).unwrap_or(0) * input.datatype.size().unwrap_or(0);
+            data.begin(bytes);
+            data.extend(&vec![0; bytes]);
+        }
         let (name, datatype, shape) = (Arc::from(input.name.as_str()), input.datatype, input.shape.clone());
         HostInput { name, datatype, shape, data }
     };
-    let batch = HostBatch { inputs: inputs.iter().map(zeros).collect() };
+    let batch = HostBatch { inputs: inputs.iter().map(collected).collect() };
     match instance.drive() {
         Drive::Inline => instance.forward(&batch.inputs()).map(|_| ()),
         Drive::Overlapped => instance.launch(batch)?.land().0.map(|_| ()),

@@ -9,9 +9,11 @@ mod series;
 mod statistics;
 mod table;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::PoisonError;
 use std::time::Duration;
 
+use prometheus::proto::{LabelPair, MetricFamily};
 use prometheus::{Encoder as _, Histogram, IntCounter, IntGauge, TextEncoder};
 
 use crate::clock;
@@ -27,7 +29,7 @@ pub use devices::{AllocatorReading, DeviceReadings, GpuReading};
 /// Why a request failed, by Triton's values of the label `reason`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailureReason {
-    /// Refused before it was queued.
+    /// Refused: it never ran.
     Rejected,
     /// Its client went away.
     Canceled,
@@ -230,10 +232,53 @@ pub fn watch_devices(source: impl Fn() -> DeviceReadings + Send + 'static) {
 pub fn render() -> Vec<u8> {
     TABLE.devices.refresh(clock::now());
     let mut text = Vec::with_capacity(16 * 1024);
-    if let Err(error) = TextEncoder::new().encode(&TABLE.registry.gather(), &mut text) {
+    let mut families = TABLE.registry.gather();
+    add_tags(&mut families);
+    if let Err(error) = TextEncoder::new().encode(&families, &mut text) {
         tracing::error!(%error, "metrics can't be rendered");
     }
     text
+}
+
+/// From now on the metrics of a model's version carry these labels, and no
+/// others of the kind.
+pub fn tag(model: &str, version: u64, tags: &BTreeMap<String, String>) {
+    let key = (model.to_owned(), version.to_string());
+    let mut tagged = TABLE.tags.lock().unwrap_or_else(PoisonError::into_inner);
+    if tags.is_empty() {
+        tagged.remove(&key);
+    } else {
+        tagged.insert(key, tags.iter().map(|(name, value)| pair(name, value)).collect());
+    }
+}
+
+/// A family has the same labels for every model: those of one model alone are
+/// written when they are read.
+fn add_tags(families: &mut [MetricFamily]) {
+    let tagged = TABLE.tags.lock().unwrap_or_else(PoisonError::into_inner);
+    if tagged.is_empty() {
+        return;
+    }
+    for metric in families.iter_mut().flat_map(|family| family.mut_metric().iter_mut()) {
+        let label = |name: &str| {
+            let found = metric.get_label().iter().find(|label| label.name() == name);
+            found.map(|label| label.value().to_owned())
+        };
+        if let (Some(model), Some(version)) = (label("model"), label("version"))
+            && let Some(tags) = tagged.get(&(model, version))
+        {
+            let mut labels = metric.take_label();
+            labels.extend(tags.iter().cloned());
+            metric.set_label(labels);
+        }
+    }
+}
+
+fn pair(name: &str, value: &str) -> LabelPair {
+    let mut pair = LabelPair::default();
+    pair.set_name(name.to_owned());
+    pair.set_value(value.to_owned());
+    pair
 }
 
 /// The media type of [`render`]'s text.

@@ -1,6 +1,10 @@
 //! The table of names. A name stands here once and nowhere else.
 
+use std::collections::HashMap;
+use std::sync::Mutex;
+
 use once_cell::sync::Lazy;
+use prometheus::proto::LabelPair;
 use prometheus::{
     CounterVec, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     core::Collector,
@@ -24,6 +28,8 @@ pub(super) static TABLE: Lazy<Table> = Lazy::new(Table::new);
 
 pub(super) struct Table {
     pub(super) registry: Registry,
+    /// `metric_tags`, by model and version.
+    pub(super) tags: Mutex<HashMap<(String, String), Vec<LabelPair>>>,
     pub(super) success: IntCounterVec,
     pub(super) failure: IntCounterVec,
     pub(super) inferences: IntCounterVec,
@@ -87,6 +93,7 @@ impl Table {
             ),
             request_bytes: gauge(&r, "cresset_request_bytes", "bytes of request bodies held in memory"),
             devices: Devices::new(DeviceFamilies::new(&r)),
+            tags: Mutex::default(),
             registry: r,
         }
     }
@@ -184,6 +191,24 @@ fn register<C: Collector + Clone + 'static>(registry: &Registry, metric: prometh
 #[cfg(test)]
 mod tests {
     use super::super::*;
+
+    #[test]
+    fn a_models_tags_are_labels_of_its_own_metrics() {
+        let (tagged, plain) = (ModelMetrics::new("tags-test", 1), ModelMetrics::new("tags-test", 2));
+        let tags = BTreeMap::from([("team".to_owned(), "vision \"x\"".to_owned())]);
+        tag("tags-test", 1, &tags);
+        tagged.executed(1, CloseReason::Full);
+        plain.executed(1, CloseReason::Full);
+        let text = String::from_utf8(render()).unwrap();
+        for line in [
+            r#"nv_inference_exec_count{model="tags-test",version="1",team="vision \"x\""} 1"#,
+            r#"nv_inference_exec_count{model="tags-test",version="2"} 1"#,
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
+        }
+        tag("tags-test", 1, &BTreeMap::new());
+        assert!(!String::from_utf8(render()).unwrap().contains("team="));
+    }
 
     #[test]
     fn every_family_is_rendered_under_its_name() {

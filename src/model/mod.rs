@@ -5,6 +5,7 @@ mod check;
 mod fit;
 mod plan;
 mod prepare;
+mod samples;
 mod served;
 mod trial;
 mod warm_up;

@@ -46,8 +46,10 @@ impl Resources {
 }
 
 /// Instances of one model on one device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placement {
+    /// What its instances are called; empty for the model's name.
+    pub name: String,
     /// Where.
     pub device: Device,
     /// How many threads run the model.
@@ -64,7 +66,7 @@ impl Placement {
             Device::Cuda(gpu) => (InstanceKind::Gpu, vec![gpu]),
             Device::AsSaved => (InstanceKind::Model, Vec::new()),
         };
-        InstanceGroup { count: u32::try_from(self.instances).ok(), kind, gpus }
+        InstanceGroup { name: self.name.clone(), count: u32::try_from(self.instances).ok(), kind, gpus }
     }
 }
 
@@ -124,7 +126,8 @@ pub fn plan(
     stateful: bool,
     resources: &Resources,
 ) -> Result<(Vec<Placement>, Vec<String>), PlanError> {
-    let default = [InstanceGroup { count: None, kind: InstanceKind::Auto, gpus: Vec::new() }];
+    let default =
+        [InstanceGroup { name: String::new(), count: None, kind: InstanceKind::Auto, gpus: Vec::new() }];
     let groups = if groups.is_empty() { &default } else { groups };
     let mut wanted = Vec::new();
     let mut notes = Vec::new();
@@ -144,6 +147,7 @@ pub fn plan(
 
 /// Instances on one device; `None` for as many as the processors bear.
 struct Wanted {
+    name: String,
     device: Device,
     count: Option<usize>,
 }
@@ -155,14 +159,15 @@ fn place(
     notes: &mut Vec<String>,
 ) -> Result<Vec<Wanted>, PlanError> {
     let count = group.count.map(|count| count.max(1) as usize);
-    let on_processors = || vec![Wanted { device: Device::Cpu, count }];
+    let name = || group.name.clone();
+    let on_processors = || vec![Wanted { name: name(), device: Device::Cpu, count }];
     let gpus = resources.gpus();
     let missing = group.gpus.iter().copied().find(|gpu| *gpu >= gpus);
     match group.kind {
         InstanceKind::Cpu => return Ok(on_processors()),
         InstanceKind::Model if resources.preference == DevicePreference::Cpu => return Ok(on_processors()),
         InstanceKind::Model => {
-            return Ok(vec![Wanted { device: Device::AsSaved, count: count.or(Some(1)) }]);
+            return Ok(vec![Wanted { name: name(), device: Device::AsSaved, count: count.or(Some(1)) }]);
         }
         InstanceKind::Auto | InstanceKind::Gpu => {}
     }
@@ -189,7 +194,8 @@ fn place(
         return Ok(on_processors());
     }
     let chosen = if group.gpus.is_empty() { (0..gpus).collect() } else { group.gpus.clone() };
-    Ok(chosen.into_iter().map(|gpu| Wanted { device: Device::Cuda(gpu), count: count.or(Some(1)) }).collect())
+    let on_gpu = |gpu| Wanted { name: name(), device: Device::Cuda(gpu), count: count.or(Some(1)) };
+    Ok(chosen.into_iter().map(on_gpu).collect())
 }
 
 /// Shares the processors out among all that compute on them. An instance on a
@@ -203,6 +209,7 @@ fn share_out(wanted: &[Wanted], processors: usize) -> Vec<Placement> {
     wanted
         .iter()
         .map(|wanted| Placement {
+            name: wanted.name.clone(),
             device: wanted.device,
             instances: wanted.count.unwrap_or(each),
             intra_op_threads: if wanted.is_on_host() { threads } else { 1 },
@@ -232,8 +239,12 @@ mod tests {
         Resources { processors, accelerators, preference, faults: DeviceFaults::new(), overlapped: false }
     }
 
+    fn placed(device: Device, instances: usize, intra_op_threads: usize) -> Placement {
+        Placement { name: String::new(), device, instances, intra_op_threads }
+    }
+
     fn group(kind: InstanceKind, count: Option<u32>, gpus: &[u32]) -> InstanceGroup {
-        InstanceGroup { count, kind, gpus: gpus.to_vec() }
+        InstanceGroup { name: String::new(), count, kind, gpus: gpus.to_vec() }
     }
 
     fn shown(groups: &[InstanceGroup], stateful: bool, resources: &Resources) -> Vec<String> {
@@ -309,7 +320,7 @@ mod tests {
             ]
         );
         let (placements, notes) = plan(&groups, true, &four).unwrap();
-        assert_eq!(placements, [Placement { device: Device::Cuda(0), instances: 1, intra_op_threads: 1 }]);
+        assert_eq!(placements, [placed(Device::Cuda(0), 1, 1)]);
         assert_eq!(notes, ["7 instances are asked for, but the model keeps state: it has one"]);
     }
 
@@ -321,7 +332,7 @@ mod tests {
             ["cuda:0, 3 instances x 1 thread", "cuda:1, 3 instances x 1 thread"]
         );
         let (placements, notes) = plan(&[group(InstanceKind::Auto, Some(2), &[1, 2])], false, &two).unwrap();
-        assert_eq!(placements, [Placement { device: Device::Cpu, instances: 2, intra_op_threads: 2 }]);
+        assert_eq!(placements, [placed(Device::Cpu, 2, 2)]);
         assert_eq!(
             notes,
             ["instance_group of KIND_AUTO names gpu 2, but the GPUs here are 0 to 1: it runs on the CPU"]
@@ -402,7 +413,7 @@ mod tests {
         let eight = machine(8, 0, DevicePreference::Auto);
         let fallen = [group(InstanceKind::Gpu, Some(2), &[0]), group(InstanceKind::Gpu, Some(2), &[1])];
         let (placements, notes) = plan(&fallen, false, &eight).unwrap();
-        assert_eq!(placements, [Placement { device: Device::Cpu, instances: 2, intra_op_threads: 2 }; 2]);
+        assert_eq!(placements, vec![placed(Device::Cpu, 2, 2); 2]);
         assert_eq!(notes.len(), 2);
         let open = [group(InstanceKind::Gpu, None, &[0]), group(InstanceKind::Gpu, None, &[1])];
         assert_eq!(shown(&open, false, &eight), ["cpu, 4 instances x 1 thread"; 2]);

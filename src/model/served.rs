@@ -3,26 +3,28 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use super::check::{Checked, check_inputs, check_outputs};
 use super::fit::check_transforms;
 use super::plan::{Placement, PlanError, Resources, plan};
 use super::prepare::{Prepared, prepare};
+use super::samples::samples;
 use super::warm_up::warm_up;
 use crate::backend::{Backend, BackendError, Device, LoadRequest, Model, Preparation};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::faults::{DeviceFaults, Fault};
-use crate::instance::{Instance, InstanceSettings, QueuedRequest, Responder, WarmUp, spawn};
+use crate::instance::{Answer, Instance, InstanceSettings, Order, QueuedRequest, Responder, WarmUp, spawn};
 use crate::metrics::{FailureReason, ModelMetrics};
 use crate::model_config::{Binding, ConfigError, InstanceGroup, ModelConfig, PLATFORM};
 use crate::protocol::{
     InferenceRequest, InferenceResponse, ModelMetadata, ModelStatistics, OutputForm, TensorMetadata,
 };
-use crate::scheduler::{Policy, Queue, Refused};
+use crate::scheduler::{Levels, Policy, Queue, Refused};
 use crate::transform::Transforms;
 
 /// Where a version comes from.
@@ -65,6 +67,9 @@ pub enum LoadError {
         /// What to ask for instead.
         advice: String,
     },
+    /// A configured sample isn't a request of the model.
+    #[error("{0}")]
+    WarmUp(String),
     /// No thread could be started.
     #[error("an instance's thread can't be started: {0}")]
     Thread(#[from] std::io::Error),
@@ -85,6 +90,8 @@ pub struct ServedModel {
     precision_note: Option<String>,
     load_time: Duration,
     queue: Arc<Queue<QueuedRequest>>,
+    /// Where answers are to leave in the order of their requests.
+    order: Option<Arc<Order>>,
     metrics: Arc<ModelMetrics>,
     faults: DeviceFaults,
     /// Taken out by `stop`, which joins them.
@@ -144,14 +151,21 @@ impl ServedModel {
         if let Some(transforms) = &source.transforms {
             check_transforms(transforms, &config, &binding).map_err(LoadError::Transform)?;
         }
-        let policy = Policy::new(config.max_batch_size, config.dynamic_batching.as_ref(), queue_capacity);
+        let mut policy = Policy::new(config.max_batch_size, config.dynamic_batching.as_ref(), queue_capacity);
+        // What is asked for the waiting holds for requests that run alone too.
+        let asked = source.config.dynamic_batching.as_ref();
+        policy.levels = Levels::new(asked);
+        let ordered = asked.is_some_and(|batching| batching.preserve_ordering);
         let queue = Arc::new(Queue::new(policy));
         let metrics = Arc::new(ModelMetrics::new(&config.name, source.version));
+        crate::metrics::tag(&config.name, source.version, &config.metric_tags);
+        let directory = source.file.ancestors().nth(2);
+        let samples = samples(&config, &binding, directory).map_err(LoadError::WarmUp)?;
         let runs = if signature.stateful.is_some() {
-            // A run would change its state.
-            WarmUp::default()
+            // A run would change its state: only what is asked for.
+            WarmUp { samples, ..WarmUp::default() }
         } else {
-            warm_up(&config, &binding)
+            WarmUp { samples, ..warm_up(&config, &binding) }
         };
 
         let groups: Vec<InstanceGroup> = placements.iter().map(Placement::group).collect();
@@ -166,6 +180,7 @@ impl ServedModel {
             precision_note,
             load_time: Duration::ZERO,
             queue: Arc::clone(&queue),
+            order: ordered.then(Arc::default),
             metrics: Arc::clone(&metrics),
             faults: resources.faults.clone(),
             instances: Mutex::default(),
@@ -186,10 +201,11 @@ impl ServedModel {
         let mut instances = self.instances.lock().unwrap_or_else(PoisonError::into_inner);
         for placement in &self.placements {
             let model = models.on(placement.device)?;
+            let name = if placement.name.is_empty() { &*self.name } else { placement.name.as_str() };
             for _ in 0..placement.instances {
                 let index = instances.len();
                 instances.push(spawn(InstanceSettings {
-                    label: format!("{}/{}.{index}", self.name, self.version),
+                    label: format!("{name}/{}.{index}", self.version),
                     model: Arc::clone(&model),
                     device: placement.device,
                     faults: self.faults.clone(),
@@ -349,16 +365,17 @@ impl ServedModel {
                 return Err(error);
             }
         };
-        let (responder, answer) = Responder::new(Arc::clone(&self.metrics), arrival);
+        let (mut responder, answer) = Responder::new(Arc::clone(&self.metrics), arrival);
+        if let Some(order) = &self.order {
+            responder = responder.in_turn(order);
+        }
         let pending = Some(self.metrics.pending());
         let forms: Vec<OutputForm> =
             request.outputs.iter().map(|output| output.form.unwrap_or(request.default_form)).collect();
-        let asked = request.outputs;
-        self.submit(QueuedRequest { inputs, asked, rows, bucket, arrival, responder, pending });
-        let answer = match answer.await {
-            Ok(answer) => answer?,
-            Err(_) => return Err(Error::internal("the request was dropped by a failure in the server")),
-        };
+        let (asked, schedule) = (request.outputs, request.schedule);
+        let queued = QueuedRequest { inputs, asked, rows, bucket, arrival, schedule, responder, pending };
+        let deadline = self.submit(queued);
+        let answer = self.wait(answer, deadline).await?;
         // Without names all outputs come, as many as the model gives.
         let forms = if forms.is_empty() { vec![request.default_form; answer.outputs.len()] } else { forms };
         let response = InferenceResponse {
@@ -370,10 +387,30 @@ impl ServedModel {
         Ok((response, forms))
     }
 
-    /// Queues a request; a refusal goes back through its responder.
-    fn submit(&self, request: QueuedRequest) {
+    /// Waits for an answer. Whoever waits in the queue beyond `deadline` is
+    /// answered then, by this very task: the instances may all be busy, and
+    /// the runtime's timers cost no thread.
+    async fn wait(
+        &self,
+        mut answer: oneshot::Receiver<Result<Answer>>,
+        deadline: Option<Instant>,
+    ) -> Result<Answer> {
+        if let Some(deadline) = deadline {
+            let in_time = tokio::time::timeout_at(deadline.into(), &mut answer).await;
+            if let Ok(answer) = in_time {
+                return answer.unwrap_or_else(|_| Err(dropped()));
+            }
+            // It may have left with a batch in the meantime: then that answers.
+            self.queue.expire();
+        }
+        answer.await.unwrap_or_else(|_| Err(dropped()))
+    }
+
+    /// Queues a request, and gives the time at which it is late, if any; a
+    /// refusal goes back through its responder.
+    fn submit(&self, request: QueuedRequest) -> Option<Instant> {
         let (request, error) = match self.queue.submit(request) {
-            Ok(()) => return,
+            Ok(deadline) => return deadline,
             Err(Refused::Full(request)) => (
                 request,
                 Error::unavailable(format!(
@@ -383,13 +420,14 @@ impl ServedModel {
             ),
             Err(Refused::Closed(request)) => {
                 if let Some(fault) = self.fault() {
-                    request.responder.fail(FailureReason::Rejected, fault.error());
-                    return;
+                    request.responder.refuse(fault.error());
+                    return None;
                 }
                 (request, Error::unavailable(format!("model '{}' is being unloaded", self.name)))
             }
         };
-        request.responder.fail(FailureReason::Rejected, error);
+        request.responder.refuse(error);
+        None
     }
 
     /// The fault of a device that it runs on, where one has failed.
@@ -413,6 +451,10 @@ impl ServedModel {
         let instances = std::mem::take(&mut *self.instances.lock().unwrap_or_else(PoisonError::into_inner));
         instances.into_iter().for_each(Instance::join);
     }
+}
+
+fn dropped() -> Error {
+    Error::internal("the request was dropped by a failure in the server")
 }
 
 /// Loads a file once for each device, when it is first asked for.

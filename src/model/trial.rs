@@ -305,7 +305,7 @@ mod tests {
     #[test]
     fn every_datatype_is_made_and_read() {
         for datatype in Datatype::all().filter(|datatype| *datatype != Datatype::Bytes) {
-            let input = WarmUpInput { name: "x".to_owned(), datatype, shape: vec![1, 64] };
+            let input = WarmUpInput { name: "x".to_owned(), datatype, shape: vec![1, 64], data: None };
             let bytes = Random(SEED).bytes(&input);
             assert_eq!(bytes.len(), 64 * datatype.size().unwrap(), "{datatype}");
             assert_eq!(bytes, Random(SEED).bytes(&input), "the same at each start");

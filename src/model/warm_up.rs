@@ -22,6 +22,7 @@ pub(super) fn warm_up(config: &ModelConfig, binding: &Binding) -> WarmUp {
     let powers = std::iter::successors(Some(2_u32), |size| size.checked_mul(2));
     let sizes = powers.take_while(|size| *size < largest).chain((largest > 1).then_some(largest));
     WarmUp {
+        samples: Vec::new(),
         first: vec![steady; RUNS_UNTIL_STEADY],
         later: sizes.filter_map(|size| declared_inputs(binding, Some(size), None)).collect(),
     }
@@ -46,7 +47,7 @@ pub(super) fn declared_inputs(
                 .map(|dimension| if *dimension < 0 { open } else { Some(*dimension) })
                 .collect::<Option<_>>()?;
             let shape = batch.map(i64::from).into_iter().chain(dims).collect();
-            Some(WarmUpInput { name: input.name.clone(), datatype: spec.datatype, shape })
+            Some(WarmUpInput { name: input.name.clone(), datatype: spec.datatype, shape, data: None })
         })
         .collect()
 }

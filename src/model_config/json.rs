@@ -91,7 +91,10 @@ impl ModelConfig {
     fn group(&self, index: usize, group: &InstanceGroup) -> proto::ModelInstanceGroup {
         let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
         let mut message = proto::ModelInstanceGroup {
-            name: format!("{}_{index}", self.name),
+            name: match group.name.as_str() {
+                "" => format!("{}_{index}", self.name),
+                name => name.to_owned(),
+            },
             count: number(group.count.unwrap_or(0)),
             gpus: group.gpus.iter().copied().map(number).collect(),
             ..proto::ModelInstanceGroup::default()
@@ -124,7 +127,8 @@ mod tests {
 
     use super::*;
 
-    const CPU: InstanceGroup = InstanceGroup { count: Some(2), kind: InstanceKind::Cpu, gpus: Vec::new() };
+    const CPU: InstanceGroup =
+        InstanceGroup { name: String::new(), count: Some(2), kind: InstanceKind::Cpu, gpus: Vec::new() };
 
     #[test]
     fn a_configuration_that_a_client_gives_is_read_as_strictly_as_a_file() {
@@ -204,12 +208,18 @@ mod tests {
 
     #[test]
     fn what_stands_for_no_configuration_is_shown_alike() {
-        let gpu = InstanceGroup { count: Some(1), kind: InstanceKind::Gpu, gpus: vec![1] };
+        let gpu = InstanceGroup {
+            name: "on_gpu".to_owned(),
+            count: Some(1),
+            kind: InstanceKind::Gpu,
+            gpus: vec![1],
+        };
         let shown = shown(&ModelConfig::undeclared("plain"), &[gpu]);
         assert_eq!(shown["name"], "plain");
         assert_eq!(shown["max_batch_size"], 0);
         assert_eq!(shown["input"], json!([]));
         assert_eq!(shown["default_model_filename"], "model.pt");
+        assert_eq!(shown["instance_group"][0]["name"], "on_gpu");
         assert_eq!(shown["instance_group"][0]["kind"], "KIND_GPU");
         assert_eq!(shown["instance_group"][0]["gpus"], json!([1]));
         assert!(shown.get("dynamic_batching").is_none(), "{shown}");

@@ -19,6 +19,7 @@ mod read;
 mod scheduling;
 mod tensor;
 mod version;
+mod warm_up;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -58,10 +59,14 @@ pub struct ModelConfig {
     pub model_filename: String,
     /// `parameters { key … value { string_value … } }`.
     pub parameters: BTreeMap<String, String>,
+    /// `metric_tags`: labels of its metrics, beside those that each has.
+    pub metric_tags: BTreeMap<String, String>,
+    /// `model_warmup`: what runs before it is ready.
+    pub warm_up: Vec<WarmUpSample>,
     /// Whether it was read from a `config.pbtxt`, or stands for its absence.
     pub declared: bool,
-    /// What the file asks for and doesn't get though the model is served, a
-    /// line each, for the log.
+    /// What the writer of the file may have meant otherwise, a line each, for
+    /// the log.
     pub warnings: Vec<String>,
     /// The file's message, as it was written.
     message: json::Written,
@@ -92,13 +97,84 @@ pub struct DynamicBatching {
     pub preferred_batch_sizes: Vec<u32>,
     /// How long the oldest request may wait for company, from its arrival.
     pub max_queue_delay: Duration,
+    /// Whether answers leave in the order in which their requests came.
+    pub preserve_ordering: bool,
+    /// How many levels there are: 1 is served first. Zero for one queue.
+    pub priority_levels: u64,
+    /// The level of a request that names none, from 1; zero without levels.
+    pub default_priority_level: u64,
+    /// The policy of every level that has none of its own.
+    pub default_queue_policy: QueuePolicy,
+    /// By level.
+    pub priority_queue_policy: BTreeMap<u64, QueuePolicy>,
+}
+
+/// `default_queue_policy { … }`, and one entry of `priority_queue_policy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct QueuePolicy {
+    /// What becomes of a request that waited for as long as it may.
+    pub timeout_action: TimeoutAction,
+    /// How long a request may wait, from its arrival; `None` for as long as
+    /// it takes.
+    pub default_timeout: Option<Duration>,
+    /// Whether a request may name a shorter time.
+    pub allow_timeout_override: bool,
     /// How many requests may wait; zero for the server's own bound.
     pub max_queue_size: u32,
+}
+
+/// `timeout_action`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TimeoutAction {
+    /// It is answered with an error.
+    #[default]
+    Reject,
+    /// It runs behind those of its level that are in time.
+    Delay,
+}
+
+/// `model_warmup [ … ]`, one element.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WarmUpSample {
+    /// What errors call it.
+    pub name: String,
+    /// How many requests run together, each of one row; 1 or more.
+    pub batch_size: u32,
+    /// How often it runs; 1 or more.
+    pub count: u32,
+    /// By the input's name.
+    pub inputs: BTreeMap<String, WarmUpData>,
+}
+
+/// One input of a request of a [`WarmUpSample`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WarmUpData {
+    /// The type of its elements.
+    pub datatype: Datatype,
+    /// Its shape without the batch dimension; none varies.
+    pub dims: Vec<i64>,
+    /// What its elements are.
+    pub source: WarmUpSource,
+}
+
+/// Where a warm-up input's elements come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WarmUpSource {
+    /// Zeros; empty strings.
+    Zero,
+    /// Floating numbers from 0 to 1, integers and booleans of 0 or 1, empty
+    /// strings: any model's numbers, no index beyond a table.
+    Random,
+    /// The raw elements, in this file of the directory `warmup` beside the
+    /// configuration.
+    File(String),
 }
 
 /// `instance_group [ … ]`, one element.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstanceGroup {
+    /// What its instances are called; empty for the model's name.
+    pub name: String,
     /// How many instances on each device; `None` for the default.
     pub count: Option<u32>,
     /// What kind of device.

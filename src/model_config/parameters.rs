@@ -11,33 +11,38 @@ enum Kind {
     Count,
 }
 
-/// Whether a switch does anything here.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Effect {
-    Honoured,
-    NotYet,
-}
-
-use Effect::{Honoured, NotYet};
-
 /// The switches that there are for TorchScript models. What each does is the
 /// back end's; that its value can be read is checked here, so that the message
 /// names the file.
-const KNOWN: [(&str, Kind, Effect); 10] = [
-    ("DISABLE_OPTIMIZED_EXECUTION", Kind::Bool, Honoured),
-    ("INFERENCE_MODE", Kind::Bool, Honoured),
-    ("DISABLE_CUDNN", Kind::Bool, NotYet),
-    ("ENABLE_WEIGHT_SHARING", Kind::Bool, NotYet),
-    ("ENABLE_CACHE_CLEANING", Kind::Bool, Honoured),
-    ("ENABLE_JIT_EXECUTOR", Kind::Bool, Honoured),
-    ("ENABLE_JIT_PROFILING", Kind::Bool, Honoured),
-    ("ENABLE_TENSOR_FUSER", Kind::Bool, Honoured),
-    ("INTER_OP_THREAD_COUNT", Kind::Count, NotYet),
-    ("INTRA_OP_THREAD_COUNT", Kind::Count, Honoured),
+const KNOWN: [(&str, Kind); 10] = [
+    ("DISABLE_OPTIMIZED_EXECUTION", Kind::Bool),
+    ("INFERENCE_MODE", Kind::Bool),
+    ("DISABLE_CUDNN", Kind::Bool),
+    ("ENABLE_WEIGHT_SHARING", Kind::Bool),
+    ("ENABLE_CACHE_CLEANING", Kind::Bool),
+    ("ENABLE_JIT_EXECUTOR", Kind::Bool),
+    ("ENABLE_JIT_PROFILING", Kind::Bool),
+    ("ENABLE_TENSOR_FUSER", Kind::Bool),
+    ("INTER_OP_THREAD_COUNT", Kind::Count),
+    ("INTRA_OP_THREAD_COUNT", Kind::Count),
 ];
 
-/// Reads all of them; those that nothing reads (Python's, other back ends',
-/// misspelt ones) are named in `warnings`.
+/// What would change how a model runs, and can't be done to TorchScript.
+const REFUSED: [(&str, &str); 6] = [
+    ("NUM_THREADS", PYTHON),
+    ("NUM_INTEROP_THREADS", PYTHON),
+    ("TORCH_COMPILE_OPTIONAL_PARAMETERS", PYTHON),
+    ("EXECUTION_ENV_PATH", PYTHON),
+    ("FORCE_CPU_ONLY_INPUT_TENSORS", PYTHON),
+    ("TRITON_BATCH_STRATEGY_PATH", "batches are formed by the server: libraries for that are not loaded"),
+];
+
+const PYTHON: &str = "it is a switch of models in Python: for TorchScript there are INTRA_OP_THREAD_COUNT, \
+    INTER_OP_THREAD_COUNT and the other switches of libtorch";
+
+/// Reads all of them. A key that is no switch is the writer's own: clients
+/// read it in the model's configuration; as it may be a misspelt switch, it is
+/// named in `warnings`.
 pub(super) fn parameters(
     parameters: BTreeMap<String, proto::ModelParameter>,
     warnings: &mut Vec<String>,
@@ -45,19 +50,17 @@ pub(super) fn parameters(
     let mut values = BTreeMap::new();
     for (key, proto::ModelParameter { string_value }) in parameters {
         match KNOWN.iter().find(|(known, ..)| *known == key) {
-            Some((_, kind, effect)) => {
-                check(&key, &string_value, *kind)?;
-                if *effect == NotYet {
-                    warnings.push(format!(
-                        "config.pbtxt: field 'parameters' is not honoured yet for key '{key}'"
-                    ));
+            Some((_, kind)) => check(&key, &string_value, *kind)?,
+            None => {
+                if let Some((_, reason)) = REFUSED.iter().find(|(refused, _)| *refused == key) {
+                    return Err(ConfigError::unsupported(format!("parameters['{key}']"), *reason));
                 }
+                warnings.push(format!(
+                    "config.pbtxt: field 'parameters': no switch of TorchScript models is called '{}': \
+                     it is shown to clients in the model's configuration",
+                    key.escape_debug()
+                ));
             }
-            None => warnings.push(format!(
-                "config.pbtxt: field 'parameters' is not honoured for key '{}': \
-                 no switch of TorchScript models has this name",
-                key.escape_debug()
-            )),
         }
         values.insert(key, string_value);
     }

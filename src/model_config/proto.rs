@@ -5,4 +5,4 @@
 include!(concat!(env!("OUT_DIR"), "/inference.rs"));
 
 /// The same messages' descriptors, encoded.
-pub(super) const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/inference.bin"));
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/inference.bin"));

@@ -1,5 +1,6 @@
 //! A model's directory to its configuration.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Component, Path};
@@ -10,7 +11,7 @@ use super::json::{self, Written};
 use super::proto::{self, model_config::SchedulingChoice};
 use super::{
     CONFIG_FILENAME, ConfigError, DEFAULT_MODEL_FILENAME, ModelConfig, VersionPolicy, fields, parameters,
-    pbtxt, scheduling, tensor, version,
+    pbtxt, scheduling, tensor, version, warm_up,
 };
 
 /// The names by which Triton's files ask for TorchScript.
@@ -35,6 +36,8 @@ impl ModelConfig {
             version_policy: VersionPolicy::Latest(1),
             model_filename: DEFAULT_MODEL_FILENAME.to_owned(),
             parameters: Default::default(),
+            metric_tags: Default::default(),
+            warm_up: Vec::new(),
             declared: false,
             warnings: Vec::new(),
             message: Written::default(),
@@ -77,7 +80,8 @@ impl ModelConfig {
     }
 
     fn from_message(parsed: &DynamicMessage, name: &str) -> Result<Self, ConfigError> {
-        let mut warnings = fields::check(parsed)?;
+        fields::check(parsed)?;
+        let mut warnings = Vec::new();
         let config: proto::ModelConfig =
             parsed.transcode_to().map_err(|error| ConfigError::Read(format!("doesn't decode: {error}")))?;
 
@@ -87,6 +91,10 @@ impl ModelConfig {
         check_pytorch("platform", &config.platform)?;
         check_pytorch("backend", &config.backend)?;
         check_runtime(&config.runtime)?;
+        if let Some(optimization) = &config.optimization {
+            check_pinned("input_pinned_memory", optimization.input_pinned_memory.as_ref())?;
+            check_pinned("output_pinned_memory", optimization.output_pinned_memory.as_ref())?;
+        }
         let max_batch_size = u32::try_from(config.max_batch_size)
             .map_err(|_| ConfigError::value("max_batch_size", "0 or more", config.max_batch_size))?;
         let batched = max_batch_size > 0;
@@ -109,6 +117,8 @@ impl ModelConfig {
             version_policy: version::policy(config.version_policy)?,
             model_filename: model_filename(config.default_model_filename)?,
             parameters: parameters::parameters(config.parameters, &mut warnings)?,
+            metric_tags: metric_tags(config.metric_tags)?,
+            warm_up: warm_up::samples(config.model_warmup, max_batch_size, &mut warnings)?,
             declared: true,
             warnings,
             message,
@@ -167,6 +177,36 @@ fn check_runtime(given: &str) -> Result<(), ConfigError> {
         given.escape_debug()
     );
     Err(ConfigError::unsupported("runtime", reason))
+}
+
+/// `true` is the default, and what is meant to be: which memory is pinned goes
+/// by the device. Only `false` asks for something.
+fn check_pinned(
+    field: &str,
+    memory: Option<&proto::model_optimization_policy::PinnedMemoryBuffer>,
+) -> Result<(), ConfigError> {
+    if memory.is_none_or(|memory| memory.enable) {
+        return Ok(());
+    }
+    let reason = "which memory is pinned goes by the device: remove the field";
+    Err(ConfigError::unsupported(format!("optimization.{field}.enable"), reason))
+}
+
+/// Labels of the model's metrics, beside those that each has.
+fn metric_tags(tags: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, ConfigError> {
+    const TAKEN: [&str; 4] = ["model", "version", "reason", "le"];
+    let is_label = |name: &str| {
+        let start = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+        start && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    match tags.keys().find(|name| !is_label(name) || TAKEN.contains(&name.as_str())) {
+        None => Ok(tags),
+        Some(name) => Err(ConfigError::value(
+            "metric_tags",
+            format!("names of letters, digits and '_', other than {}", TAKEN.join(", ")),
+            format!("'{}'", name.escape_debug()),
+        )),
+    }
 }
 
 fn model_filename(filename: String) -> Result<String, ConfigError> {

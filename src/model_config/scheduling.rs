@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::proto::{self, model_instance_group::Kind};
-use super::{ConfigError, DynamicBatching, InstanceGroup, InstanceKind};
+use super::proto::{self, model_instance_group::Kind, model_queue_policy::TimeoutAction as Action};
+use super::{ConfigError, DynamicBatching, InstanceGroup, InstanceKind, QueuePolicy, TimeoutAction};
 
 /// Longer than anyone waits for company, and short enough to be added to any
 /// moment of the clock.
@@ -25,11 +25,107 @@ pub(super) fn dynamic_batching(
             config.max_queue_delay_microseconds,
         ));
     }
-    Ok(DynamicBatching {
+    let default_queue_policy = match config.default_queue_policy {
+        Some(policy) => queue_policy("dynamic_batching.default_queue_policy", policy)?,
+        None => QueuePolicy::default(),
+    };
+    let priority_queue_policy = config
+        .priority_queue_policy
+        .into_iter()
+        .map(|(level, policy)| {
+            let field = format!("dynamic_batching.priority_queue_policy['{level}']");
+            Ok((level, queue_policy(&field, policy)?))
+        })
+        .collect::<Result<_, ConfigError>>()?;
+    let batching = DynamicBatching {
         preferred_batch_sizes: preferred_batch_sizes(config.preferred_batch_size, max_batch_size)?,
         max_queue_delay: delay,
-        max_queue_size: config.default_queue_policy.map_or(0, |policy| policy.max_queue_size),
+        preserve_ordering: config.preserve_ordering,
+        priority_levels: config.priority_levels,
+        default_priority_level: config.default_priority_level,
+        default_queue_policy,
+        priority_queue_policy,
+    };
+    check_levels(&batching)?;
+    check_order(&batching)?;
+    Ok(batching)
+}
+
+fn queue_policy(field: &str, policy: proto::ModelQueuePolicy) -> Result<QueuePolicy, ConfigError> {
+    let timeout_action = match Action::try_from(policy.timeout_action) {
+        Ok(Action::Reject) => TimeoutAction::Reject,
+        Ok(Action::Delay) => TimeoutAction::Delay,
+        Err(_) => {
+            let field = format!("{field}.timeout_action");
+            return Err(ConfigError::value(field, "REJECT or DELAY", policy.timeout_action));
+        }
+    };
+    let timeout = Duration::from_micros(policy.default_timeout_microseconds);
+    Ok(QueuePolicy {
+        timeout_action,
+        default_timeout: (!timeout.is_zero()).then_some(timeout),
+        allow_timeout_override: policy.allow_timeout_override,
+        max_queue_size: policy.max_queue_size,
     })
+}
+
+/// Levels are counted from 1, and a level's policy is for a level that there
+/// is. (Triton's rules; where it passes over what has no effect without
+/// levels, that is refused here.)
+fn check_levels(batching: &DynamicBatching) -> Result<(), ConfigError> {
+    let levels = batching.priority_levels;
+    let named = batching.priority_queue_policy.keys();
+    if levels == 0 {
+        let policy = named.map(|level| ("priority_queue_policy", *level)).next();
+        let default = batching.default_priority_level;
+        let set = policy.or((default > 0).then_some(("default_priority_level", default)));
+        return match set {
+            None => Ok(()),
+            Some((field, level)) => Err(ConfigError::value(
+                "dynamic_batching.priority_levels",
+                format!("1 or more, as {field} names level {level}"),
+                0,
+            )),
+        };
+    }
+    let range = || format!("a level from 1 to priority_levels, {levels}");
+    let default = batching.default_priority_level;
+    if !(1..=levels).contains(&default) {
+        return Err(ConfigError::value("dynamic_batching.default_priority_level", range(), default));
+    }
+    match named.into_iter().find(|level| !(1..=levels).contains(*level)) {
+        None => Ok(()),
+        Some(level) => Err(ConfigError::value("dynamic_batching.priority_queue_policy", range(), level)),
+    }
+}
+
+/// Neither levels nor delayed requests go with answers in the order of
+/// arrival. (Triton's rule.)
+fn check_order(batching: &DynamicBatching) -> Result<(), ConfigError> {
+    if !batching.preserve_ordering {
+        return Ok(());
+    }
+    if batching.priority_levels > 1 {
+        return Err(ConfigError::value(
+            "dynamic_batching.priority_levels",
+            "at most 1, as preserve_ordering is set",
+            batching.priority_levels,
+        ));
+    }
+    let mut policies =
+        std::iter::once(&batching.default_queue_policy).chain(batching.priority_queue_policy.values());
+    let delays = |policy: &QueuePolicy| {
+        let times = policy.default_timeout.is_some() || policy.allow_timeout_override;
+        times && policy.timeout_action == TimeoutAction::Delay
+    };
+    if policies.any(delays) {
+        return Err(ConfigError::value(
+            "dynamic_batching.default_queue_policy.timeout_action",
+            "REJECT, as preserve_ordering is set",
+            "DELAY",
+        ));
+    }
+    Ok(())
 }
 
 fn preferred_batch_sizes(sizes: Vec<i32>, max_batch_size: u32) -> Result<Vec<u32>, ConfigError> {
@@ -63,6 +159,11 @@ pub(super) fn instance_groups(
 }
 
 fn instance_group(field: &str, group: proto::ModelInstanceGroup) -> Result<InstanceGroup, ConfigError> {
+    // It becomes that of threads.
+    if group.name.contains('\0') {
+        let got = format!("'{}'", group.name.escape_debug());
+        return Err(ConfigError::value(format!("{field}.name"), "a name without a zero byte", got));
+    }
     let Ok(kind) = Kind::try_from(group.kind) else {
         return Err(ConfigError::value(format!("{field}.kind"), "a kind of instance", group.kind));
     };
@@ -81,6 +182,7 @@ fn instance_group(field: &str, group: proto::ModelInstanceGroup) -> Result<Insta
         gpus.push(number);
     }
     Ok(InstanceGroup {
+        name: group.name,
         count: (count > 0).then_some(count),
         kind: match kind {
             Kind::Auto => InstanceKind::Auto,

@@ -66,7 +66,7 @@ fn name(field: &str, name: String, names: &mut HashSet<String>) -> Result<String
     Ok(name)
 }
 
-fn datatype(field: &str, number: i32) -> Result<Datatype, ConfigError> {
+pub(super) fn datatype(field: &str, number: i32) -> Result<Datatype, ConfigError> {
     let field = format!("{field}.data_type");
     let Ok(datatype) = DataType::try_from(number) else {
         return Err(ConfigError::value(field, "a datatype", number));

@@ -25,7 +25,7 @@ pub fn decode_request(body: &Bytes, header_length: Option<usize>) -> Result<Infe
             body.len()
         )));
     }
-    let RequestHeader { id, inputs, outputs, default_form } = read_request(&body[..header_length])?;
+    let RequestHeader { id, inputs, outputs, default_form, schedule } = read_request(&body[..header_length])?;
 
     let mut at = header_length;
     let mut tensors = Inputs::with_capacity(inputs.len());
@@ -54,7 +54,7 @@ pub fn decode_request(body: &Bytes, header_length: Option<usize>) -> Result<Infe
         )));
     }
     distinct(&outputs)?;
-    Ok(InferenceRequest { id, inputs: tensors.done(), outputs, default_form })
+    Ok(InferenceRequest { id, inputs: tensors.done(), outputs, default_form, schedule })
 }
 
 /// A response on its way to a socket.

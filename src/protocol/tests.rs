@@ -28,6 +28,7 @@ fn a_json_request_is_read_whichever_way_its_keys_are_ordered() {
             classification: 3,
         }],
         default_form: OutputForm::Json,
+        schedule: Schedule::default(),
     };
     let typed = r#"{"id":"7","inputs":[{"name":"x","shape":[2,2],"datatype":"UINT8","data":[1,2,3,4]}],
         "outputs":[{"name":"y","parameters":{"binary_data":true,"classification":3}}]}"#;
@@ -35,6 +36,39 @@ fn a_json_request_is_read_whichever_way_its_keys_are_ordered() {
         "inputs":[{"data":[[1,2],[3,4]],"datatype":"UINT8","shape":[2,2],"name":"x"}],"id":"7"}"#;
     assert_eq!(decode(typed), Ok(expected.clone()));
     assert_eq!(decode(untyped), Ok(expected));
+}
+
+#[test]
+fn a_request_may_say_its_priority_and_its_time() {
+    let asked = |parameters: &str| {
+        let inputs = r#"[{"name":"x","shape":[1],"datatype":"UINT8","data":[1]}]"#;
+        decode(&format!(r#"{{"parameters":{parameters},"inputs":{inputs}}}"#)).map(|request| request.schedule)
+    };
+    let timeout = |microseconds| Some(std::time::Duration::from_micros(microseconds));
+    let both = Schedule { priority: 2, timeout: timeout(1500) };
+    assert_eq!(asked(r#"{"priority":2,"timeout":1500,"mine":"x"}"#), Ok(both));
+    assert_eq!(asked(r#"{"timeout":0}"#), Ok(Schedule::default()), "zero is none");
+    let largest = Schedule { priority: u64::MAX, timeout: timeout(u64::MAX) };
+    assert_eq!(asked(r#"{"priority":18446744073709551615,"timeout":18446744073709551615}"#), Ok(largest));
+    for bad in [r#"{"priority":-1}"#, r#"{"timeout":"soon"}"#, r#"{"timeout":1.5}"#] {
+        let error = asked(bad).unwrap_err().to_string();
+        assert!(error.starts_with("the 'parameters' of the request: invalid"), "{bad}: {error}");
+    }
+}
+
+#[test]
+fn a_region_in_the_place_of_a_tensor_is_refused() {
+    let with = |input: &str, output: &str| {
+        let body = format!(
+            r#"{{"inputs":[{{"name":"x","shape":[1],"datatype":"UINT8"{input}}}],
+                "outputs":[{{"name":"y"{output}}}]}}"#
+        );
+        decode(&body).unwrap_err().to_string()
+    };
+    let region = r#","parameters":{"shared_memory_region":"r","shared_memory_byte_size":1}"#;
+    let words = "the shared memory extensions are not offered";
+    assert!(with(region, "").contains(words));
+    assert!(with(r#","data":[1]"#, region).contains(words));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A request and its response, whatever form they came in or leave in.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -31,6 +32,29 @@ pub struct InferenceRequest {
     pub outputs: Vec<RequestedOutput>,
     /// The form of outputs that don't say one.
     pub default_form: OutputForm,
+    /// Its place among those that wait.
+    pub schedule: Schedule,
+}
+
+/// What a request asks of the scheduler (Triton's schedule policy extension).
+/// What comes of it is the model's configuration's to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Schedule {
+    /// `priority`: the level, of which 1 is served first; zero for the model's
+    /// default.
+    pub priority: u64,
+    /// `timeout`: how long it may wait at most; `None` for the model's
+    /// default.
+    pub timeout: Option<Duration>,
+}
+
+impl Schedule {
+    /// Of the two parameters as they are sent: zero stands for none, and the
+    /// time is in microseconds.
+    #[must_use]
+    pub fn new(priority: u64, timeout: u64) -> Self {
+        Self { priority, timeout: (timeout > 0).then(|| Duration::from_micros(timeout)) }
+    }
 }
 
 /// An output that a request names.

@@ -1,9 +1,10 @@
 //! The dynamic batcher: a pure state machine.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::model_config::DynamicBatching;
+use super::levels::{Levels, deadline};
+use crate::model_config::{DynamicBatching, TimeoutAction};
 
 /// What the batcher must know of a request that waits.
 pub trait Waiting {
@@ -16,6 +17,12 @@ pub trait Waiting {
     fn arrival(&self) -> Instant;
     /// Whether nobody waits for the answer any more.
     fn cancelled(&self) -> bool;
+    /// The priority level that it asks for; zero for none.
+    fn priority(&self) -> u64;
+    /// How long it asks to wait at most.
+    fn timeout(&self) -> Option<Duration>;
+    /// Tells who asked that its time is over.
+    fn expire(self);
 }
 
 /// How batches are formed.
@@ -27,8 +34,10 @@ pub struct Policy {
     pub preferred_batch_sizes: Vec<u32>,
     /// How long the oldest request may wait for company, from its arrival.
     pub max_queue_delay: Duration,
-    /// How many requests may wait.
+    /// How many requests may wait where their level's policy doesn't say.
     pub capacity: usize,
+    /// Who goes first, and who may wait for how long.
+    pub levels: Levels,
 }
 
 impl Policy {
@@ -42,16 +51,15 @@ impl Policy {
                 preferred_batch_sizes: Vec::new(),
                 max_queue_delay: Duration::ZERO,
                 capacity,
+                levels: Levels::new(None),
             };
         };
         Self {
             max_batch_size: Some(max_batch_size),
             preferred_batch_sizes: batching.preferred_batch_sizes.clone(),
             max_queue_delay: batching.max_queue_delay,
-            capacity: match batching.max_queue_size {
-                0 => capacity,
-                size => size as usize,
-            },
+            capacity,
+            levels: Levels::new(Some(batching)),
         }
     }
 }
@@ -106,10 +114,11 @@ impl CloseReason {
     }
 }
 
-/// Requests that run together, oldest first; never empty.
+/// Requests that run together, in the order in which they are served; never
+/// empty.
 #[derive(Debug)]
 pub struct Batch<T> {
-    /// In the order of their arrival.
+    /// By level, and within one in the order of their arrival.
     pub requests: Vec<T>,
     /// The sum of their rows.
     pub rows: u32,
@@ -131,24 +140,60 @@ pub enum Decision<T> {
 /// The requests that wait for an instance.
 ///
 /// Promises, each held by a property test: a batch never has more rows than
-/// the maximum, requests of one bucket leave in the order in which they came,
-/// every request that was taken in leaves exactly once, and none waits longer
-/// than the delay for anything but a free instance.
+/// the maximum, requests of one bucket and level that are in time leave in the
+/// order in which they came, every request that was taken in leaves exactly
+/// once, none waits longer than the delay for anything but a free instance,
+/// and none that was late when it was asked for runs where its policy says
+/// that it is refused.
 #[derive(Debug)]
 pub struct Batcher<T> {
     policy: Policy,
-    /// By shape, so that one odd request never cuts a batch short. A bucket
-    /// that is empty is removed.
-    buckets: HashMap<Box<[i64]>, VecDeque<T>>,
+    /// By shape, so that one odd request never cuts a batch short; each in the
+    /// order of its entries' ranks. A bucket that is empty is removed.
+    buckets: HashMap<Box<[i64]>, VecDeque<Entry<T>>>,
+    /// By level; one that is empty is removed.
+    waiting_by_level: BTreeMap<u64, usize>,
     waiting: usize,
+    /// The number of the next request.
+    next_number: u64,
+    /// Nobody is late before this: the earliest deadline of those that wait,
+    /// or of one that left since.
+    next_deadline: Option<Instant>,
     draining: bool,
+}
+
+/// A request and its place.
+#[derive(Debug)]
+struct Entry<T> {
+    rank: Rank,
+    /// When its time is over; none once it is delayed.
+    deadline: Option<Instant>,
+    request: T,
+}
+
+/// Who goes first: the fields in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    level: u64,
+    /// Its time is over, and its policy lets it run behind the others.
+    delayed: bool,
+    /// In the order of arrival.
+    number: u64,
 }
 
 impl<T: Waiting> Batcher<T> {
     /// An empty one.
     #[must_use]
     pub fn new(policy: Policy) -> Self {
-        Self { policy, buckets: HashMap::new(), waiting: 0, draining: false }
+        Self {
+            policy,
+            buckets: HashMap::new(),
+            waiting_by_level: BTreeMap::new(),
+            waiting: 0,
+            next_number: 0,
+            next_deadline: None,
+            draining: false,
+        }
     }
 
     /// How many requests wait.
@@ -163,23 +208,38 @@ impl<T: Waiting> Batcher<T> {
         self.waiting == 0
     }
 
-    /// Takes a request in, or hands it back where as many wait as may.
+    /// Takes a request in, or hands it back where as many wait as may. Gives
+    /// the time at which it is to be refused if it still waits, if any.
     ///
     /// # Errors
-    /// The request, when the queue is full.
-    pub fn push(&mut self, request: T) -> Result<(), T> {
-        if self.waiting >= self.policy.capacity {
+    /// The request, when the queue, or that of its level, is full.
+    pub fn push(&mut self, request: T) -> Result<Option<Instant>, T> {
+        let level = self.policy.levels.level(request.priority());
+        let policy = self.policy.levels.policy(level);
+        let of_level = self.waiting_by_level.get(&level).copied().unwrap_or(0);
+        let full = match policy.max_queue_size {
+            0 => self.waiting >= self.policy.capacity,
+            most => of_level >= most as usize,
+        };
+        if full {
             return Err(request);
         }
+        let deadline = deadline(policy, request.arrival(), request.timeout());
+        let refused_at = deadline.filter(|_| policy.timeout_action == TimeoutAction::Reject);
+        self.next_deadline = earlier(self.next_deadline, deadline);
         self.waiting += 1;
-        match self.buckets.get_mut(request.bucket()) {
-            Some(bucket) => bucket.push_back(request),
+        *self.waiting_by_level.entry(level).or_default() += 1;
+        let rank = Rank { level, delayed: false, number: self.next_number };
+        self.next_number += 1;
+        let entry = Entry { rank, deadline, request };
+        match self.buckets.get_mut(entry.request.bucket()) {
+            Some(bucket) => insert(bucket, entry),
             None => {
-                let key = Box::from(request.bucket());
-                self.buckets.insert(key, VecDeque::from([request]));
+                let key = Box::from(entry.request.bucket());
+                self.buckets.insert(key, VecDeque::from([entry]));
             }
         }
-        Ok(())
+        Ok(refused_at)
     }
 
     /// From now on nothing waits for company.
@@ -193,7 +253,7 @@ impl<T: Waiting> Batcher<T> {
         self.buckets.retain(|_, bucket| {
             let mut index = 0;
             while index < bucket.len() {
-                if bucket[index].cancelled() {
+                if bucket[index].request.cancelled() {
                     cancelled.extend(bucket.remove(index));
                 } else {
                     index += 1;
@@ -201,27 +261,57 @@ impl<T: Waiting> Batcher<T> {
             }
             !bucket.is_empty()
         });
-        self.waiting -= cancelled.len();
-        cancelled
+        self.left(&cancelled);
+        cancelled.into_iter().map(|entry| entry.request).collect()
     }
 
-    /// What an instance that is free at `now` is to do. Of the batches that
-    /// may leave, the one whose oldest request is the oldest goes first.
-    pub fn next(&mut self, now: Instant) -> Decision<T> {
-        let mut best: Option<(Instant, &[i64], Cut)> = None;
-        let mut wake: Option<Instant> = None;
-        for (key, bucket) in &self.buckets {
-            let Some(oldest) = bucket.front().map(Waiting::arrival) else { continue };
-            match self.policy.cut(bucket, now, self.draining) {
-                Some(cut) => {
-                    if best.as_ref().is_none_or(|(other, ..)| oldest < *other) {
-                        best = Some((oldest, key, cut));
+    /// Takes out the requests whose time is over at `now` and that are to be
+    /// refused for it; those that are to be delayed go behind the others of
+    /// their level.
+    pub fn take_expired(&mut self, now: Instant) -> Vec<T> {
+        if self.next_deadline.is_none_or(|deadline| now < deadline) {
+            return Vec::new();
+        }
+        let late = |entry: &Entry<T>| entry.deadline.is_some_and(|deadline| deadline <= now);
+        let mut refused = Vec::new();
+        self.next_deadline = None;
+        let (levels, next_deadline) = (&self.policy.levels, &mut self.next_deadline);
+        self.buckets.retain(|_, bucket| {
+            let (out, kept): (VecDeque<_>, VecDeque<_>) = std::mem::take(bucket).into_iter().partition(late);
+            *bucket = kept;
+            for mut entry in out {
+                match levels.policy(entry.rank.level).timeout_action {
+                    TimeoutAction::Reject => refused.push(entry),
+                    TimeoutAction::Delay => {
+                        entry.rank.delayed = true;
+                        entry.deadline = None;
+                        insert(bucket, entry);
                     }
                 }
-                None => {
-                    let due = oldest + self.policy.max_queue_delay;
-                    wake = Some(wake.map_or(due, |other| other.min(due)));
+            }
+            *next_deadline = bucket.iter().fold(*next_deadline, |next, entry| earlier(next, entry.deadline));
+            !bucket.is_empty()
+        });
+        self.left(&refused);
+        refused.sort_unstable_by_key(|entry| entry.rank);
+        refused.into_iter().map(|entry| entry.request).collect()
+    }
+
+    /// What an instance that is free at `now` is to do, once those that are
+    /// late by then were taken out. Of the batches that may leave, the one
+    /// whose first request goes before the others' leaves.
+    pub fn next(&mut self, now: Instant) -> Decision<T> {
+        let mut best: Option<(Rank, &[i64], Cut)> = None;
+        let mut wake: Option<Instant> = None;
+        for (key, bucket) in &self.buckets {
+            let Some(first) = bucket.front().map(|entry| entry.rank) else { continue };
+            match self.policy.cut(bucket, now, self.draining) {
+                Leaves::Now(cut) => {
+                    if best.as_ref().is_none_or(|(other, ..)| first < *other) {
+                        best = Some((first, key, cut));
+                    }
                 }
+                Leaves::At(due) => wake = earlier(wake, Some(due)),
             }
         }
         match (best, wake) {
@@ -235,13 +325,13 @@ impl<T: Waiting> Batcher<T> {
     }
 
     /// The batch that no further request would fit into, if there is one; of
-    /// several that with the oldest request.
+    /// several the one whose first request goes before the others'.
     pub fn next_full(&mut self) -> Option<Batch<T>> {
         let full = self.buckets.iter().filter_map(|(key, bucket)| {
             let cut = self.policy.full_cut(bucket)?;
-            Some((bucket.front()?.arrival(), key, cut))
+            Some((bucket.front()?.rank, key, cut))
         });
-        let (_, key, cut) = full.min_by_key(|(arrival, ..)| *arrival)?;
+        let (_, key, cut) = full.min_by_key(|(rank, ..)| *rank)?;
         let key = key.clone();
         Some(self.take(&key, cut))
     }
@@ -249,25 +339,64 @@ impl<T: Waiting> Batcher<T> {
     /// Takes all out, in no order.
     pub fn take_all(&mut self) -> Vec<T> {
         self.waiting = 0;
-        self.buckets.drain().flat_map(|(_, bucket)| bucket).collect()
+        self.waiting_by_level.clear();
+        self.next_deadline = None;
+        self.buckets.drain().flat_map(|(_, bucket)| bucket).map(|entry| entry.request).collect()
     }
 
     #[cfg(test)]
-    pub(super) fn buckets_for_test(&self) -> impl Iterator<Item = &VecDeque<T>> {
-        self.buckets.values()
+    pub(super) fn waiting_for_test(&self) -> impl Iterator<Item = &T> {
+        self.buckets.values().flatten().map(|entry| &entry.request)
     }
 
     fn take(&mut self, key: &[i64], cut: Cut) -> Batch<T> {
-        let mut requests = Vec::with_capacity(cut.count);
+        let mut entries = Vec::with_capacity(cut.count);
         if let Some(bucket) = self.buckets.get_mut(key) {
-            requests.extend(bucket.drain(..cut.count));
+            entries.extend(bucket.drain(..cut.count.min(bucket.len())));
             if bucket.is_empty() {
                 self.buckets.remove(key);
             }
         }
-        self.waiting -= requests.len();
+        self.left(&entries);
+        let requests = entries.into_iter().map(|entry| entry.request).collect();
         Batch { requests, rows: cut.rows, reason: cut.reason }
     }
+
+    /// These don't wait any more.
+    fn left(&mut self, entries: &[Entry<T>]) {
+        self.waiting -= entries.len();
+        for Entry { rank: Rank { level, .. }, .. } in entries {
+            if let Some(count) = self.waiting_by_level.get_mut(level) {
+                *count -= 1;
+                if *count == 0 {
+                    self.waiting_by_level.remove(level);
+                }
+            }
+        }
+    }
+}
+
+/// At its place: the end, but for a higher level or a delayed request.
+fn insert<T>(bucket: &mut VecDeque<Entry<T>>, entry: Entry<T>) {
+    if bucket.back().is_none_or(|last| last.rank < entry.rank) {
+        bucket.push_back(entry);
+    } else {
+        let place = bucket.partition_point(|other| other.rank < entry.rank);
+        bucket.insert(place, entry);
+    }
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// When a bucket's first batch leaves.
+enum Leaves {
+    Now(Cut),
+    At(Instant),
 }
 
 /// How much of a bucket leaves.
@@ -281,36 +410,38 @@ struct Cut {
 impl Policy {
     /// The batch that leaves this bucket whenever it can, because nothing more
     /// fits into it.
-    fn full_cut<T: Waiting>(&self, bucket: &VecDeque<T>) -> Option<Cut> {
+    fn full_cut<T: Waiting>(&self, bucket: &VecDeque<Entry<T>>) -> Option<Cut> {
         let largest = self.max_batch_size.unwrap_or(0);
-        let rows: u64 = bucket.iter().map(|request| u64::from(request.rows())).sum();
+        let rows: u64 = bucket.iter().map(|entry| u64::from(entry.request.rows())).sum();
         // `cut` decides; this only tells whether asking is worth it.
         if rows < u64::from(largest) {
             return None;
         }
-        let oldest = bucket.front()?.arrival();
-        self.cut(bucket, oldest, false).filter(|cut| match cut.reason {
-            CloseReason::Full | CloseReason::Preferred | CloseReason::Single => true,
-            CloseReason::Ready
-            | CloseReason::Delay
-            | CloseReason::Drain
-            | CloseReason::Retry
-            | CloseReason::Halved => false,
-        })
+        let oldest = bucket.front()?.request.arrival();
+        match self.cut(bucket, oldest, false) {
+            Leaves::Now(cut) => match cut.reason {
+                CloseReason::Full | CloseReason::Preferred | CloseReason::Single => Some(cut),
+                CloseReason::Ready
+                | CloseReason::Delay
+                | CloseReason::Drain
+                | CloseReason::Retry
+                | CloseReason::Halved => None,
+            },
+            Leaves::At(_) => None,
+        }
     }
 
-    /// The batch that may leave this bucket now, if any.
-    fn cut<T: Waiting>(&self, bucket: &VecDeque<T>, now: Instant, draining: bool) -> Option<Cut> {
-        let first = bucket.front()?;
-        let Some(max) = self.max_batch_size else {
-            return Some(Cut { count: 1, rows: first.rows(), reason: CloseReason::Single });
-        };
-
+    /// The batch that may leave this bucket, which isn't empty.
+    fn cut<T: Waiting>(&self, bucket: &VecDeque<Entry<T>>, now: Instant, draining: bool) -> Leaves {
         let mut rows = 0;
         let mut count = 0;
         let mut full = false;
         let mut preferred: Option<Cut> = None;
-        for request in bucket {
+        let mut oldest = now;
+        for Entry { request, .. } in bucket {
+            let Some(max) = self.max_batch_size else {
+                return Leaves::Now(Cut { count: 1, rows: request.rows(), reason: CloseReason::Single });
+            };
             // The first goes whatever its size: a larger request was refused
             // before it came here, or runs as it is.
             if count > 0 && rows + request.rows() > max {
@@ -319,26 +450,28 @@ impl Policy {
             }
             rows += request.rows();
             count += 1;
+            full = rows >= max;
+            oldest = oldest.min(request.arrival());
             if self.preferred_batch_sizes.binary_search(&rows).is_ok() {
                 preferred = Some(Cut { count, rows, reason: CloseReason::Preferred });
             }
         }
-        full |= rows >= max;
 
-        if preferred.is_some() {
-            return preferred;
+        if let Some(cut) = preferred {
+            return Leaves::Now(cut);
         }
+        let due = oldest + self.max_queue_delay;
         let reason = if full {
             CloseReason::Full
         } else if draining {
             CloseReason::Drain
         } else if self.max_queue_delay.is_zero() {
             CloseReason::Ready
-        } else if now >= first.arrival() + self.max_queue_delay {
+        } else if now >= due {
             CloseReason::Delay
         } else {
-            return None;
+            return Leaves::At(due);
         };
-        Some(Cut { count, rows, reason })
+        Leaves::Now(Cut { count, rows, reason })
     }
 }

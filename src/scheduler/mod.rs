@@ -1,14 +1,19 @@
 //! Which requests run together, and when.
 //!
 //! [`Batcher`] is the policy: plain state, no clock, no threads, no model;
-//! time comes in as an argument and its tests turn the hands. [`Queue`] is the
-//! shell around it: a lock, a condition variable and the instances that wait
-//! on it.
+//! time comes in as an argument and its tests turn the hands. [`Levels`] says
+//! who goes first and who may wait for how long, [`Turnstile`] in which order
+//! answers leave. [`Queue`] is the shell around the batcher: a lock, a
+//! condition variable and the instances that wait on it.
 
 mod batcher;
+mod levels;
+mod order;
 mod queue;
 #[cfg(test)]
 mod tests;
 
 pub use batcher::{Batch, Batcher, CloseReason, Decision, Policy, Waiting};
+pub use levels::Levels;
+pub use order::Turnstile;
 pub use queue::{Queue, Refused, Turn};

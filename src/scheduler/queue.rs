@@ -10,8 +10,8 @@ use crate::clock;
 /// A bounded queue of requests in front of a model's instances.
 ///
 /// A request that [`Queue::submit`] took in leaves through exactly one batch,
-/// or is dropped because it was cancelled; the lock is held for the decision
-/// alone, never while a model runs.
+/// or is dropped because it was cancelled, or refused because its time is
+/// over; the lock is held for the decision alone, never while a model runs.
 #[derive(Debug)]
 pub struct Queue<T> {
     state: Mutex<State<T>>,
@@ -60,32 +60,43 @@ impl<T: Waiting> Queue<T> {
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// Takes a request in, or refuses it at once.
+    /// Takes a request in, or refuses it at once. Gives the time at which
+    /// somebody must call [`Queue::expire`] for it to be answered on time,
+    /// however busy the instances are.
     ///
     /// # Errors
     /// The request with the reason; nothing waits.
-    pub fn submit(&self, request: T) -> Result<(), Refused<T>> {
+    pub fn submit(&self, request: T) -> Result<Option<Instant>, Refused<T>> {
         let mut state = self.lock();
         if state.closed {
             return Err(Refused::Closed(request));
         }
         let request = match state.batcher.push(request) {
-            Ok(()) => {
+            Ok(deadline) => {
                 if state.idle > 0 {
                     drop(state);
                     self.changed.notify_one();
                 }
-                return Ok(());
+                return Ok(deadline);
             }
             Err(request) => request,
         };
-        // Full, perhaps of requests whose clients have gone: those make room.
+        // Full, perhaps of requests whose clients have gone or whose time is
+        // over: those make room.
         let gone = state.batcher.take_cancelled();
+        let late = state.batcher.take_expired(clock::now());
         let result = state.batcher.push(request).map_err(Refused::Full);
         drop(state);
         self.changed.notify_one();
         drop(gone);
+        late.into_iter().for_each(T::expire);
         result
+    }
+
+    /// Answers the requests whose time is over.
+    pub fn expire(&self) {
+        let late = self.lock().batcher.take_expired(clock::now());
+        late.into_iter().for_each(T::expire);
     }
 
     /// Waits for the next batch; `None` once the queue is closed and empty.
@@ -105,14 +116,16 @@ impl<T: Waiting> Queue<T> {
                 return Some(batch);
             }
             // Dropped outside the lock: answering may run other code.
+            let now = clock::now();
             let gone = state.batcher.take_cancelled();
-            if !gone.is_empty() {
+            let late = state.batcher.take_expired(now);
+            if !gone.is_empty() || !late.is_empty() {
                 drop(state);
                 drop(gone);
+                late.into_iter().for_each(T::expire);
                 state = self.lock();
                 continue;
             }
-            let now = clock::now();
             let decision = match turn() {
                 _ if state.closed => state.batcher.next(now),
                 Turn::Now => state.batcher.next(now),

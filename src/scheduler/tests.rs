@@ -1,7 +1,9 @@
 //! The batcher by a hand-cranked clock, and the queue by real threads.
 
+mod levels;
+
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +20,8 @@ struct Request {
     bucket: Vec<i64>,
     arrival: Instant,
     cancelled: Cell<bool>,
+    priority: u64,
+    timeout: Option<Duration>,
 }
 
 impl Waiting for Request {
@@ -33,19 +37,27 @@ impl Waiting for Request {
     fn cancelled(&self) -> bool {
         self.cancelled.get()
     }
+    fn priority(&self) -> u64 {
+        self.priority
+    }
+    fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+    fn expire(self) {}
 }
 
 const MS: Duration = Duration::from_millis(1);
 
 fn request(id: usize, rows: u32, bucket: i64, arrival: Instant) -> Request {
-    Request { id, rows, bucket: vec![bucket], arrival, cancelled: Cell::new(false) }
+    let cancelled = Cell::new(false);
+    Request { id, rows, bucket: vec![bucket], arrival, cancelled, priority: 0, timeout: None }
 }
 
 fn policy(max: u32, preferred: &[u32], delay: Duration) -> Policy {
     let batching = DynamicBatching {
         preferred_batch_sizes: preferred.to_vec(),
         max_queue_delay: delay,
-        max_queue_size: 0,
+        ..DynamicBatching::default()
     };
     Policy::new(max, Some(&batching), 1000)
 }
@@ -165,6 +177,13 @@ impl Waiting for Plain {
     fn cancelled(&self) -> bool {
         false
     }
+    fn priority(&self) -> u64 {
+        0
+    }
+    fn timeout(&self) -> Option<Duration> {
+        None
+    }
+    fn expire(self) {}
 }
 
 #[test]
@@ -248,9 +267,8 @@ proptest! {
                 }
                 Step::Cancel(which) => {
                     if let Some(&(id, ..)) = model.get(which) {
-                        for bucket in batcher.buckets_for_test() {
-                            bucket.iter().filter(|r| r.id == id).for_each(|r| r.cancelled.set(true));
-                        }
+                        let waiting = batcher.waiting_for_test();
+                        waiting.filter(|r| r.id == id).for_each(|r| r.cancelled.set(true));
                         let gone: Vec<_> = batcher.take_cancelled().iter().map(|r| r.id).collect();
                         prop_assert_eq!(gone, vec![id]);
                         model.remove(which);

@@ -8,6 +8,7 @@
 mod answers;
 mod batching;
 mod classification;
+mod compatibility;
 mod compression;
 mod configuration;
 mod container;

@@ -14,8 +14,8 @@ async fn the_server_and_its_models_say_what_they_are() {
     assert_eq!(
         body,
         json!({"name": "cresset", "version": env!("CARGO_PKG_VERSION"), "extensions":
-            ["classification", "model_repository", "model_repository(unload_dependents)", "model_configuration",
-             "binary_tensor_data", "statistics"]})
+            ["classification", "model_repository", "model_repository(unload_dependents)", "schedule_policy",
+             "model_configuration", "binary_tensor_data", "statistics"]})
     );
     for path in [
         "/v2/health/live",

@@ -114,6 +114,8 @@ unsafe extern "C" {
     pub(super) fn cresset_torch_library() -> *const c_char;
     pub(super) fn cresset_set_tensor_fuser(enabled: i32);
     pub(super) fn cresset_set_tf32(allowed: i32);
+    pub(super) fn cresset_set_cudnn(enabled: i32);
+    pub(super) fn cresset_set_inter_op_threads(count: i32) -> i32;
     pub(super) fn cresset_module_load(
         path: *const c_char,
         device: i32,

@@ -187,6 +187,13 @@ impl LibtorchModel {
             // SAFETY: a plain switch of libtorch's.
             unsafe { ffi::cresset_set_tensor_fuser(enabled.into()) };
         }
+        if let Some(enabled) = options.cudnn {
+            // SAFETY: a plain switch of libtorch's.
+            unsafe { ffi::cresset_set_cudnn(enabled.into()) };
+        }
+        if let Some(count) = options.inter_op_threads {
+            set_inter_op_threads(count);
+        }
         let module = Module::load(request, &options)?;
         if let Some(reason) = module.not_frozen() {
             let path = request.path.display();
@@ -204,6 +211,19 @@ impl LibtorchModel {
             Device::Cpu | Device::Cuda(_) => Drive::Overlapped,
         };
         Ok(Self { signature: module.signature(), module: Arc::new(module), options, drive, _tf32: tf32 })
+    }
+}
+
+/// The number is one for the process, and fixed once it was set or used.
+fn set_inter_op_threads(count: usize) {
+    // SAFETY: no precondition.
+    let in_effect = unsafe { ffi::cresset_set_inter_op_threads(i32::try_from(count).unwrap_or(i32::MAX)) };
+    if usize::try_from(in_effect) != Ok(count) {
+        tracing::warn!(
+            count,
+            in_effect,
+            "INTER_OP_THREAD_COUNT: libtorch has one number for the process, which a model before this one set"
+        );
     }
 }
 

@@ -27,6 +27,11 @@ pub(super) struct Options {
     pub(super) tensor_fuser: Option<bool>,
     /// `INTRA_OP_THREAD_COUNT`, in place of the server's plan.
     pub(super) intra_op_threads: Option<usize>,
+    /// `INTER_OP_THREAD_COUNT`: libtorch keeps it for the whole process, and
+    /// the first model that names it decides.
+    pub(super) inter_op_threads: Option<usize>,
+    /// `DISABLE_CUDNN`, the other way round: kept for the whole process.
+    pub(super) cudnn: Option<bool>,
     /// `ENABLE_CACHE_CLEANING`: CUDA devices get memory that no tensor is in
     /// back after each run.
     pub(super) cache_cleaning: bool,
@@ -64,6 +69,11 @@ impl Options {
                 .get("INTRA_OP_THREAD_COUNT")
                 .map(|text| count("INTRA_OP_THREAD_COUNT", text))
                 .transpose()?,
+            inter_op_threads: parameters
+                .get("INTER_OP_THREAD_COUNT")
+                .map(|text| count("INTER_OP_THREAD_COUNT", text))
+                .transpose()?,
+            cudnn: switch("DISABLE_CUDNN")?.map(|disabled| !disabled),
             cache_cleaning: switch("ENABLE_CACHE_CLEANING")?.unwrap_or(false),
         })
     }
@@ -161,6 +171,8 @@ mod tests {
         assert_eq!((raw.freeze, raw.optimized_execution), (0, 0));
         assert_eq!(options(&[("INTRA_OP_THREAD_COUNT", "3")]).unwrap().intra_op_threads, Some(3));
         assert!(!options(&[]).unwrap().cache_cleaning);
+        assert_eq!(options(&[("INTER_OP_THREAD_COUNT", "2")]).unwrap().inter_op_threads, Some(2));
+        assert_eq!(options(&[("DISABLE_CUDNN", "1")]).unwrap().cudnn, Some(false));
         assert!(options(&[("ENABLE_CACHE_CLEANING", "true")]).unwrap().cache_cleaning);
     }
 

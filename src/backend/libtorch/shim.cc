@@ -289,6 +289,20 @@ void cresset_set_tensor_fuser(int32_t enabled) {
   torch::jit::setTensorExprFuserEnabled(enabled != 0);
 }
 
+void cresset_set_cudnn(int32_t enabled) {
+  at::globalContext().setUserEnabledCuDNN(enabled != 0);
+}
+
+int32_t cresset_set_inter_op_threads(int32_t count) {
+  const auto in_effect = [] { return static_cast<int32_t>(at::get_num_interop_threads()); };
+  try {
+    if (in_effect() != count) at::set_num_interop_threads(count);
+  } catch (...) {
+    // It was set or used before: that number stays.
+  }
+  return in_effect();
+}
+
 CressetStatus cresset_module_load(const char* path, int32_t device_index, const CressetOptions* options,
                                   const CressetPrecision* asked, CressetModule** module, char** error) {
   return guarded(error, [&] {

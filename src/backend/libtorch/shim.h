@@ -118,6 +118,13 @@ const char* cresset_torch_library(void);
 // libtorch keeps this one switch for the whole process.
 void cresset_set_tensor_fuser(int32_t enabled);
 
+// This one too.
+void cresset_set_cudnn(int32_t enabled);
+
+// And this number, which is fixed once it was set or used: gives the one that
+// is in effect.
+int32_t cresset_set_inter_op_threads(int32_t count);
+
 // Whether CUDA may round FP32 operands to TF32: 0, 1, or -1 for what libtorch
 // starts with. One switch for the whole process.
 void cresset_set_tf32(int32_t allowed);

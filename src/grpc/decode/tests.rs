@@ -134,3 +134,23 @@ fn what_is_wrong_is_named() {
     assert_eq!(classes(ParameterChoice::Int64Param(-1)), Ok(0));
     assert_eq!(classes(ParameterChoice::Uint64Param(u64::MAX)), Ok(u32::MAX));
 }
+
+#[test]
+fn the_scheduler_is_asked_by_parameters() {
+    let asked = |key: &str, choice: ParameterChoice| {
+        let mut message = message(vec![typed_input(&[1], &[1.0])], &[]);
+        message.parameters = parameters(key, choice);
+        decode(message).map(|request| request.schedule)
+    };
+    assert_eq!(asked("priority", ParameterChoice::Uint64Param(3)), Ok(Schedule::new(3, 0)));
+    assert_eq!(asked("timeout", ParameterChoice::Int64Param(1500)), Ok(Schedule::new(0, 1500)));
+    assert_eq!(asked("mine", ParameterChoice::Int64Param(-1)), Ok(Schedule::default()));
+    assert_eq!(
+        asked("priority", ParameterChoice::Int64Param(-1)).unwrap_err(),
+        "invalid value for 'priority', expected value >= 0, got -1"
+    );
+    assert_eq!(
+        asked("timeout", ParameterChoice::StringParam("soon".to_owned())).unwrap_err(),
+        "invalid value type for 'timeout' parameter, expected int64_param or uint64_param"
+    );
+}

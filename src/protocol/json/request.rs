@@ -7,7 +7,8 @@ use serde::de::IgnoredAny;
 use super::numbers::read_data;
 use super::scan::Scanner;
 use crate::protocol::{
-    Datatype, LONGEST_NAME, MOST_DIMENSIONS, OutputForm, ProtocolError, RequestedOutput, expected_bytes,
+    Datatype, LONGEST_NAME, MOST_DIMENSIONS, OutputForm, ProtocolError, RequestedOutput, Schedule,
+    expected_bytes,
 };
 
 /// A request whose inputs may still lack their data.
@@ -17,6 +18,7 @@ pub(in crate::protocol) struct RequestHeader {
     pub(in crate::protocol) inputs: Vec<InputHeader>,
     pub(in crate::protocol) outputs: Vec<RequestedOutput>,
     pub(in crate::protocol) default_form: OutputForm,
+    pub(in crate::protocol) schedule: Schedule,
 }
 
 /// One input as its JSON gives it.
@@ -37,7 +39,8 @@ pub(in crate::protocol) enum InputData {
     Binary(usize),
 }
 
-/// Triton's parameters of the binary tensor and classification extensions.
+/// Triton's parameters of the binary tensor, classification and schedule
+/// policy extensions.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Parameters {
@@ -45,6 +48,10 @@ struct Parameters {
     binary_data: Option<bool>,
     binary_data_output: Option<bool>,
     classification: Option<i64>,
+    /// Zero for the model's default.
+    priority: u64,
+    /// Microseconds; zero for the model's default.
+    timeout: u64,
     /// Of extensions that aren't offered: a region in the place of data.
     shared_memory_region: Option<IgnoredAny>,
 }
@@ -84,6 +91,7 @@ pub(in crate::protocol) fn read_request(text: &[u8]) -> Result<RequestHeader, Pr
                 if parameters.binary_data_output == Some(true) {
                     request.default_form = OutputForm::Binary;
                 }
+                request.schedule = Schedule::new(parameters.priority, parameters.timeout);
             }
             _ => {
                 scanner.skip()?;

@@ -1,0 +1,47 @@
+//! Triton's paths that aren't served: each says so, where a path that nobody
+//! knows is only not found.
+
+use actix_web::web::{self, ServiceConfig};
+
+use super::status::{HttpError, HttpResult};
+use crate::error::{Error, ErrorCode};
+
+const SHARED_MEMORY: &str =
+    "the shared memory extensions are not offered: tensors travel in requests and answers";
+const TRACE: &str = "the trace extension is not offered: durations stand in the statistics and the metrics";
+const LOGGING: &str = "the logging extension is not offered: '--log' says what is logged";
+const GENERATE: &str = "the generate extension is not offered: a request has exactly one response";
+const REPOSITORY: &str = "'repository_name' specification is not supported: leave the repository's name out";
+const SAGEMAKER: &str = "the paths of Amazon SageMaker are not offered";
+
+/// By path, whatever the method.
+const PATHS: [(&str, &str); 17] = [
+    ("/v2/logging", LOGGING),
+    ("/v2/trace/setting", TRACE),
+    ("/v2/models/{model}/trace/setting", TRACE),
+    ("/v2/models/{model}/generate", GENERATE),
+    ("/v2/models/{model}/generate_stream", GENERATE),
+    ("/v2/models/{model}/versions/{version}/generate", GENERATE),
+    ("/v2/models/{model}/versions/{version}/generate_stream", GENERATE),
+    ("/v2/systemsharedmemory/{action}", SHARED_MEMORY),
+    ("/v2/systemsharedmemory/region/{region}/{action}", SHARED_MEMORY),
+    ("/v2/cudasharedmemory/{action}", SHARED_MEMORY),
+    ("/v2/cudasharedmemory/region/{region}/{action}", SHARED_MEMORY),
+    ("/v2/repository/{repository}/index", REPOSITORY),
+    ("/v2/repository/{repository}/models/{model}/{action}", REPOSITORY),
+    ("/invocations", SAGEMAKER),
+    ("/models", SAGEMAKER),
+    ("/models/{model}", SAGEMAKER),
+    ("/models/{model}/invoke", SAGEMAKER),
+];
+
+/// The inference listener's.
+pub(super) fn routes(config: &mut ServiceConfig) {
+    for (path, reason) in PATHS {
+        let answer = move || async move {
+            let error = Error::new(ErrorCode::Unimplemented, reason);
+            HttpResult::Err(HttpError::from(error))
+        };
+        config.service(web::resource(path).default_service(web::to(answer)));
+    }
+}

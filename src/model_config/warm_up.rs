@@ -1,0 +1,98 @@
+//! `model_warmup [ … ]`: the requests that a model answers before it is ready.
+
+use std::path::{Component, Path};
+
+use super::proto::{self, model_warmup::input::InputDataType};
+use super::{ConfigError, WarmUpData, WarmUpSample, WarmUpSource, tensor};
+
+/// The most bytes of one input of a sample: more is a slip of the pen.
+const MOST_BYTES: u64 = 1 << 31;
+
+/// Reads all samples. One whose `batch_size` is zero isn't run, as with
+/// Triton, and is named in `warnings`.
+pub(super) fn samples(
+    samples: Vec<proto::ModelWarmup>,
+    max_batch_size: u32,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<WarmUpSample>, ConfigError> {
+    let mut read = Vec::with_capacity(samples.len());
+    for (index, sample) in samples.into_iter().enumerate() {
+        let field = format!("model_warmup[{index}]");
+        if sample.batch_size == 0 {
+            warnings.push(format!(
+                "config.pbtxt: field '{field}.batch_size' is 0: the sample '{}' is switched off",
+                sample.name.escape_debug()
+            ));
+            continue;
+        }
+        let most = max_batch_size.max(1);
+        if sample.batch_size > most {
+            let expected = format!("at most {most}, as max_batch_size is {max_batch_size}");
+            return Err(ConfigError::value(format!("{field}.batch_size"), expected, sample.batch_size));
+        }
+        let inputs = sample
+            .inputs
+            .into_iter()
+            .map(|(name, input)| {
+                let data =
+                    data(&format!("{field}.inputs['{}']", name.escape_debug()), input, sample.batch_size)?;
+                Ok((name, data))
+            })
+            .collect::<Result<_, ConfigError>>()?;
+        read.push(WarmUpSample {
+            name: sample.name,
+            batch_size: sample.batch_size,
+            count: sample.count.max(1),
+            inputs,
+        });
+    }
+    Ok(read)
+}
+
+fn data(field: &str, input: proto::model_warmup::Input, batch_size: u32) -> Result<WarmUpData, ConfigError> {
+    let datatype = tensor::datatype(field, input.data_type)?;
+    if let Some(dim) = input.dims.iter().find(|dim| **dim < 1) {
+        return Err(ConfigError::value(
+            format!("{field}.dims"),
+            "dimensions of 1 or more: a sample says what varies",
+            dim,
+        ));
+    }
+    let bytes = input
+        .dims
+        .iter()
+        .try_fold(u64::from(batch_size) * datatype.size().unwrap_or(4) as u64, |bytes, dim| {
+            bytes.checked_mul(u64::try_from(*dim).ok()?)
+        });
+    if bytes.is_none_or(|bytes| bytes > MOST_BYTES) {
+        let expected = format!("at most {MOST_BYTES} bytes in a batch");
+        return Err(ConfigError::value(format!("{field}.dims"), expected, format!("{:?}", input.dims)));
+    }
+    let source = match input.input_data_type {
+        // Which of them is set counts, as with Triton, not its value.
+        Some(InputDataType::ZeroData(_)) => WarmUpSource::Zero,
+        Some(InputDataType::RandomData(_)) => WarmUpSource::Random,
+        Some(InputDataType::InputDataFile(file)) => WarmUpSource::File(inside(field, file)?),
+        None => {
+            return Err(ConfigError::value(
+                field,
+                "zero_data, random_data or input_data_file",
+                "none of them",
+            ));
+        }
+    };
+    Ok(WarmUpData { datatype, dims: input.dims, source })
+}
+
+/// In the directory of samples or below, never outside.
+fn inside(field: &str, file: String) -> Result<String, ConfigError> {
+    let plain = Path::new(&file).components().all(|part| matches!(part, Component::Normal(_)));
+    if plain && !file.is_empty() && !file.contains('\0') {
+        return Ok(file);
+    }
+    Err(ConfigError::value(
+        format!("{field}.input_data_file"),
+        "a file inside the directory 'warmup' of the model's",
+        format!("'{}'", file.escape_debug()),
+    ))
+}

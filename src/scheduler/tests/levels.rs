@@ -1,0 +1,199 @@
+//! Priorities, times and full queues, by a hand-cranked clock.
+
+use super::*;
+use crate::model_config::{QueuePolicy, TimeoutAction};
+
+fn rejecting(timeout: Option<Duration>) -> QueuePolicy {
+    QueuePolicy { default_timeout: timeout, ..QueuePolicy::default() }
+}
+
+/// A batcher of batches of 4 whose levels are these.
+fn batcher(levels: Levels) -> Batcher<Request> {
+    Batcher::new(Policy { levels, capacity: 100, ..policy(4, &[], Duration::ZERO) })
+}
+
+fn three_levels() -> Levels {
+    Levels { count: 3, default_level: 2, ..Levels::default() }
+}
+
+fn asking(id: usize, priority: u64, timeout: Option<Duration>, arrival: Instant) -> Request {
+    Request { priority, timeout, ..request(id, 1, 0, arrival) }
+}
+
+fn late(batcher: &mut Batcher<Request>, now: Instant) -> Vec<usize> {
+    batcher.take_expired(now).iter().map(|request| request.id).collect()
+}
+
+#[test]
+fn a_higher_level_goes_first_and_within_one_the_first_to_come() {
+    let start = clock::now();
+    let mut batcher = batcher(three_levels());
+    // Zero, and a level that isn't there, are the default: 2.
+    for (id, priority) in [(0, 3), (1, 0), (2, 1), (3, 9), (4, 2), (5, 1)] {
+        batcher.push(asking(id, priority, None, start)).unwrap();
+    }
+    assert_eq!(
+        ids(batcher.next(start)).0,
+        [2, 5, 1, 3],
+        "a batch takes of lower levels what it has room for"
+    );
+    assert_eq!(ids(batcher.next(start)).0, [4, 0]);
+}
+
+#[test]
+fn of_two_shapes_the_one_whose_first_is_of_a_higher_level_leaves_first() {
+    let start = clock::now();
+    let mut batcher = batcher(three_levels());
+    batcher.push(request(0, 1, 7, start)).unwrap();
+    batcher.push(Request { priority: 1, ..request(1, 1, 9, start + MS) }).unwrap();
+    assert_eq!(ids(batcher.next(start + MS)).0, [1]);
+    assert_eq!(ids(batcher.next(start + MS)).0, [0]);
+}
+
+#[test]
+fn without_levels_a_priority_asks_for_nothing() {
+    let start = clock::now();
+    let mut batcher = batcher(Levels::default());
+    for (id, priority) in [(0, 5), (1, 1)] {
+        batcher.push(asking(id, priority, None, start)).unwrap();
+    }
+    assert_eq!(ids(batcher.next(start)).0, [0, 1]);
+}
+
+#[test]
+fn a_delay_counts_from_the_oldest_whatever_its_level() {
+    let start = clock::now();
+    let mut batcher = Batcher::new(Policy { levels: three_levels(), ..policy(8, &[], 10 * MS) });
+    batcher.push(asking(0, 3, None, start)).unwrap();
+    batcher.push(asking(1, 1, None, start + 4 * MS)).unwrap();
+    assert!(matches!(batcher.next(start + 9 * MS), Decision::WaitUntil(due) if due == start + 10 * MS));
+    assert_eq!(ids(batcher.next(start + 10 * MS)), (vec![1, 0], CloseReason::Delay));
+}
+
+#[test]
+fn a_request_is_late_at_its_time_and_not_before() {
+    let start = clock::now();
+    let mut batcher = batcher(Levels { default_policy: rejecting(Some(10 * MS)), ..Levels::default() });
+    assert_eq!(batcher.push(request(0, 1, 0, start)).unwrap(), Some(start + 10 * MS));
+    assert_eq!(batcher.push(request(1, 1, 9, start + 3 * MS)).unwrap(), Some(start + 13 * MS));
+    assert_eq!(late(&mut batcher, start + 9 * MS), [0; 0]);
+    assert_eq!(late(&mut batcher, start + 10 * MS), [0]);
+    assert_eq!(batcher.len(), 1);
+    assert_eq!(late(&mut batcher, start + 13 * MS), [1]);
+    assert!(matches!(batcher.next(start + 13 * MS), Decision::Idle));
+}
+
+#[test]
+fn a_request_shortens_its_time_where_it_may_and_never_lengthens_it() {
+    let start = clock::now();
+    let deadline = |allow_timeout_override, default: Option<Duration>, asked: Option<Duration>| {
+        let default_policy = QueuePolicy { allow_timeout_override, ..rejecting(default) };
+        let mut batcher = batcher(Levels { default_policy, ..Levels::default() });
+        let due = batcher.push(asking(0, 0, asked, start)).unwrap();
+        due.map(|due| due - start)
+    };
+    let (short, long) = (Some(5 * MS), Some(20 * MS));
+    assert_eq!(deadline(true, long, short), short);
+    assert_eq!(deadline(true, short, long), short);
+    assert_eq!(deadline(true, long, None), long);
+    assert_eq!(deadline(true, None, short), short);
+    assert_eq!(deadline(false, long, short), long, "not allowed");
+    assert_eq!(deadline(false, None, short), None, "not allowed");
+    assert_eq!(deadline(true, None, Some(Duration::MAX)), None, "no clock goes as far");
+}
+
+#[test]
+fn where_nothing_is_batched_a_request_has_its_own_time() {
+    let start = clock::now();
+    let mut batcher = Batcher::new(Policy::new(0, None, 10));
+    assert_eq!(batcher.push(request(0, 1, 0, start)).unwrap(), None);
+    assert_eq!(batcher.push(asking(1, 0, Some(MS), start)).unwrap(), Some(start + MS));
+    assert_eq!(late(&mut batcher, start + MS), [1]);
+    assert_eq!(ids(batcher.next(start + MS)), (vec![0], CloseReason::Single));
+}
+
+#[test]
+fn a_delayed_request_runs_behind_those_of_its_level_that_are_in_time() {
+    let start = clock::now();
+    let delaying = QueuePolicy { timeout_action: TimeoutAction::Delay, ..rejecting(Some(10 * MS)) };
+    let mut batcher = batcher(Levels { default_policy: delaying, ..three_levels() });
+    assert_eq!(batcher.push(asking(0, 2, None, start)).unwrap(), None, "nobody has to be told");
+    batcher.push(asking(1, 2, None, start + MS)).unwrap();
+    batcher.push(asking(2, 2, None, start + 5 * MS)).unwrap();
+    batcher.push(asking(3, 3, None, start + 5 * MS)).unwrap();
+    assert_eq!(late(&mut batcher, start + 11 * MS), [0; 0]);
+    assert_eq!(batcher.len(), 4, "late, and still there");
+    batcher.push(asking(4, 2, None, start + 11 * MS)).unwrap();
+    assert_eq!(ids(batcher.next(start + 11 * MS)).0, [2, 4, 0, 1], "and before a lower level");
+    assert_eq!(ids(batcher.next(start + 11 * MS)).0, [3]);
+}
+
+#[test]
+fn a_level_is_full_by_itself_and_one_without_a_bound_by_the_servers() {
+    let start = clock::now();
+    let bounded = QueuePolicy { max_queue_size: 1, ..QueuePolicy::default() };
+    let levels = Levels { policies: BTreeMap::from([(1, bounded)]), ..three_levels() };
+    let mut batcher = Batcher::new(Policy { levels, capacity: 2, ..policy(4, &[], Duration::ZERO) });
+    batcher.push(asking(0, 1, None, start)).unwrap();
+    assert_eq!(batcher.push(asking(1, 1, None, start)).unwrap_err().id, 1);
+    batcher.push(asking(2, 2, None, start)).unwrap();
+    assert_eq!(batcher.push(asking(3, 3, None, start)).unwrap_err().id, 3);
+    assert_eq!(ids(batcher.next(start)).0, [0, 2]);
+    batcher.push(asking(4, 1, None, start)).unwrap();
+}
+
+#[test]
+fn what_is_late_makes_room_in_a_full_queue() {
+    let levels = Levels { default_policy: rejecting(Some(MS)), ..Levels::default() };
+    let queue = Queue::new(Policy { levels, capacity: 1, ..policy(4, &[], Duration::ZERO) });
+    let old = clock::now().checked_sub(10 * MS).unwrap();
+    queue.submit(request(0, 1, 0, old)).unwrap();
+    queue.submit(request(1, 1, 0, clock::now() + 1000 * MS)).unwrap();
+    assert_eq!(queue.len(), 1);
+}
+
+proptest! {
+    /// Whatever is pushed, with whatever priority and time, leaves once: run
+    /// in time, run late where it is delayed, or refused at its time.
+    #[test]
+    fn everyone_leaves_once_and_nobody_late(
+        requests in prop::collection::vec((0u64..5, prop::option::of(0u32..30), 0i64..2, 0u32..5), 1..40),
+        delaying in any::<bool>(),
+        step in 1u32..10,
+    ) {
+        let start = clock::now();
+        let timeout_action = if delaying { TimeoutAction::Delay } else { TimeoutAction::Reject };
+        let default_policy = QueuePolicy { timeout_action, allow_timeout_override: true, ..QueuePolicy::default() };
+        let mut batcher = batcher(Levels { default_policy, ..three_levels() });
+        let mut now = start;
+        let mut due: HashMap<usize, Option<Instant>> = HashMap::new();
+        let mut left = Vec::new();
+        for (id, (priority, timeout, bucket, pause)) in requests.iter().copied().enumerate() {
+            now += MS * pause;
+            let timeout = timeout.map(|timeout| MS * timeout);
+            let request = Request { priority, timeout, ..request(id, 1, bucket, now) };
+            due.insert(id, timeout.map(|timeout| now + timeout));
+            batcher.push(request).unwrap();
+            if id % 3 == 0 {
+                now += MS * step;
+                for id in late(&mut batcher, now) {
+                    prop_assert!(!delaying && due[&id].is_some_and(|due| due <= now));
+                    left.push(id);
+                }
+                if let Decision::Run(batch) = batcher.next(now) {
+                    for request in &batch.requests {
+                        prop_assert!(delaying || due[&request.id].is_none_or(|due| due > now));
+                        left.push(request.id);
+                    }
+                }
+            }
+        }
+        left.extend(late(&mut batcher, now));
+        while let Decision::Run(batch) = batcher.next(now) {
+            left.extend(batch.requests.iter().map(|request| request.id));
+        }
+        left.sort_unstable();
+        prop_assert_eq!(left, (0..requests.len()).collect::<Vec<_>>());
+        prop_assert!(batcher.is_empty());
+    }
+}
