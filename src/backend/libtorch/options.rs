@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::ffi::{RawOptions, RawOutputType, RawPrecision};
 use super::scalar_type;
 use crate::backend::{BackendError, Optimize, Preparation, ReducedType};
+use crate::protocol::Datatype;
 
 /// How a module is prepared and run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,21 +98,21 @@ pub(super) struct Precision<'a> {
 
 impl<'a> Precision<'a> {
     pub(super) fn new(asked: &'a Preparation) -> Self {
-        let raw = |output: &crate::backend::OutputType| {
-            Some(RawOutputType {
-                name: output.name.as_ptr().cast(),
-                name_length: output.name.len(),
-                index: output.index,
-                scalar_type: scalar_type::from_datatype(output.datatype)?,
-            })
+        let raw = |output: &crate::backend::OutputType| RawOutputType {
+            name: output.name.as_ptr().cast(),
+            name_length: output.name.len(),
+            index: output.index,
+            scalar_type: scalar_type::from_datatype(output.datatype),
         };
-        Self { asked, outputs: asked.outputs.iter().filter_map(raw).collect() }
+        // Strings are no tensors that could be cast.
+        let tensors = asked.outputs.iter().filter(|output| output.datatype != Datatype::Bytes);
+        Self { asked, outputs: tensors.map(raw).collect() }
     }
 
     /// Points into `self`.
     pub(super) fn raw(&self) -> RawPrecision {
         let number = |reduced: Option<ReducedType>| {
-            reduced.and_then(|reduced| scalar_type::from_datatype(reduced.into())).unwrap_or(-1)
+            reduced.map_or(-1, |reduced| scalar_type::from_datatype(reduced.into()))
         };
         RawPrecision {
             weights: number(self.asked.precision.weights),
