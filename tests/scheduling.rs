@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cresset::backend::Accelerators;
+use cresset::backend::{Accelerators, Preparation};
 use cresset::backend::mock::{Behaviour, MockBackend};
 use cresset::error::{Error, ErrorCode};
 use cresset::faults::DeviceFaults;
@@ -30,6 +30,7 @@ fn serve(backend: &MockBackend, scheduling: &str) -> Arc<ServedModel> {
         file: PathBuf::from("model.pt"),
         config: Arc::new(ModelConfig::from_pbtxt(&config, "m").unwrap()),
         transforms: None,
+        preparation: Preparation::default(),
     };
     let resources = Resources {
         processors: 1,

@@ -58,17 +58,24 @@ fn inputs(
             data: Some(elements(name, data, sample.batch_size, directory)?),
         })
     };
-    if binding.dictionary && binding.inputs.is_empty() {
-        return sample.inputs.iter().map(|(name, data)| of_sample(name, None, data)).collect();
-    }
-    if let Some(name) = sample.inputs.keys().find(|name| !binding.inputs.iter().any(|b| b.name == **name)) {
+    let is_bound = |name: &str| binding.inputs.iter().any(|bound| bound.name == name);
+    if binding.open_keys.is_none()
+        && let Some(name) = sample.inputs.keys().find(|name| !is_bound(name))
+    {
         return Err(format!("the model has no input '{name}'"));
     }
     let bound = |bound: &BoundInput| match sample.inputs.get(&bound.name) {
         Some(data) => of_sample(&bound.name, Some(bound), data),
         None => Err(format!("it lacks input '{}' of the model", bound.name)),
     };
-    binding.inputs.iter().map(bound).collect()
+    let mut inputs: Vec<WarmUpInput> = binding.inputs.iter().map(bound).collect::<Result<_, _>>()?;
+    if let Some(place) = binding.open_keys {
+        // What isn't another argument is a key of the dictionary.
+        let keys = sample.inputs.iter().filter(|(name, _)| !is_bound(name));
+        let keys = keys.map(|(name, data)| of_sample(name, None, data)).collect::<Result<Vec<_>, _>>()?;
+        inputs.splice(place..place, keys);
+    }
+    Ok(inputs)
 }
 
 /// The model's own shape for a sample's input, without the batch dimension.
