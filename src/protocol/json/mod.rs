@@ -3,6 +3,7 @@
 //! behind them, and because NaN and Infinity are numbers here (as for Triton),
 //! which no strict parser takes.
 
+mod decimal;
 mod instances;
 mod numbers;
 mod plain;

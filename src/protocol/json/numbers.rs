@@ -2,6 +2,7 @@
 
 use half::{bf16, f16};
 
+use super::decimal::Decimal;
 use super::scan::Scanner;
 use crate::protocol::{Datatype, ProtocolError};
 
@@ -61,7 +62,7 @@ fn integers<T: std::str::FromStr, const N: usize>(
     datatype: Datatype,
     count: &mut usize,
     out: &mut Vec<u8>,
-    bytes: fn(T) -> [u8; N],
+    bytes: impl Fn(T) -> [u8; N],
 ) -> Result<(), ProtocolError> {
     let mut element = |scanner: &mut Scanner<'_>| {
         let (token, integer) = token(scanner, name, datatype)?;
@@ -77,11 +78,17 @@ fn integers<T: std::str::FromStr, const N: usize>(
 
 /// What numbers are parsed as on their way to a floating datatype.
 trait Float: std::str::FromStr + Copy {
+    /// The nearest value, where that is seen at once.
+    fn from_decimal(decimal: Decimal) -> Option<Self>;
     fn from_f64(value: f64) -> Self;
     fn is_finite(self) -> bool;
 }
 
 impl Float for f32 {
+    #[inline]
+    fn from_decimal(decimal: Decimal) -> Option<Self> {
+        decimal.to_f32()
+    }
     #[allow(clippy::cast_possible_truncation)]
     fn from_f64(value: f64) -> Self {
         value as f32
@@ -92,6 +99,10 @@ impl Float for f32 {
 }
 
 impl Float for f64 {
+    #[inline]
+    fn from_decimal(decimal: Decimal) -> Option<Self> {
+        decimal.to_f64()
+    }
     fn from_f64(value: f64) -> Self {
         value
     }
@@ -106,7 +117,7 @@ fn floats<T: Float, const N: usize>(
     datatype: Datatype,
     count: &mut usize,
     out: &mut Vec<u8>,
-    bytes: fn(T) -> [u8; N],
+    bytes: impl Fn(T) -> [u8; N],
 ) -> Result<(), ProtocolError> {
     // What would round to infinity is an error and not a silent infinity. FP32
     // and FP64 are parsed as what they are.
@@ -118,6 +129,9 @@ fn floats<T: Float, const N: usize>(
         None
     };
     let mut element = |scanner: &mut Scanner<'_>| {
+        if !narrow && let Some(value) = scanner.decimal(T::from_decimal) {
+            return Ok(value);
+        }
         if let Some(value) = scanner.not_finite() {
             return Ok(T::from_f64(value));
         }

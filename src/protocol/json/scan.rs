@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::decimal::Decimal;
 use crate::protocol::ProtocolError;
 
 /// Deeper than any request needs, and shallow enough for any stack.
@@ -198,6 +199,17 @@ impl<'a> Scanner<'a> {
         // All bytes were seen to be ASCII.
         let token = std::str::from_utf8(&self.text[start..at]).map_err(|_| self.unexpected("a number"))?;
         Ok((token, integer))
+    }
+
+    /// Reads a number that `convert` makes a value of: one whose digits tell it
+    /// at once. `None`, with nothing consumed, for all others.
+    #[inline]
+    pub(super) fn decimal<T>(&mut self, convert: impl FnOnce(Decimal) -> Option<T>) -> Option<T> {
+        self.peek()?;
+        let (decimal, length) = Decimal::read(self.text.get(self.at..)?)?;
+        let value = convert(decimal)?;
+        self.at += length;
+        Some(value)
     }
 
     /// Consumes `word` if it is next.
