@@ -71,6 +71,14 @@ fn what_is_wrong_is_named() {
         (r#"{"inputs":[{"name":"x","shape":[1],"data":[1]}]}"#, "input 'x' has no 'datatype'"),
         (r#"{"inputs":[{"name":"x","shape":[1],"datatype":"FP32"}]}"#, "input 'x' has no 'data'"),
         (
+            r#"{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","parameters":{"shared_memory_region":"r"}}]}"#,
+            "input 'x': the shared memory extensions are not offered: tensors travel in the bodies",
+        ),
+        (
+            r#"{"inputs":[],"outputs":[{"name":"y","parameters":{"shared_memory_region":"r"}}]}"#,
+            "output 'y': the shared memory extensions are not offered: tensors travel in the bodies",
+        ),
+        (
             r#"{"inputs":[{"name":"x","shape":[1],"datatype":"FLOAT","data":[1]}]}"#,
             "input 'x': unknown datatype 'FLOAT'",
         ),

@@ -2,6 +2,7 @@
 //! of binary tensors.
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::numbers::read_data;
 use super::scan::Scanner;
@@ -44,6 +45,19 @@ struct Parameters {
     binary_data: Option<bool>,
     binary_data_output: Option<bool>,
     classification: Option<i64>,
+    /// Of extensions that aren't offered: a region in the place of data.
+    shared_memory_region: Option<IgnoredAny>,
+}
+
+impl Parameters {
+    fn refuse_shared_memory(&self, what: &str, name: &str) -> Result<(), ProtocolError> {
+        if self.shared_memory_region.is_none() {
+            return Ok(());
+        }
+        Err(ProtocolError::invalid(format!(
+            "{what} '{name}': the shared memory extensions are not offered: tensors travel in the bodies"
+        )))
+    }
 }
 
 /// Reads a request's JSON.
@@ -124,6 +138,7 @@ fn read_input(scanner: &mut Scanner<'_>) -> Result<InputHeader, ProtocolError> {
     })?;
 
     let name = name.ok_or_else(|| ProtocolError::invalid("an input has no 'name'"))?;
+    parameters.refuse_shared_memory("input", &name)?;
     let missing = |what: &str| ProtocolError::invalid(format!("input '{name}' has no '{what}'"));
     let shape = shape.ok_or_else(|| missing("shape"))?;
     let datatype = datatype.ok_or_else(|| missing("datatype"))?;
@@ -197,6 +212,7 @@ fn read_output(scanner: &mut Scanner<'_>) -> Result<RequestedOutput, ProtocolErr
         Ok(())
     })?;
     let name = name.ok_or_else(|| ProtocolError::invalid("an output has no 'name'"))?;
+    parameters.refuse_shared_memory("output", &name)?;
     // Below zero is none, and more than there are is all of them, as with Triton.
     let classification = parameters.classification.unwrap_or(0).clamp(0, i64::from(u32::MAX));
     let form =
