@@ -58,9 +58,15 @@ impl Permit {
         metrics::request_bytes().add(i64::try_from(bytes).unwrap_or(i64::MAX));
         Ok(())
     }
-}
 
-impl Permit {
+    /// Lends what is missing to `bytes` in all.
+    ///
+    /// # Errors
+    /// As [`Admission::admit`].
+    pub fn cover(&mut self, bytes: usize) -> Result<()> {
+        self.grow(bytes.saturating_sub(self.bytes))
+    }
+
     /// All that was lent so far, as a permit of its own; this one goes on with
     /// nothing.
     #[must_use]
@@ -91,6 +97,10 @@ mod tests {
         drop(first);
         assert!(admission.admit(1).is_err(), "what was taken is still lent");
         drop(taken);
-        assert!(admission.admit(100).is_ok());
+        let mut permit = admission.admit(10).unwrap();
+        permit.cover(5).unwrap();
+        assert!(permit.cover(101).is_err());
+        permit.cover(100).unwrap();
+        assert!(admission.admit(1).is_err());
     }
 }

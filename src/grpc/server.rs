@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::codec::CompressionEncoding;
 use tonic_health::pb::health_server::HealthServer;
 
 use super::body::Bounds;
@@ -77,7 +78,7 @@ pub fn serve(
     let bounds =
         Bounds { message: http.max_input_size, patience: Duration::from_secs(http.body_timeout_secs) };
     let stopping = CancellationToken::new();
-    let routes = routes(engine, &stopping)?;
+    let routes = routes(engine, &stopping, bounds.message)?;
     let shared = Arc::new(Shared { routes, admission, bounds, stopping: stopping.clone() });
     let tasks = TaskTracker::new();
     let listener = {
@@ -89,8 +90,10 @@ pub fn serve(
     Ok(Server { runtime: Some(runtime), stopping, tasks })
 }
 
-/// Every service that is served. Bounds of a message stand around its body.
-fn routes(engine: &Arc<Engine>, stopping: &CancellationToken) -> anyhow::Result<Vec<Route>> {
+/// Every service that is served. Bounds of a message stand around its body; of
+/// what a compressed one holds the framework keeps `largest`. Answers aren't
+/// compressed: clients say that they take that whether they gain by it or not.
+fn routes(engine: &Arc<Engine>, stopping: &CancellationToken, largest: usize) -> anyhow::Result<Vec<Route>> {
     let service = Service { engine: Arc::clone(engine) };
     let probe = Probe { engine: Arc::clone(engine), stopping: stopping.clone() };
     let reflection = || {
@@ -99,7 +102,12 @@ fn routes(engine: &Arc<Engine>, stopping: &CancellationToken) -> anyhow::Result<
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     Ok(vec![
-        Route::new(GrpcInferenceServiceServer::new(service).max_decoding_message_size(usize::MAX)),
+        Route::new(
+            GrpcInferenceServiceServer::new(service)
+                .accept_compressed(CompressionEncoding::Gzip)
+                .accept_compressed(CompressionEncoding::Deflate)
+                .max_decoding_message_size(largest),
+        ),
         Route::new(HealthServer::new(probe)),
         Route::new(reflection().build_v1()?),
         Route::new(reflection().build_v1alpha()?),

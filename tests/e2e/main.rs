@@ -16,6 +16,7 @@ mod control;
 mod datatypes;
 mod devices;
 mod grpc;
+mod grpc_compression;
 mod grpc_stopping;
 mod hostile;
 mod inspect;
