@@ -1,0 +1,94 @@
+"""What the server and its models say of themselves."""
+
+import pytest
+from tritonclient.utils import InferenceServerException
+
+import pending
+from surface import Surface, status
+
+
+def test_live_and_ready(surface: Surface) -> None:
+    assert surface.is_server_live() is True
+    assert surface.is_server_ready() is True
+    assert surface.is_model_ready("simple") is True
+    assert surface.is_model_ready("simple", "1") is True
+
+
+def test_what_is_not_there_is_not_ready(surface: Surface) -> None:
+    assert surface.is_model_ready("nope") is False
+    assert surface.is_model_ready("simple", "2") is False
+
+
+def test_server_metadata(surface: Surface) -> None:
+    told = surface.told("get_server_metadata")
+    assert told["name"] == "cresset" and told["version"]
+    offered = {"classification", "model_repository", "model_configuration", "binary_tensor_data", "statistics"}
+    assert offered <= set(told["extensions"])
+    assert not {"system_shared_memory", "cuda_shared_memory", "trace", "logging", "sequence"} & set(told["extensions"])
+
+
+@pytest.mark.parametrize("version", ["", "1"])
+def test_model_metadata(surface: Surface, version: str) -> None:
+    told = surface.told("get_model_metadata", "multi_io", version)
+    assert (told["name"], told["platform"], told["versions"]) == ("multi_io", "pytorch_libtorch", ["1"])
+    tensors = lambda which: [(t["name"], t["datatype"], [int(d) for d in t["shape"]]) for t in told[which]]
+    assert tensors("inputs") == [("vector", "FP32", [-1, 4]), ("matrix", "FP32", [-1, 2, 3]), ("scale", "FP32", [-1, 1])]
+    assert tensors("outputs") == [("scores", "FP32", [-1, 5]), ("scaled", "FP32", [-1, 2, 3]), ("best", "INT64", [-1, 1])]
+
+
+def test_model_config(surface: Surface) -> None:
+    told = surface.told("get_model_config", "mlp", "1")
+    config = told if surface.protocol == "http" else told["config"]
+    assert (config["name"], config["max_batch_size"], config["backend"]) == ("mlp", 32, "pytorch")
+    assert "dynamic_batching" in config
+    [tensor] = config["input"]
+    assert (tensor["name"], tensor["data_type"], [int(d) for d in tensor["dims"]]) == ("INPUT__0", "TYPE_FP32", [784])
+    [group] = config["instance_group"]
+    assert group["kind"] == "KIND_CPU" and group["count"] >= 1
+
+
+def test_repository_index(surface: Surface) -> None:
+    told = surface.told("get_model_repository_index")
+    models = told if surface.protocol == "http" else told["models"]
+    states = {model["name"]: (model["version"], model["state"]) for model in models}
+    assert states["simple"] == states["no_config"] == ("1", "READY")
+
+
+def test_a_model_that_is_not_there(surface: Surface) -> None:
+    for call in ["get_model_metadata", "get_model_config", "get_inference_statistics"]:
+        with pytest.raises(InferenceServerException) as error:
+            surface.told(call, "nope")
+        assert error.value.message() == "Request for unknown model: 'nope' is not found", call
+        assert status(error.value) == "404"
+
+
+def test_own_headers_are_taken(surface: Surface) -> None:
+    headers = {"x-request-source": "a test", "authorization": "Basic YTpi"}
+    assert surface.is_server_live(headers=headers) is True
+    if surface.protocol == "http":
+        assert surface.is_server_live(query_params={"test": [1, 2]}) is True
+
+
+def off(surface: Surface) -> None:
+    for call in [surface.load_model, surface.unload_model]:
+        with pytest.raises(InferenceServerException, match="explicit"):
+            call("simple")
+    assert surface.is_model_ready("simple") is True
+
+
+def test_loading_is_off_unless_asked_for(http: Surface) -> None:
+    off(http)
+
+
+@pending.CONTROL_OVER_GRPC
+@pytest.mark.parametrize("surface", ["grpc", "grpc.aio"], indirect=True)
+def test_loading_is_off_over_grpc(surface: Surface) -> None:
+    off(surface)
+
+
+def test_what_is_not_offered_says_so(surface: Surface) -> None:
+    for call in ["get_system_shared_memory_status", "get_cuda_shared_memory_status", "get_trace_settings", "get_log_settings"]:
+        with pytest.raises(InferenceServerException) as error:
+            surface.told(call)
+        assert status(error.value) in ("404", "501"), call
+        assert "no such path" in error.value.message() or "not offered" in error.value.message(), call
