@@ -129,7 +129,7 @@ fn floats<T: Float, const N: usize>(
         None
     };
     let mut element = |scanner: &mut Scanner<'_>| {
-        if !narrow && let Some(value) = scanner.decimal(T::from_decimal) {
+        if narrowed.is_none() && let Some(value) = scanner.decimal(T::from_decimal) {
             return Ok(value);
         }
         if let Some(value) = scanner.not_finite() {
