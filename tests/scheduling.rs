@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cresset::backend::{Accelerators, Preparation};
 use cresset::backend::mock::{Behaviour, MockBackend};
+use cresset::backend::{Accelerators, Preparation};
 use cresset::error::{Error, ErrorCode};
 use cresset::faults::DeviceFaults;
 use cresset::model::{DevicePreference, ModelSource, Resources, ServedModel};

@@ -27,13 +27,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def unsigned_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    models = repository.identities(tmp_path_factory.mktemp("unsigned"), repository.UNSIGNED)
-    with pending.unless("unsupported datatype TYPE_UINT16"), Server(binary(), models) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
 def policy_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     models = repository.policies(tmp_path_factory.mktemp("policies"))
     with pending.unless("'dynamic_batching."), Server(binary(), models) as server:
@@ -43,7 +36,7 @@ def policy_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def string_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     models = repository.strings(tmp_path_factory.mktemp("strings"))
-    with pending.unless("unsupported datatype TYPE_STRING"), Server(binary(), models) as server:
+    with Server(binary(), models) as server:
         yield server
 
 
@@ -52,7 +45,7 @@ def control_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
     """Each test has its own: they change what is served."""
     models = repository.few(tmp_path_factory.mktemp("control"))
     explicit = ["--model-control-mode=explicit", "--load-model=simple"]
-    with pending.unless("unexpected argument '--model-control-mode'"), Server(binary(), models, *explicit) as server:
+    with Server(binary(), models, *explicit) as server:
         yield server
 
 
@@ -72,15 +65,6 @@ surface = clients("server")
 policy_surface = clients("policy_server")
 string_surface = clients("string_server")
 control_surface = clients("control_server")
-
-
-@pytest.fixture(params=NAMES)
-def typed_surface(request: pytest.FixtureRequest, datatype: str) -> Iterator[Surface]:
-    """A client of a server that has the identity of the test's datatype."""
-    server = "unsigned_server" if datatype in repository.UNSIGNED else "server"
-    surface = Surface(request.param, request.getfixturevalue(server))
-    yield surface
-    surface.close()
 
 
 @pytest.fixture(params=["http", "http.aio"])

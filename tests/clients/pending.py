@@ -28,10 +28,4 @@ def _until(what: str) -> pytest.MarkDecorator:
     return pytest.mark.xfail(reason=what, strict=True, raises=NotYet)
 
 
-STRINGS = _until("models with inputs of TYPE_STRING are refused")
-UNSIGNED = _until("models of TYPE_UINT16, TYPE_UINT32 and TYPE_UINT64 are refused")
 POLICIES = _until("priorities and time limits in config.pbtxt are refused")
-CONTROL = _until("--model-control-mode isn't there")
-CONTROL_OVER_GRPC = pytest.mark.xfail(
-    reason="RepositoryModelLoad isn't offered", strict=True, raises=AssertionError
-)

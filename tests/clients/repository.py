@@ -9,9 +9,9 @@ MODELS = CHECKOUT / "tests" / "models"
 BACKEND = CHECKOUT / "tests" / "backend"
 
 # What numpy (and ml_dtypes) has an element for.
-DATATYPES = ["BOOL", "UINT8", "INT8", "INT16", "INT32", "INT64", "FP16", "BF16", "FP32", "FP64"]
-# On these PyTorch computes little.
-UNSIGNED = ["UINT16", "UINT32", "UINT64"]
+DATATYPES = [
+    "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "BF16", "FP32", "FP64",
+]  # fmt: skip
 
 
 def identity(datatype: str) -> str:
@@ -23,7 +23,7 @@ def general(root: Path) -> Path:
     """Everything that needs no setting of its own."""
     shutil.copytree(MODELS, root, ignore=shutil.ignore_patterns("README.md"))
     shutil.copytree(CHECKOUT / "models" / "simple", root / "simple")
-    identities(root, DATATYPES)
+    identities(root)
     tensor = "data_type: TYPE_FP32 dims: [ 3 ]"
     labels = 'label_filename: "labels.txt"'
     config = f'max_batch_size: 8 input {{ name: "INPUT0" {tensor} }} output {{ name: "OUTPUT0" {tensor} {labels} }}'
@@ -40,12 +40,11 @@ def few(root: Path) -> Path:
     return root
 
 
-def identities(root: Path, datatypes: list[str]) -> Path:
-    for datatype in datatypes:
+def identities(root: Path) -> None:
+    for datatype in DATATYPES:
         tensor = f"data_type: TYPE_{datatype} dims: [ -1 ]"
         config = f'max_batch_size: 8 input {{ name: "INPUT0" {tensor} }} output {{ name: "OUTPUT0" {tensor} }} dynamic_batching {{ }}'
         model(root, identity(datatype), config, MODELS / "identity" / "1" / "model.pt")
-    return root
 
 
 def slow(root: Path, batching: str) -> None:

@@ -6,11 +6,8 @@ import numpy as np
 import pytest
 from tritonclient.utils import InferenceServerException
 
-import pending
 from repository import MODELS
 from surface import Surface, status
-
-pytestmark = pending.CONTROL
 
 X = {"x": np.ones((1, 4), np.float32)}
 

@@ -3,7 +3,6 @@
 import pytest
 from tritonclient.utils import InferenceServerException
 
-import pending
 from surface import Surface, status
 
 
@@ -69,21 +68,11 @@ def test_own_headers_are_taken(surface: Surface) -> None:
         assert surface.is_server_live(query_params={"test": [1, 2]}) is True
 
 
-def off(surface: Surface) -> None:
+def test_loading_is_off_unless_asked_for(surface: Surface) -> None:
     for call in [surface.load_model, surface.unload_model]:
         with pytest.raises(InferenceServerException, match="explicit"):
             call("simple")
     assert surface.is_model_ready("simple") is True
-
-
-def test_loading_is_off_unless_asked_for(http: Surface) -> None:
-    off(http)
-
-
-@pending.CONTROL_OVER_GRPC
-@pytest.mark.parametrize("surface", ["grpc", "grpc.aio"], indirect=True)
-def test_loading_is_off_over_grpc(surface: Surface) -> None:
-    off(surface)
 
 
 def test_what_is_not_offered_says_so(surface: Surface) -> None:
