@@ -92,6 +92,8 @@ impl Peer {
                         .route("/v2/models/m/infer", web::post().to(infer))
                         .route("/predict", web::post().to(echo))
                         .route("/predictions/m", web::post().to(echo))
+                        .route("/v1/models/m:predict", web::post().to(echo))
+                        .route("/sum", web::post().to(sum))
                 };
                 let server =
                     HttpServer::new(app).workers(1).disable_signals().listen(listener).unwrap().run();
@@ -162,6 +164,17 @@ async fn infer(
 
 async fn echo(body: web::Bytes, seen: web::Data<Seen>, manner: web::Data<Manner>) -> HttpResponse {
     behave(&seen, **manner, body).await
+}
+
+/// `{"x": [[1, 2]]}` to `{"y": [[3]]}`; the wrong way where it is more than 99.
+async fn sum(body: web::Json<Value>, request: HttpRequest) -> HttpResponse {
+    if request.headers().get("authorization").is_none_or(|key| key != "Bearer of news") {
+        return HttpResponse::Unauthorized().body("who are you?");
+    }
+    let rows = body["x"].as_array().unwrap().iter();
+    let sum = |row: &Value| row.as_array().unwrap().iter().filter_map(Value::as_f64).sum::<f64>();
+    let sums: Vec<_> = rows.map(sum).map(|sum| [if sum > 99.0 { 0.0 } else { sum }]).collect();
+    HttpResponse::Ok().json(json!({ "y": sums }))
 }
 
 async fn behave(seen: &Seen, manner: Manner, body: web::Bytes) -> HttpResponse {
@@ -504,4 +517,141 @@ fn what_cannot_be_measured_is_one_clear_line() {
     let line = said("https://127.0.0.1", "--model m");
     assert!(line.contains("only http:// and grpc://"), "{line}");
     assert!(said(&peer.url, "").contains("--model"));
+}
+
+#[test]
+fn every_protocol_has_its_path_and_its_body() {
+    let peer = Peer::start(Manner::Answer);
+    let inputs = "--input pixels:UINT8:2,3 --fill zero --warm-up 0s --requests 5 --model m";
+    for (protocol, path, bytes) in [
+        ("torchserve", "/predictions/m", r#"{"pixels":[[0,0,0],[0,0,0]]}"#),
+        ("kserve-v1", "/v1/models/m:predict", r#"{"instances":[[0,0,0],[0,0,0]]}"#),
+        ("plain", "/predict", r#"{"pixels":[[0,0,0],[0,0,0]]}"#),
+    ] {
+        let outcome = run(&peer.url, &format!("{inputs} --protocol {protocol}")).unwrap();
+        assert!(!outcome.failed(), "{outcome}");
+        assert_eq!(outcome.target, format!("POST {}{path}", peer.url));
+        // It echoes.
+        assert_eq!(only(&outcome).body_bytes, 5 * bytes.len() as u64, "{protocol}");
+    }
+    assert_eq!(peer.seen.metadata.load(Ordering::Relaxed), 0, "declared inputs need no metadata");
+}
+
+#[test]
+fn a_folder_of_bodies_is_sent_in_turn_and_answers_are_checked() {
+    let peer = Peer::start(Manner::Answer);
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("a.json", r#"{"label": "cat", "probability": 0.7, "more": [1]}"#);
+    write("a.json.expected.json", r#"{"label": "cat", "probability": 0.70001}"#);
+    write("b.json", r#"{"label": "dog"}"#);
+    write("b.json.expected.json", r#"{"label": "fox"}"#);
+    write("c.txt", "no JSON, and nothing is expected");
+    let arguments = format!("--body {} --warm-up 0s --requests 30", folder.path().display());
+    let outcome = run(&peer.url, &arguments).unwrap();
+    let level = only(&outcome);
+    assert_eq!(counts(level), [("wrong answer", 10)]);
+    assert_eq!(level.errors[0].first, r#"'label' is "dog", expected "fox""#);
+    assert_eq!((outcome.different_requests, level.latency.unwrap().count), (3, 20));
+}
+
+#[test]
+fn real_data_is_sent_with_a_key_and_its_answers_are_checked() {
+    let peer = Peer::start(Manner::Answer);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let data = json!([{"x": [1, 2]}, {"x": [[3, 4], [5, 6]]}, {"x": [99, 99]}]);
+    std::fs::write(file.path(), json!({ "data": data }).to_string()).unwrap();
+    let arguments = format!(
+        "--input x:FP32:1..9,2 --protocol plain --path /sum --input-data {} --warm-up 0s --requests 30",
+        file.path().display()
+    );
+    let outcome = run(&peer.url, &arguments).unwrap();
+    assert_eq!(counts(only(&outcome)), [("status 401", 30)]);
+    let words = ["bench", &peer.url].into_iter().chain(arguments.split_whitespace());
+    let words = words.chain(["--header", "authorization: Bearer of news"]);
+    let outcome = bench::run(&Cli::try_parse_from(words).unwrap().args).unwrap();
+    assert_eq!(only(&outcome).error_count(), 0, "{outcome}");
+}
+
+/// The first browser that can be asked without a screen.
+fn browser() -> Option<&'static str> {
+    let names = ["chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"];
+    names.into_iter().find(|name| {
+        let found = std::process::Command::new(name).arg("--version").output();
+        found.is_ok_and(|output| output.status.success())
+    })
+}
+
+/// A page as a browser shows it.
+fn screenshot(browser: &str, page: &std::path::Path, dark: bool) -> image::RgbImage {
+    let picture = page.with_extension("png");
+    let scheme = format!("--blink-settings=preferredColorScheme={}", u8::from(!dark));
+    let done = std::process::Command::new(browser)
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1300,3000", &scheme])
+        .arg(format!("--user-data-dir={}", page.with_extension("profile").display()))
+        .arg(format!("--screenshot={}", picture.display()))
+        .arg(format!("file://{}", page.display()))
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    image::open(picture).unwrap().to_rgb8()
+}
+
+/// A browser draws what the page says: lines and bars in their colours, by day
+/// and by night. Without a browser here, the page's own tests read its markup.
+#[test]
+fn a_browser_shows_the_plots() {
+    let Some(browser) = browser() else {
+        eprintln!("skipped: no browser is here; `scripts/setup --test` installs one");
+        return;
+    };
+    let peer = Peer::start(Manner::Slow(Duration::from_millis(2)));
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("report.html");
+    let arguments = format!("{TENSORS} --rate 50,100,200 --duration 1s --slo p90<1s --html {}", page.display());
+    let words = ["bench", &peer.url].into_iter().chain(arguments.split_whitespace());
+    let args = Cli::try_parse_from(words).unwrap().args;
+    let outcome = bench::run(&args).unwrap();
+    bench::write(&outcome, &args.report, &mut Vec::new()).unwrap();
+    for (dark, ground, lines) in [
+        (false, [0xff, 0xff, 0xff], [[0x1f, 0x6f, 0xb4], [0xb8, 0x55, 0x0a], [0x7a, 0x3f, 0xa0]]),
+        (true, [0x14, 0x17, 0x1d], [[0x6c, 0xb4, 0xf2], [0xf2, 0xa3, 0x59], [0xc9, 0xa0, 0xec]]),
+    ] {
+        let picture = screenshot(browser, &page, dark);
+        let count = |colour: [u8; 3]| picture.pixels().filter(|pixel| pixel.0 == colour).count();
+        assert!(count(ground) > 500_000, "dark {dark}: the page's ground, {} pixels", count(ground));
+        for line in lines {
+            assert!(count(line) > 300, "dark {dark}: {} pixels of {line:?}", count(line));
+        }
+    }
+}
+
+#[test]
+fn reports_are_written_and_conditions_decide_the_exit_code() {
+    let peer = Peer::start(Manner::RefuseEvery(10));
+    let folder = tempfile::tempdir().unwrap();
+    let (html, csv) = (folder.path().join("report.html"), folder.path().join("levels.csv"));
+    let report = |conditions: &str| {
+        let arguments = format!(
+            "{TENSORS} --rate 100,300 --duration 1s --slo p80<5s --html {} --csv {} {conditions}",
+            html.display(),
+            csv.display()
+        );
+        let words = ["bench", &peer.url].into_iter().chain(arguments.split_whitespace());
+        let args = Cli::try_parse_from(words).unwrap().args;
+        let outcome = bench::run(&args).unwrap();
+        let mut printed = Vec::new();
+        let code = bench::write(&outcome, &args.report, &mut printed).unwrap();
+        (code, String::from_utf8(printed).unwrap())
+    };
+    assert_eq!(report("").0, 1, "refusals are failures");
+    assert_eq!(report("--fail-if errors>20% --fail-if p99>20s").0, 0);
+    let (code, json) = report("--fail-if errors>1% --json");
+    assert_eq!(code, 3);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["levels"][1]["objective_held"], true);
+    let page = std::fs::read_to_string(html).unwrap();
+    // Two over the load, and three for each of two loads.
+    assert_eq!(page.matches("<svg ").count(), 8);
+    assert_eq!(std::fs::read_to_string(csv).unwrap().lines().count(), 3);
 }

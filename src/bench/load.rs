@@ -212,7 +212,7 @@ mod tests {
     fn a_part_counts_and_its_inverse_agrees() {
         let length = Some(Duration::from_secs(10));
         for part in
-            [Part { from: 100.0, to: 100.0 }, Part { from: 10.0, to: 200.0 }, Part { from: 200.0, to: 10.0 }]
+            [(100.0, 100.0), (10.0, 200.0), (200.0, 10.0), (0.0, 50.0)].map(|(from, to)| Part { from, to })
         {
             for seconds in [0.001, 1.0, 5.0, 9.99] {
                 let number = part.due_by(Duration::from_secs_f64(seconds), length);
