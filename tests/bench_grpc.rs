@@ -11,9 +11,7 @@ use std::thread;
 use bytes::Bytes;
 use clap::Parser;
 use cresset::bench::{self, Args, Outcome};
-use cresset::grpc::proto::grpc_inference_service_server::{
-    GrpcInferenceService, GrpcInferenceServiceServer,
-};
+use cresset::grpc::proto::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
 use cresset::grpc::proto::model_infer_response::InferOutputTensor;
 use cresset::grpc::proto::model_metadata_response::TensorMetadata;
 use cresset::grpc::proto::{
@@ -67,8 +65,12 @@ impl GrpcInferenceService for Doubler {
     ) -> Result<Response<ModelStatisticsResponse>, Status> {
         let count = self.requests.load(Ordering::Relaxed);
         let time = |milliseconds| Some(StatisticDuration { count, ns: count * milliseconds * 1_000_000 });
-        let inference_stats =
-            Some(InferStatistics { success: time(9), queue: time(1), compute_infer: time(4), ..InferStatistics::default() });
+        let inference_stats = Some(InferStatistics {
+            success: time(9),
+            queue: time(1),
+            compute_infer: time(4),
+            ..InferStatistics::default()
+        });
         let model = ModelStatistics {
             inference_count: count,
             execution_count: count,
@@ -91,7 +93,9 @@ impl GrpcInferenceService for Doubler {
         if (input.name.as_str(), input.datatype.as_str(), raw.len()) != ("x", "FP32", 8) {
             return Err(Status::invalid_argument(format!("{input:?}")));
         }
-        let doubled = raw.chunks(4).flat_map(|bytes| (f32::from_le_bytes(bytes.try_into().unwrap()) * 2.0).to_le_bytes());
+        let doubled = raw
+            .chunks(4)
+            .flat_map(|bytes| (f32::from_le_bytes(bytes.try_into().unwrap()) * 2.0).to_le_bytes());
         let output = InferOutputTensor {
             name: "y".to_owned(),
             datatype: "FP32".to_owned(),
@@ -148,13 +152,17 @@ fn refusals_are_counted_by_code_and_quoted() {
     let outcome = run(&start(4), "--model m --warm-up 0s --requests 100 --concurrency 2").unwrap();
     let level = &outcome.levels[0];
     assert_eq!((level.error_count(), level.refused(), level.latency.unwrap().count), (25, 25, 75));
-    assert_eq!((level.errors[0].cause.as_str(), level.errors[0].first.as_str()), ("grpc UNAVAILABLE", "the queue is full"));
+    assert_eq!(
+        (level.errors[0].cause.as_str(), level.errors[0].first.as_str()),
+        ("grpc UNAVAILABLE", "the queue is full")
+    );
 }
 
 #[test]
 fn answers_are_checked() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let data = json!({"data": [{"x": [1, 2]}, {"x": [3, 4]}], "validation_data": [{"y": [2, 4]}, {"y": [6, 9]}]});
+    let data =
+        json!({"data": [{"x": [1, 2]}, {"x": [3, 4]}], "validation_data": [{"y": [2, 4]}, {"y": [6, 9]}]});
     std::fs::write(file.path(), data.to_string()).unwrap();
     let arguments = format!("--model m --warm-up 0s --requests 20 --input-data {}", file.path().display());
     let outcome = run(&start(u64::MAX), &arguments).unwrap();

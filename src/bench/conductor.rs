@@ -115,13 +115,18 @@ impl Running {
 
     async fn conduct(&mut self, order: &Order, stand: &mut Stand<'_>) -> Result<Measured> {
         self.all_ready(stand.interrupt).await?;
+        // Without a warm-up there is no other moment before the first request.
+        let first = match stand.statistician.filter(|_| order.stage.warm_up.is_zero()) {
+            Some(statistician) => Some(statistician.ask().await),
+            None => None,
+        };
         let began = clock::now() + RUN_UP;
         let windows = Windows::of(&order.stage, began);
-        let snapshots = Snapshots::begin(stand.statistician, &windows);
+        let snapshots = Snapshots::begin(stand.statistician, &windows, first);
         self.began.send_replace(Some(began));
 
         let (mut counts, mut interrupted, mut stable) = (Vec::new(), false, None);
-        let mut series = Series::new(self.threads.len(), windows.opens, order.stage.bounds.interval());
+        let mut series = Series::new(self.threads.len(), windows.opens, order.stage.interval());
         let mut tick = tokio::time::interval(TICK);
         while counts.len() < self.threads.len() {
             tokio::select! {
@@ -225,13 +230,19 @@ fn merge(counts: Vec<Counts>) -> Result<Tally> {
 /// asked for when it is over.
 struct Snapshots {
     statistician: Option<Statistician>,
+    /// That of the first part, where it was taken already.
+    first: Option<Option<Snapshot>>,
     taken: Vec<JoinHandle<Option<Snapshot>>>,
 }
 
 impl Snapshots {
-    fn begin(statistician: Option<&Statistician>, windows: &Windows) -> Self {
+    fn begin(
+        statistician: Option<&Statistician>,
+        windows: &Windows,
+        first: Option<Option<Snapshot>>,
+    ) -> Self {
         let take = |statistician: &Statistician| {
-            (0..windows.parts)
+            (usize::from(first.is_some())..windows.parts)
                 .map(|part| {
                     let (statistician, at) = (statistician.clone(), windows.opening(part));
                     tokio::task::spawn_local(async move {
@@ -241,13 +252,14 @@ impl Snapshots {
                 })
                 .collect()
         };
-        Self { statistician: statistician.cloned(), taken: statistician.map(take).unwrap_or_default() }
+        let taken = statistician.map(take).unwrap_or_default();
+        Self { statistician: statistician.cloned(), first, taken }
     }
 
     /// The server's times in each part.
     async fn finish(self) -> Vec<Option<ServerTimes>> {
         let Some(statistician) = self.statistician else { return Vec::new() };
-        let mut all = Vec::new();
+        let mut all: Vec<Option<Snapshot>> = self.first.into_iter().collect();
         for taken in self.taken {
             // A part that was never reached has none.
             all.push(if taken.is_finished() { taken.await.ok().flatten() } else { None });

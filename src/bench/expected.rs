@@ -145,7 +145,7 @@ fn http_output(answer: &Answer, name: &str) -> Result<Option<Output>, String> {
         return Ok(Some(Output::Json(named.take())));
     }
     if let Some(predictions) = head.get_mut("predictions") {
-        return Ok(Some(Output::Json(predictions.take())));
+        return Ok(Some(Output::Json(column(predictions.take(), name))));
     }
     let mut at = length;
     let Some(outputs) = head.get_mut("outputs").and_then(Value::as_array_mut) else { return Ok(None) };
@@ -164,6 +164,16 @@ fn http_output(answer: &Answer, name: &str) -> Result<Option<Output>, String> {
         }
     }
     Ok(None)
+}
+
+/// KServe's predictions: rows of the only output, or of all outputs by name.
+fn column(predictions: Value, name: &str) -> Value {
+    match predictions {
+        Value::Array(rows) if rows.iter().all(Value::is_object) => {
+            rows.into_iter().map(|mut row| row[name].take()).collect()
+        }
+        rows => rows,
+    }
 }
 
 /// Every number of nested lists; a truth value is 0 or 1.
@@ -245,6 +255,8 @@ mod tests {
         }
         assert_eq!(expected(&[1.0], 1e-3).check(&answer(br#"{"y": [[1.0]]}"#, None)), Ok(()));
         assert_eq!(expected(&[1.0], 1e-3).check(&answer(br#"{"predictions": [[1.0]]}"#, None)), Ok(()));
+        let named = answer(br#"{"predictions": [{"y": [1.0], "z": 0}, {"z": 0, "y": [2]}]}"#, None);
+        assert_eq!(expected(&[1.0, 2.0], 1e-3).check(&named), Ok(()));
     }
 
     #[test]

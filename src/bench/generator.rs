@@ -116,7 +116,7 @@ async fn report(
     loop {
         tokio::time::sleep_until(due.into()).await;
         send_interval(shared, share, words)?;
-        due += order.stage.bounds.interval();
+        due += order.stage.interval();
     }
 }
 

@@ -45,7 +45,7 @@ use anyhow::{Context, Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 
-pub use args::{Args, Format, Header, Percent, Protocol, Ramp};
+pub use args::{Args, BoundsArgs, Format, Header, InputArgs, LoadArgs, Percent, Protocol, Ramp, ReportArgs};
 pub use inputs::{Declared, Filling, InputFile, Shape};
 pub use load::{Arrivals, Range, WholeRange};
 pub use objective::{Condition, Objective};

@@ -101,6 +101,19 @@ impl Plan {
     }
 }
 
+impl Stage {
+    /// How often its counts are looked at while it runs: some fifty times.
+    pub(super) fn interval(&self) -> Duration {
+        const SHORTEST: Duration = Duration::from_millis(100);
+        const LONGEST: Duration = Duration::from_secs(10);
+        match (self.bounds.stable, self.bounds.duration) {
+            (Some(stable), _) => stable.window,
+            (None, Some(duration)) => (duration * self.load.parts() as u32 / 50).clamp(SHORTEST, LONGEST),
+            (None, None) => Duration::from_secs(1),
+        }
+    }
+}
+
 impl Bounds {
     /// The bounds asked for; ten seconds where none was.
     pub(super) fn new(
@@ -114,17 +127,6 @@ impl Bounds {
             (duration, _, _) => duration,
         };
         Self { duration, requests, stable }
-    }
-
-    /// How often the counts of a stage are looked at while it runs.
-    pub(super) fn interval(&self) -> Duration {
-        const SHORTEST: Duration = Duration::from_millis(100);
-        const LONGEST: Duration = Duration::from_secs(10);
-        match (self.stable, self.duration) {
-            (Some(stable), _) => stable.window,
-            (None, Some(duration)) => (duration / 50).clamp(SHORTEST, LONGEST),
-            (None, None) => Duration::from_secs(1),
-        }
     }
 }
 

@@ -78,15 +78,8 @@ impl Chart {
                 escape(&told)
             );
         }
-        for (value, name) in &self.marks {
-            let at = x.at(*value);
-            let _ = writeln!(
-                svg,
-                "<line class=\"mark\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{TOP}\" y2=\"{:.1}\"/><text class=\"mark\" x=\"{at:.1}\" y=\"{:.1}\" dx=\"3\" dy=\"9\">{}</text>",
-                HEIGHT - BOTTOM,
-                TOP,
-                escape(name)
-            );
+        for (number, (value, name)) in self.marks.iter().enumerate() {
+            mark(&mut svg, number, x.at(*value), name);
         }
         for (number, line) in self.lines.iter().enumerate() {
             draw(&mut svg, number, line, &x, &y);
@@ -135,6 +128,19 @@ fn axes(svg: &mut String, chart: &Chart, x: &Scale, y: &Scale) {
         HEIGHT - 6.0,
         escape(chart.x.label),
         escape(chart.y.label)
+    );
+}
+
+/// One below the other, so that those that are close can be read.
+fn mark(svg: &mut String, number: usize, at: f64, name: &str) {
+    let below = TOP + 10.0 + 13.0 * number as f64;
+    let (shift, anchor) = if at > WIDTH - 60.0 { (-4.0, "end") } else { (4.0, "start") };
+    let _ = writeln!(
+        svg,
+        "<line class=\"mark\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{TOP}\" y2=\"{:.1}\"/><text class=\"mark\" x=\"{:.1}\" y=\"{below:.1}\" text-anchor=\"{anchor}\">{}</text>",
+        HEIGHT - BOTTOM,
+        at + shift,
+        escape(name)
     );
 }
 

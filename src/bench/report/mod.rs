@@ -282,7 +282,10 @@ impl Outcome {
         let mut remarks: Vec<String> = self.levels.iter().flat_map(LevelOutcome::remarks).collect();
         if let Some(objective) = &self.objective {
             match self.found_rate {
-                Some(rate) => remarks.push(format!("{objective} holds up to {} requests a second", (rate * 1e3).round() / 1e3)),
+                Some(rate) => remarks.push(format!(
+                    "{objective} holds up to {} requests a second",
+                    (rate * 1e3).round() / 1e3
+                )),
                 None if self.searched => remarks.push(format!("{objective} didn't hold at any rate")),
                 None => {}
             }

@@ -21,7 +21,8 @@ the generator itself sent, and <b>own CPU</b> the part of one processor that it 
 generator was measured and not the server.</p>\n";
 
 pub(super) fn page(outcome: &Outcome) -> String {
-    let subject = outcome.settings.get("model").unwrap_or(&outcome.target);
+    let url = || outcome.target.rsplit(' ').next().unwrap_or_default();
+    let subject = outcome.settings.get("model").map_or_else(url, String::as_str);
     let title = format!("Load on {}", escape(subject));
     let mut page = format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -43,9 +44,10 @@ fn facts(page: &mut String, outcome: &Outcome) {
     let server = outcome.server_version.as_deref().unwrap_or("a server that doesn't say what it is");
     let _ = writeln!(
         page,
-        "<p class=\"facts\">{} at {}, measured <time datetime=\"{1}\">{1}</time></p>",
+        "<p class=\"facts\">{} at {}, measured <time datetime=\"{began}\">{began}</time></p>",
         escape(server),
-        outcome.environment.began
+        escape(&outcome.server),
+        began = outcome.environment.began
     );
     let _ =
         writeln!(page, "<p class=\"facts\">{}: {}</p>", escape(&outcome.target), escape(&outcome.content));
@@ -244,7 +246,7 @@ fn settings(page: &mut String, outcome: &Outcome) {
         "<h2>Settings and versions</h2>\n<div class=\"scroll\"><table class=\"settings\">\n<tbody>\n",
     );
     let settings = outcome.settings.iter().map(|(name, value)| (*name, value.clone()));
-    for (name, value) in about.into_iter().chain(settings) {
+    for (name, value) in about.into_iter().chain(settings).filter(|(_, value)| !value.is_empty()) {
         let (name, value) = (escape(name), escape(&value));
         let _ = writeln!(page, "<tr><th scope=\"row\">{name}</th><td>{value}</td></tr>");
     }
@@ -299,7 +301,7 @@ mod tests {
         outcome.server_version = Some("<b>evil & \"co\"".to_owned());
         let page = page(&outcome);
         check(&page);
-        assert!(page.contains("&lt;b&gt;evil &amp; &quot;co&quot;"));
+        assert!(page.contains("&lt;b&gt;evil &amp; &quot;co&quot; at localhost:8000, measured <time"));
         assert!(!page.contains("Latency against load"), "one load is no curve");
     }
 
