@@ -167,12 +167,11 @@ fn http_output(answer: &Answer, name: &str) -> Result<Option<Output>, String> {
 }
 
 /// KServe's predictions: rows of the only output, or of all outputs by name.
-fn column(predictions: Value, name: &str) -> Value {
-    match predictions {
-        Value::Array(rows) if rows.iter().all(Value::is_object) => {
-            rows.into_iter().map(|mut row| row[name].take()).collect()
-        }
-        rows => rows,
+fn column(mut predictions: Value, name: &str) -> Value {
+    let rows = predictions.as_array_mut();
+    match rows.filter(|rows| rows.iter().all(Value::is_object)) {
+        Some(rows) => rows.iter_mut().map(|row| row[name].take()).collect(),
+        None => predictions,
     }
 }
 

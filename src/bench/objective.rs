@@ -56,7 +56,7 @@ pub struct Condition {
 #[derive(Debug, Clone, Copy)]
 enum Metric {
     /// In milliseconds.
-    Latency(fn(&Latency) -> f64),
+    Latency(Pick),
     /// Requests without a good answer.
     Errors(Unit),
     /// Of those, refusals.
@@ -74,8 +74,11 @@ enum Unit {
     Percent,
 }
 
+/// One of the latencies.
+type Pick = fn(&Latency) -> f64;
+
 /// Percentiles by name.
-const LATENCIES: [(&str, fn(&Latency) -> f64); 8] = [
+const LATENCIES: [(&str, Pick); 8] = [
     ("mean", |latency| latency.mean_ms),
     ("p50", |latency| latency.p50_ms),
     ("p90", |latency| latency.p90_ms),
