@@ -1,6 +1,5 @@
 //! `cresset`: parse, call the library, map an error to an exit code.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -18,12 +17,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(settings) => run_server(&settings),
-        Command::Bench(args) => bench::run(&args).map(|outcome| {
-            let report = if args.json { serde_json::json!(outcome).to_string() } else { outcome.to_string() };
-            // Who closed standard output doesn't want to read it.
-            let _ = writeln!(std::io::stdout(), "{report}");
-            u8::from(outcome.failed())
-        }),
+        Command::Bench(args) => {
+            bench::run(&args).and_then(|outcome| bench::write(&outcome, &args.report, &mut std::io::stdout()))
+        }
         Command::Inspect(args) => run_inspect(&args),
         Command::Healthcheck(args) => healthcheck::run(&args).map(|()| 0),
         Command::Devices(args) => show_devices(args),

@@ -47,6 +47,15 @@ enum Manner {
         at: u64,
         time: Duration,
     },
+    /// From this one on nothing is answered for so long, whoever asks.
+    StallAll {
+        at: u64,
+        time: Duration,
+    },
+    /// Each takes so long.
+    Slow(Duration),
+    /// Each takes so long, and the next waits for it.
+    OneByOne(Duration),
     CloseAfterEach,
 }
 
@@ -77,10 +86,14 @@ impl Peer {
                     App::new()
                         .app_data(web::Data::from(Arc::clone(&served)))
                         .app_data(web::Data::new(manner))
+                        .route("/v2", web::get().to(server_metadata))
                         .route("/v2/models/m", web::get().to(metadata))
+                        .route("/v2/models/m/stats", web::get().to(statistics))
                         .route("/v2/models/m/infer", web::post().to(infer))
                         .route("/predict", web::post().to(echo))
                         .route("/predictions/m", web::post().to(echo))
+                        .route("/v1/models/m:predict", web::post().to(echo))
+                        .route("/sum", web::post().to(sum))
                 };
                 let server =
                     HttpServer::new(app).workers(1).disable_signals().listen(listener).unwrap().run();
@@ -113,6 +126,29 @@ async fn metadata(seen: web::Data<Seen>) -> HttpResponse {
     }))
 }
 
+async fn server_metadata() -> HttpResponse {
+    HttpResponse::Ok().json(json!({"name": "peer", "version": "1.2", "extensions": []}))
+}
+
+/// Two rows in each batch, 1 ms of waiting, 2 + 2 + 1 ms of work, and something
+/// from before.
+async fn statistics(seen: web::Data<Seen>) -> HttpResponse {
+    let requests = seen.requests.load(Ordering::Relaxed) + 1000;
+    let time = |milliseconds: u64| json!({"count": requests, "ns": requests * milliseconds * 1_000_000});
+    HttpResponse::Ok().json(json!({"model_stats": [{
+        "name": "m",
+        "version": "1",
+        "last_inference": 0,
+        "inference_count": requests * 2,
+        "execution_count": requests,
+        "inference_stats": {
+            "success": time(9), "fail": time(0), "queue": time(1), "compute_input": time(2),
+            "compute_infer": time(2), "compute_output": time(1), "cache_hit": time(0), "cache_miss": time(0),
+        },
+        "batch_stats": [],
+    }]}))
+}
+
 async fn infer(
     request: HttpRequest,
     body: web::Bytes,
@@ -130,6 +166,17 @@ async fn echo(body: web::Bytes, seen: web::Data<Seen>, manner: web::Data<Manner>
     behave(&seen, **manner, body).await
 }
 
+/// `{"x": [[1, 2]]}` to `{"y": [[3]]}`; the wrong way where it is more than 99.
+async fn sum(body: web::Json<Value>, request: HttpRequest) -> HttpResponse {
+    if request.headers().get("authorization").is_none_or(|key| key != "Bearer of news") {
+        return HttpResponse::Unauthorized().body("who are you?");
+    }
+    let rows = body["x"].as_array().unwrap().iter();
+    let sum = |row: &Value| row.as_array().unwrap().iter().filter_map(Value::as_f64).sum::<f64>();
+    let sums: Vec<_> = rows.map(sum).map(|sum| [if sum > 99.0 { 0.0 } else { sum }]).collect();
+    HttpResponse::Ok().json(json!({ "y": sums }))
+}
+
 async fn behave(seen: &Seen, manner: Manner, body: web::Bytes) -> HttpResponse {
     let number = seen.requests.fetch_add(1, Ordering::Relaxed);
     match manner {
@@ -137,8 +184,12 @@ async fn behave(seen: &Seen, manner: Manner, body: web::Bytes) -> HttpResponse {
             return HttpResponse::ServiceUnavailable().json(json!({"error": "the queue is full"}));
         }
         Manner::Stall { at, time } if number == at => actix_web::rt::time::sleep(time).await,
+        // Its one thread sleeps: that is the whole server.
+        Manner::StallAll { at, time } if number == at => thread::sleep(time),
+        Manner::OneByOne(time) => thread::sleep(time),
+        Manner::Slow(time) => actix_web::rt::time::sleep(time).await,
         Manner::CloseAfterEach => return HttpResponse::Ok().force_close().body(body),
-        Manner::Answer | Manner::RefuseEvery(_) | Manner::Stall { .. } => {}
+        Manner::Answer | Manner::RefuseEvery(_) | Manner::Stall { .. } | Manner::StallAll { .. } => {}
     }
     HttpResponse::build(StatusCode::OK).body(body)
 }
@@ -185,7 +236,7 @@ fn a_number_of_requests_is_sent_and_well_formed() {
             run(&peer.url, &format!("{TENSORS} --format {format} --concurrency 1,4 --requests 200")).unwrap();
         assert!(!outcome.failed(), "{outcome}");
         let levels: Vec<_> = outcome.levels.iter().map(|level| (level.concurrency, level.requests)).collect();
-        assert_eq!(levels, [(1, 200), (4, 200)]);
+        assert_eq!(levels, [(Some(1), 200), (Some(4), 200)]);
         for level in &outcome.levels {
             assert_eq!(level.latency.unwrap().count, 200);
             assert_eq!((level.body_bytes, level.reconnects), (2000, 0));
@@ -195,6 +246,21 @@ fn a_number_of_requests_is_sent_and_well_formed() {
     assert_eq!(peer.seen.requests.load(Ordering::Relaxed), 800);
     assert_eq!(peer.seen.malformed.load(Ordering::Relaxed), 0);
     assert_eq!(peer.seen.metadata.load(Ordering::Relaxed), 2);
+}
+
+#[test]
+fn threads_share_a_load_and_their_counts_add_up() {
+    let peer = Peer::start(Manner::RefuseEvery(10));
+    let arguments = format!("{TENSORS} --threads 3 --concurrency 2,7 --requests 200");
+    let outcome = run(&peer.url, &arguments).unwrap();
+    for level in &outcome.levels {
+        assert_eq!((level.requests, level.error_count(), level.refused()), (200, 20, 20));
+        assert_eq!(level.latency.unwrap().count, 180);
+        assert_eq!(level.histogram.iter().map(|bucket| bucket.count).sum::<u64>(), 180);
+    }
+    let arguments = format!("{TENSORS} --threads 3 --rate 500 --duration 1s --arrivals constant");
+    let outcome = run(&peer.url, &arguments).unwrap();
+    assert_eq!((only(&outcome).requests, only(&outcome).error_count()), (500, 50));
 }
 
 #[test]
@@ -248,6 +314,124 @@ fn a_stall_shows_although_the_time_is_over() {
     assert!(!outcome.failed());
     assert!(level.latency.unwrap().max_ms > 590.0, "{outcome}");
     assert_eq!(level.requests, 6);
+}
+
+/// The point of an open loop: requests go on being due while the server is
+/// stuck, and each of them has waited. In a closed loop one request shows it.
+#[test]
+fn an_open_loop_shows_a_stall_that_a_closed_one_hides() {
+    const SECOND: f64 = 1000.0;
+    let stall = Manner::StallAll { at: 100, time: Duration::from_secs(1) };
+
+    let peer = Peer::start(stall);
+    let open = run(&peer.url, &format!("{TENSORS} --rate 100 --duration 4s")).unwrap();
+    let open = only(&open);
+    let latency = open.latency.unwrap();
+    // A quarter of all requests were due within that second, and waited for
+    // what was left of it.
+    assert!(latency.p99_9_ms > 0.95 * SECOND, "{latency:?}");
+    assert!(latency.p90_ms > 0.4 * SECOND && latency.p50_ms < 0.9 * SECOND, "{latency:?}");
+    assert!((open.requests as f64 - 400.0).abs() < 80.0, "{}", open.requests);
+    assert_eq!(open.error_count(), 0);
+
+    let peer = Peer::start(stall);
+    let closed = run(&peer.url, &format!("{TENSORS} --concurrency 1 --requests 5000")).unwrap();
+    let latency = only(&closed).latency.unwrap();
+    assert!(latency.p99_9_ms < 0.5 * SECOND && latency.max_ms > 0.95 * SECOND, "{latency:?}");
+}
+
+#[test]
+fn an_open_loop_keeps_its_rate_whatever_the_server_does() {
+    let peer = Peer::start(Manner::Answer);
+    for arrivals in ["poisson", "constant"] {
+        let arguments = format!("{TENSORS} --rate 200,400 --duration 1500ms --arrivals {arrivals} --seed 3");
+        let outcome = run(&peer.url, &arguments).unwrap();
+        let offered: Vec<_> = outcome.levels.iter().map(|level| level.offered_rate).collect();
+        assert_eq!(offered, [Some(200.0), Some(400.0)]);
+        for (level, expected) in outcome.levels.iter().zip([300.0, 600.0]) {
+            let slack = if arrivals == "constant" { 1.0 } else { 4.0 * f64::sqrt(expected) };
+            assert!((level.requests as f64 - expected).abs() <= slack, "{} of {expected}", level.requests);
+            assert!((level.seconds - 1.5).abs() < 1e-6 && level.lag.is_some());
+        }
+    }
+    // Connections that are all taken hold requests up, and it is said.
+    let slow = Peer::start(Manner::Slow(Duration::from_millis(20)));
+    let arguments = format!("{TENSORS} --rate 200 --duration 1s --max-connections 2 --arrivals constant");
+    let outcome = run(&slow.url, &arguments).unwrap();
+    let level = only(&outcome);
+    assert!(level.held > 100 && level.latency.unwrap().max_ms > 500.0, "{outcome}");
+    assert!(outcome.to_string().contains("waited for a connection"), "{outcome}");
+}
+
+#[test]
+fn goodput_counts_what_was_answered_in_time() {
+    let peer = Peer::start(Manner::StallAll { at: 100, time: Duration::from_millis(500) });
+    let arguments = format!("{TENSORS} --rate 200 --duration 2s --arrivals constant --slo p90<250ms");
+    let outcome = run(&peer.url, &arguments).unwrap();
+    let level = only(&outcome);
+    // Those due in the first half of the stall came too late: 50 of 400.
+    let good = level.goodput_per_second.unwrap() * level.seconds;
+    assert!((300.0..=352.0).contains(&good), "{good}");
+    assert_eq!(level.objective_held, Some(false));
+    let refusing = Peer::start(Manner::RefuseEvery(2));
+    let outcome = run(&refusing.url, &format!("{TENSORS} --requests 100 --slo p51<10s")).unwrap();
+    assert_eq!(only(&outcome).objective_held, Some(false), "a refusal is no answer in time");
+}
+
+#[test]
+fn steps_and_ramps_run_without_a_pause() {
+    let peer = Peer::start(Manner::Answer);
+    let arguments = format!("{TENSORS} --step 50,300,50 --duration 600ms --arrivals constant");
+    let outcome = run(&peer.url, &arguments).unwrap();
+    let counts: Vec<_> = outcome.levels.iter().map(|level| level.requests).collect();
+    assert_eq!(counts, [30, 180, 30]);
+    assert!(outcome.levels.iter().all(|level| level.stage == 0 && !level.intervals.is_empty()));
+    let times: Vec<f64> =
+        outcome.levels.iter().flat_map(|level| &level.intervals).map(|point| point.at_seconds).collect();
+    assert!(times.is_sorted() && *times.last().unwrap() > 1.7, "{times:?}");
+
+    let outcome =
+        run(&peer.url, &format!("{TENSORS} --ramp 0..400 --duration 1s --arrivals constant")).unwrap();
+    assert_eq!((only(&outcome).requests, only(&outcome).offered), (200, Some((0.0, 400.0))));
+    assert!(run(&peer.url, &format!("{TENSORS} --ramp 0..400 --requests 5")).is_err(), "a ramp has a length");
+}
+
+#[test]
+fn what_is_steady_ends_early_and_what_is_not_says_so() {
+    let peer = Peer::start(Manner::Slow(Duration::from_millis(5)));
+    let arguments =
+        format!("{TENSORS} --rate 100 --arrivals constant --until-stable 40% --window 300ms --duration 20s");
+    let outcome = run(&peer.url, &arguments).unwrap();
+    let level = only(&outcome);
+    assert_eq!(level.stable, Some(true));
+    assert!(level.seconds >= 0.9 && level.seconds < 10.0, "{}", level.seconds);
+    let arguments = format!("{TENSORS} --rate 50 --until-stable 0.01% --window 100ms --duration 1s");
+    let outcome = run(&peer.url, &arguments).unwrap();
+    assert_eq!(only(&outcome).stable, Some(false));
+    assert!(outcome.to_string().contains("no three windows agreed"), "{outcome}");
+}
+
+#[test]
+fn a_search_finds_the_rate_that_a_server_can_do() {
+    // One at a time, each 20 ms: at fifty a second its queue has no end, and
+    // within the second that each step takes it is long at seventy.
+    let peer = Peer::start(Manner::OneByOne(Duration::from_millis(20)));
+    let arguments =
+        format!("{TENSORS} --search --rate 10..1000 --slo p90<300ms --duration 1s --arrivals constant");
+    let outcome = run(&peer.url, &arguments).unwrap();
+    let found = outcome.found_rate.unwrap();
+    assert!((20.0..=100.0).contains(&found), "{found}: {outcome}");
+    assert!(!outcome.failed() && outcome.levels.len() > 3);
+    assert!(outcome.to_string().contains("p90<300ms holds up to"), "{outcome}");
+}
+
+#[test]
+fn the_servers_own_times_stand_beside_ours() {
+    let peer = Peer::start(Manner::Answer);
+    let outcome = run(&peer.url, &format!("{TENSORS} --requests 50")).unwrap();
+    let server = only(&outcome).server.unwrap();
+    assert_eq!((server.requests, server.queue_ms, server.compute_ms, server.batch_size), (50, 1.0, 5.0, 2.0));
+    assert_eq!(outcome.server_version.as_deref(), Some("peer 1.2"));
 }
 
 #[test]
@@ -332,6 +516,151 @@ fn what_cannot_be_measured_is_one_clear_line() {
     let line = said(&peer.url, "--body /no/such/file");
     assert!(line.contains("cannot read '/no/such/file'"), "{line}");
     let line = said("https://127.0.0.1", "--model m");
-    assert!(line.contains("only http://"), "{line}");
+    assert!(line.contains("only http:// and grpc://"), "{line}");
     assert!(said(&peer.url, "").contains("--model"));
+}
+
+#[test]
+fn every_protocol_has_its_path_and_its_body() {
+    let peer = Peer::start(Manner::Answer);
+    let inputs = "--input pixels:UINT8:2,3 --fill zero --warm-up 0s --requests 5 --model m";
+    for (protocol, path, bytes) in [
+        ("torchserve", "/predictions/m", r#"{"pixels":[[0,0,0],[0,0,0]]}"#),
+        ("kserve-v1", "/v1/models/m:predict", r#"{"instances":[[0,0,0],[0,0,0]]}"#),
+        ("plain", "/predict", r#"{"pixels":[[0,0,0],[0,0,0]]}"#),
+    ] {
+        let outcome = run(&peer.url, &format!("{inputs} --protocol {protocol}")).unwrap();
+        assert!(!outcome.failed(), "{outcome}");
+        assert_eq!(outcome.target, format!("POST {}{path}", peer.url));
+        // It echoes.
+        assert_eq!(only(&outcome).body_bytes, 5 * bytes.len() as u64, "{protocol}");
+    }
+    assert_eq!(peer.seen.metadata.load(Ordering::Relaxed), 0, "declared inputs need no metadata");
+}
+
+#[test]
+fn a_folder_of_bodies_is_sent_in_turn_and_answers_are_checked() {
+    let peer = Peer::start(Manner::Answer);
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("a.json", r#"{"label": "cat", "probability": 0.7, "more": [1]}"#);
+    write("a.json.expected.json", r#"{"label": "cat", "probability": 0.70001}"#);
+    write("b.json", r#"{"label": "dog"}"#);
+    write("b.json.expected.json", r#"{"label": "fox"}"#);
+    write("c.txt", "no JSON, and nothing is expected");
+    let arguments = format!("--body {} --warm-up 0s --requests 30", folder.path().display());
+    let outcome = run(&peer.url, &arguments).unwrap();
+    let level = only(&outcome);
+    assert_eq!(counts(level), [("wrong answer", 10)]);
+    assert_eq!(level.errors[0].first, r#"'label' is "dog", expected "fox""#);
+    assert_eq!((outcome.different_requests, level.latency.unwrap().count), (3, 20));
+}
+
+#[test]
+fn real_data_is_sent_with_a_key_and_its_answers_are_checked() {
+    let peer = Peer::start(Manner::Answer);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let data = json!([{"x": [1, 2]}, {"x": [[3, 4], [5, 6]]}, {"x": [99, 99]}]);
+    std::fs::write(file.path(), json!({ "data": data }).to_string()).unwrap();
+    let arguments = format!(
+        "--input x:FP32:1..9,2 --protocol plain --path /sum --input-data {} --warm-up 0s --requests 30",
+        file.path().display()
+    );
+    let outcome = run(&peer.url, &arguments).unwrap();
+    assert_eq!(counts(only(&outcome)), [("status 401", 30)]);
+    let words = ["bench", &peer.url].into_iter().chain(arguments.split_whitespace());
+    let words = words.chain(["--header", "authorization: Bearer of news"]);
+    let outcome = bench::run(&Cli::try_parse_from(words).unwrap().args).unwrap();
+    assert_eq!(only(&outcome).error_count(), 0, "{outcome}");
+}
+
+/// The first browser that can be asked without a screen.
+fn browser() -> Option<&'static str> {
+    let names = ["chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"];
+    names.into_iter().find(|name| {
+        let found = std::process::Command::new(name).arg("--version").output();
+        found.is_ok_and(|output| output.status.success())
+    })
+}
+
+/// A page as a browser shows it.
+fn screenshot(browser: &str, page: &std::path::Path, dark: bool) -> image::RgbImage {
+    let picture = page.with_extension("png");
+    let scheme = format!("--blink-settings=preferredColorScheme={}", u8::from(!dark));
+    let done = std::process::Command::new(browser)
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            "--window-size=1300,3000",
+            &scheme,
+        ])
+        .arg(format!("--user-data-dir={}", page.with_extension("profile").display()))
+        .arg(format!("--screenshot={}", picture.display()))
+        .arg(format!("file://{}", page.display()))
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    image::open(picture).unwrap().to_rgb8()
+}
+
+/// A browser draws what the page says: lines and bars in their colours, by day
+/// and by night. Without a browser here, the page's own tests read its markup.
+#[test]
+fn a_browser_shows_the_plots() {
+    let Some(browser) = browser() else {
+        eprintln!("skipped: no browser is here; `scripts/setup --test` installs one");
+        return;
+    };
+    let peer = Peer::start(Manner::Slow(Duration::from_millis(2)));
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("report.html");
+    let arguments =
+        format!("{TENSORS} --rate 50,100,200 --duration 1s --slo p90<1s --html {}", page.display());
+    let words = ["bench", &peer.url].into_iter().chain(arguments.split_whitespace());
+    let args = Cli::try_parse_from(words).unwrap().args;
+    let outcome = bench::run(&args).unwrap();
+    bench::write(&outcome, &args.report, &mut Vec::new()).unwrap();
+    for (dark, ground, lines) in [
+        (false, [0xff, 0xff, 0xff], [[0x1f, 0x6f, 0xb4], [0xb8, 0x55, 0x0a], [0x7a, 0x3f, 0xa0]]),
+        (true, [0x14, 0x17, 0x1d], [[0x6c, 0xb4, 0xf2], [0xf2, 0xa3, 0x59], [0xc9, 0xa0, 0xec]]),
+    ] {
+        let picture = screenshot(browser, &page, dark);
+        let count = |colour: [u8; 3]| picture.pixels().filter(|pixel| pixel.0 == colour).count();
+        assert!(count(ground) > 500_000, "dark {dark}: the page's ground, {} pixels", count(ground));
+        for line in lines {
+            assert!(count(line) > 300, "dark {dark}: {} pixels of {line:?}", count(line));
+        }
+    }
+}
+
+#[test]
+fn reports_are_written_and_conditions_decide_the_exit_code() {
+    let peer = Peer::start(Manner::RefuseEvery(10));
+    let folder = tempfile::tempdir().unwrap();
+    let (html, csv) = (folder.path().join("report.html"), folder.path().join("levels.csv"));
+    let report = |conditions: &str| {
+        let arguments = format!(
+            "{TENSORS} --rate 100,300 --duration 1s --slo p80<5s --html {} --csv {} {conditions}",
+            html.display(),
+            csv.display()
+        );
+        let words = ["bench", &peer.url].into_iter().chain(arguments.split_whitespace());
+        let args = Cli::try_parse_from(words).unwrap().args;
+        let outcome = bench::run(&args).unwrap();
+        let mut printed = Vec::new();
+        let code = bench::write(&outcome, &args.report, &mut printed).unwrap();
+        (code, String::from_utf8(printed).unwrap())
+    };
+    assert_eq!(report("").0, 1, "refusals are failures");
+    assert_eq!(report("--fail-if errors>20% --fail-if p99>20s").0, 0);
+    let (code, json) = report("--fail-if errors>1% --json");
+    assert_eq!(code, 3);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["levels"][1]["objective_held"], true);
+    let page = std::fs::read_to_string(html).unwrap();
+    // Two over the load, and three for each of two loads.
+    assert_eq!(page.matches("<svg ").count(), 8);
+    assert_eq!(std::fs::read_to_string(csv).unwrap().lines().count(), 3);
 }

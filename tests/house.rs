@@ -161,3 +161,23 @@ fn both_dockerfiles_build_the_same() {
     assert!(cpu.contains("cargo build --release"), "{cpu}");
     assert_eq!(cpu, built("Dockerfile.cuda"));
 }
+
+#[test]
+fn the_load_generator_knows_nothing_of_the_server() {
+    let rooms = [
+        "crate::http",
+        "crate::engine",
+        "crate::admission",
+        "crate::model",
+        "crate::scheduler",
+        "crate::instance",
+        "crate::backend",
+        "crate::serve",
+        "crate::transform",
+        "crate::metrics",
+    ];
+    assert_eq!(offences("bench", &rooms, ""), [""; 0]);
+    // The messages of the protocol alone.
+    let grpc = offences("bench", &["crate::grpc"], "");
+    assert!(grpc.iter().all(|line| line.contains("crate::grpc::proto")), "{grpc:?}");
+}

@@ -1,215 +1,170 @@
 //! The load generator: `cresset bench`.
 //!
-//! A `plan` says how the load is made and when it ends, as a value; a
-//! `payload` is what each request carries; a `client` is one connection;
-//! a `worker` is the one loop that puts the three together and records into
-//! a `tally`; the [`Outcome`] is what a person or a program reads.
+//! A `plan` says what is measured, one stage after another; a `load` is how the
+//! requests of a stage are paced, as a value, and a `schedule` when each of them
+//! is due. `inputs` and `payload` make the requests before the load begins. A
+//! `generator` is one thread with a runtime of its own, whose `worker` puts
+//! schedule, requests and `client`s together and records into a `tally`; the
+//! `conductor` starts the threads, listens to them and merges what they
+//! counted. The [`Outcome`] is what a person or a program reads.
 //!
-//! It speaks plain HTTP/1.1 to any server and needs no model runtime. All of
-//! it runs on one thread: at the rates at which a model answers, the generator
-//! then costs a fraction of a processor, and says which.
+//! It speaks plain HTTP/1.1 or gRPC to any server and needs no model runtime. At
+//! the rates at which a model answers, it costs a fraction of a processor, and
+//! says which.
 
+mod args;
 mod client;
+mod conductor;
 mod cpu;
+mod expected;
+mod generator;
+mod inputs;
+mod load;
 mod metadata;
+mod objective;
 mod payload;
 mod plan;
+mod prepare;
+mod progress;
+mod proto;
+mod random;
 mod report;
+mod requests;
+mod schedule;
+mod search;
+mod series;
 mod site;
+mod statistics;
 mod tally;
-mod values;
+mod timer;
 mod worker;
 
-use std::num::{NonZeroU64, NonZeroUsize};
-use std::path::PathBuf;
-use std::rc::Rc;
-use std::time::Duration;
+use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 
-use client::Client;
-use payload::Payload;
-use plan::{Bounds, Plan};
-use site::Site;
+pub use args::{Args, BoundsArgs, Format, Header, InputArgs, LoadArgs, Percent, Protocol, Ramp, ReportArgs};
+pub use inputs::{Declared, Filling, InputFile, Shape};
+pub use load::{Arrivals, Range, WholeRange};
+pub use objective::{Condition, Objective};
+pub use report::{Bucket, Environment, ErrorCount, Lag, Latency, LevelOutcome, Outcome, write};
+pub use series::Point;
+pub use statistics::ServerTimes;
 
-pub use report::{ErrorCount, Latency, LevelOutcome, Outcome};
-pub use values::Shape;
+use conductor::Stand;
+use generator::Order;
+use load::Part;
+use plan::{Bounds, Plan, Stable};
+use progress::Progress;
+use search::Search;
+use statistics::Statistician;
 
-/// What stands under `cresset bench --help`.
-const EXAMPLES: &str = "\
-Examples:
-  cresset bench http://localhost:8000 --model simple --concurrency 1,8,32
-  cresset bench http://localhost:8000 --model bert --shape input_ids:1,128 --duration 30s
-  cresset bench http://localhost:8000 --body cat.jpg --requests 1000 --json";
-
-/// Load a server with requests and measure its answers
-///
-/// Works on any server that speaks the Open Inference Protocol over HTTP
-/// (--model), and on any that takes a file by POST (--body). Latency is of
-/// answers with status 200, from the first byte sent to the last byte read;
-/// everything else is an error, counted by its cause. Requests a second are the
-/// answers with status 200 that came while the time ran. SIGINT (Ctrl-C) ends
-/// it and shows what was measured until then.
-#[derive(Debug, Clone, clap::Args)]
-#[command(after_long_help = EXAMPLES)]
-pub struct Args {
-    /// The server: `http://localhost:8000`
-    ///
-    /// A path behind it stands before every path that is asked for. Only plain
-    /// HTTP is spoken.
-    #[arg(env = "CRESSET_BENCH_URL", value_name = "URL")]
-    pub url: String,
-
-    /// The model to load
-    ///
-    /// The server's metadata (`GET /v2/models/MODEL`) says what it takes; the
-    /// inputs are random: floating point from 0 to 1, integers from 0 to 99.
-    #[arg(long, short, env = "CRESSET_BENCH_MODEL", required_unless_present = "body")]
-    pub model: Option<String>,
-
-    /// How many requests are under way at any time: one number or several
-    ///
-    /// Each client has a connection of its own, kept alive, and sends its next
-    /// request when its last is answered (a closed loop). Several numbers are
-    /// measured one after another.
-    #[arg(
-        long,
-        short,
-        env = "CRESSET_BENCH_CONCURRENCY",
-        value_name = "N[,N…]",
-        value_delimiter = ',',
-        default_value = "1"
-    )]
-    pub concurrency: Vec<NonZeroUsize>,
-
-    /// How long each concurrency is measured [default: 10s, or as --requests says]
-    ///
-    /// With --requests too, whichever comes first ends it. Requests under way
-    /// at the end are waited for, so that a stalled server shows.
-    #[arg(long, short, env = "CRESSET_BENCH_DURATION", value_parser = humantime::parse_duration)]
-    pub duration: Option<Duration>,
-
-    /// How many requests are measured at each concurrency
-    #[arg(long, short = 'n', env = "CRESSET_BENCH_REQUESTS", value_name = "N")]
-    pub requests: Option<NonZeroU64>,
-
-    /// How long the same load runs before anything is counted
-    #[arg(
-        long,
-        env = "CRESSET_BENCH_WARM_UP",
-        value_name = "DURATION",
-        default_value = "1s",
-        value_parser = humantime::parse_duration
-    )]
-    pub warm_up: Duration,
-
-    /// How long an answer may take; a later one is an error
-    #[arg(
-        long,
-        env = "CRESSET_BENCH_TIMEOUT",
-        value_name = "DURATION",
-        default_value = "30s",
-        value_parser = humantime::parse_duration
-    )]
-    pub timeout: Duration,
-
-    /// Post this file as it is; no metadata is asked for
-    ///
-    /// Its Content-Type follows from its name (.json, .jpg, .jpeg, .png,
-    /// .txt), else it is application/octet-stream.
-    #[arg(long, env = "CRESSET_BENCH_BODY", value_name = "FILE")]
-    pub body: Option<PathBuf>,
-
-    /// Where --body goes [default: /predictions/MODEL with --model, else the
-    /// URL's own path, else /predict]
-    #[arg(long, env = "CRESSET_BENCH_PATH", value_name = "PATH", requires = "body")]
-    pub path: Option<String>,
-
-    /// How the tensors are written
-    #[arg(
-        long,
-        env = "CRESSET_BENCH_FORMAT",
-        value_enum,
-        default_value_t = Format::Binary,
-        conflicts_with = "body"
-    )]
-    pub format: Format,
-
-    /// The whole shape of one input, its batch dimension included; repeatable
-    ///
-    /// Needed for an input with a variable dimension other than the first:
-    /// `--shape input_ids:1,128`.
-    #[arg(long, env = "CRESSET_BENCH_SHAPE", value_name = "NAME:N[,N…]", conflicts_with = "body")]
-    pub shape: Vec<Shape>,
-
-    /// The size of the inputs' variable first dimension [default: 1]
-    #[arg(long, short, env = "CRESSET_BENCH_BATCH", value_name = "N", conflicts_with = "body")]
-    pub batch: Option<NonZeroUsize>,
-
-    /// Makes the random values; the same seed, the same values
-    #[arg(long, env = "CRESSET_BENCH_SEED", value_name = "N", default_value_t = 0)]
-    pub seed: u64,
-
-    /// Print the outcome as JSON instead of a table
-    #[arg(long, env = "CRESSET_BENCH_JSON")]
-    pub json: bool,
-}
-
-/// How tensors are written in an inference request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// The binary tensor extension: raw bytes behind a short JSON header, and
-    /// outputs asked for in the same form
-    Binary,
-    /// JSON numbers
-    Json,
-}
+/// Where a search begins and ends when nothing else was asked, a second.
+const SEARCHED: (f64, f64) = (10.0, 1e6);
 
 /// Makes the load and measures what came back.
 ///
 /// Blocks until all is measured, or until SIGINT: then the outcome holds what
-/// was measured so far. Prints nothing.
+/// was measured so far. Prints nothing but a line that moves, where standard
+/// error is a terminal.
 ///
 /// # Errors
 /// When nothing can be measured: a URL, a file or a shape that can't be used,
 /// a server that isn't there or doesn't know the model. An error while
 /// measuring is counted in the [`Outcome`] instead.
 pub fn run(args: &Args) -> Result<Outcome> {
-    let plan = Plan::closed(&args.concurrency, args.warm_up, Bounds::new(args.duration, args.requests));
-    let site = Rc::new(Site::resolve(&args.url)?);
+    let plan = plan(args)?;
+    let site = Arc::new(prepare::site(args)?);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the generator's runtime")?;
-    LocalSet::new().block_on(&runtime, measure(args, &plan, site))
-}
-
-async fn measure(args: &Args, plan: &Plan, site: Rc<Site>) -> Result<Outcome> {
-    let payload = Rc::new(prepare(args, &site).await?);
-    let mut outcome = Outcome::new(&site, &payload, plan);
-    // One listener for all stages: a SIGINT between two of them is not lost.
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    for stage in plan.stages() {
-        let measured = worker::run(stage, &site, &payload, args.timeout, &mut interrupt).await?;
-        outcome.add(stage, &measured);
-        if measured.interrupted {
-            break;
+    LocalSet::new().block_on(&runtime, async {
+        // One listener for all stages: a SIGINT between two of them is not lost.
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+        let prepared = prepare::prepare(args, &site).await?;
+        let requests = Arc::new(prepared.requests);
+        let mut outcome = Outcome::new(args, &site, &requests, prepared.server);
+        let statistician = args.model.clone().map(|model| Statistician { site: Arc::clone(&site), model });
+        let mut progress = Progress::new(args.report.quiet, plan.len());
+        let mut stand = Stand {
+            threads: args.load.threads.get(),
+            statistician: statistician.as_ref(),
+            interrupt: &mut interrupt,
+            progress: &mut progress,
+        };
+        let mut plan = plan;
+        let mut number = 0;
+        while let Some(stage) = plan.stage(number) {
+            number += 1;
+            let order = Order {
+                stage: stage.clone(),
+                site: Arc::clone(&site),
+                requests: Arc::clone(&requests),
+                timeout: args.bounds.timeout,
+                // Another sequence for each stage, the same in each run.
+                seed: args.load.seed.wrapping_add(number as u64),
+                limit: args.report.slo.as_ref().map(Objective::limit),
+                max_connections: args.load.max_connections,
+            };
+            stand.progress.next_stage();
+            let measured = conductor::run(order, &mut stand).await;
+            stand.progress.clear();
+            let measured = measured?;
+            outcome.add(&stage, &measured, args.report.slo.as_ref());
+            if measured.interrupted {
+                break;
+            }
+            plan.learn(outcome.levels.last().and_then(|level| level.objective_held));
         }
-    }
-    Ok(outcome)
+        if let Plan::Search(search) = &plan {
+            outcome.found_rate = search.best();
+        }
+        Ok(outcome)
+    })
 }
 
-async fn prepare(args: &Args, site: &Rc<Site>) -> Result<Payload> {
-    if let Some(file) = &args.body {
-        let path = site.body_path(args.path.as_deref(), args.model.as_deref());
-        return Payload::file(file, site, &path);
+fn plan(args: &Args) -> Result<Plan> {
+    let (load, bounds) = (&args.load, &args.bounds);
+    let warm_up = bounds.warm_up;
+    let stable = bounds.until_stable.map(|Percent(tolerance)| Stable { window: bounds.window, tolerance });
+    let bounds = Bounds::new(bounds.duration, bounds.requests, stable);
+    if load.search {
+        let range = match load.rate.as_slice() {
+            [] => SEARCHED,
+            [range] => {
+                let (first, last) = range.ends();
+                if first < last { (first, last) } else { (first, SEARCHED.1) }
+            }
+            _ => bail!("--search takes one --rate A..B, the range that it searches"),
+        };
+        return Ok(Plan::Search(Search::new(range, load.arrivals, warm_up, bounds)));
     }
-    let model = args.model.as_deref().context("--model or --body is needed")?;
-    let mut client = Client::connect(Rc::clone(site), args.timeout).await?;
-    let metadata = metadata::fetch(&mut client, site, model).await?;
-    let tensors = values::random(&metadata.inputs, &args.shape, args.batch, args.seed)
-        .with_context(|| format!("cannot make inputs for model '{model}'"))?;
-    Payload::infer(&tensors, args.format, site, model)
+    let values = |ranges: &[Range]| ranges.iter().flat_map(Range::values).collect::<Vec<_>>();
+    if let Some(Ramp { from, to }) = load.ramp {
+        with_length(bounds, "--ramp")?;
+        return Ok(Plan::parts(vec![Part { from, to }], load.arrivals, warm_up, bounds));
+    }
+    if !load.step.is_empty() {
+        with_length(bounds, "--step")?;
+        let parts = values(&load.step).into_iter().map(|rate| Part { from: rate, to: rate }).collect();
+        return Ok(Plan::parts(parts, load.arrivals, warm_up, bounds));
+    }
+    if !load.rate.is_empty() {
+        return Ok(Plan::open(values(&load.rate), load.arrivals, warm_up, bounds));
+    }
+    if load.concurrency.is_empty() {
+        return Ok(Plan::closed([std::num::NonZeroUsize::MIN], warm_up, bounds));
+    }
+    Ok(Plan::closed(load.concurrency.iter().flat_map(WholeRange::values), warm_up, bounds))
+}
+
+/// A rate that changes with time needs one.
+fn with_length(bounds: Bounds, flag: &str) -> Result<()> {
+    match bounds.duration {
+        Some(_) => Ok(()),
+        None => bail!("{flag} needs --duration: how long each of its parts is"),
+    }
 }

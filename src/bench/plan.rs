@@ -1,23 +1,27 @@
-//! Load as a value: how requests are paced, and when that ends.
-//!
-//! A [`Plan`] is a list of [`Stage`]s; each becomes a [`Schedule`], the one
-//! thing that a worker asks before each request. A schedule never reads a
-//! clock, so a new kind of pace is a new arm here and no new loop.
+//! What is measured, one stage after another, and when each ends.
 
 use std::num::{NonZeroU64, NonZeroUsize};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use super::load::{Arrivals, Load, Part};
+use super::search::Search;
 
 /// Measured for this long where nothing else was asked.
 const DEFAULT_DURATION: Duration = Duration::from_secs(10);
+/// A load that never becomes stable ends after this.
+const LONGEST_UNSTABLE: Duration = Duration::from_secs(60);
 
 /// Stages, run one after another.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Plan {
-    stages: Vec<Stage>,
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Plan {
+    /// Known before the first begins.
+    Fixed(Vec<Stage>),
+    /// Each follows from what the last one measured.
+    Search(Search),
 }
 
 /// One load, held until its bounds are met.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Stage {
     pub(super) load: Load,
     /// How long the load runs before anything counts.
@@ -25,212 +29,124 @@ pub(super) struct Stage {
     pub(super) bounds: Bounds,
 }
 
-/// How requests are paced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Load {
-    /// This many clients, each of which sends when its last request was
-    /// answered: the load slows down with the server.
-    Closed { concurrency: NonZeroUsize },
-}
-
 /// When a stage ends: at whichever comes first. At least one is set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Bounds {
+    /// Of each part of the stage.
     pub(super) duration: Option<Duration>,
     pub(super) requests: Option<NonZeroU64>,
+    pub(super) stable: Option<Stable>,
+}
+
+/// Ends a stage when windows in a row agree.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Stable {
+    /// How long each window is.
+    pub(super) window: Duration,
+    /// How far one may lie from their mean, as a part of it.
+    pub(super) tolerance: f64,
 }
 
 impl Plan {
     /// A closed loop at each concurrency in turn.
-    pub(super) fn closed(levels: &[NonZeroUsize], warm_up: Duration, bounds: Bounds) -> Self {
-        let stage = |&concurrency| Stage { load: Load::Closed { concurrency }, warm_up, bounds };
-        Self { stages: levels.iter().map(stage).collect() }
+    pub(super) fn closed(
+        levels: impl IntoIterator<Item = NonZeroUsize>,
+        warm_up: Duration,
+        bounds: Bounds,
+    ) -> Self {
+        let stage = |concurrency| Stage { load: Load::closed(concurrency), warm_up, bounds };
+        Self::Fixed(levels.into_iter().map(stage).collect())
     }
 
-    pub(super) fn stages(&self) -> &[Stage] {
-        &self.stages
+    /// An open loop at each rate in turn.
+    pub(super) fn open(
+        rates: impl IntoIterator<Item = f64>,
+        arrivals: Arrivals,
+        warm_up: Duration,
+        bounds: Bounds,
+    ) -> Self {
+        let stage = |rate| Stage { load: Load::rate(rate, arrivals), warm_up, bounds };
+        Self::Fixed(rates.into_iter().map(stage).collect())
+    }
+
+    /// One open loop whose rate changes while it runs: what the server owes at
+    /// the end of one part is there in the next.
+    pub(super) fn parts(parts: Vec<Part>, arrivals: Arrivals, warm_up: Duration, bounds: Bounds) -> Self {
+        Self::Fixed(vec![Stage { load: Load::Open { parts, arrivals }, warm_up, bounds }])
+    }
+
+    /// How many stages there will be, where that is known.
+    pub(super) fn len(&self) -> Option<usize> {
+        match self {
+            Self::Fixed(stages) => Some(stages.len()),
+            Self::Search(_) => None,
+        }
+    }
+
+    /// The stage of this number.
+    pub(super) fn stage(&self, number: usize) -> Option<Stage> {
+        match self {
+            Self::Fixed(stages) => stages.get(number).cloned(),
+            Self::Search(search) => search.next(),
+        }
+    }
+
+    /// Whether the objective held in the stage that has just ended; `None`
+    /// without one.
+    pub(super) fn learn(&mut self, held: Option<bool>) {
+        match self {
+            Self::Fixed(_) => {}
+            Self::Search(search) => search.learn(held.unwrap_or(false)),
+        }
     }
 }
 
-impl Load {
-    /// How many connections it needs.
-    pub(super) fn clients(self) -> usize {
-        match self {
-            Self::Closed { concurrency } => concurrency.get(),
+impl Stage {
+    /// How often its counts are looked at while it runs: some fifty times.
+    pub(super) fn interval(&self) -> Duration {
+        const SHORTEST: Duration = Duration::from_millis(100);
+        const LONGEST: Duration = Duration::from_secs(10);
+        match (self.bounds.stable, self.bounds.duration) {
+            (Some(stable), _) => stable.window,
+            (None, Some(duration)) => (duration * self.load.parts() as u32 / 50).clamp(SHORTEST, LONGEST),
+            (None, None) => Duration::from_secs(1),
         }
     }
 }
 
 impl Bounds {
     /// The bounds asked for; ten seconds where none was.
-    pub(super) fn new(duration: Option<Duration>, requests: Option<NonZeroU64>) -> Self {
-        match (duration, requests) {
-            (None, None) => Self { duration: Some(DEFAULT_DURATION), requests: None },
-            (duration, requests) => Self { duration, requests },
-        }
-    }
-}
-
-/// A stage that has begun.
-#[derive(Debug)]
-pub(super) struct Schedule {
-    load: Load,
-    window: Window,
-    requests_left: Option<u64>,
-}
-
-/// The time in which answers count for the rate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Window {
-    pub(super) opens: Instant,
-    /// `None` where only a number of requests ends the stage.
-    pub(super) closes: Option<Instant>,
-}
-
-/// What a worker is to do next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turn {
-    Send(Ticket),
-    Stop,
-}
-
-/// Leave to send one request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ticket {
-    /// When it should be sent. Latency counts from here and not from when it
-    /// really was, so that a pace which the server holds up can't hide it.
-    pub(super) due: Instant,
-    pub(super) phase: Phase,
-}
-
-/// Whether a request's latency counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
-    WarmUp,
-    Measured,
-}
-
-impl Schedule {
-    /// The stage, begun now.
-    pub(super) fn begin(stage: &Stage, now: Instant) -> Self {
-        let opens = now + stage.warm_up;
-        Self {
-            load: stage.load,
-            window: Window { opens, closes: stage.bounds.duration.map(|duration| opens + duration) },
-            requests_left: stage.bounds.requests.map(NonZeroU64::get),
-        }
-    }
-
-    pub(super) fn window(&self) -> Window {
-        self.window
-    }
-
-    /// How long the window was open in the end: up to its last answer where the
-    /// requests ran out, and never longer than it was to be.
-    pub(super) fn open_for(&self, last: Option<Instant>, ended: Instant) -> Duration {
-        let ran_out = self.requests_left == Some(0);
-        let end = last.filter(|_| ran_out).unwrap_or(ended);
-        let end = self.window.closes.map_or(end, |closes| closes.min(end));
-        end.saturating_duration_since(self.window.opens)
-    }
-
-    /// What a worker that is free now is to do.
-    pub(super) fn turn(&mut self, now: Instant) -> Turn {
-        match self.load {
-            Load::Closed { .. } => self.grant(now, now),
-        }
-    }
-
-    fn grant(&mut self, due: Instant, now: Instant) -> Turn {
-        if now < self.window.opens {
-            return Turn::Send(Ticket { due, phase: Phase::WarmUp });
-        }
-        if self.window.closes.is_some_and(|closes| now >= closes) {
-            return Turn::Stop;
-        }
-        match &mut self.requests_left {
-            Some(0) => return Turn::Stop,
-            Some(left) => *left -= 1,
-            None => {}
-        }
-        Turn::Send(Ticket { due, phase: Phase::Measured })
-    }
-}
-
-impl Window {
-    pub(super) fn contains(&self, instant: Instant) -> bool {
-        instant >= self.opens && self.closes.is_none_or(|closes| instant <= closes)
+    pub(super) fn new(
+        duration: Option<Duration>,
+        requests: Option<NonZeroU64>,
+        stable: Option<Stable>,
+    ) -> Self {
+        let duration = match (duration, requests, stable) {
+            (None, None, None) => Some(DEFAULT_DURATION),
+            (None, None, Some(_)) => Some(LONGEST_UNSTABLE),
+            (duration, _, _) => duration,
+        };
+        Self { duration, requests, stable }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    fn schedule(warm_up: Duration, bounds: Bounds, now: Instant) -> Schedule {
-        let plan = Plan::closed(&[NonZeroUsize::MIN], warm_up, bounds);
-        Schedule::begin(&plan.stages()[0], now)
-    }
-
-    fn phase(turn: Turn) -> Option<Phase> {
-        match turn {
-            Turn::Send(ticket) => Some(ticket.phase),
-            Turn::Stop => None,
-        }
-    }
 
     #[test]
-    fn every_concurrency_is_a_stage() {
+    fn every_level_is_a_stage() {
         let levels = [1, 2, 8].map(|level| NonZeroUsize::new(level).unwrap());
-        let plan = Plan::closed(&levels, SECOND, Bounds::new(None, None));
-        let clients: Vec<_> = plan.stages().iter().map(|stage| stage.load.clients()).collect();
-        assert_eq!(clients, [1, 2, 8]);
-        assert_eq!(plan.stages()[0].bounds.duration, Some(DEFAULT_DURATION));
+        let plan = Plan::closed(levels, Duration::ZERO, Bounds::new(None, None, None));
+        let loads: Vec<_> = (0..).map_while(|number| plan.stage(number)).map(|stage| stage.load).collect();
+        assert_eq!(loads, levels.map(Load::closed));
+        assert_eq!((plan.len(), plan.stage(0).unwrap().bounds.duration), (Some(3), Some(DEFAULT_DURATION)));
     }
 
     #[test]
     fn requests_alone_have_no_end_in_time() {
-        let bounds = Bounds::new(None, NonZeroU64::new(5));
-        assert_eq!(bounds.duration, None);
-    }
-
-    #[test]
-    fn time_ends_a_stage() {
-        let start = clock::now();
-        let mut schedule = schedule(SECOND, Bounds::new(Some(2 * SECOND), None), start);
-        assert_eq!(phase(schedule.turn(start)), Some(Phase::WarmUp));
-        assert_eq!(phase(schedule.turn(start + SECOND)), Some(Phase::Measured));
-        assert_eq!(phase(schedule.turn(start + SECOND * 29 / 10)), Some(Phase::Measured));
-        assert_eq!(phase(schedule.turn(start + SECOND * 3)), None);
-        let last = Some(start + SECOND * 28 / 10);
-        assert_eq!(schedule.open_for(last, start + 5 * SECOND), 2 * SECOND);
-        assert_eq!(schedule.open_for(last, start + 2 * SECOND), SECOND, "interrupted");
-        assert!(schedule.window().contains(start + SECOND * 3));
-        assert!(!schedule.window().contains(start + SECOND / 2));
-        assert!(!schedule.window().contains(start + SECOND * 4));
-    }
-
-    #[test]
-    fn a_number_of_requests_ends_a_stage_and_warming_up_costs_none() {
-        let start = clock::now();
-        let mut schedule = schedule(SECOND, Bounds::new(None, NonZeroU64::new(2)), start);
-        let turns = [0, 0, 0, 1, 1, 1].map(|after| phase(schedule.turn(start + after * SECOND)));
-        let (warm, measured) = (Some(Phase::WarmUp), Some(Phase::Measured));
-        assert_eq!(turns, [warm, warm, warm, measured, measured, None]);
-        assert_eq!(schedule.open_for(Some(start + 3 * SECOND), start + 4 * SECOND), 2 * SECOND);
-    }
-
-    #[test]
-    fn whichever_comes_first_ends_a_stage() {
-        let start = clock::now();
-        let bounds = Bounds::new(Some(SECOND), NonZeroU64::new(2));
-        let mut by_time = schedule(Duration::ZERO, bounds, start);
-        assert_eq!(phase(by_time.turn(start + SECOND)), None);
-        let mut by_count = schedule(Duration::ZERO, bounds, start);
-        let turns = [0, 0, 0].map(|_| phase(by_count.turn(start)));
-        assert_eq!(turns, [Some(Phase::Measured), Some(Phase::Measured), None]);
+        assert_eq!(Bounds::new(None, NonZeroU64::new(5), None).duration, None);
+        let stable = Stable { window: Duration::from_secs(1), tolerance: 0.1 };
+        assert_eq!(Bounds::new(None, None, Some(stable)).duration, Some(LONGEST_UNSTABLE));
     }
 }

@@ -7,6 +7,7 @@
 
 mod answers;
 mod batching;
+mod bench;
 mod classification;
 mod compatibility;
 mod compression;

@@ -130,8 +130,21 @@ fn read_named(
 /// # Errors
 /// Several outputs that haven't the same number of rows.
 pub fn write_predictions(outputs: &[Tensor]) -> Result<Vec<u8>, ProtocolError> {
+    write_under(b"{\"predictions\":", outputs)
+}
+
+/// Writes inputs as instances, as a client does: a row each, arrays where there
+/// is one input, else objects by input name.
+///
+/// # Errors
+/// Several inputs that haven't the same number of rows.
+pub fn write_instances(inputs: &[Tensor]) -> Result<Vec<u8>, ProtocolError> {
+    write_under(b"{\"instances\":", inputs)
+}
+
+fn write_under(head: &[u8], outputs: &[Tensor]) -> Result<Vec<u8>, ProtocolError> {
     let mut out = Vec::with_capacity(64 + outputs.iter().map(|output| output.data.len() * 3).sum::<usize>());
-    out.extend_from_slice(b"{\"predictions\":");
+    out.extend_from_slice(head);
     if let [only] = outputs {
         write_nested(&mut out, &mut Elements::new(only.datatype, &only.data), &only.shape);
     } else {

@@ -11,7 +11,7 @@ mod request;
 mod scan;
 mod write;
 
-pub use instances::{decode_instances, write_predictions};
+pub use instances::{decode_instances, write_instances, write_predictions};
 pub use plain::{decode_named_tensors, is_inference_request, write_named_tensors};
 pub(super) use request::{InputData, RequestHeader, read_request};
 pub(super) use write::write_response;

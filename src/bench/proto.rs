@@ -1,0 +1,3 @@
+//! The messages of the inference protocol over gRPC.
+
+pub(super) use crate::grpc::proto::*;
