@@ -26,7 +26,7 @@ fn main() -> anyhow::Result<()> {
     let seconds: f64 = rest.first().map_or(Ok(1.0), |s| s.parse()).context("SECONDS")?;
     let batches = rest.get(1).map_or(Ok(vec![1, 8, 16]), |b| list(b)).context("BATCH")?;
 
-    let backend = cresset::backend::libtorch::backend()?;
+    let backend = cresset::backend::libtorch::backend(None)?;
     let parameters = Default::default();
     let request = LoadRequest {
         path: Path::new(file),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::backend::{Device, DeviceFault};
+use crate::backend::{BackendError, Device, DeviceFault};
 use crate::error::{Error, ErrorCode};
 
 /// A fault that only a new process recovers from.
@@ -61,6 +61,15 @@ impl DeviceFaults {
             }
             first
         });
+    }
+
+    /// Latches what an error says of the device, if it says that it has failed.
+    pub fn notice(&self, device: Device, error: &BackendError) {
+        if let BackendError::Device { fault, message, .. } = error
+            && fault.poisons()
+        {
+            self.report(Fault { device, fault: *fault, message: message.clone() });
+        }
     }
 
     /// The fault of this device, if it has one.

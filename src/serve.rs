@@ -260,13 +260,16 @@ async fn finish(
         End::DeviceFailed => ("a device has failed", Outcome::DeviceFailed),
     };
     tracing::info!("{why}: no longer ready, finishing what was accepted (at most {timeout} s)");
+    if clean == Outcome::DeviceFailed {
+        // A batch may hang on the device, and a signal now is the
+        // orchestrator's, who sees that the server isn't ready.
+        stop(engine, surfaces, Duration::from_secs(timeout)).await;
+        return clean;
+    }
     tokio::select! {
-        finished = stop(engine, surfaces, Duration::from_secs(timeout)) => match finished {
-            true => clean,
-            // A batch may hang on the device: that isn't the operator's haste.
-            false if clean == Outcome::DeviceFailed => clean,
-            false => Outcome::Abandoned,
-        },
+        finished = stop(engine, surfaces, Duration::from_secs(timeout)) => {
+            if finished { clean } else { Outcome::Abandoned }
+        }
         signal = signals.next() => {
             tracing::warn!("{signal} again: stopping at once");
             Outcome::Abandoned

@@ -29,7 +29,7 @@ fn server() {
     let arguments = ["cresset", "serve"].into_iter().chain(flags.split('\n'));
     let Command::Serve(settings) = Cli::parse_from(arguments).command else { panic!("not serve") };
     let ms = Duration::from_millis(1);
-    let device = MockDevice::new(DeviceTimes { copy_in: ms, compute: 20 * ms, copy_out: ms });
+    let device = MockDevice::new(DeviceTimes { copy_in: ms, compute: 200 * ms, copy_out: ms });
     let backend = MockBackend::new(Behaviour::Poisons(DeviceFault::Assert), &["x"]).on_device(device);
     let outcome = serve::run(&settings, Arc::new(backend)).expect("serves");
     std::process::exit(outcome.exit_code());
@@ -109,7 +109,11 @@ async fn it_is_not_ready_within_a_second_answers_503_and_ends_with_its_own_code(
 
     let began = clock::now();
     // One of these breaks the device; what is queued behind it isn't run.
-    let (guilty, behind) = tokio::join!(server.infer(255), server.infer(8));
+    let later = async {
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        server.infer(8).await
+    };
+    let (guilty, behind) = tokio::join!(server.infer(255), later);
     for (status, text) in [guilty, behind] {
         assert_eq!(status, 503, "{text}");
         assert!(text.contains("device cuda:0 has failed"), "{text}");

@@ -30,7 +30,12 @@ const CONFIG: &str = r#"
 const MS: Duration = Duration::from_millis(1);
 
 fn times(copy_in: u32, compute: u32, copy_out: u32) -> DeviceTimes {
-    DeviceTimes { copy_in: copy_in * MS, compute: compute * MS, copy_out: copy_out * MS }
+    DeviceTimes {
+        copy_in: copy_in * MS,
+        compute: compute * MS,
+        copy_out: copy_out * MS,
+        ..DeviceTimes::default()
+    }
 }
 
 struct Served {
@@ -161,6 +166,43 @@ async fn collecting_computing_and_answering_overlap_whichever_is_the_slowest() {
         assert!(ahead.count() >= 30, "the next batch is launched before the last has landed");
         served.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn collecting_and_answering_cost_the_device_nothing() {
+    // Eight requests of 4 ms are collected, and 30 ms answered, while it
+    // computes for 40: one thread for any two of these would be too slow.
+    let host = DeviceTimes { collect: 4 * MS, answer: 30 * MS, ..times(1, 40, 1) };
+    let served = Served::new(Behaviour::Identity, MockDevice::new(host));
+    flood(&served, 8 * 25).await;
+    assert_eq!(served.rows(), [8; 25]);
+    let share = busy(&served.device().timeline(), Stage::Compute);
+    assert!(share >= 0.95, "the device computed for {share:.3} of the time");
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_is_free_takes_what_comes_while_another_waits_for_its_own() {
+    let two = format!("{CONFIG} instance_group [ {{ count: 2 }} ]");
+    let served = Served::configured(Behaviour::Identity, MockDevice::new(times(1, 150, 1)), &two);
+    // Both know how long a batch takes, and are idle.
+    let warm: Vec<Pending> = (0..2).map(|index| served.send(value(index))).collect();
+    for pending in warm {
+        pending.await.unwrap().unwrap();
+    }
+    for round in 0..5 {
+        let first = served.send(value(round));
+        tokio::time::sleep(20 * MS).await;
+        let second = served.send(value(round + 1));
+        first.await.unwrap().unwrap();
+        second.await.unwrap().unwrap();
+        let steps = served.device().timeline();
+        let launched: Vec<_> =
+            steps.iter().filter(|step| step.stage == Stage::Compute).map(|step| step.launched).collect();
+        let apart = launched[launched.len() - 1] - launched[launched.len() - 2];
+        assert!(apart < 80 * MS, "the second was launched {apart:?} after the first");
+    }
+    served.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

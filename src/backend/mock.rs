@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use super::mock_device::MockDevice;
 use super::{
     Accelerators, Argument, ArgumentKind, Backend, BackendError, BatchInput, BatchOutput, DeviceFault,
-    DeviceMemory, Drive, Flight, HostBatch, LoadRequest, Model, ModelInstance, Signature,
+    DeviceMemory, Drive, Flight, HostBatch, HostMemory, LoadRequest, Model, ModelInstance, Signature,
 };
 
 /// What a mock model makes of its inputs.
@@ -233,6 +233,10 @@ struct MockInstance {
 impl ModelInstance for MockInstance {
     fn drive(&self) -> Drive {
         if self.device.is_some() { Drive::Overlapped } else { Drive::Inline }
+    }
+
+    fn host_memory(&self) -> Option<Arc<dyn HostMemory>> {
+        self.device.as_ref()?.host_memory()
     }
 
     fn launch(&mut self, batch: HostBatch) -> Result<Box<dyn Flight>, BackendError> {

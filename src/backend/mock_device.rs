@@ -2,10 +2,11 @@
 //! take set times, each on a queue of its own, and it keeps a timeline.
 
 use std::collections::HashSet;
+use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{BackendError, BatchOutput, DeviceFault, Flight, HostBatch};
+use super::{BackendError, BatchOutput, DeviceFault, Flight, HostBatch, HostBlock, HostMemory};
 use crate::clock;
 
 /// What a batch's stages take on the device.
@@ -17,6 +18,10 @@ pub struct DeviceTimes {
     pub compute: Duration,
     /// Copying the outputs out.
     pub copy_out: Duration,
+    /// On the host, while each request is collected.
+    pub collect: Duration,
+    /// On the host, when the batch has landed.
+    pub answer: Duration,
 }
 
 /// A stage of a batch on the device.
@@ -102,6 +107,11 @@ impl MockDevice {
         self.lock().released
     }
 
+    /// Where batches for it are collected.
+    pub(super) fn host_memory(&self) -> Option<Arc<dyn HostMemory>> {
+        (!self.times.collect.is_zero()).then(|| Arc::new(SlowMemory(self.times.collect)) as _)
+    }
+
     pub(super) fn release(&self) {
         self.lock().released += 1;
     }
@@ -155,6 +165,35 @@ impl MockDevice {
     }
 }
 
+/// Memory that takes its time to be written where a batch is collected: on the
+/// thread of the first stage.
+pub(super) struct SlowMemory(pub(super) Duration);
+
+struct SlowBlock {
+    bytes: Box<[u8]>,
+    takes: Duration,
+}
+
+impl HostMemory for SlowMemory {
+    fn allocate(&self, bytes: usize) -> Option<Box<dyn HostBlock>> {
+        Some(Box::new(SlowBlock { bytes: vec![0; bytes].into(), takes: self.0 }))
+    }
+}
+
+// SAFETY: the bytes are this value's own. Nothing here is aligned to 64, which
+// only a real device's copies ask for.
+unsafe impl HostBlock for SlowBlock {
+    fn start(&self) -> NonNull<u8> {
+        if std::thread::current().name().is_some_and(|name| name.ends_with("/in")) {
+            std::thread::sleep(self.takes);
+        }
+        NonNull::from(&*self.bytes).cast()
+    }
+    fn capacity(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
 struct MockFlight {
     device: Arc<MockDevice>,
     launch: usize,
@@ -183,6 +222,8 @@ impl Flight for MockFlight {
             Some(fault) => Err(broken(fault)),
             None => self.outputs,
         };
+        drop(state);
+        std::thread::sleep(self.device.times.answer);
         (outputs, self.batch)
     }
 }

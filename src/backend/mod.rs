@@ -220,8 +220,8 @@ pub trait ModelInstance {
     /// still being copied from.
     ///
     /// # Errors
-    /// As of [`ModelInstance::forward`]. The batch is lost only where the
-    /// device may still read it.
+    /// As of [`ModelInstance::forward`]; the device reads the batch's memory no
+    /// more, and it is given up.
     fn launch(&mut self, batch: HostBatch) -> Result<Box<dyn Flight>, BackendError> {
         let outputs = self.forward(&batch.inputs())?;
         Ok(<dyn Flight>::landed(outputs, batch))

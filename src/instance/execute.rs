@@ -135,6 +135,9 @@ impl Context {
                 return cut(requests, &parts, CloseReason::Halved);
             }
             Cause::Backend(error) => {
+                if let (BackendError::OutOfMemory { .. }, 1) = (&error, requests.len()) {
+                    self.limit().failed_alone();
+                }
                 // A client can make a model fail as often as it likes: the
                 // whole of it is for whoever looks for it.
                 tracing::debug!(%error, detail = error.detail(), "the model failed");

@@ -20,9 +20,15 @@ pub(super) struct Inline {
 impl Inline {
     /// Runs a batch and answers each of its requests.
     pub(super) fn run(&mut self, batch: Batch<QueuedRequest>, context: &Context) {
-        let mut left = VecDeque::from(context.begin(batch));
+        let mut left = VecDeque::from([batch]);
         while let Some(batch) = left.pop_front() {
-            let Err(failed) = self.attempt(batch, context) else { continue };
+            // Asked for each part: the one before may have ended the device.
+            let mut parts = context.begin(batch).into_iter();
+            let Some(first) = parts.next() else { continue };
+            for part in parts.rev() {
+                left.push_front(part);
+            }
+            let Err(failed) = self.attempt(first, context) else { continue };
             if let Cause::Backend(crate::backend::BackendError::OutOfMemory { .. }) = failed.cause {
                 self.instance.release_memory();
             }

@@ -3,18 +3,35 @@
 /// After this many batches without trouble twice as many rows are tried.
 const BATCHES_UNTIL_MORE: u32 = 256;
 
+/// This many batches after a halving, what it learned is of more than one
+/// request.
+const BATCHES_UNTIL_SURE: u32 = 8;
+
 /// The most rows that are tried at once; none until memory ran out.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct RowLimit {
     rows: Option<u32>,
+    /// Batches since the last that had too little.
     since: u32,
+    /// What the limit was before the halvings that may be one request's fault.
+    before: Option<Option<u32>>,
 }
 
 impl RowLimit {
-    /// A batch of `rows` had too little memory.
+    /// A batch of `rows` in several requests had too little memory.
     pub(super) fn failed(&mut self, rows: u32) {
-        self.rows = Some((rows / 2).max(1));
+        self.before.get_or_insert(self.rows);
+        let half = (rows / 2).max(1);
+        self.rows = Some(self.rows.map_or(half, |known| known.min(half)));
         self.since = 0;
+    }
+
+    /// A request alone had too little: it asks for too much by itself, and
+    /// others needn't go in smaller batches for it.
+    pub(super) fn failed_alone(&mut self) {
+        if let Some(before) = self.before.take() {
+            self.rows = before;
+        }
     }
 
     /// A batch had enough. Memory that others took may have come back, so the
@@ -22,6 +39,9 @@ impl RowLimit {
     pub(super) fn passed(&mut self) {
         let Some(rows) = self.rows else { return };
         self.since += 1;
+        if self.since >= BATCHES_UNTIL_SURE {
+            self.before = None;
+        }
         if self.since >= BATCHES_UNTIL_MORE {
             self.since = 0;
             self.rows = rows.checked_mul(2);
@@ -68,6 +88,29 @@ mod tests {
         assert_eq!(limit.parts([1; 9].into_iter()), [8, 1]);
         limit.failed(1);
         assert_eq!(limit.parts([1, 1].into_iter()), [1, 1], "one row is always tried");
+        limit.failed(64);
+        assert_eq!(
+            limit.parts([1, 1].into_iter()),
+            [1, 1],
+            "a larger batch that was under way teaches nothing"
+        );
         assert!(limit.parts(std::iter::empty()).is_empty());
+    }
+
+    #[test]
+    fn one_request_that_asks_for_too_much_does_not_part_the_others() {
+        let mut limit = RowLimit::default();
+        for rows in [16, 8, 4, 2] {
+            limit.failed(rows);
+        }
+        limit.failed_alone();
+        assert_eq!(limit.parts([1; 16].into_iter()), [16]);
+        // Where batches pass at the lower limit, it is the device's.
+        limit.failed(16);
+        for _ in 0..BATCHES_UNTIL_SURE {
+            limit.passed();
+        }
+        limit.failed_alone();
+        assert_eq!(limit.parts([1; 16].into_iter()), [8, 8]);
     }
 }

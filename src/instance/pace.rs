@@ -2,7 +2,7 @@
 //! before. Earlier, it would leave without those who come in between; later,
 //! the device would wait.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::scheduler::Turn;
@@ -17,7 +17,9 @@ pub(super) struct Pace {
     compute: BTreeMap<u32, Duration>,
     /// How long collecting takes.
     collect: Duration,
-    /// When the last batch that was handed over should land.
+    /// The rows of each batch on the device, in the order of handing over.
+    on_device: VecDeque<u32>,
+    /// When the last of them should land.
     expected: Option<Instant>,
 }
 
@@ -25,6 +27,7 @@ impl Pace {
     /// A batch of `rows` goes to the device, having been collected in `took`.
     pub(super) fn handed_over(&mut self, rows: u32, took: Duration, now: Instant) {
         self.collect = average(self.collect, took);
+        self.on_device.push_back(rows);
         let start = self.expected.map_or(now, |before| before.max(now));
         self.expected = self.guess(rows).map(|compute| start + compute);
     }
@@ -33,18 +36,22 @@ impl Pace {
     pub(super) fn landed(&mut self, rows: u32, took: Duration, now: Instant) {
         let known = self.compute.get(&rows).copied().unwrap_or(took);
         self.compute.insert(rows, average(known, took));
-        // One still computes, from now on: what was expected of it is known
-        // better than before.
-        if let Some(expected) = self.expected
-            && expected < now
-        {
-            self.expected = Some(now);
-        }
+        self.left(rows, now);
     }
 
-    /// What whoever collects should do with this many batches on the device.
-    pub(super) fn turn(&self, on_device: usize) -> Turn {
-        match (on_device, self.expected) {
+    /// A batch of `rows` is not on the device any more, landed or not. The
+    /// next one computes from now on.
+    pub(super) fn left(&mut self, rows: u32, now: Instant) {
+        if let Some(place) = self.on_device.iter().position(|known| *known == rows) {
+            self.on_device.remove(place);
+        }
+        let guesses = self.on_device.iter().map(|rows| self.guess(*rows));
+        self.expected = guesses.sum::<Option<Duration>>().map(|rest| now + rest);
+    }
+
+    /// What whoever collects should do.
+    pub(super) fn turn(&self) -> Turn {
+        match (self.on_device.len(), self.expected) {
             (0, _) | (1, None) => Turn::Now,
             (1, Some(expected)) => {
                 let lead = self.collect * 2 + MARGIN;
@@ -76,10 +83,13 @@ mod tests {
 
     #[test]
     fn an_idle_device_takes_at_once_and_a_full_one_nothing() {
-        let pace = Pace::default();
-        assert_eq!(pace.turn(0), Turn::Now);
-        assert_eq!(pace.turn(1), Turn::Now, "nothing is known of how long it takes");
-        assert_eq!(pace.turn(2), Turn::Later);
+        let start = clock::now();
+        let mut pace = Pace::default();
+        assert_eq!(pace.turn(), Turn::Now);
+        pace.handed_over(8, MS, start);
+        assert_eq!(pace.turn(), Turn::Now, "nothing is known of how long it takes");
+        pace.handed_over(8, MS, start);
+        assert_eq!(pace.turn(), Turn::Later);
     }
 
     #[test]
@@ -89,14 +99,22 @@ mod tests {
         pace.handed_over(8, MS, start);
         pace.landed(8, 20 * MS, start + 20 * MS);
         pace.handed_over(8, MS, start + 20 * MS);
-        assert_eq!(pace.turn(1), Turn::At(start + 40 * MS - 2 * MS - MARGIN));
+        assert_eq!(pace.turn(), Turn::At(start + 40 * MS - 2 * MS - MARGIN));
         // Behind it another: both have to land.
         pace.handed_over(8, MS, start + 38 * MS);
         pace.landed(8, 20 * MS, start + 40 * MS);
-        assert_eq!(pace.turn(1), Turn::At(start + 60 * MS - 2 * MS - MARGIN));
+        assert_eq!(pace.turn(), Turn::At(start + 60 * MS - 2 * MS - MARGIN));
         // A size that is new goes by its neighbour.
         pace.landed(8, 20 * MS, start + 60 * MS);
         pace.handed_over(3, MS, start + 60 * MS);
-        assert_eq!(pace.turn(1), Turn::At(start + 80 * MS - 2 * MS - MARGIN));
+        assert_eq!(pace.turn(), Turn::At(start + 80 * MS - 2 * MS - MARGIN));
+        // What failed at its launch is not waited for.
+        pace.left(3, start + 61 * MS);
+        assert_eq!(pace.turn(), Turn::Now);
+        // Nor is a guess that was too long, once it has landed.
+        pace.handed_over(8, MS, start + 70 * MS);
+        pace.handed_over(8, MS, start + 70 * MS);
+        pace.landed(8, 20 * MS, start + 75 * MS);
+        assert_eq!(pace.turn(), Turn::At(start + 95 * MS - 2 * MS - MARGIN));
     }
 }

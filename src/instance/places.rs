@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::pace::Pace;
 use crate::backend::HostBatch;
+use crate::clock;
 use crate::scheduler::Turn;
 
 /// One that is collected, one that is copied in, one that computes, one that is
@@ -24,9 +25,7 @@ pub(super) struct Places {
 struct State {
     /// From collecting until landed.
     taken: usize,
-    /// Handed over to the device and not landed yet.
-    on_device: usize,
-    /// Of these, launched.
+    /// Launched and not landed yet.
     flying: usize,
     /// Taken and not answered yet.
     unanswered: usize,
@@ -65,7 +64,7 @@ impl Places {
     /// Whether whoever collects should take what there is.
     pub(super) fn turn(&self) -> Turn {
         let state = self.lock();
-        state.pace.turn(state.on_device)
+        state.pace.turn()
     }
 
     /// Whether each batch that was taken has been answered or given back, but
@@ -98,7 +97,6 @@ impl Place<'_> {
     /// A batch of `rows`, collected from `began` on, goes to the device.
     pub(super) fn hand_over(&mut self, rows: u32, began: Instant, now: Instant) {
         let mut state = self.places.lock();
-        state.on_device += 1;
         state.pace.handed_over(rows, now.saturating_duration_since(began), now);
         self.stage = Stage::HandedOver;
         self.rows = rows;
@@ -116,8 +114,11 @@ impl Place<'_> {
     pub(super) fn land(&mut self, batch: HostBatch, began: Instant, now: Instant) {
         let mut state = self.places.lock();
         state.pace.landed(self.rows, now.saturating_duration_since(began), now);
+        state.flying -= 1;
+        state.taken -= 1;
         state.free.push(batch);
-        self.leave(&mut state);
+        self.stage = Stage::Landed;
+        self.places.changed.notify_all();
     }
 
     /// Gives memory back that was not used.
@@ -129,9 +130,9 @@ impl Place<'_> {
         match self.stage {
             Stage::Landed => return,
             Stage::Collecting => {}
-            Stage::HandedOver => state.on_device -= 1,
+            Stage::HandedOver => state.pace.left(self.rows, clock::now()),
             Stage::Flying => {
-                state.on_device -= 1;
+                state.pace.left(self.rows, clock::now());
                 state.flying -= 1;
             }
         }

@@ -101,6 +101,7 @@ pub fn spawn(settings: InstanceSettings) -> std::io::Result<Instance> {
                 made
             }
             Ok(Err(error)) => {
+                settings.faults.notice(settings.device, &error);
                 let _ = report.send(Err(error));
                 return;
             }
@@ -141,29 +142,33 @@ fn start(settings: &InstanceSettings) -> Result<(Box<dyn ModelInstance>, &[Vec<W
     for sample in samples {
         for _ in 0..sample.count {
             // Triton's words.
-            run_once(instance.as_mut(), &sample.inputs).map_err(|error| BackendError::Load {
+            run_once(instance.as_mut(), &sample.inputs, settings).map_err(|error| BackendError::Load {
                 message: format!("failed to run warmup sample '{}': {error}", sample.name),
                 detail: error.detail().to_owned(),
             })?;
         }
     }
-    let warm = first.iter().all(|inputs| warm(instance.as_mut(), inputs, &settings.label));
+    let warm = first.iter().all(|inputs| warm(instance.as_mut(), inputs, settings));
     Ok((instance, if warm { later } else { &[] }))
 }
 
 /// Whether a run on zeros passes. They may be no input for this model: its
 /// clients will tell.
-fn warm(instance: &mut dyn ModelInstance, inputs: &[WarmUpInput], label: &str) -> bool {
-    let ran = run_once(instance, inputs);
+fn warm(instance: &mut dyn ModelInstance, inputs: &[WarmUpInput], settings: &InstanceSettings) -> bool {
+    let ran = run_once(instance, inputs, settings);
     if let Err(error) = &ran {
-        tracing::debug!(model = label, %error, "a warm-up run failed");
+        tracing::debug!(model = settings.label, %error, "a warm-up run failed");
     }
     ran.is_ok()
 }
 
 /// The way that requests go, so that what they need is there: pinned memory,
 /// the allocator's blocks, the graph.
-fn run_once(instance: &mut dyn ModelInstance, inputs: &[WarmUpInput]) -> Result<(), BackendError> {
+fn run_once(
+    instance: &mut dyn ModelInstance,
+    inputs: &[WarmUpInput],
+    settings: &InstanceSettings,
+) -> Result<(), BackendError> {
     let memory = instance.host_memory();
     let collected = |input: &WarmUpInput| {
         let mut data = HostBuffer::within(memory.clone());
@@ -180,10 +185,14 @@ fn run_once(instance: &mut dyn ModelInstance, inputs: &[WarmUpInput]) -> Result<
         HostInput { name, datatype, shape, data }
     };
     let batch = HostBatch { inputs: inputs.iter().map(collected).collect() };
-    match instance.drive() {
+    let ran = match instance.drive() {
         Drive::Inline => instance.forward(&batch.inputs()).map(|_| ()),
-        Drive::Overlapped => instance.launch(batch)?.land().0.map(|_| ()),
+        Drive::Overlapped => instance.launch(batch).and_then(|flight| flight.land().0).map(|_| ()),
+    };
+    if let Err(error) = &ran {
+        settings.faults.notice(settings.device, error);
     }
+    ran
 }
 
 /// Takes batches from the queue until it is closed and empty.
@@ -201,7 +210,7 @@ fn serve(mut instance: Box<dyn ModelInstance>, later: &[Vec<WarmUpInput>], setti
     // Whoever comes first with a further batch size would pay for it.
     let mut idle = |instance: &mut dyn ModelInstance| {
         let Some(inputs) = later.next() else { return false };
-        let run = catch_unwind(AssertUnwindSafe(|| warm(instance, inputs, &settings.label)));
+        let run = catch_unwind(AssertUnwindSafe(|| warm(instance, inputs, settings)));
         if !run.unwrap_or(false) {
             later = [].iter();
         }

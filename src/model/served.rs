@@ -122,7 +122,14 @@ impl ServedModel {
             prepare(backend, source, device, overlapped)?;
         let signature = model.signature().clone();
         let loaded = BTreeMap::from([(device, model)]);
-        let mut models = ModelsByDevice { backend, source, overlapped, preparation, loaded };
+        let mut models = ModelsByDevice {
+            backend,
+            source,
+            overlapped,
+            preparation,
+            faults: resources.faults.clone(),
+            loaded,
+        };
         let (placements, notes) = plan(&config.instance_groups, signature.stateful.is_some(), resources)?;
         for note in &notes {
             tracing::warn!(model = config.name, "{note}");
@@ -463,6 +470,7 @@ struct ModelsByDevice<'a> {
     source: &'a ModelSource,
     overlapped: bool,
     preparation: Preparation,
+    faults: DeviceFaults,
     loaded: BTreeMap<Device, Arc<dyn Model>>,
 }
 
@@ -471,13 +479,14 @@ impl ModelsByDevice<'_> {
         if let Some(model) = self.loaded.get(&device) {
             return Ok(Arc::clone(model));
         }
-        let model = self.backend.load(&LoadRequest {
+        let loaded = self.backend.load(&LoadRequest {
             path: &self.source.file,
             device,
             parameters: &self.source.config.parameters,
             overlapped: self.overlapped,
             preparation: &self.preparation,
-        })?;
+        });
+        let model = loaded.inspect_err(|error| self.faults.notice(device, error))?;
         for note in &model.signature().notes {
             tracing::warn!(model = self.source.config.name, version = self.source.version, "{note}");
         }

@@ -28,6 +28,9 @@ struct State<T> {
     /// Instances that wait for work. Where there is none, a submission wakes
     /// nobody and costs no system call.
     idle: usize,
+    /// Of these, such that may not take what comes now: waking one of them
+    /// wouldn't do.
+    reluctant: usize,
 }
 
 /// Why a request wasn't taken in; it comes back whole.
@@ -55,8 +58,13 @@ impl<T: Waiting> Queue<T> {
     /// An open, empty queue.
     #[must_use]
     pub fn new(policy: Policy) -> Self {
-        let state =
-            State { batcher: Batcher::new(policy), given_back: VecDeque::new(), closed: false, idle: 0 };
+        let state = State {
+            batcher: Batcher::new(policy),
+            given_back: VecDeque::new(),
+            closed: false,
+            idle: 0,
+            reluctant: 0,
+        };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -73,10 +81,9 @@ impl<T: Waiting> Queue<T> {
         }
         let request = match state.batcher.push(request) {
             Ok(deadline) => {
-                if state.idle > 0 {
-                    drop(state);
-                    self.changed.notify_one();
-                }
+                let (idle, reluctant) = (state.idle, state.reluctant);
+                drop(state);
+                self.call(idle, reluctant);
                 return Ok(deadline);
             }
             Err(request) => request,
@@ -86,8 +93,9 @@ impl<T: Waiting> Queue<T> {
         let gone = state.batcher.take_cancelled();
         let late = state.batcher.take_expired(clock::now());
         let result = state.batcher.push(request).map_err(Refused::Full);
+        let (idle, reluctant) = (state.idle, state.reluctant);
         drop(state);
-        self.changed.notify_one();
+        self.call(idle, reluctant);
         drop(gone);
         late.into_iter().for_each(T::expire);
         result
@@ -126,7 +134,9 @@ impl<T: Waiting> Queue<T> {
                 state = self.lock();
                 continue;
             }
-            let decision = match turn() {
+            let turn = turn();
+            let reluctant = usize::from(turn != Turn::Now);
+            let decision = match turn {
                 _ if state.closed => state.batcher.next(now),
                 Turn::Now => state.batcher.next(now),
                 Turn::At(due) if due <= now => state.batcher.next(now),
@@ -136,25 +146,30 @@ impl<T: Waiting> Queue<T> {
             match decision {
                 Decision::Run(batch) => {
                     // What is left may be another idle instance's work.
-                    let more = state.idle > 0 && !(state.batcher.is_empty() && state.given_back.is_empty());
+                    let more = !(state.batcher.is_empty() && state.given_back.is_empty());
+                    let (idle, reluctant) = (state.idle, state.reluctant);
                     drop(state);
                     if more {
-                        self.changed.notify_one();
+                        self.call(idle, reluctant);
                     }
                     return Some(batch);
                 }
                 Decision::WaitUntil(due) => {
                     let timeout = due.saturating_duration_since(clock::now());
                     state.idle += 1;
+                    state.reluctant += reluctant;
                     let waited = self.changed.wait_timeout(state, timeout);
                     state = waited.unwrap_or_else(PoisonError::into_inner).0;
                     state.idle -= 1;
+                    state.reluctant -= reluctant;
                 }
                 Decision::Idle if state.closed => return None,
                 Decision::Idle => {
                     state.idle += 1;
+                    state.reluctant += reluctant;
                     state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                     state.idle -= 1;
+                    state.reluctant -= reluctant;
                 }
             }
         }
@@ -163,8 +178,21 @@ impl<T: Waiting> Queue<T> {
     /// Takes back what an instance couldn't run as one: it leaves again before
     /// all others, whether the queue is closed or not.
     pub fn give_back(&self, batch: Batch<T>) {
-        self.lock().given_back.push_back(batch);
-        self.changed.notify_one();
+        let mut state = self.lock();
+        state.given_back.push_back(batch);
+        let (idle, reluctant) = (state.idle, state.reluctant);
+        drop(state);
+        self.call(idle, reluctant);
+    }
+
+    /// Calls an instance that can take what there is: all of them, where one
+    /// that can't might be the one that hears it.
+    fn call(&self, idle: usize, reluctant: usize) {
+        match (idle, reluctant) {
+            (0, _) => {}
+            (_, 0) => self.changed.notify_one(),
+            _ => self.changed.notify_all(),
+        }
     }
 
     /// Has every waiting instance ask for its turn again.

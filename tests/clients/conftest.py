@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-import pending
 import repository
 from server import Server
 from surface import NAMES, Surface
@@ -29,7 +28,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def policy_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     models = repository.policies(tmp_path_factory.mktemp("policies"))
-    with pending.unless("'dynamic_batching."), Server(binary(), models) as server:
+    with Server(binary(), models) as server:
         yield server
 
 

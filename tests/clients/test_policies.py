@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from tritonclient.utils import InferenceServerException
 
-import pending
 from server import Server
 from surface import LOOP, Surface, status
 from test_waiting import Crowd
@@ -24,7 +23,6 @@ def test_a_priority_and_a_time_are_taken(surface: Surface) -> None:
     assert surface.infer("fails", X, priority=1, timeout=60_000_000).as_numpy("y").tolist() == [[1.0] * 4]
 
 
-@pending.POLICIES
 def test_a_time_that_is_over(policy_surface: Surface) -> None:
     with Crowd(policy_surface.server):
         with pytest.raises(InferenceServerException, match="Request timeout expired") as error:
@@ -33,7 +31,6 @@ def test_a_time_that_is_over(policy_surface: Surface) -> None:
     assert policy_surface.infer("slow", X, timeout=30_000_000).as_numpy("y").tolist() == [[1.0] * 4]
 
 
-@pending.POLICIES
 @pytest.mark.parametrize("name", ["http.aio", "grpc.aio"])
 def test_the_first_level_goes_first(policy_server: Server, name: str) -> None:
     surface, order = Surface(name, policy_server), []
@@ -53,7 +50,6 @@ def test_the_first_level_goes_first(policy_server: Server, name: str) -> None:
     assert max(place for place, level in enumerate(order) if level == 1) < 40, order
 
 
-@pending.POLICIES
 def test_a_level_that_is_not_there(policy_surface: Surface) -> None:
     with pytest.raises(InferenceServerException) as error:
         policy_surface.infer("slow", X, priority=3)

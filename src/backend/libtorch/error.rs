@@ -17,8 +17,15 @@ const LONGEST_LINE: usize = 400;
 const EXPORT: &str = "export the model with torch.jit.trace or torch.jit.script";
 
 /// Words by which libtorch's texts are told apart; any one of them suffices.
-const OUT_OF_MEMORY: [&str; 4] =
-    ["can't allocate memory", "CUDA out of memory", "std::bad_alloc", "CUDA error: out of memory"];
+const OUT_OF_MEMORY: [&str; 6] = [
+    "can't allocate memory",
+    "CUDA out of memory",
+    "std::bad_alloc",
+    "CUDA error: out of memory",
+    // cuBLAS's and cuDNN's.
+    "_ALLOC_FAILED",
+    "_ALLOCATION_FAILED",
+];
 
 /// Words of failures that may be the device's own. Some are and some aren't
 /// ("no kernel image is available"), and a model may say any of them: the

@@ -5,28 +5,63 @@
 #include <thread>
 
 #include <ATen/ATen.h>
+#include <ATen/Context.h>
 #include <c10/core/DeviceGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
 namespace cresset {
-namespace {
 
-// The allocator must not hand this memory to others before the stream, which
-// isn't the one that it was allocated on, is done with it.
-void keep_for(const at::Tensor& tensor, const c10::Stream& stream) {
-  const c10::impl::VirtualGuardImpl guard(stream.device_type());
-  guard.recordDataPtrOnStream(tensor.storage().data_ptr(), stream);
+Pinned Pinned::allocate(at::DeviceType type, size_t bytes) {
+  auto memory = at::globalContext().getPinnedMemoryAllocator(type)->allocate(bytes);
+  Pinned pinned{memory.get(), nullptr, memory.get_deleter()};
+  pinned.context = memory.release_context();
+  return pinned;
 }
 
-}  // namespace
+void Pinned::release() const noexcept {
+  // By hand, because a DataPtr does it in a destructor, where what the
+  // allocator throws would end the process.
+  try {
+    if (context != nullptr && give_back != nullptr) {
+      give_back(context);
+    }
+  } catch (...) {
+  }
+}
+
+std::mutex& Lane::mutex() {
+  static std::mutex mutex;
+  return mutex;
+}
+
+std::map<int, std::vector<Lane::Streams>>& Lane::left() {
+  static std::map<int, std::vector<Streams>> left;
+  return left;
+}
 
 Lane::Lane(at::Device device) : device_(device) {
   if (device.is_cpu()) {
     return;
   }
+  {
+    const std::lock_guard<std::mutex> lock(mutex());
+    auto& free = left()[device.index()];
+    if (!free.empty()) {
+      streams_ = free.back();
+      free.pop_back();
+      return;
+    }
+  }
   const c10::DeviceGuard on(device);
   const c10::impl::VirtualGuardImpl guard(device.type());
   streams_ = Streams{guard.getNewStream(device), guard.getNewStream(device), guard.getNewStream(device)};
+}
+
+Lane::~Lane() {
+  if (streams_) {
+    const std::lock_guard<std::mutex> lock(mutex());
+    left()[device_.index()].push_back(*streams_);
+  }
 }
 
 std::vector<at::Tensor> Lane::copy_in(const std::vector<at::Tensor>& host) {
@@ -47,9 +82,6 @@ std::vector<at::Tensor> Lane::copy_in(const std::vector<at::Tensor>& host) {
   c10::Event there(device_.type());
   there.record(streams_->in);
   there.block(streams_->compute);
-  for (const auto& tensor : given) {
-    keep_for(tensor, streams_->compute);
-  }
   return given;
 }
 
@@ -57,7 +89,8 @@ std::unique_ptr<c10::StreamGuard> Lane::computing() {
   return streams_ ? std::make_unique<c10::StreamGuard>(streams_->compute) : nullptr;
 }
 
-std::optional<c10::Event> Lane::copy_out(std::vector<Output>& outputs) {
+std::optional<c10::Event> Lane::copy_out(std::vector<Output>& outputs, bool changing,
+                                         std::vector<at::Tensor>& kept) {
   if (!streams_) {
     for (auto& output : outputs) {
       output.tensor = dense(output.tensor).clone(at::MemoryFormat::Contiguous);
@@ -69,6 +102,10 @@ std::optional<c10::Event> Lane::copy_out(std::vector<Output>& outputs) {
     const auto on = computing();
     for (auto& output : outputs) {
       output.tensor = dense(output.tensor);
+      if (changing) {
+        output.tensor = output.tensor.clone(at::MemoryFormat::Contiguous);
+      }
+      kept.push_back(output.tensor);
     }
   }
   c10::Event computed(device_.type());
@@ -77,14 +114,15 @@ std::optional<c10::Event> Lane::copy_out(std::vector<Output>& outputs) {
 
   const c10::StreamGuard on(streams_->out);
   for (auto& output : outputs) {
-    if (output.tensor.device().is_cpu()) {
-      continue;  // the model brought it back by itself
+    const auto from = output.tensor;
+    if (from.device().is_cpu() || from.numel() == 0) {
+      output.tensor = from.to(at::kCPU);  // none, or the model brought it back by itself
+      continue;
     }
-    const auto options = output.tensor.options().device(at::kCPU).pinned_memory(true);
-    auto host = at::empty(output.tensor.sizes(), options);
-    host.copy_(output.tensor, /*non_blocking=*/true);
-    keep_for(output.tensor, streams_->out);
-    output.tensor = std::move(host);
+    const auto pinned = Pinned::allocate(device_.type(), from.nbytes());
+    const auto options = at::TensorOptions().dtype(from.scalar_type());
+    output.tensor = at::from_blob(pinned.start, from.sizes(), [pinned](void*) { pinned.release(); }, options);
+    output.tensor.copy_(from, /*non_blocking=*/true);
   }
   std::optional<c10::Event> landed(std::in_place, device_.type());
   landed->record(streams_->out);
@@ -95,11 +133,12 @@ void Lane::settle() noexcept {
   if (!streams_) {
     return;
   }
-  try {
-    const c10::impl::VirtualGuardImpl guard(device_.type());
-    guard.synchronizeStream(streams_->in);
-  } catch (...) {
-    // The device has failed: it reads nothing any more.
+  for (const auto& stream : {streams_->in, streams_->compute, streams_->out}) {
+    try {
+      c10::impl::VirtualGuardImpl(device_.type()).synchronizeStream(stream);
+    } catch (...) {
+      // The device has failed: it does nothing any more.
+    }
   }
 }
 

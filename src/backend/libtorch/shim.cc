@@ -264,6 +264,19 @@ void describe(CressetOutputs& made) {
   }
 }
 
+// Waits for all streams of a device, of every one for CRESSET_AS_SAVED. What
+// was loaded was written on a stream that no lane waits for.
+void synchronize(int32_t device) {
+  if (device >= 0) {
+    c10::impl::VirtualGuardImpl(at::kCUDA).synchronizeDevice(static_cast<c10::DeviceIndex>(device));
+  } else if (device == CRESSET_AS_SAVED && at::globalContext().hasCUDA()) {
+    const c10::impl::VirtualGuardImpl guard(at::kCUDA);
+    for (c10::DeviceIndex index = 0; index < guard.deviceCount(); ++index) {
+      guard.synchronizeDevice(index);
+    }
+  }
+}
+
 at::Device device_of(int32_t index) {
   return index < 0 ? at::Device(at::kCPU) : at::Device(at::kCUDA, static_cast<int8_t>(index));
 }
@@ -346,7 +359,7 @@ CressetStatus cresset_module_load(const char* path, int32_t device_index, const 
       forward = loaded.get_method("forward");
     }
     choose_executor(*forward, *options);
-    *module = new CressetModule{
+    auto made = std::unique_ptr<CressetModule>(new CressetModule{
         std::move(loaded),
         std::move(*forward),
         *options,
@@ -356,7 +369,9 @@ CressetStatus cresset_module_load(const char* path, int32_t device_index, const 
         std::move(writes.own),
         std::move(not_frozen),
         writes.arguments,
-        std::move(notes)};
+        std::move(notes)});
+    synchronize(device_index);
+    *module = made.release();
   });
 }
 
@@ -367,6 +382,7 @@ CressetStatus cresset_module_copy(const CressetModule* module, CressetModule** c
     copied->module = module->module.deepcopy();
     copied->forward = copied->module.get_method("forward");
     choose_executor(copied->forward, copied->options);
+    synchronize(copied->device.is_cpu() ? -1 : copied->device.index());
     *copy = copied.release();
   });
 }
@@ -433,13 +449,19 @@ struct CressetLane {
 };
 
 struct CressetFlight {
+  at::Device device;
   std::unique_ptr<CressetOutputs> outputs;
+  // What the streams read until it has landed.
+  std::vector<at::Tensor> kept;
   std::optional<c10::Event> landed;
 
   ~CressetFlight() {
     try {
       if (landed) {
+        // Freeing an event goes back to the device that is current.
+        const c10::DeviceGuard on(device);
         cresset::wait_for(*landed);
+        landed.reset();
       }
     } catch (...) {
       // The device has failed: it reads and writes nothing any more.
@@ -448,7 +470,7 @@ struct CressetFlight {
 };
 
 struct CressetPinned {
-  c10::DataPtr memory;
+  cresset::Pinned memory;
 };
 
 CressetStatus cresset_lane_new(int32_t device, CressetLane** lane, char** error) {
@@ -472,12 +494,14 @@ CressetStatus cresset_module_launch(const CressetModule* module, CressetLane* la
         host.push_back(view_of(inputs[i]));
       }
     }
+    // Alive until the streams are settled, whatever fails.
+    auto launched = std::unique_ptr<CressetFlight>(new CressetFlight{module->device, {}, {}, std::nullopt});
     try {
-      const auto given = lane->lane.copy_in(host);
-      auto next = given.begin();
+      launched->kept = lane->lane.copy_in(host);
       auto made = std::make_unique<CressetOutputs>();
       {
         const auto on = lane->lane.computing();
+        auto next = launched->kept.begin();
         auto values = values_of(inputs, count, [&](const CressetInput&) {
           return cresset::prepared(*next++, module->precision);
         });
@@ -485,9 +509,9 @@ CressetStatus cresset_module_launch(const CressetModule* module, CressetLane* la
         made->outputs = cresset::flatten(module->forward(stack_of(inputs, std::move(values), *module)));
         restore(made->outputs, *module);
       }
-      auto launched = std::make_unique<CressetFlight>();
-      launched->landed = lane->lane.copy_out(made->outputs);
       launched->outputs = std::move(made);
+      auto& outputs = launched->outputs->outputs;
+      launched->landed = lane->lane.copy_out(outputs, module->stateful.has_value(), launched->kept);
       describe(*launched->outputs);
       *flight = launched.release();
     } catch (...) {
@@ -513,31 +537,21 @@ void cresset_flight_free(CressetFlight* flight) {
 
 CressetStatus cresset_pinned_new(int32_t device, size_t bytes, CressetPinned** pinned, char** error) {
   return guarded(error, [&] {
-    auto* allocator = at::globalContext().getPinnedMemoryAllocator(device_of(device).type());
-    *pinned = new CressetPinned{allocator->allocate(bytes)};
+    *pinned = new CressetPinned{cresset::Pinned::allocate(device_of(device).type(), bytes)};
   });
 }
 
 void* cresset_pinned_start(CressetPinned* pinned) {
-  return pinned->memory.get();
+  return pinned->memory.start;
 }
 
 void cresset_pinned_free(CressetPinned* pinned) {
+  pinned->memory.release();
   delete pinned;
 }
 
 CressetStatus cresset_device_synchronize(int32_t device, char** error) {
-  return guarded(error, [&] {
-    if (device != CRESSET_AS_SAVED) {
-      const auto target = device_of(device);
-      c10::impl::VirtualGuardImpl(target.type()).synchronizeDevice(target.index());
-    } else if (at::globalContext().hasCUDA()) {
-      const c10::impl::VirtualGuardImpl guard(at::kCUDA);
-      for (c10::DeviceIndex index = 0; index < guard.deviceCount(); ++index) {
-        guard.synchronizeDevice(index);
-      }
-    }
-  });
+  return guarded(error, [&] { synchronize(device); });
 }
 
 const char* cresset_module_note(const CressetModule* module, size_t index) {
