@@ -29,7 +29,12 @@ fn server() {
     let arguments = ["cresset", "serve"].into_iter().chain(flags.split('\n'));
     let Command::Serve(settings) = Cli::parse_from(arguments).command else { panic!("not serve") };
     let ms = Duration::from_millis(1);
-    let device = MockDevice::new(DeviceTimes { copy_in: ms, compute: 200 * ms, copy_out: ms });
+    let device = MockDevice::new(DeviceTimes {
+        copy_in: ms,
+        compute: 200 * ms,
+        copy_out: ms,
+        ..DeviceTimes::default()
+    });
     let backend = MockBackend::new(Behaviour::Poisons(DeviceFault::Assert), &["x"]).on_device(device);
     let outcome = serve::run(&settings, Arc::new(backend)).expect("serves");
     std::process::exit(outcome.exit_code());

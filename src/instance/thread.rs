@@ -94,7 +94,7 @@ pub fn spawn(settings: InstanceSettings) -> std::io::Result<Instance> {
     let (report, ready) = mpsc::sync_channel(1);
     let thread = std::thread::Builder::new().name(settings.label.clone()).spawn(move || {
         let made = catch_unwind(AssertUnwindSafe(|| start(&settings)));
-        let (instance, later) = match made {
+        let started = match made {
             Ok(Ok(made)) => {
                 // The receiver waits for this line, or has given up on it.
                 let _ = report.send(Ok(()));
@@ -108,7 +108,7 @@ pub fn spawn(settings: InstanceSettings) -> std::io::Result<Instance> {
             // The channel closes, which is the report.
             Err(_) => return,
         };
-        serve(instance, later, &settings);
+        serve(started, &settings);
     })?;
     Ok(Instance { thread, ready })
 }
@@ -135,8 +135,14 @@ impl Instance {
     }
 }
 
-/// The instance, and the runs that are left for when it idles.
-fn start(settings: &InstanceSettings) -> Result<(Box<dyn ModelInstance>, &[Vec<WarmUpInput>]), BackendError> {
+/// An instance that is ready.
+struct Started<'a> {
+    instance: Box<dyn ModelInstance>,
+    /// The runs that are left for when it idles.
+    later: &'a [Vec<WarmUpInput>],
+}
+
+fn start(settings: &InstanceSettings) -> Result<Started<'_>, BackendError> {
     let mut instance = settings.model.instance(settings.intra_op_threads)?;
     let WarmUp { samples, first, later } = settings.warm_up.as_ref();
     for sample in samples {
@@ -149,7 +155,7 @@ fn start(settings: &InstanceSettings) -> Result<(Box<dyn ModelInstance>, &[Vec<W
         }
     }
     let warm = first.iter().all(|inputs| warm(instance.as_mut(), inputs, settings));
-    Ok((instance, if warm { later } else { &[] }))
+    Ok(Started { instance, later: if warm { later } else { &[] } })
 }
 
 /// Whether a run on zeros passes. They may be no input for this model: its
@@ -196,7 +202,8 @@ fn run_once(
 }
 
 /// Takes batches from the queue until it is closed and empty.
-fn serve(mut instance: Box<dyn ModelInstance>, later: &[Vec<WarmUpInput>], settings: &InstanceSettings) {
+fn serve(started: Started<'_>, settings: &InstanceSettings) {
+    let Started { mut instance, later } = started;
     let context = Context {
         device: settings.device,
         binding: Arc::clone(&settings.binding),

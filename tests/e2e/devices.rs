@@ -37,10 +37,6 @@ fn in_front(folder: &Path) -> OsString {
     std::env::join_paths(folders).unwrap()
 }
 
-async fn metrics(server: &Server) -> String {
-    reqwest::get(format!("http://{}/metrics", server.metrics)).await.unwrap().text().await.unwrap()
-}
-
 #[tokio::test]
 async fn the_metrics_show_what_nvml_tells_under_tritons_names() {
     let folder = libraries(&[("nvml.c", "libnvidia-ml.so.1")]);
