@@ -136,7 +136,7 @@ fn the_file_alone_tells_arguments_state_and_devices() {
     assert!(stateful.contains("state: forward changes its attribute 'count' in place"), "{stateful}");
     assert!(stateful.contains("frozen: its attributes stay variables"), "{stateful}");
     let cuda = told("tests/backend/wants_cuda.pt");
-    assert!(cuda.contains("devices: cuda:0 is written into its code"), "{cuda}");
+    assert!(cuda.contains("devices: its code names cuda:0"), "{cuda}");
 }
 
 #[test]
