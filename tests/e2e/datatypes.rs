@@ -271,7 +271,7 @@ async fn ask_as(server: &Server, datatype: Datatype, number: u32) {
         let shape = [rows, if datatype == Datatype::Bytes { 1 } else { 32 }];
         let sent = [tensor("INPUT0", datatype, &shape, data.clone())];
         let id = id.to_string();
-        let (named, outputs) = if number % 2 == 0 {
+        let (named, outputs) = if number.is_multiple_of(2) {
             over_http(&http, server, &model, &id, &sent).await.unwrap()
         } else {
             over_grpc(&mut grpc, &model, &id, &sent).await.unwrap()

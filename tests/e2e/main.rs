@@ -1,7 +1,13 @@
 //! The whole of it: the real binary, real sockets, real models.
 #![cfg(feature = "libtorch")]
 // A test may say what it expects.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    clippy::cloned_ref_to_slice_refs
+)]
 // From outside there is no other clock.
 #![allow(clippy::disallowed_methods)]
 
