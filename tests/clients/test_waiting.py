@@ -33,6 +33,9 @@ class Crowd:
             self.answered.release()
 
         self.calls = [self.surface.client.async_infer("slow", [tensor], callback) for _ in range(MANY)]
+        # Once one is answered the others are at the server, or on their way on the same connection.
+        assert self.answered.acquire(timeout=30)
+        self.answered.release()
         return self
 
     def cancel(self) -> None:
