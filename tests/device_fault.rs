@@ -31,7 +31,7 @@ fn server() {
     let ms = Duration::from_millis(1);
     let device = MockDevice::new(DeviceTimes {
         copy_in: ms,
-        compute: 200 * ms,
+        compute: 500 * ms,
         copy_out: ms,
         ..DeviceTimes::default()
     });
@@ -112,13 +112,13 @@ async fn it_is_not_ready_within_a_second_answers_503_and_ends_with_its_own_code(
     assert_eq!(status, 200, "{text}");
     assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["outputs"][0]["data"], json!([7]));
 
-    let began = clock::now();
     // One of these breaks the device; what is queued behind it isn't run.
     let later = async {
         tokio::time::sleep(Duration::from_millis(60)).await;
         server.infer(8).await
     };
     let (guilty, behind) = tokio::join!(server.infer(255), later);
+    let began = clock::now();
     for (status, text) in [guilty, behind] {
         assert_eq!(status, 503, "{text}");
         assert!(text.contains("device cuda:0 has failed"), "{text}");

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::plan::Resources;
 use super::served::{LoadError, ModelSource};
 use super::trial::{Difference, Trial, two_digits};
 use crate::backend::{
@@ -32,9 +33,9 @@ pub(super) fn prepare(
     backend: &dyn Backend,
     source: &ModelSource,
     device: Device,
-    overlapped: bool,
+    resources: &Resources,
 ) -> Result<Prepared, LoadError> {
-    let one = Preparing { backend, source, device, overlapped };
+    let one = Preparing { backend, source, device, resources };
     let asked = &source.preparation;
     if asked.precision.tf32.is_some() && device == Device::Cpu {
         tracing::info!(model = source.config.name, "[precision] tf32 has no effect on the CPU");
@@ -51,8 +52,7 @@ struct Preparing<'a> {
     backend: &'a dyn Backend,
     source: &'a ModelSource,
     device: Device,
-    /// How a device is driven: [`LoadRequest::overlapped`].
-    overlapped: bool,
+    resources: &'a Resources,
 }
 
 /// A form of the model that runs, and how far its answers are from the plain
@@ -66,13 +66,14 @@ struct Form {
 impl Preparing<'_> {
     fn load(&self, preparation: &Preparation) -> Result<Arc<dyn Model>, BackendError> {
         let ModelSource { file, config, .. } = self.source;
-        self.backend.load(&LoadRequest {
+        let loaded = self.backend.load(&LoadRequest {
             path: file,
             device: self.device,
             parameters: &config.parameters,
-            overlapped: self.overlapped,
+            overlapped: self.resources.overlapped,
             preparation,
-        })
+        });
+        loaded.inspect_err(|error| self.resources.faults.notice(self.device, error))
     }
 
     fn prepare(&self) -> Result<Prepared, LoadError> {
@@ -119,6 +120,7 @@ impl Preparing<'_> {
         let differences = match trial {
             Ok(trial) => trial
                 .run(model.as_ref())
+                .inspect_err(|error| self.resources.faults.notice(self.device, error))
                 .map_err(|error| self.refused(&preparation, &error))
                 .map(|answers| trial.compare(&answers, binding))?,
             Err(reason) => Err(reason.clone()),

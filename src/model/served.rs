@@ -119,7 +119,7 @@ impl ServedModel {
         let device = first.first().map_or(Device::Cpu, |placement| placement.device);
         let overlapped = resources.overlapped;
         let Prepared { model, preparation, note: precision_note } =
-            prepare(backend, source, device, overlapped)?;
+            prepare(backend, source, device, resources)?;
         let signature = model.signature().clone();
         let loaded = BTreeMap::from([(device, model)]);
         let mut models = ModelsByDevice {

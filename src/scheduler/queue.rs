@@ -81,9 +81,7 @@ impl<T: Waiting> Queue<T> {
         }
         let request = match state.batcher.push(request) {
             Ok(deadline) => {
-                let (idle, reluctant) = (state.idle, state.reluctant);
-                drop(state);
-                self.call(idle, reluctant);
+                self.call(&state);
                 return Ok(deadline);
             }
             Err(request) => request,
@@ -93,9 +91,8 @@ impl<T: Waiting> Queue<T> {
         let gone = state.batcher.take_cancelled();
         let late = state.batcher.take_expired(clock::now());
         let result = state.batcher.push(request).map_err(Refused::Full);
-        let (idle, reluctant) = (state.idle, state.reluctant);
+        self.call(&state);
         drop(state);
-        self.call(idle, reluctant);
         drop(gone);
         late.into_iter().for_each(T::expire);
         result
@@ -147,10 +144,8 @@ impl<T: Waiting> Queue<T> {
                 Decision::Run(batch) => {
                     // What is left may be another idle instance's work.
                     let more = !(state.batcher.is_empty() && state.given_back.is_empty());
-                    let (idle, reluctant) = (state.idle, state.reluctant);
-                    drop(state);
                     if more {
-                        self.call(idle, reluctant);
+                        self.call(&state);
                     }
                     return Some(batch);
                 }
@@ -180,15 +175,14 @@ impl<T: Waiting> Queue<T> {
     pub fn give_back(&self, batch: Batch<T>) {
         let mut state = self.lock();
         state.given_back.push_back(batch);
-        let (idle, reluctant) = (state.idle, state.reluctant);
-        drop(state);
-        self.call(idle, reluctant);
+        self.call(&state);
     }
 
     /// Calls an instance that can take what there is: all of them, where one
-    /// that can't might be the one that hears it.
-    fn call(&self, idle: usize, reluctant: usize) {
-        match (idle, reluctant) {
+    /// that can't might be the one that hears it. With the lock, so that none
+    /// begins to wait in between.
+    fn call(&self, state: &State<T>) {
+        match (state.idle, state.reluctant) {
             (0, _) => {}
             (_, 0) => self.changed.notify_one(),
             _ => self.changed.notify_all(),
@@ -242,6 +236,11 @@ impl<T: Waiting> Queue<T> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    #[cfg(test)]
+    pub(super) fn idle_for_test(&self) -> usize {
+        self.lock().idle
     }
 
     /// The state is consistent between any two statements under the lock, so

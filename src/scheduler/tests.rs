@@ -135,6 +135,26 @@ fn a_model_without_batching_runs_one_request_at_a_time() {
 }
 
 #[test]
+fn a_call_is_not_spent_on_an_instance_that_may_not_take_it() {
+    let queue: Queue<Request> = Queue::new(policy(8, &[], Duration::ZERO));
+    let waits = |count| {
+        while queue.idle_for_test() < count {
+            std::thread::yield_now();
+        }
+    };
+    std::thread::scope(|scope| {
+        let late = scope.spawn(|| queue.next_batch_ahead(|| Turn::Later).is_some());
+        waits(1);
+        let free = scope.spawn(|| queue.next_batch().map(|batch| batch.requests[0].id));
+        waits(2);
+        assert!(queue.submit(request(7, 1, 0, clock::now())).is_ok());
+        assert_eq!(free.join().unwrap(), Some(7));
+        queue.close();
+        assert!(!late.join().unwrap());
+    });
+}
+
+#[test]
 fn a_full_queue_refuses_at_once_and_the_gone_make_room() {
     let queue = Queue::new(Policy { capacity: 2, ..policy(8, &[], Duration::ZERO) });
     let now = clock::now();

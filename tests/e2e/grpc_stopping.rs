@@ -2,15 +2,22 @@
 //! keeps its stream open doesn't hold the server.
 
 use std::error::Error as _;
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use cresset::grpc::proto::ModelInferRequest;
+use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_stream::StreamExt as _;
+use tonic::codegen::http::Uri;
+use tonic::transport::Endpoint;
 use tonic::{Code, Status};
 
 use crate::grpc::{Client, busy, client};
@@ -24,6 +31,35 @@ fn busy_alone() -> tempfile::TempDir {
         std::fs::copy(checkout("tests/models").join(file), root.path().join(file)).unwrap();
     }
     root
+}
+
+/// Connects once. A call behind the server's goodbye would open another
+/// connection, which the kernel takes and nobody else; its reset would look
+/// like a loss.
+#[derive(Clone, Default)]
+struct Once(Arc<AtomicBool>);
+
+impl tower_service::Service<Uri> for Once {
+    type Response = TokioIo<TcpStream>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let again = self.0.swap(true, Ordering::AcqRel);
+        Box::pin(async move {
+            let address = uri.authority().filter(|_| !again).ok_or(io::ErrorKind::ConnectionRefused)?;
+            Ok(TokioIo::new(TcpStream::connect(address.as_str()).await?))
+        })
+    }
+}
+
+async fn client_of_one_connection(server: &Server) -> Client {
+    let endpoint = Endpoint::from_shared(format!("http://{}", server.grpc)).unwrap();
+    Client::new(endpoint.connect_with_connector(Once::default()).await.unwrap())
 }
 
 /// Whether a failed call was never taken: nobody listens any more, or the
@@ -74,7 +110,7 @@ async fn stops_under_load_answer_all_that_was_taken() {
         let stopping = Arc::new(AtomicBool::new(false));
         let mut clients = JoinSet::new();
         for _ in 0..4 {
-            let client = client(&server).await;
+            let client = client_of_one_connection(&server).await;
             for _ in 0..8 {
                 clients.spawn(load(client.clone(), Arc::clone(&stopping)));
             }

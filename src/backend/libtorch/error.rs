@@ -122,13 +122,13 @@ fn classified(
     probe: impl FnOnce(Device) -> Result<(), String>,
 ) -> Option<BackendError> {
     let says = |words: &[&str]| words.iter().any(|word| detail.contains(word));
-    if says(&OUT_OF_MEMORY) {
-        return Some(BackendError::OutOfMemory { message: message.to_owned(), detail: detail.to_owned() });
-    }
-    if device == Device::Cpu || !says(&DEVICE) {
-        return None;
-    }
-    let answer = probe(device).err()?;
+    // First, because a library that finds no memory may be on a device that
+    // has failed.
+    let answer = if device != Device::Cpu && says(&DEVICE) { probe(device).err() } else { None };
+    let Some(answer) = answer else {
+        let (message, detail) = (message.to_owned(), detail.to_owned());
+        return says(&OUT_OF_MEMORY).then_some(BackendError::OutOfMemory { message, detail });
+    };
     let fault = fault_in(detail, &answer);
     let cause = match fault {
         DeviceFault::Assert => ": an index out of range, as in an embedding, is the usual cause",
@@ -293,6 +293,9 @@ RuntimeError: mat1 and mat2 shapes cannot be multiplied (2x785 and 784x512)
         assert_eq!(on(ASSERT, gpu, Ok(())), None);
         assert_eq!(on(ASSERT, Device::Cpu, broken("never asked")), None);
         assert_eq!(on("RuntimeError: shapes", gpu, broken("never asked")), None);
+        let blas = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`";
+        assert!(matches!(on(blas, gpu, Ok(())), Some(BackendError::OutOfMemory { .. })));
+        assert_eq!(fault(on(blas, gpu, broken("device-side assert triggered"))), Some(DeviceFault::Assert));
         let memory = on("CUDA out of memory. Tried to allocate 2.00 GiB", gpu, broken("never asked"));
         assert!(matches!(memory, Some(BackendError::OutOfMemory { .. })));
     }

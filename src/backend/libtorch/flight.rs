@@ -67,8 +67,11 @@ impl Flight for LibtorchFlight {
                 // SAFETY: just made, and ours.
                 unsafe { Outputs::from_raw(outputs) }.into_batch()
             });
-        self.module.clean_cache();
-        (outputs, self.batch.take().unwrap_or_default())
+        let (batch, module) = (self.batch.take().unwrap_or_default(), Arc::clone(&self.module));
+        // With the flight goes what it kept on the device.
+        drop(self);
+        module.clean_cache();
+        (outputs, batch)
     }
 }
 

@@ -503,7 +503,11 @@ CressetStatus cresset_module_launch(const CressetModule* module, CressetLane* la
         const auto on = lane->lane.computing();
         auto next = launched->kept.begin();
         auto values = values_of(inputs, count, [&](const CressetInput&) {
-          return cresset::prepared(*next++, module->precision);
+          const auto& copied = *next++;
+          auto given = cresset::prepared(copied, module->precision);
+          // What a module keeps may be read on this stream when the copies in
+          // have given their memory to the next batch: it gets its own.
+          return module->stateful && given.is_same(copied) ? given.clone() : given;
         });
         const cresset::Autocast autocast(module->precision, module->device);
         made->outputs = cresset::flatten(module->forward(stack_of(inputs, std::move(values), *module)));

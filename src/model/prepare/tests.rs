@@ -4,6 +4,8 @@ use super::*;
 use crate::backend::{
     Accelerators, Argument, ArgumentKind, BatchInput, ModelInstance, Optimize, ReducedType, Signature,
 };
+use crate::faults::DeviceFaults;
+use crate::model::DevicePreference;
 use crate::model_config::ModelConfig;
 use crate::protocol::Datatype;
 
@@ -105,7 +107,14 @@ fn prepared(backend: &Drifting, config: &str, preparation: Preparation) -> Resul
         transforms: None,
         preparation,
     };
-    prepare(backend, &source, Device::Cpu, false)
+    let resources = Resources {
+        processors: 1,
+        accelerators: Accelerators::None("none in this test".to_owned()),
+        preference: DevicePreference::Cpu,
+        faults: DeviceFaults::new(),
+        overlapped: false,
+    };
+    prepare(backend, &source, Device::Cpu, &resources)
 }
 
 /// The line at start, and whether it is optimised for inference.
