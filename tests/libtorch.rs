@@ -677,6 +677,23 @@ fn an_instance_sets_the_threads_of_its_thread() {
     assert_eq!(count(overridden, 1), 3);
 }
 
+/// The others' numbers are in between what a thread sets and what it has.
+#[test]
+fn an_instance_keeps_its_threads_whatever_others_set() {
+    let model = load_with(&file("identity"), &[]).unwrap();
+    let all_set = std::sync::Barrier::new(8);
+    std::thread::scope(|scope| {
+        for threads in 1..=8 {
+            let (model, all_set) = (Arc::clone(&model), &all_set);
+            scope.spawn(move || {
+                let _instance = model.instance(threads).unwrap();
+                all_set.wait();
+                assert_eq!(tch::get_num_threads(), i32::try_from(threads).unwrap());
+            });
+        }
+    });
+}
+
 #[test]
 fn two_instances_share_a_module_from_two_threads() {
     let model = load("multi_io");

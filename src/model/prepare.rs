@@ -4,11 +4,9 @@
 use std::sync::Arc;
 
 use super::plan::Resources;
-use super::served::{LoadError, ModelSource};
+use super::served::{LoadError, ModelSource, load_once};
 use super::trial::{Difference, Trial, two_digits};
-use crate::backend::{
-    Backend, BackendError, BatchOutput, Device, LoadRequest, Model, OutputType, Precision, Preparation,
-};
+use crate::backend::{Backend, BackendError, BatchOutput, Device, Model, OutputType, Precision, Preparation};
 use crate::model_config::Binding;
 
 /// How far `for_inference` may bring an output from where it was, relative to
@@ -65,15 +63,7 @@ struct Form {
 
 impl Preparing<'_> {
     fn load(&self, preparation: &Preparation) -> Result<Arc<dyn Model>, BackendError> {
-        let ModelSource { file, config, .. } = self.source;
-        let loaded = self.backend.load(&LoadRequest {
-            path: file,
-            device: self.device,
-            parameters: &config.parameters,
-            overlapped: self.resources.overlapped,
-            preparation,
-        });
-        loaded.inspect_err(|error| self.resources.faults.notice(self.device, error))
+        load_once(self.backend, self.source, self.device, self.resources, preparation)
     }
 
     fn prepare(&self) -> Result<Prepared, LoadError> {

@@ -117,19 +117,11 @@ impl ServedModel {
         // keeps state decides the rest of the plan.
         let (first, _) = plan(&config.instance_groups, false, resources)?;
         let device = first.first().map_or(Device::Cpu, |placement| placement.device);
-        let overlapped = resources.overlapped;
         let Prepared { model, preparation, note: precision_note } =
             prepare(backend, source, device, resources)?;
         let signature = model.signature().clone();
-        let loaded = BTreeMap::from([(device, model)]);
-        let mut models = ModelsByDevice {
-            backend,
-            source,
-            overlapped,
-            preparation,
-            faults: resources.faults.clone(),
-            loaded,
-        };
+        let mut models = ModelsByDevice { backend, source, resources, preparation, loaded: BTreeMap::new() };
+        models.keep(device, model);
         let (placements, notes) = plan(&config.instance_groups, signature.stateful.is_some(), resources)?;
         for note in &notes {
             tracing::warn!(model = config.name, "{note}");
@@ -464,13 +456,31 @@ fn dropped() -> Error {
     Error::internal("the request was dropped by a failure in the server")
 }
 
+/// Loads a version's file, prepared in this way; a device that has failed is
+/// latched.
+pub(super) fn load_once(
+    backend: &dyn Backend,
+    source: &ModelSource,
+    device: Device,
+    resources: &Resources,
+    preparation: &Preparation,
+) -> std::result::Result<Arc<dyn Model>, BackendError> {
+    let loaded = backend.load(&LoadRequest {
+        path: &source.file,
+        device,
+        parameters: &source.config.parameters,
+        overlapped: resources.overlapped,
+        preparation,
+    });
+    loaded.inspect_err(|error| resources.faults.notice(device, error))
+}
+
 /// Loads a file once for each device, when it is first asked for.
 struct ModelsByDevice<'a> {
     backend: &'a dyn Backend,
     source: &'a ModelSource,
-    overlapped: bool,
+    resources: &'a Resources,
     preparation: Preparation,
-    faults: DeviceFaults,
     loaded: BTreeMap<Device, Arc<dyn Model>>,
 }
 
@@ -479,18 +489,16 @@ impl ModelsByDevice<'_> {
         if let Some(model) = self.loaded.get(&device) {
             return Ok(Arc::clone(model));
         }
-        let loaded = self.backend.load(&LoadRequest {
-            path: &self.source.file,
-            device,
-            parameters: &self.source.config.parameters,
-            overlapped: self.overlapped,
-            preparation: &self.preparation,
-        });
-        let model = loaded.inspect_err(|error| self.faults.notice(device, error))?;
+        let model = load_once(self.backend, self.source, device, self.resources, &self.preparation)?;
+        self.keep(device, Arc::clone(&model));
+        Ok(model)
+    }
+
+    /// Says what an operator should know of the file on this device.
+    fn keep(&mut self, device: Device, model: Arc<dyn Model>) {
         for note in &model.signature().notes {
             tracing::warn!(model = self.source.config.name, version = self.source.version, "{note}");
         }
-        self.loaded.insert(device, Arc::clone(&model));
-        Ok(model)
+        self.loaded.insert(device, model);
     }
 }

@@ -141,3 +141,19 @@ async fn the_allocator_of_gpus_takes_its_settings_and_gives_memory_back() {
     );
     assert_eq!(seen["not_used"], json!([]));
 }
+
+#[test]
+fn a_device_that_a_file_names_is_told_once_when_it_is_loaded() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(root.path().join("traced/1")).unwrap();
+    let file = checkout("tests/backend/traced_on_gpu.pt");
+    std::fs::copy(file, root.path().join("traced/1/model.pt")).unwrap();
+    let log = root.path().with_extension("log");
+    let server = Server::start_with(root.path(), &["--device=cpu", "--log=warn"], |command| {
+        command.stderr(std::fs::File::create(&log).unwrap());
+    });
+    drop(server);
+    let told = std::fs::read_to_string(&log).unwrap();
+    std::fs::remove_file(&log).unwrap();
+    assert_eq!(told.matches("its code names cuda:0").count(), 1, "{told}");
+}

@@ -1,7 +1,13 @@
 //! The number of intra-op threads, which libtorch keeps for each thread.
 
 /// Sets it for the calling thread; at least one.
+///
+/// libtorch also keeps the last number that any thread set, and a thread that
+/// asks for its own for the first time, as every parallel operation does, is
+/// given that one, whatever it had set itself. Asking first makes what is set
+/// here the thread's own for good.
 pub(super) fn set(count: usize) {
+    let _ = tch::get_num_threads();
     tch::set_num_threads(i32::try_from(count.max(1)).unwrap_or(i32::MAX));
 }
 

@@ -2,7 +2,8 @@ use bytes::Bytes;
 
 use super::*;
 use crate::backend::{
-    Accelerators, Argument, ArgumentKind, BatchInput, ModelInstance, Optimize, ReducedType, Signature,
+    Accelerators, Argument, ArgumentKind, BatchInput, LoadRequest, ModelInstance, Optimize, ReducedType,
+    Signature,
 };
 use crate::faults::DeviceFaults;
 use crate::model::DevicePreference;
