@@ -7,18 +7,25 @@ use actix_web::{HttpRequest, HttpResponse, Route, guard};
 use super::status::{method_not_allowed, no_such_path};
 use super::{health, inference, kserve, metadata, not_offered, prediction, repository, statistics};
 
+/// A model, and a version of it.
+const MODEL: [&str; 2] = ["/v2/models/{model}", "/v2/models/{model}/versions/{version}"];
+
 /// The inference listener's.
 pub(super) fn inference(config: &mut ServiceConfig) {
+    // Paths are tried in this order, each by a regular expression: what is
+    // asked most comes first.
+    for model in MODEL {
+        route(config, &format!("{model}/infer"), Method::POST, web::post().to(inference::model));
+    }
     probes(config);
     route(config, "/v2", Method::GET, get().to(metadata::server));
     // Before the models: none can be reached that has this name, as with Triton.
     route(config, "/v2/models/stats", Method::GET, get().to(statistics::all));
-    for model in ["/v2/models/{model}", "/v2/models/{model}/versions/{version}"] {
+    for model in MODEL {
         route(config, model, Method::GET, get().to(metadata::model));
         route(config, &format!("{model}/config"), Method::GET, get().to(metadata::config));
         route(config, &format!("{model}/stats"), Method::GET, get().to(statistics::model));
         route(config, &format!("{model}/ready"), Method::GET, get().to(health::model_ready));
-        route(config, &format!("{model}/infer"), Method::POST, web::post().to(inference::model));
     }
     route(config, "/v2/repository/index", Method::POST, web::post().to(repository::index));
     let control = "/v2/repository/models/{model}";

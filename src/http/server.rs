@@ -14,8 +14,8 @@ use actix_server::{Server, ServerHandle};
 use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service, map_config};
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::{AppConfig, Extensions, ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::http::ConnectionType;
 use actix_web::http::header::{HeaderName, HeaderValue};
-use actix_web::http::{ConnectionType, Method};
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{App, HttpRequest};
 use bytes::Bytes;
@@ -207,11 +207,10 @@ fn app(
             let busy = request.request().conn_data::<Arc<Connection>>().map(Connection::begin);
             let id = request_id(request.request());
             let state = request.app_data::<Data<State>>().cloned();
-            let label = (request.method().clone(), request.path().to_owned());
             let answer = service.call(request);
             async move {
                 let mut response = answer.await?;
-                finish(&mut response, &id, state.as_ref().map(Data::get_ref), &label);
+                finish(&mut response, &id, state.as_ref().map(Data::get_ref));
                 Ok(response.map_body(|_, body| Guarded { body, _busy: busy }))
             }
         },
@@ -237,12 +236,7 @@ impl<B: MessageBody + Unpin> MessageBody for Guarded<B> {
 }
 
 /// What every answer gets, and what is counted of it.
-fn finish<B>(
-    response: &mut ServiceResponse<B>,
-    id: &HeaderValue,
-    state: Option<&State>,
-    label: &(Method, String),
-) {
+fn finish<B>(response: &mut ServiceResponse<B>, id: &HeaderValue, state: Option<&State>) {
     const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
     let status = response.status();
     metrics::http_response(status.as_u16());
@@ -250,7 +244,7 @@ fn finish<B>(
     if state.is_some_and(|state| state.engine.draining()) {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
-    let (method, path) = label;
+    let (method, path) = (response.request().method(), response.request().path());
     let id = id.to_str().unwrap_or_default();
     if status.is_server_error() {
         let error = response.response().error().map(ToString::to_string).unwrap_or_default();

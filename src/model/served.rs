@@ -24,7 +24,7 @@ use crate::model_config::{Binding, ConfigError, InstanceGroup, ModelConfig, PLAT
 use crate::protocol::{
     InferenceRequest, InferenceResponse, ModelMetadata, ModelStatistics, OutputForm, TensorMetadata,
 };
-use crate::scheduler::{Levels, Policy, Queue, Refused};
+use crate::scheduler::{Levels, Policy, Queue, Refused, Submitted};
 use crate::transform::Transforms;
 
 /// Where a version comes from.
@@ -373,7 +373,13 @@ impl ServedModel {
             request.outputs.iter().map(|output| output.form.unwrap_or(request.default_form)).collect();
         let (asked, schedule) = (request.outputs, request.schedule);
         let queued = QueuedRequest { inputs, asked, rows, bucket, arrival, schedule, responder, pending };
-        let deadline = self.submit(queued);
+        let Submitted { deadline, call } = self.submit(queued);
+        if let Some(call) = call {
+            // What other connections have sent at this moment is read first, and
+            // leaves in the same batch: one turn of the runtime's, no timer.
+            tokio::task::yield_now().await;
+            drop(call);
+        }
         let answer = self.wait(answer, deadline).await?;
         // Without names all outputs come, as many as the model gives.
         let forms = if forms.is_empty() { vec![request.default_form; answer.outputs.len()] } else { forms };
@@ -405,11 +411,11 @@ impl ServedModel {
         answer.await.unwrap_or_else(|_| Err(dropped()))
     }
 
-    /// Queues a request, and gives the time at which it is late, if any; a
-    /// refusal goes back through its responder.
-    fn submit(&self, request: QueuedRequest) -> Option<Instant> {
+    /// Queues a request; a refusal goes back through its responder.
+    fn submit(&self, request: QueuedRequest) -> Submitted<'_, QueuedRequest> {
+        let refused = Submitted { deadline: None, call: None };
         let (request, error) = match self.queue.submit(request) {
-            Ok(deadline) => return deadline,
+            Ok(submitted) => return submitted,
             Err(Refused::Full(request)) => (
                 request,
                 Error::unavailable(format!(
@@ -420,13 +426,13 @@ impl ServedModel {
             Err(Refused::Closed(request)) => {
                 if let Some(fault) = self.fault() {
                     request.responder.refuse(fault.error());
-                    return None;
+                    return refused;
                 }
                 (request, Error::unavailable(format!("model '{}' is being unloaded", self.name)))
             }
         };
         request.responder.refuse(error);
-        None
+        refused
     }
 
     /// The fault of a device that it runs on, where one has failed.

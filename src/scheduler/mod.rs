@@ -16,4 +16,4 @@ mod tests;
 pub use batcher::{Batch, Batcher, CloseReason, Decision, Policy, Waiting};
 pub use levels::Levels;
 pub use order::Turnstile;
-pub use queue::{Queue, Refused, Turn};
+pub use queue::{Call, Queue, Refused, Submitted, Turn};

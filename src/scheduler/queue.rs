@@ -28,9 +28,40 @@ struct State<T> {
     /// Instances that wait for work. Where there is none, a submission wakes
     /// nobody and costs no system call.
     idle: usize,
+    /// Of these, how many were woken and haven't run since: work that comes in
+    /// between is theirs, and wakes nobody else.
+    called: usize,
     /// Of these, such that may not take what comes now: waking one of them
     /// wouldn't do.
     reluctant: usize,
+    /// Somebody holds a [`Call`].
+    call_due: bool,
+}
+
+/// A request that was taken in.
+#[derive(Debug)]
+#[must_use]
+pub struct Submitted<'a, T: Waiting> {
+    /// When somebody must call [`Queue::expire`] for the request to be answered
+    /// on time, however busy the instances are.
+    pub deadline: Option<Instant>,
+    /// Wakes an instance when it is dropped; `None` where none waits, or where
+    /// somebody else is about to.
+    pub call: Option<Call<'a, T>>,
+}
+
+/// The duty to wake an instance, done by dropping it. Whoever has more to submit
+/// keeps it until then: what is submitted in between leaves in one batch, for
+/// one system call.
+#[derive(Debug)]
+pub struct Call<'a, T: Waiting>(&'a Queue<T>);
+
+impl<T: Waiting> Drop for Call<'_, T> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.call_due = false;
+        self.0.call(&mut state);
+    }
 }
 
 /// Why a request wasn't taken in; it comes back whole.
@@ -63,39 +94,44 @@ impl<T: Waiting> Queue<T> {
             given_back: VecDeque::new(),
             closed: false,
             idle: 0,
+            called: 0,
             reluctant: 0,
+            call_due: false,
         };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// Takes a request in, or refuses it at once. Gives the time at which
-    /// somebody must call [`Queue::expire`] for it to be answered on time,
-    /// however busy the instances are.
+    /// Takes a request in, or refuses it at once.
     ///
     /// # Errors
     /// The request with the reason; nothing waits.
-    pub fn submit(&self, request: T) -> Result<Option<Instant>, Refused<T>> {
+    pub fn submit(&self, request: T) -> Result<Submitted<'_, T>, Refused<T>> {
         let mut state = self.lock();
         if state.closed {
             return Err(Refused::Closed(request));
         }
         let request = match state.batcher.push(request) {
-            Ok(deadline) => {
-                self.call(&state);
-                return Ok(deadline);
-            }
+            Ok(deadline) => return Ok(self.submitted(&mut state, deadline)),
             Err(request) => request,
         };
         // Full, perhaps of requests whose clients have gone or whose time is
         // over: those make room.
         let gone = state.batcher.take_cancelled();
         let late = state.batcher.take_expired(clock::now());
-        let result = state.batcher.push(request).map_err(Refused::Full);
-        self.call(&state);
+        let result = match state.batcher.push(request) {
+            Ok(deadline) => Ok(self.submitted(&mut state, deadline)),
+            Err(request) => Err(Refused::Full(request)),
+        };
         drop(state);
         drop(gone);
         late.into_iter().for_each(T::expire);
         result
+    }
+
+    fn submitted(&self, state: &mut State<T>, deadline: Option<Instant>) -> Submitted<'_, T> {
+        let wanted = state.idle > state.called && !state.call_due;
+        state.call_due |= wanted;
+        Submitted { deadline, call: wanted.then(|| Call(self)) }
     }
 
     /// Answers the requests whose time is over.
@@ -145,26 +181,22 @@ impl<T: Waiting> Queue<T> {
                     // What is left may be another idle instance's work.
                     let more = !(state.batcher.is_empty() && state.given_back.is_empty());
                     if more {
-                        self.call(&state);
+                        self.call(&mut state);
                     }
                     return Some(batch);
                 }
                 Decision::WaitUntil(due) => {
                     let timeout = due.saturating_duration_since(clock::now());
-                    state.idle += 1;
-                    state.reluctant += reluctant;
+                    state.begin_waiting(reluctant);
                     let waited = self.changed.wait_timeout(state, timeout);
                     state = waited.unwrap_or_else(PoisonError::into_inner).0;
-                    state.idle -= 1;
-                    state.reluctant -= reluctant;
+                    state.end_waiting(reluctant);
                 }
                 Decision::Idle if state.closed => return None,
                 Decision::Idle => {
-                    state.idle += 1;
-                    state.reluctant += reluctant;
+                    state.begin_waiting(reluctant);
                     state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                    state.idle -= 1;
-                    state.reluctant -= reluctant;
+                    state.end_waiting(reluctant);
                 }
             }
         }
@@ -175,17 +207,22 @@ impl<T: Waiting> Queue<T> {
     pub fn give_back(&self, batch: Batch<T>) {
         let mut state = self.lock();
         state.given_back.push_back(batch);
-        self.call(&state);
+        self.call(&mut state);
     }
 
     /// Calls an instance that can take what there is: all of them, where one
     /// that can't might be the one that hears it. With the lock, so that none
     /// begins to wait in between.
-    fn call(&self, state: &State<T>) {
-        match (state.idle, state.reluctant) {
-            (0, _) => {}
-            (_, 0) => self.changed.notify_one(),
-            _ => self.changed.notify_all(),
+    fn call(&self, state: &mut State<T>) {
+        if state.idle <= state.called {
+            return;
+        }
+        if state.reluctant == 0 {
+            state.called += 1;
+            self.changed.notify_one();
+        } else {
+            state.called = state.idle;
+            self.changed.notify_all();
         }
     }
 
@@ -247,5 +284,20 @@ impl<T: Waiting> Queue<T> {
     /// a panic elsewhere while it was held breaks nothing.
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> State<T> {
+    fn begin_waiting(&mut self, reluctant: usize) {
+        self.idle += 1;
+        self.reluctant += reluctant;
+    }
+
+    /// One that wakes by itself may take a call that another one will wake for
+    /// as well: that one finds nothing to do, and nothing is missed.
+    fn end_waiting(&mut self, reluctant: usize) {
+        self.idle -= 1;
+        self.called = self.called.saturating_sub(1);
+        self.reluctant -= reluctant;
     }
 }

@@ -155,14 +155,34 @@ fn a_call_is_not_spent_on_an_instance_that_may_not_take_it() {
 }
 
 #[test]
+fn what_is_submitted_before_the_call_leaves_in_one_batch() {
+    let queue = Queue::new(policy(8, &[], Duration::ZERO));
+    std::thread::scope(|scope| {
+        let free = scope.spawn(|| queue.next_batch().map(|batch| batch.rows));
+        while queue.idle_for_test() < 1 {
+            std::thread::yield_now();
+        }
+        let submit = || queue.submit(request(0, 1, 0, clock::now())).unwrap();
+        let first = submit();
+        assert!(first.call.is_some(), "an instance waits");
+        assert!(submit().call.is_none(), "the first will call it");
+        assert!(submit().call.is_none());
+        assert_eq!(queue.idle_for_test(), 1, "nobody was woken so far");
+        drop(first);
+        assert_eq!(free.join().unwrap(), Some(3));
+        assert!(submit().call.is_none(), "nobody waits any more");
+    });
+}
+
+#[test]
 fn a_full_queue_refuses_at_once_and_the_gone_make_room() {
     let queue = Queue::new(Policy { capacity: 2, ..policy(8, &[], Duration::ZERO) });
     let now = clock::now();
-    queue.submit(request(0, 1, 0, now)).unwrap();
+    drop(queue.submit(request(0, 1, 0, now)).unwrap());
     let gone = request(1, 1, 0, now);
     gone.cancelled.set(true);
-    queue.submit(gone).unwrap();
-    queue.submit(request(2, 1, 0, now)).unwrap();
+    drop(queue.submit(gone).unwrap());
+    drop(queue.submit(request(2, 1, 0, now)).unwrap());
     assert!(matches!(queue.submit(request(3, 1, 0, now)), Err(Refused::Full(r)) if r.id == 3));
     let batch = queue.next_batch().unwrap();
     assert_eq!(batch.requests.iter().map(|r| r.id).collect::<Vec<_>>(), [0, 2]);
@@ -174,7 +194,7 @@ fn a_full_queue_refuses_at_once_and_the_gone_make_room() {
 #[test]
 fn closing_lets_what_waits_leave_at_once() {
     let queue = Queue::new(policy(8, &[], Duration::from_secs(3600)));
-    queue.submit(request(0, 1, 0, clock::now())).unwrap();
+    drop(queue.submit(request(0, 1, 0, clock::now())).unwrap());
     queue.close();
     assert_eq!(queue.next_batch().unwrap().reason, CloseReason::Drain);
     assert!(queue.next_batch().is_none());
@@ -229,7 +249,7 @@ fn many_threads_lose_and_double_nothing() {
             let queue = Arc::clone(&queue);
             std::thread::spawn(move || {
                 for id in 0..EACH {
-                    queue.submit(Plain(client * EACH + id, clock::now())).unwrap();
+                    drop(queue.submit(Plain(client * EACH + id, clock::now())).unwrap());
                 }
             })
         })

@@ -147,8 +147,8 @@ fn what_is_late_makes_room_in_a_full_queue() {
     let levels = Levels { default_policy: rejecting(Some(MS)), ..Levels::default() };
     let queue = Queue::new(Policy { levels, capacity: 1, ..policy(4, &[], Duration::ZERO) });
     let old = clock::now().checked_sub(10 * MS).unwrap();
-    queue.submit(request(0, 1, 0, old)).unwrap();
-    queue.submit(request(1, 1, 0, clock::now() + 1000 * MS)).unwrap();
+    drop(queue.submit(request(0, 1, 0, old)).unwrap());
+    drop(queue.submit(request(1, 1, 0, clock::now() + 1000 * MS)).unwrap());
     assert_eq!(queue.len(), 1);
 }
 
