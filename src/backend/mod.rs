@@ -27,6 +27,7 @@ use bytes::Bytes;
 use crate::error::{Error, ErrorCode};
 use crate::protocol::Datatype;
 
+pub use crate::nvidia::ComputeCapability;
 pub use buffer::{HostBlock, HostBuffer, HostMemory};
 pub use host_batch::{HostBatch, HostInput};
 pub use preparation::{Optimize, OutputType, Precision, Preparation, ReducedType};
@@ -55,6 +56,11 @@ pub trait Backend: Send + Sync {
     /// metrics; empty where there is none.
     fn device_memory(&self) -> Vec<DeviceMemory> {
         Vec::new()
+    }
+
+    /// What generation a GPU is of; `None` where that isn't known.
+    fn compute_capability(&self, _gpu: u32) -> Option<ComputeCapability> {
+        None
     }
 
     /// The vector instructions that the library's kernels use on this

@@ -21,7 +21,11 @@ mod threads;
 
 use std::sync::Arc;
 
-use super::{Accelerators, Backend, BackendError, Device, DeviceFault, DeviceMemory, LoadRequest, Model};
+use super::{
+    Accelerators, Backend, BackendError, ComputeCapability, Device, DeviceFault, DeviceMemory, LoadRequest,
+    Model,
+};
+use crate::nvidia::Driver;
 use module::LibtorchModel;
 
 /// The backend of this build. Opens CUDA where the machine has it, so it
@@ -104,6 +108,12 @@ impl Backend for LibtorchBackend {
 
     fn device_memory(&self) -> Vec<DeviceMemory> {
         memory::of_devices(&self.accelerators)
+    }
+
+    fn compute_capability(&self, gpu: u32) -> Option<ComputeCapability> {
+        // Loading asks, and few models do: the driver is asked anew.
+        let gpus = Driver::open().ok()?.gpus();
+        gpus.into_iter().find(|known| known.index == gpu)?.compute_capability
     }
 
     fn vector_level(&self) -> Option<String> {
