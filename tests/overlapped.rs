@@ -201,7 +201,8 @@ async fn an_instance_that_is_free_takes_what_comes_while_another_waits_for_its_o
         let launched: Vec<_> =
             steps.iter().filter(|step| step.stage == Stage::Compute).map(|step| step.launched).collect();
         let apart = launched[launched.len() - 1] - launched[launched.len() - 2];
-        assert!(apart < 80 * MS, "the second was launched {apart:?} after the first");
+        // Behind the first it would be 150 ms.
+        assert!(apart < 120 * MS, "the second was launched {apart:?} after the first");
     }
     served.stop().await;
 }
@@ -224,7 +225,8 @@ async fn who_comes_while_the_device_computes_leaves_together_just_before_it_is_f
     assert_eq!(served.rows(), [1, 1, 3]);
     let steps = served.device().timeline();
     let compute: Vec<&Step> = steps.iter().filter(|step| step.stage == Stage::Compute).collect();
-    assert!(compute[2].launched < compute[1].end + 20 * MS, "it was there when the device was free");
+    // Not for another batch's time; a busy machine wakes threads late.
+    assert!(compute[2].launched < compute[1].end + 150 * MS, "it was there when the device was free");
     served.stop().await;
 }
 

@@ -239,3 +239,51 @@ fn checksum(batch: &HostBatch) -> u64 {
         (sum ^ u64::from(*byte)).wrapping_mul(1_099_511_628_211)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::{HostBuffer, HostInput};
+    use crate::protocol::Datatype;
+
+    /// What no pool of buffers must be: it lends the same bytes to everyone.
+    struct LentTwice(Arc<[std::sync::atomic::AtomicU8; 64]>);
+
+    impl HostMemory for LentTwice {
+        fn allocate(&self, _: usize) -> Option<Box<dyn HostBlock>> {
+            Some(Box::new(Self(Arc::clone(&self.0))))
+        }
+    }
+
+    // SAFETY: it breaks the promise that the bytes are one value's alone, on
+    // one thread and on bytes that may be changed through any reference.
+    unsafe impl HostBlock for LentTwice {
+        fn start(&self) -> NonNull<u8> {
+            NonNull::from(&*self.0).cast()
+        }
+        fn capacity(&self) -> usize {
+            64
+        }
+    }
+
+    fn batch(memory: &Arc<dyn HostMemory>, bytes: &[u8]) -> HostBatch {
+        let mut data = HostBuffer::within(Some(Arc::clone(memory)));
+        data.begin(bytes.len());
+        data.extend(bytes);
+        let input = HostInput { name: Arc::from("x"), datatype: Datatype::Uint8, shape: vec![1, 2], data };
+        HostBatch { inputs: vec![input] }
+    }
+
+    #[test]
+    fn memory_that_is_reused_before_it_landed_is_noticed() {
+        let memory: Arc<dyn HostMemory> = Arc::new(LentTwice(Arc::new([const { 0.into() }; 64])));
+        let device = Arc::new(MockDevice::new(DeviceTimes::default()));
+        let first = device.launch(batch(&memory, &[1, 2]), Ok(Vec::new()), None).unwrap();
+        assert_eq!(device.violations(), [""; 0]);
+        let second = device.launch(batch(&memory, &[3, 4]), Ok(Vec::new()), None).unwrap();
+        assert_eq!(device.violations(), ["launch 1 brings memory that another one still reads"]);
+        first.land();
+        second.land();
+        assert_eq!(device.violations()[1..], ["memory of launch 0 was written before it had landed"]);
+    }
+}

@@ -70,6 +70,26 @@ pub trait Backend: Send + Sync {
     }
 }
 
+/// How the library that runs models keeps memory of accelerators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MemorySettings<'a> {
+    /// For the allocator, in its own grammar; `None` or empty for its
+    /// defaults.
+    pub allocator: Option<&'a str>,
+    /// What becomes of what an unloaded model leaves free.
+    pub on_unload: OnUnload,
+}
+
+/// What becomes of an accelerator's memory that an unloaded model leaves free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum OnUnload {
+    /// The device gets it back.
+    #[default]
+    Release,
+    /// The library keeps it for the next model.
+    Keep,
+}
+
 /// Memory of one accelerator, in bytes, as the library keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceMemory {

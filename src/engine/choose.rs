@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::backend::{Backend, Device};
+use crate::backend::{Backend, ComputeCapability, Device};
 use crate::model::{Resources, plan};
-use crate::model_config::ModelConfig;
+use crate::model_config::{ModelConfig, ModelFilenames};
 use crate::model_repository::VersionEntry;
 
 /// The file that `cc_model_filenames` has for the devices that the model is
@@ -30,10 +30,9 @@ pub(super) fn choose(
         // As with Triton: GPUs alone have files of their own.
         Device::Cpu | Device::AsSaved => None,
     };
-    let name = |capability| match capability {
-        Some(of) => &config.model_filename.by_capability[&of],
-        None => &config.model_filename.default,
-    };
+    let ModelFilenames { default, by_capability: names } = &config.model_filename;
+    let name =
+        |capability: Option<ComputeCapability>| capability.and_then(|of| names.get(&of)).unwrap_or(default);
     let mut chosen = placements.iter().map(|placement| (placement.device, of(placement.device)));
     let Some((first, capability)) = chosen.next() else { return Ok(file) };
     if let Some((other, differs)) = chosen.find(|(_, of)| name(*of) != name(capability)) {

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use super::{
     Accelerators, Backend, BackendError, ComputeCapability, Device, DeviceFault, DeviceMemory, LoadRequest,
-    Model,
+    MemorySettings, Model, OnUnload,
 };
 use crate::nvidia::Driver;
 use module::LibtorchModel;
@@ -32,19 +32,19 @@ use module::LibtorchModel;
 /// must come before anything else that asks libtorch for a device, and before
 /// the process has a second thread.
 ///
-/// `allocator` is how CUDA's caching allocator keeps memory, in the grammar of
-/// libtorch's `PYTORCH_ALLOC_CONF`, whose place it takes; an empty text is
-/// none. Without CUDA nothing reads it.
+/// The allocator's settings are in the grammar of libtorch's
+/// `PYTORCH_ALLOC_CONF`, whose place they take. Without CUDA nothing reads
+/// them.
 ///
 /// # Errors
 /// When libtorch refuses the allocator's settings. A machine without
 /// accelerators is no failure.
-pub fn backend(allocator: Option<&str>) -> Result<Arc<dyn Backend>, BackendError> {
-    let allocator = allocator.filter(|settings| !settings.is_empty());
+pub fn backend(settings: MemorySettings<'_>) -> Result<Arc<dyn Backend>, BackendError> {
+    let allocator = settings.allocator.filter(|settings| !settings.is_empty());
     if let Some(settings) = allocator {
         memory::offer_settings(settings);
     }
-    let backend = LibtorchBackend::new();
+    let backend = LibtorchBackend { on_unload: settings.on_unload, ..LibtorchBackend::new() };
     if let (Some(settings), Accelerators::Cuda(_)) = (allocator, &backend.accelerators) {
         memory::use_settings(settings)?;
     }
@@ -56,13 +56,14 @@ pub fn backend(allocator: Option<&str>) -> Result<Arc<dyn Backend>, BackendError
 pub struct LibtorchBackend {
     accelerators: Accelerators,
     tf32: tf32::Switch,
+    on_unload: OnUnload,
 }
 
 impl LibtorchBackend {
     /// Opens CUDA where there is a driver; [`Backend::accelerators`] tells.
     #[must_use]
     pub fn new() -> Self {
-        Self { accelerators: cuda::open(), tf32: tf32::Switch::default() }
+        Self { accelerators: cuda::open(), tf32: tf32::Switch::default(), on_unload: OnUnload::default() }
     }
 
     fn check(&self, device: Device) -> Result<(), BackendError> {
@@ -103,7 +104,10 @@ impl Backend for LibtorchBackend {
         // glibc keeps what a model's weights and activations took, until told.
         // SAFETY: no precondition.
         unsafe { libc::malloc_trim(0) };
-        memory::empty_caches();
+        match self.on_unload {
+            OnUnload::Release => memory::empty_caches(),
+            OnUnload::Keep => {}
+        }
     }
 
     fn device_memory(&self) -> Vec<DeviceMemory> {
