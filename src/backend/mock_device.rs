@@ -242,12 +242,14 @@ fn checksum(batch: &HostBatch) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU8;
+
     use super::*;
     use crate::backend::{HostBuffer, HostInput};
     use crate::protocol::Datatype;
 
     /// What no pool of buffers must be: it lends the same bytes to everyone.
-    struct LentTwice(Arc<[std::sync::atomic::AtomicU8; 64]>);
+    struct LentTwice(Arc<[AtomicU8; 64]>);
 
     impl HostMemory for LentTwice {
         fn allocate(&self, _: usize) -> Option<Box<dyn HostBlock>> {
@@ -276,7 +278,8 @@ mod tests {
 
     #[test]
     fn memory_that_is_reused_before_it_landed_is_noticed() {
-        let memory: Arc<dyn HostMemory> = Arc::new(LentTwice(Arc::new([const { 0.into() }; 64])));
+        let memory: Arc<dyn HostMemory> =
+            Arc::new(LentTwice(Arc::new(std::array::from_fn(|_| AtomicU8::new(0)))));
         let device = Arc::new(MockDevice::new(DeviceTimes::default()));
         let first = device.launch(batch(&memory, &[1, 2]), Ok(Vec::new()), None).unwrap();
         assert_eq!(device.violations(), [""; 0]);
