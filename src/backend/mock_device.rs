@@ -74,6 +74,9 @@ struct State {
     reading: HashSet<usize>,
     violations: Vec<String>,
     released: usize,
+    /// Launches since it was poisoned.
+    refused: usize,
+    allocated: usize,
 }
 
 impl MockDevice {
@@ -107,9 +110,21 @@ impl MockDevice {
         self.lock().released
     }
 
+    /// How often something was launched on it after it had failed.
+    #[must_use]
+    pub fn refused(&self) -> usize {
+        self.lock().refused
+    }
+
+    /// How many blocks of its host memory were taken.
+    #[must_use]
+    pub fn allocated(&self) -> usize {
+        self.lock().allocated
+    }
+
     /// Where batches for it are collected.
-    pub(super) fn host_memory(&self) -> Option<Arc<dyn HostMemory>> {
-        (!self.times.collect.is_zero()).then(|| Arc::new(SlowMemory(self.times.collect)) as _)
+    pub(super) fn host_memory(self: &Arc<Self>) -> Option<Arc<dyn HostMemory>> {
+        (!self.times.collect.is_zero()).then(|| Arc::new(SlowMemory(Arc::clone(self))) as _)
     }
 
     pub(super) fn release(&self) {
@@ -127,6 +142,7 @@ impl MockDevice {
         let rows = batch.inputs.first().and_then(|input| input.shape.first()).copied().unwrap_or(0);
         let mut state = self.lock();
         if let Some(fault) = state.poisoned {
+            state.refused += 1;
             return Err(broken(fault));
         }
         if self.memory_rows > 0 && rows > self.memory_rows {
@@ -167,7 +183,7 @@ impl MockDevice {
 
 /// Memory that takes its time to be written where a batch is collected: on the
 /// thread of the first stage.
-pub(super) struct SlowMemory(pub(super) Duration);
+struct SlowMemory(Arc<MockDevice>);
 
 struct SlowBlock {
     bytes: Box<[u8]>,
@@ -176,7 +192,8 @@ struct SlowBlock {
 
 impl HostMemory for SlowMemory {
     fn allocate(&self, bytes: usize) -> Option<Box<dyn HostBlock>> {
-        Some(Box::new(SlowBlock { bytes: vec![0; bytes].into(), takes: self.0 }))
+        self.0.lock().allocated += 1;
+        Some(Box::new(SlowBlock { bytes: vec![0; bytes].into(), takes: self.0.times.collect }))
     }
 }
 
