@@ -72,7 +72,7 @@ fn show_devices(args: devices::Args) -> anyhow::Result<u8> {
 
 #[cfg(feature = "libtorch")]
 fn backend(_: &str, memory: MemorySettings<'_>) -> anyhow::Result<Arc<dyn Backend>> {
-    Ok(cresset::backend::libtorch::backend(memory)?)
+    Ok(cresset::backend::libtorch::backend_with(memory)?)
 }
 
 #[cfg(not(feature = "libtorch"))]

@@ -302,8 +302,8 @@ mod tests {
         assert_eq!(device.violations(), [""; 0]);
         let second = device.launch(batch(&memory, &[3, 4]), Ok(Vec::new()), None).unwrap();
         assert_eq!(device.violations(), ["launch 1 brings memory that another one still reads"]);
-        first.land();
-        second.land();
+        drop(first.land());
+        drop(second.land());
         assert_eq!(device.violations()[1..], ["memory of launch 0 was written before it had landed"]);
     }
 }

@@ -39,7 +39,7 @@ use module::LibtorchModel;
 /// # Errors
 /// When libtorch refuses the allocator's settings. A machine without
 /// accelerators is no failure.
-pub fn backend(settings: MemorySettings<'_>) -> Result<Arc<dyn Backend>, BackendError> {
+pub fn backend_with(settings: MemorySettings<'_>) -> Result<Arc<dyn Backend>, BackendError> {
     let allocator = settings.allocator.filter(|settings| !settings.is_empty());
     if let Some(settings) = allocator {
         memory::offer_settings(settings);
@@ -49,6 +49,15 @@ pub fn backend(settings: MemorySettings<'_>) -> Result<Arc<dyn Backend>, Backend
         memory::use_settings(settings)?;
     }
     Ok(Arc::new(backend))
+}
+
+/// [`backend_with`] these settings of the allocator, and the defaults of the
+/// rest.
+///
+/// # Errors
+/// As there.
+pub fn backend(allocator: Option<&str>) -> Result<Arc<dyn Backend>, BackendError> {
+    backend_with(MemorySettings { allocator, ..MemorySettings::default() })
 }
 
 /// libtorch in this process.
