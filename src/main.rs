@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser as _;
-use cresset::backend::Backend;
+use cresset::backend::{Backend, MemorySettings};
 use cresset::cli::{Cli, Command};
 use cresset::settings::ServeSettings;
 use cresset::{bench, devices, healthcheck, inspect, serve, shutdown, telemetry};
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
 
 fn run_server(settings: &ServeSettings) -> anyhow::Result<u8> {
     telemetry::start(&settings.log)?;
-    let backend = backend("serve", settings.cuda_allocator_settings.as_deref());
+    let backend = backend("serve", settings.memory());
     let outcome = match backend.and_then(|backend| serve::run(settings, backend)) {
         Ok(outcome) => outcome,
         Err(error) => {
@@ -47,7 +47,8 @@ fn run_server(settings: &ServeSettings) -> anyhow::Result<u8> {
 }
 
 fn run_inspect(args: &inspect::Args) -> ! {
-    let done = backend("inspect a model", None).and_then(|backend| inspect::run(args, &*backend));
+    let done = backend("inspect a model", MemorySettings::default())
+        .and_then(|backend| inspect::run(args, &*backend));
     shutdown::exit(match done {
         Ok(()) => 0,
         Err(error) => {
@@ -59,7 +60,7 @@ fn run_inspect(args: &inspect::Args) -> ! {
 
 #[cfg(feature = "libtorch")]
 fn show_devices(args: devices::Args) -> anyhow::Result<u8> {
-    devices::run(args, Some(backend("look for devices", None)?.as_ref()));
+    devices::run(args, Some(backend("look for devices", MemorySettings::default())?.as_ref()));
     shutdown::exit(0)
 }
 
@@ -69,13 +70,12 @@ fn show_devices(args: devices::Args) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// `allocator` is for libtorch's caching allocator on CUDA.
 #[cfg(feature = "libtorch")]
-fn backend(_: &str, allocator: Option<&str>) -> anyhow::Result<Arc<dyn Backend>> {
-    Ok(cresset::backend::libtorch::backend(allocator)?)
+fn backend(_: &str, memory: MemorySettings<'_>) -> anyhow::Result<Arc<dyn Backend>> {
+    Ok(cresset::backend::libtorch::backend_with(memory)?)
 }
 
 #[cfg(not(feature = "libtorch"))]
-fn backend(purpose: &str, _: Option<&str>) -> anyhow::Result<Arc<dyn Backend>> {
+fn backend(purpose: &str, _: MemorySettings<'_>) -> anyhow::Result<Arc<dyn Backend>> {
     anyhow::bail!("this build has no libtorch, so it can't {purpose}; build with the default features")
 }

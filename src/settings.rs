@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::backend::{MemorySettings, OnUnload};
 use crate::engine::ControlMode;
 use crate::model::DevicePreference;
 
@@ -62,6 +63,13 @@ pub struct ServeSettings {
     #[arg(long, env = "CRESSET_CUDA_ALLOCATOR_SETTINGS", value_name = "TEXT")]
     pub cuda_allocator_settings: Option<String>,
 
+    /// What becomes of a GPU's memory that an unloaded or replaced model leaves free
+    ///
+    /// release gives it back to the device, which waits for what every GPU computes at the time;
+    /// keep leaves it with libtorch, for the next model.
+    #[arg(long, env = "CRESSET_ON_UNLOAD", value_enum, default_value_t = OnUnload::Release)]
+    pub on_unload: OnUnload,
+
     /// Requests that may wait for one model, where its configuration doesn't say
     ///
     /// One more is refused at once with 503.
@@ -80,6 +88,14 @@ pub struct ServeSettings {
     /// How it logs
     #[command(flatten)]
     pub log: LogSettings,
+}
+
+impl ServeSettings {
+    /// How accelerators' memory is kept.
+    #[must_use]
+    pub fn memory(&self) -> MemorySettings<'_> {
+        MemorySettings { allocator: self.cuda_allocator_settings.as_deref(), on_unload: self.on_unload }
+    }
 }
 
 /// What becomes of a server whose device has failed.

@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cresset::backend::Accelerators;
 use cresset::backend::mock::{Behaviour, MockBackend};
+use cresset::backend::{Accelerators, ComputeCapability};
 use cresset::engine::{Control, ControlMode, Engine, Follower, LoadReport, Loader};
 use cresset::error::{Error, ErrorCode};
 use cresset::faults::DeviceFaults;
@@ -50,12 +50,22 @@ impl House {
     }
 
     fn of_roots(mode: ControlMode, count: usize, files: &[(&str, &str)]) -> Self {
+        let backend = MockBackend::new(Behaviour::AddsFile, &["x"]);
+        Self::on(backend, Accelerators::None("none in this test".to_owned()), mode, count, files)
+    }
+
+    fn on(
+        backend: MockBackend,
+        accelerators: Accelerators,
+        mode: ControlMode,
+        count: usize,
+        files: &[(&str, &str)],
+    ) -> Self {
         let roots: Vec<TempDir> = (0..count).map(|_| tempfile::tempdir().unwrap()).collect();
         let paths: Vec<PathBuf> = roots.iter().map(|root| root.path().to_owned()).collect();
-        let backend = MockBackend::new(Behaviour::AddsFile, &["x"]);
         let resources = Resources {
             processors: 2,
-            accelerators: Accelerators::None("none in this test".to_owned()),
+            accelerators,
             preference: DevicePreference::Auto,
             faults: DeviceFaults::new(),
             overlapped: false,
@@ -164,6 +174,42 @@ async fn ask(engine: &Engine, version: Option<u64>, value: u8) -> Result<(u64, u
 fn refusal<T: std::fmt::Debug>(result: Result<T, Error>) -> (ErrorCode, String) {
     let error = result.unwrap_err();
     (error.code(), error.message().to_owned())
+}
+
+#[tokio::test]
+async fn a_gpu_of_a_generation_that_has_a_file_of_its_own_gets_that() {
+    let files = [("m/1/model.pt", "1"), ("m/1/ampere.pt", "2"), ("m/config.pbtxt", "replaced below")];
+    let names = "cc_model_filenames [ { key: '8.0' value: 'ampere.pt' }, { key: '7.5' value: 'gone.pt' } ]";
+    let capability = |text: &str| ComputeCapability::parse(text).unwrap();
+    let on = async |gpus: &[&str], group: &str| {
+        let gpus: Vec<ComputeCapability> = gpus.iter().map(|gpu| capability(gpu)).collect();
+        let backend = MockBackend::new(Behaviour::AddsFile, &["x"]).with_capabilities(&gpus);
+        let accelerators = match u32::try_from(gpus.len()).unwrap() {
+            0 => Accelerators::None("none in this test".to_owned()),
+            count => Accelerators::Cuda(count),
+        };
+        let house = House::on(backend, accelerators, ControlMode::Explicit, 1, &files);
+        let config = CONFIG.replace("count: 1 kind: KIND_CPU", group);
+        house.write("m/config.pbtxt", &format!("{config}{names}"));
+        let answer = match house.load("m").await {
+            Ok(()) => house.ask(None, 10).await.map(|(_, answer)| answer),
+            Err(error) => Err(error),
+        };
+        answer.map_err(|error| error.message().to_owned())
+    };
+    assert_eq!(on(&[], "").await, Ok(11), "processors have the default");
+    assert_eq!(on(&["8.0", "8.0"], "").await, Ok(12));
+    assert_eq!(on(&["9.0"], "").await, Ok(11), "so has a GPU of another generation");
+    assert_eq!(on(&["8.0"], "kind: KIND_CPU").await, Ok(11));
+    assert_eq!(on(&["8.0"], "kind: KIND_MODEL").await, Ok(11));
+    assert_eq!(on(&["8.0", "9.0"], "kind: KIND_GPU gpus: [ 0 ]").await, Ok(12));
+    let missing = on(&["7.5"], "").await.unwrap_err();
+    assert!(missing.contains("version 1 is at UNAVAILABLE state: '1/gone.pt' is missing;"), "{missing}");
+    let differ = on(&["8.0", "9.0"], "").await.unwrap_err();
+    assert!(
+        differ.contains("cc_model_filenames has 'ampere.pt' for cuda:0 and 'model.pt' for cuda:1: "),
+        "{differ}"
+    );
 }
 
 #[tokio::test]

@@ -98,10 +98,11 @@ fn gpus_are_shown_as_the_driver_numbers_them_with_what_nvml_knows() {
     };
     let told: Vec<_> = seen["gpus"].as_array().unwrap().iter().map(told).collect();
     assert_eq!(told, [(0, "Fast GPU".to_owned(), 80, 76), (1, "Slow GPU".to_owned(), 24, 20)]);
+    assert_eq!(seen["gpus"][1]["compute_capability"], "7.5");
     let shown = text(&mut devices(both.path()));
     assert!(
         shown.contains(
-            "cuda:0      Fast GPU, 77824 MiB of 81920 MiB free, GPU-aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa\n"
+            "cuda:0      Fast GPU, 77824 MiB of 81920 MiB free, compute capability 9.0, GPU-aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa\n"
         ),
         "{shown}"
     );

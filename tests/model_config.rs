@@ -21,7 +21,7 @@ fn every_file_gives_what_its_snapshot_says() {
         .filter(|path| path.extension().is_some_and(|extension| extension == "pbtxt"))
         .collect();
     files.sort();
-    assert!(files.len() > 30, "the files are not where they were");
+    assert!(files.len() > 60, "the files are not where they were");
     for file in files {
         let name = file.file_stem().unwrap().to_str().unwrap();
         let result = ModelConfig::from_pbtxt(&fs::read_to_string(&file).unwrap(), "m");

@@ -5,8 +5,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::mock_device::MockDevice;
 use super::{
-    Accelerators, Argument, ArgumentKind, Backend, BackendError, BatchInput, BatchOutput, DeviceFault,
-    DeviceMemory, Drive, Flight, HostBatch, HostMemory, LoadRequest, Model, ModelInstance, Signature,
+    Accelerators, Argument, ArgumentKind, Backend, BackendError, BatchInput, BatchOutput, ComputeCapability,
+    DeviceFault, DeviceMemory, Drive, Flight, HostBatch, HostMemory, LoadRequest, Model, ModelInstance,
+    Signature,
 };
 
 /// What a mock model makes of its inputs.
@@ -37,6 +38,7 @@ pub struct MockBackend {
     memory: Vec<DeviceMemory>,
     /// What a model of [`Behaviour::AddsFile`] adds.
     added: u8,
+    capabilities: Vec<ComputeCapability>,
 }
 
 /// The test's hand on a mock: a gate that forward waits at, and a record of
@@ -128,7 +130,15 @@ impl MockBackend {
             stateful: None,
             notes: Vec::new(),
         };
-        Self { behaviour, signature, control: Arc::default(), device: None, memory: Vec::new(), added: 0 }
+        Self {
+            behaviour,
+            signature,
+            control: Arc::default(),
+            device: None,
+            memory: Vec::new(),
+            added: 0,
+            capabilities: Vec::new(),
+        }
     }
 
     /// The same, of models that keep state.
@@ -167,6 +177,13 @@ impl MockBackend {
         self
     }
 
+    /// The same, with GPUs of these generations.
+    #[must_use]
+    pub fn with_capabilities(mut self, capabilities: &[ComputeCapability]) -> Self {
+        self.capabilities = capabilities.to_vec();
+        self
+    }
+
     /// The test's hand on every model that this backend loads.
     #[must_use]
     pub fn control(&self) -> &Arc<Control> {
@@ -188,6 +205,10 @@ impl Backend for MockBackend {
 
     fn device_memory(&self) -> Vec<DeviceMemory> {
         self.memory.clone()
+    }
+
+    fn compute_capability(&self, gpu: u32) -> Option<ComputeCapability> {
+        self.capabilities.get(usize::try_from(gpu).ok()?).copied()
     }
 
     fn load(&self, request: &LoadRequest<'_>) -> Result<Arc<dyn Model>, BackendError> {

@@ -74,6 +74,9 @@ struct State {
     reading: HashSet<usize>,
     violations: Vec<String>,
     released: usize,
+    /// Launches since it was poisoned.
+    refused: usize,
+    allocated: usize,
 }
 
 impl MockDevice {
@@ -107,9 +110,21 @@ impl MockDevice {
         self.lock().released
     }
 
+    /// How often something was launched on it after it had failed.
+    #[must_use]
+    pub fn refused(&self) -> usize {
+        self.lock().refused
+    }
+
+    /// How many blocks of its host memory were taken.
+    #[must_use]
+    pub fn allocated(&self) -> usize {
+        self.lock().allocated
+    }
+
     /// Where batches for it are collected.
-    pub(super) fn host_memory(&self) -> Option<Arc<dyn HostMemory>> {
-        (!self.times.collect.is_zero()).then(|| Arc::new(SlowMemory(self.times.collect)) as _)
+    pub(super) fn host_memory(self: &Arc<Self>) -> Option<Arc<dyn HostMemory>> {
+        (!self.times.collect.is_zero()).then(|| Arc::new(SlowMemory(Arc::clone(self))) as _)
     }
 
     pub(super) fn release(&self) {
@@ -127,6 +142,7 @@ impl MockDevice {
         let rows = batch.inputs.first().and_then(|input| input.shape.first()).copied().unwrap_or(0);
         let mut state = self.lock();
         if let Some(fault) = state.poisoned {
+            state.refused += 1;
             return Err(broken(fault));
         }
         if self.memory_rows > 0 && rows > self.memory_rows {
@@ -167,7 +183,7 @@ impl MockDevice {
 
 /// Memory that takes its time to be written where a batch is collected: on the
 /// thread of the first stage.
-pub(super) struct SlowMemory(pub(super) Duration);
+struct SlowMemory(Arc<MockDevice>);
 
 struct SlowBlock {
     bytes: Box<[u8]>,
@@ -176,7 +192,8 @@ struct SlowBlock {
 
 impl HostMemory for SlowMemory {
     fn allocate(&self, bytes: usize) -> Option<Box<dyn HostBlock>> {
-        Some(Box::new(SlowBlock { bytes: vec![0; bytes].into(), takes: self.0 }))
+        self.0.lock().allocated += 1;
+        Some(Box::new(SlowBlock { bytes: vec![0; bytes].into(), takes: self.0.times.collect }))
     }
 }
 
@@ -238,4 +255,55 @@ fn checksum(batch: &HostBatch) -> u64 {
     bytes.fold(14_695_981_039_346_656_037, |sum, byte| {
         (sum ^ u64::from(*byte)).wrapping_mul(1_099_511_628_211)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU8;
+
+    use super::*;
+    use crate::backend::{HostBuffer, HostInput};
+    use crate::protocol::Datatype;
+
+    /// What no pool of buffers must be: it lends the same bytes to everyone.
+    struct LentTwice(Arc<[AtomicU8; 64]>);
+
+    impl HostMemory for LentTwice {
+        fn allocate(&self, _: usize) -> Option<Box<dyn HostBlock>> {
+            Some(Box::new(Self(Arc::clone(&self.0))))
+        }
+    }
+
+    // SAFETY: it breaks the promise that the bytes are one value's alone, on
+    // one thread and on bytes that may be changed through any reference.
+    unsafe impl HostBlock for LentTwice {
+        fn start(&self) -> NonNull<u8> {
+            NonNull::from(&*self.0).cast()
+        }
+        fn capacity(&self) -> usize {
+            64
+        }
+    }
+
+    fn batch(memory: &Arc<dyn HostMemory>, bytes: &[u8]) -> HostBatch {
+        let mut data = HostBuffer::within(Some(Arc::clone(memory)));
+        data.begin(bytes.len());
+        data.extend(bytes);
+        let input = HostInput { name: Arc::from("x"), datatype: Datatype::Uint8, shape: vec![1, 2], data };
+        HostBatch { inputs: vec![input] }
+    }
+
+    #[test]
+    fn memory_that_is_reused_before_it_landed_is_noticed() {
+        let memory: Arc<dyn HostMemory> =
+            Arc::new(LentTwice(Arc::new(std::array::from_fn(|_| AtomicU8::new(0)))));
+        let device = Arc::new(MockDevice::new(DeviceTimes::default()));
+        let first = device.launch(batch(&memory, &[1, 2]), Ok(Vec::new()), None).unwrap();
+        assert_eq!(device.violations(), [""; 0]);
+        let second = device.launch(batch(&memory, &[3, 4]), Ok(Vec::new()), None).unwrap();
+        assert_eq!(device.violations(), ["launch 1 brings memory that another one still reads"]);
+        drop(first.land());
+        drop(second.land());
+        assert_eq!(device.violations()[1..], ["memory of launch 0 was written before it had landed"]);
+    }
 }

@@ -27,6 +27,7 @@ use bytes::Bytes;
 use crate::error::{Error, ErrorCode};
 use crate::protocol::Datatype;
 
+pub use crate::nvidia::ComputeCapability;
 pub use buffer::{HostBlock, HostBuffer, HostMemory};
 pub use host_batch::{HostBatch, HostInput};
 pub use preparation::{Optimize, OutputType, Precision, Preparation, ReducedType};
@@ -57,11 +58,36 @@ pub trait Backend: Send + Sync {
         Vec::new()
     }
 
+    /// What generation a GPU is of; `None` where that isn't known.
+    fn compute_capability(&self, _gpu: u32) -> Option<ComputeCapability> {
+        None
+    }
+
     /// The vector instructions that the library's kernels use on this
     /// processor, as the library spells them: `AVX512`.
     fn vector_level(&self) -> Option<String> {
         None
     }
+}
+
+/// How the library that runs models keeps memory of accelerators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MemorySettings<'a> {
+    /// For the allocator, in its own grammar; `None` or empty for its
+    /// defaults.
+    pub allocator: Option<&'a str>,
+    /// What becomes of what an unloaded model leaves free.
+    pub on_unload: OnUnload,
+}
+
+/// What becomes of an accelerator's memory that an unloaded model leaves free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum OnUnload {
+    /// The device gets it back.
+    #[default]
+    Release,
+    /// The library keeps it for the next model.
+    Keep,
 }
 
 /// Memory of one accelerator, in bytes, as the library keeps it.

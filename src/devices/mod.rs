@@ -83,6 +83,7 @@ fn gpus(visible: &[DriverGpu], monitored: &[MonitoredGpu]) -> Vec<Gpu> {
                 uuid: gpu.uuid.clone(),
                 memory_total_bytes: gpu.memory_total.or_else(|| same?.memory_total),
                 memory_free_bytes: same.and_then(|same| same.memory_free),
+                compute_capability: gpu.compute_capability.map(|capability| capability.to_string()),
             }
         })
         .collect();
@@ -94,6 +95,7 @@ fn gpus(visible: &[DriverGpu], monitored: &[MonitoredGpu]) -> Vec<Gpu> {
                 uuid: Some(gpu.uuid.clone()),
                 memory_total_bytes: gpu.memory_total,
                 memory_free_bytes: gpu.memory_free,
+                compute_capability: None,
             });
         }
     }
@@ -126,7 +128,13 @@ mod tests {
     use super::*;
 
     fn seen(index: u32, uuid: &str) -> DriverGpu {
-        DriverGpu { index, name: format!("gpu {index}"), uuid: Some(uuid.to_owned()), memory_total: Some(80) }
+        DriverGpu {
+            index,
+            name: format!("gpu {index}"),
+            uuid: Some(uuid.to_owned()),
+            memory_total: Some(80),
+            compute_capability: None,
+        }
     }
 
     fn monitored(uuid: &str, free: u64) -> MonitoredGpu {

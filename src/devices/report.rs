@@ -45,6 +45,8 @@ pub(super) struct Gpu {
     pub(super) uuid: Option<String>,
     pub(super) memory_total_bytes: Option<u64>,
     pub(super) memory_free_bytes: Option<u64>,
+    /// As in `cc_model_filenames`: `8.0`.
+    pub(super) compute_capability: Option<String>,
 }
 
 impl fmt::Display for Report {
@@ -100,6 +102,9 @@ impl fmt::Display for Gpu {
             (None, Some(total)) => write!(f, ", {}", mib(total))?,
             (_, None) => {}
         }
+        if let Some(capability) = &self.compute_capability {
+            write!(f, ", compute capability {capability}")?;
+        }
         match &self.uuid {
             Some(uuid) => write!(f, ", {uuid}"),
             None => Ok(()),
@@ -141,6 +146,7 @@ mod tests {
                     uuid: Some("GPU-1".to_owned()),
                     memory_total_bytes: Some(80 << 30),
                     memory_free_bytes: Some(79 << 30),
+                    compute_capability: Some("9.0".to_owned()),
                 },
                 Gpu {
                     cuda: None,
@@ -148,6 +154,7 @@ mod tests {
                     uuid: None,
                     memory_total_bytes: Some(24 << 30),
                     memory_free_bytes: None,
+                    compute_capability: None,
                 },
             ],
             not_used: vec![NotUsed {
@@ -168,7 +175,7 @@ processors  2 of 8 (held back by cgroup quota), Example 9000
             lacks amx_bf16
 by default  cuda:0, 1 instance x 1 thread
 driver      580.65.06, speaks CUDA 13.0
-cuda:0      NVIDIA H100, 80896 MiB of 81920 MiB free, GPU-1
+cuda:0      NVIDIA H100, 80896 MiB of 81920 MiB free, compute capability 9.0, GPU-1
 hidden      NVIDIA L4, 24576 MiB
 not used    GPU: the cause
             do this

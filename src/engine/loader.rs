@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::choose::choose;
 use super::models::Models;
 use super::origin::Origin;
 use super::retire::{Retirement, Why};
@@ -14,7 +15,7 @@ use super::turns::Turns;
 use crate::backend::{Backend, Preparation};
 use crate::model::{ModelSource, Resources, ServedModel};
 use crate::model_config::ModelConfig;
-use crate::model_repository::{ModelEntry, ModelRepository, Problem, RepositoryError, VersionEntry};
+use crate::model_repository::{ModelEntry, ModelRepository, Problem, RepositoryError};
 use crate::model_settings::{ModelSettings, SettingsError, read_labels};
 
 /// What came of loading at start.
@@ -140,7 +141,7 @@ impl Loader {
                 let answering = self.models.read().state(name).map_or_else(Vec::new, ModelState::numbers);
                 return Loaded { found: true, answering, failures, ..Loaded::default() };
             }
-            Ok(Some(entry)) => read(entry),
+            Ok(Some(entry)) => self.read(entry),
             Ok(None) => {
                 self.unload(name, Transition::Leaving);
                 return Loaded::default();
@@ -236,6 +237,39 @@ impl Loader {
         });
     }
 
+    /// Reads what stands beside a model's versions.
+    fn read(&self, entry: ModelEntry) -> Wanted {
+        let ModelEntry { directory, config, versions, present, problems: failures, .. } = entry;
+        let mut wanted = Wanted { present: present.into_iter().collect(), failures, ..Wanted::default() };
+        let Some(mut config) = config else { return wanted };
+        let beside = ModelSettings::read(&directory)
+            .and_then(|settings| with_labels(&mut config, &directory).map(|()| settings));
+        let settings = match beside {
+            Ok(settings) => settings,
+            Err(error) => {
+                wanted.failures.push(whole(error.to_string()));
+                return wanted;
+            }
+        };
+        let ModelSettings { transforms, precision, optimize } = settings;
+        let (config, transforms) = (Arc::new(config), transforms.map(Arc::new));
+        let preparation = Preparation { precision, optimize, ..Preparation::default() };
+        for entry in versions {
+            let version = entry.version;
+            match choose(entry, &config, self.backend.as_ref(), &self.resources) {
+                Ok(file) => wanted.sources.push(ModelSource {
+                    version,
+                    file,
+                    config: Arc::clone(&config),
+                    transforms: transforms.clone(),
+                    preparation: preparation.clone(),
+                }),
+                Err(reason) => wanted.failures.push(Problem { version: Some(version), reason }),
+            }
+        }
+        wanted
+    }
+
     fn load_version(&self, source: &ModelSource) -> Result<ServedModel, String> {
         let load = || ServedModel::load(self.backend.as_ref(), source, &self.resources, self.queue_capacity);
         match catch_unwind(AssertUnwindSafe(load)) {
@@ -300,33 +334,6 @@ fn for_clients(error: &RepositoryError) -> &'static str {
 
 fn whole(reason: impl Into<String>) -> Problem {
     Problem { version: None, reason: reason.into() }
-}
-
-/// Reads what stands beside a model's versions.
-fn read(entry: ModelEntry) -> Wanted {
-    let ModelEntry { directory, config, versions, present, problems: failures, .. } = entry;
-    let mut wanted = Wanted { present: present.into_iter().collect(), failures, ..Wanted::default() };
-    let Some(mut config) = config else { return wanted };
-    let beside = ModelSettings::read(&directory)
-        .and_then(|settings| with_labels(&mut config, &directory).map(|()| settings));
-    let settings = match beside {
-        Ok(settings) => settings,
-        Err(error) => {
-            wanted.failures.push(whole(error.to_string()));
-            return wanted;
-        }
-    };
-    let ModelSettings { transforms, precision, optimize } = settings;
-    let (config, transforms) = (Arc::new(config), transforms.map(Arc::new));
-    let preparation = Preparation { precision, optimize, ..Preparation::default() };
-    wanted.sources = versions
-        .into_iter()
-        .map(|VersionEntry { version, file }| {
-            let (config, transforms) = (Arc::clone(&config), transforms.clone());
-            ModelSource { version, file, config, transforms, preparation: preparation.clone() }
-        })
-        .collect();
-    wanted
 }
 
 /// Reads the labels that the configuration names, beside it.

@@ -1,6 +1,7 @@
 //! The one object that every surface holds: which models are served, and a
 //! request's way to one of them.
 
+mod choose;
 mod control;
 mod follow;
 mod loader;

@@ -16,9 +16,12 @@ use super::model_path::ModelPath;
 use super::server::State;
 use super::status::HttpResult;
 use crate::error::{Error, Result};
-use crate::protocol::{EncodedResponse, InferenceResponse, OutputForm, decode_request, encode_response};
+use crate::protocol::{
+    EncodedResponse, InferenceResponse, OutputForm, RawInput, decode_request, encode_response, raw_request,
+};
 
-/// Where a body's JSON ends and its binary tensors begin.
+/// Where a body's JSON ends and its binary tensors begin; 0 where it is
+/// nothing but one tensor.
 const HEADER_LENGTH: &str = "Inference-Header-Content-Length";
 const HEADER_LENGTH_NAME: HeaderName = HeaderName::from_static("inference-header-content-length");
 
@@ -34,6 +37,10 @@ pub(super) async fn model(
     let model = state.engine.resolve(&path.model, path.version)?;
     // Binary tensors cost nothing to decode: only JSON counts as work.
     let decoded = match header_length {
+        Some(0) => {
+            let inputs = &model.metadata(Vec::new()).inputs;
+            raw_request(body, RawInput { inputs, batched: model.max_batch_size() > 0 })?
+        }
         Some(_) => decode_request(&body, header_length)?,
         None => state.engine.decode(body, |bytes| decode_request(bytes, None)).await?,
     };

@@ -26,4 +26,5 @@ mod server;
 mod statistics;
 mod status;
 
+pub use routes::paths;
 pub use server::{Listeners, Servers, serve};

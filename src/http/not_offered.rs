@@ -35,6 +35,11 @@ const PATHS: [(&str, &str); 17] = [
     ("/models/{model}/invoke", SAGEMAKER),
 ];
 
+/// Those paths, in their order.
+pub(super) fn paths() -> impl Iterator<Item = &'static str> {
+    PATHS.iter().map(|(path, _)| *path)
+}
+
 /// The inference listener's.
 pub(super) fn routes(config: &mut ServiceConfig) {
     for (path, reason) in PATHS {

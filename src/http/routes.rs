@@ -7,51 +7,80 @@ use actix_web::{HttpRequest, HttpResponse, Route, guard};
 use super::status::{method_not_allowed, no_such_path};
 use super::{health, inference, kserve, metadata, not_offered, prediction, repository, statistics};
 
-/// A model, and a version of it.
-const MODEL: [&str; 2] = ["/v2/models/{model}", "/v2/models/{model}/versions/{version}"];
+/// A path, its one method, and what answers it; any other method is told which.
+struct Entry {
+    path: String,
+    method: Method,
+    handler: Route,
+}
 
 /// The inference listener's.
 pub(super) fn inference(config: &mut ServiceConfig) {
-    // Paths are tried in this order, each by a regular expression: what is
-    // asked most comes first.
-    for model in MODEL {
-        route(config, &format!("{model}/infer"), Method::POST, web::post().to(inference::model));
-    }
-    probes(config);
-    route(config, "/v2", Method::GET, get().to(metadata::server));
-    // Before the models: none can be reached that has this name, as with Triton.
-    route(config, "/v2/models/stats", Method::GET, get().to(statistics::all));
-    for model in MODEL {
-        route(config, model, Method::GET, get().to(metadata::model));
-        route(config, &format!("{model}/config"), Method::GET, get().to(metadata::config));
-        route(config, &format!("{model}/stats"), Method::GET, get().to(statistics::model));
-        route(config, &format!("{model}/ready"), Method::GET, get().to(health::model_ready));
-    }
-    route(config, "/v2/repository/index", Method::POST, web::post().to(repository::index));
-    let control = "/v2/repository/models/{model}";
-    route(config, &format!("{control}/load"), Method::POST, web::post().to(repository::load));
-    route(config, &format!("{control}/unload"), Method::POST, web::post().to(repository::unload));
-    route(config, "/v1/models", Method::GET, get().to(kserve::models));
-    // Before the model, whose name would otherwise end in it.
-    route(config, "/v1/models/{model}:predict", Method::POST, web::post().to(kserve::predict));
-    route(config, "/v1/models/{model}", Method::GET, get().to(kserve::model));
-    route(config, "/ping", Method::GET, get().to(health::ping));
-    route(config, "/predict", Method::POST, web::post().to(prediction::default_model));
-    for model in ["/predictions/{model}", "/predictions/{model}/{version}"] {
-        route(config, model, Method::POST, web::post().to(prediction::model));
-    }
+    register(config, of_inference());
     not_offered::routes(config);
 }
 
 /// The metrics listener's.
 pub(super) fn metrics(config: &mut ServiceConfig) {
-    probes(config);
-    route(config, "/metrics", Method::GET, get().to(health::metrics));
+    register(config, of_metrics());
 }
 
-fn probes(config: &mut ServiceConfig) {
-    route(config, "/v2/health/live", Method::GET, get().to(health::live));
-    route(config, "/v2/health/ready", Method::GET, get().to(health::ready));
+/// Every path that there is, as the router reads it, in the order in which it
+/// looks: with its method, or with none where it says that it isn't offered
+/// whatever the method.
+#[must_use]
+pub fn paths() -> Vec<(Option<String>, String)> {
+    let own = of_inference().into_iter().chain(of_metrics());
+    let own = own.map(|Entry { path, method, .. }| (Some(method.to_string()), path));
+    own.chain(not_offered::paths().map(|path| (None, path.to_owned()))).collect()
+}
+
+fn of_inference() -> Vec<Entry> {
+    const MODEL: [&str; 2] = ["/v2/models/{model}", "/v2/models/{model}/versions/{version}"];
+    let mut entries = Vec::new();
+    let mut add =
+        |path: &str, method, handler| entries.push(Entry { path: path.to_owned(), method, handler });
+    // Paths are tried in this order, each by a regular expression: what is
+    // asked most comes first.
+    for model in MODEL {
+        add(&format!("{model}/infer"), Method::POST, web::post().to(inference::model));
+    }
+    add("/v2", Method::GET, get().to(metadata::server));
+    // Before the models: none can be reached that has this name, as with Triton.
+    add("/v2/models/stats", Method::GET, get().to(statistics::all));
+    for model in MODEL {
+        add(model, Method::GET, get().to(metadata::model));
+        add(&format!("{model}/config"), Method::GET, get().to(metadata::config));
+        add(&format!("{model}/stats"), Method::GET, get().to(statistics::model));
+        add(&format!("{model}/ready"), Method::GET, get().to(health::model_ready));
+    }
+    add("/v2/repository/index", Method::POST, web::post().to(repository::index));
+    let control = "/v2/repository/models/{model}";
+    add(&format!("{control}/load"), Method::POST, web::post().to(repository::load));
+    add(&format!("{control}/unload"), Method::POST, web::post().to(repository::unload));
+    add("/v1/models", Method::GET, get().to(kserve::models));
+    // Before the model, whose name would otherwise end in it.
+    add("/v1/models/{model}:predict", Method::POST, web::post().to(kserve::predict));
+    add("/v1/models/{model}", Method::GET, get().to(kserve::model));
+    add("/ping", Method::GET, get().to(health::ping));
+    add("/predict", Method::POST, web::post().to(prediction::default_model));
+    for model in ["/predictions/{model}", "/predictions/{model}/{version}"] {
+        add(model, Method::POST, web::post().to(prediction::model));
+    }
+    entries.extend(probes());
+    entries
+}
+
+fn of_metrics() -> Vec<Entry> {
+    let mut entries = probes();
+    let metrics = get().to(health::metrics);
+    entries.push(Entry { path: "/metrics".to_owned(), method: Method::GET, handler: metrics });
+    entries
+}
+
+fn probes() -> Vec<Entry> {
+    let probe = |path: &str, handler| Entry { path: path.to_owned(), method: Method::GET, handler };
+    vec![probe("/v2/health/live", get().to(health::live)), probe("/v2/health/ready", get().to(health::ready))]
 }
 
 /// GET, and HEAD with it: what a load balancer or `curl -I` asks.
@@ -59,12 +88,13 @@ fn get() -> Route {
     web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
-/// One path, one method; any other is told which.
-fn route(config: &mut ServiceConfig, path: &str, allowed: Method, handler: Route) {
-    config.service(web::resource(path).route(handler).default_service(web::to(move || {
-        let allowed = allowed.clone();
-        async move { method_not_allowed(&allowed) }
-    })));
+fn register(config: &mut ServiceConfig, entries: Vec<Entry>) {
+    for Entry { path, method, handler } in entries {
+        config.service(web::resource(path).route(handler).default_service(web::to(move || {
+            let allowed = method.clone();
+            async move { method_not_allowed(&allowed) }
+        })));
+    }
 }
 
 /// The answer to every other path.

@@ -119,7 +119,7 @@ const FIELDS: &[(&str, Treatment)] = &[
     ("instance_group.passive", Refused("every instance takes requests: remove the group")),
     ("instance_group.host_policy", Refused("there are no host policies: threads are placed by the server")),
     ("default_model_filename", Honoured),
-    ("cc_model_filenames", Refused("every device loads the same file: name it in 'default_model_filename'")),
+    ("cc_model_filenames", Honoured),
     ("metric_tags", Honoured),
     ("parameters", Honoured),
     ("parameters.string_value", Honoured),

@@ -56,7 +56,7 @@ impl ModelConfig {
         message.name.clone_from(&self.name);
         message.platform = PLATFORM.to_owned();
         message.backend = BACKEND.to_owned();
-        message.default_model_filename.clone_from(&self.model_filename);
+        message.default_model_filename.clone_from(&self.model_filename.default);
         message.version_policy = Some(version_policy(&self.version_policy));
         if self.dynamic_batching.is_none() {
             message.scheduling_choice = None;

@@ -11,6 +11,7 @@ mod binding;
 mod colons;
 mod error;
 mod fields;
+mod filenames;
 mod json;
 mod parameters;
 mod pbtxt;
@@ -29,6 +30,7 @@ use crate::protocol::Datatype;
 
 pub use binding::{Binding, BoundInput, BoundOutput, NamingConvention, output_name};
 pub use error::ConfigError;
+pub use filenames::ModelFilenames;
 pub use json::PLATFORM;
 
 /// The configuration's file in a model's directory.
@@ -55,8 +57,8 @@ pub struct ModelConfig {
     pub instance_groups: Vec<InstanceGroup>,
     /// Which of the version directories are served.
     pub version_policy: VersionPolicy,
-    /// The file inside a version's directory.
-    pub model_filename: String,
+    /// The files inside a version's directory.
+    pub model_filename: ModelFilenames,
     /// `parameters { key … value { string_value … } }`.
     pub parameters: BTreeMap<String, String>,
     /// `metric_tags`: labels of its metrics, beside those that each has.

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::{Component, Path};
+use std::path::Path;
 
 use prost_reflect::DynamicMessage;
 
 use super::json::{self, Written};
 use super::proto::{self, model_config::SchedulingChoice};
 use super::{
-    CONFIG_FILENAME, ConfigError, DEFAULT_MODEL_FILENAME, ModelConfig, VersionPolicy, fields, parameters,
+    CONFIG_FILENAME, ConfigError, ModelConfig, ModelFilenames, VersionPolicy, fields, filenames, parameters,
     pbtxt, scheduling, tensor, version, warm_up,
 };
 
@@ -34,7 +34,7 @@ impl ModelConfig {
             dynamic_batching: None,
             instance_groups: Vec::new(),
             version_policy: VersionPolicy::Latest(1),
-            model_filename: DEFAULT_MODEL_FILENAME.to_owned(),
+            model_filename: ModelFilenames::default(),
             parameters: Default::default(),
             metric_tags: Default::default(),
             warm_up: Vec::new(),
@@ -115,7 +115,7 @@ impl ModelConfig {
             dynamic_batching,
             instance_groups: scheduling::instance_groups(config.instance_group)?,
             version_policy: version::policy(config.version_policy)?,
-            model_filename: model_filename(config.default_model_filename)?,
+            model_filename: filenames::filenames(config.default_model_filename, config.cc_model_filenames)?,
             parameters: parameters::parameters(config.parameters, &mut warnings)?,
             metric_tags: metric_tags(config.metric_tags)?,
             warm_up: warm_up::samples(config.model_warmup, max_batch_size, &mut warnings)?,
@@ -207,24 +207,6 @@ fn metric_tags(tags: BTreeMap<String, String>) -> Result<BTreeMap<String, String
             format!("'{}'", name.escape_debug()),
         )),
     }
-}
-
-fn model_filename(filename: String) -> Result<String, ConfigError> {
-    if filename.is_empty() {
-        return Ok(DEFAULT_MODEL_FILENAME.to_owned());
-    }
-    let mut parts = Path::new(&filename).components();
-    let first = parts.next();
-    // Comparing the whole keeps 'model.pt/' out, whose slash components hide.
-    let plain = parts.next().is_none() && first == Some(Component::Normal(filename.as_ref()));
-    if !plain || filename.contains('\0') {
-        return Err(ConfigError::value(
-            "default_model_filename",
-            "a file's name, without a directory",
-            format!("'{}'", filename.escape_debug()),
-        ));
-    }
-    Ok(filename)
 }
 
 #[cfg(test)]

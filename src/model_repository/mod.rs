@@ -22,6 +22,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::model_config::{CONFIG_FILENAME, ModelConfig};
+use crate::nvidia::ComputeCapability;
 
 pub use error::RepositoryError;
 pub use name::{InvalidModelName, validate_model_name};
@@ -68,6 +69,9 @@ pub struct VersionEntry {
     pub version: u64,
     /// The model's file, without links.
     pub file: PathBuf,
+    /// The files for GPUs of their generation, or what is wrong with them:
+    /// another machine's need not be there.
+    pub by_capability: BTreeMap<ComputeCapability, Result<PathBuf, String>>,
 }
 
 /// Why a model, or a version of it, isn't served.

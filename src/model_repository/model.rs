@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use super::{ModelEntry, Problem, Root, Unresolved, VersionEntry, validate_model_name};
-use crate::model_config::{CONFIG_FILENAME, ModelConfig, VersionPolicy};
+use crate::model_config::{CONFIG_FILENAME, ModelConfig, ModelFilenames, VersionPolicy};
 
 const LEAVES: &str = "is a symbolic link that leaves the model repository";
 
@@ -39,7 +39,7 @@ fn fill(root: &Root, entry: &mut ModelEntry, given: Option<&str>) -> Result<(), 
     };
     let config = entry.config.insert(config);
 
-    let filename = &config.model_filename;
+    let ModelFilenames { default: filename, by_capability } = &config.model_filename;
     if entry.present.is_empty() {
         return Err(no_version(&entry.directory, filename));
     }
@@ -51,8 +51,12 @@ fn fill(root: &Root, entry: &mut ModelEntry, given: Option<&str>) -> Result<(), 
         }
     }
     for version in chosen {
-        match model_file(root, &entry.directory, version, filename) {
-            Ok(file) => entry.versions.push(VersionEntry { version, file }),
+        let found = |filename: &str| model_file(root, &entry.directory, version, filename);
+        match found(filename) {
+            Ok(file) => {
+                let by_capability = by_capability.iter().map(|(of, name)| (*of, found(name))).collect();
+                entry.versions.push(VersionEntry { version, file, by_capability });
+            }
             Err(reason) => entry.problems.push(Problem { version: Some(version), reason }),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 
-use super::uuid_text;
+use super::{ComputeCapability, uuid_text};
 use crate::dl::{self, Library};
 
 const LIBRARY: &CStr = c"libcuda.so.1";
@@ -25,6 +25,8 @@ pub struct DriverGpu {
     pub uuid: Option<String>,
     /// In bytes.
     pub memory_total: Option<u64>,
+    /// Its generation.
+    pub compute_capability: Option<ComputeCapability>,
 }
 
 /// Why there is no driver to ask, or no GPU behind it.
@@ -111,6 +113,7 @@ impl Driver {
             name: device.and_then(|device| self.name(device)).unwrap_or_default(),
             uuid: device.and_then(|device| self.uuid(device)),
             memory_total: device.and_then(|device| self.memory_total(device)),
+            compute_capability: device.and_then(|device| self.compute_capability(device)),
         }
     }
 
@@ -141,6 +144,22 @@ impl Driver {
         let ask: extern "C" fn(*mut [u8; 16], c_int) -> c_int = unsafe { std::mem::transmute(ask) };
         let mut bytes = [0; 16];
         (ask(&raw mut bytes, device) == 0).then(|| uuid_text(bytes))
+    }
+
+    fn compute_capability(&self, device: c_int) -> Option<ComputeCapability> {
+        // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR.
+        const MAJOR: c_int = 75;
+        const MINOR: c_int = 76;
+        let ask = self.library.symbol(c"cuDeviceGetAttribute")?;
+        // SAFETY: the driver API's
+        // `CUresult cuDeviceGetAttribute(int *pi, CUdevice_attribute attrib, CUdevice dev)`.
+        let ask: extern "C" fn(*mut c_int, c_int, c_int) -> c_int = unsafe { std::mem::transmute(ask) };
+        let attribute = |which| {
+            let mut value = 0;
+            let told = ask(&raw mut value, which, device) == 0;
+            if told { u32::try_from(value).ok() } else { None }
+        };
+        Some(ComputeCapability { major: attribute(MAJOR)?, minor: attribute(MINOR)? })
     }
 
     fn memory_total(&self, device: c_int) -> Option<u64> {

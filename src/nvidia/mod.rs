@@ -2,9 +2,11 @@
 //! to the driver and are opened where they are: `libcuda` for what a process
 //! may use, NVML for what the devices are doing.
 
+mod capability;
 mod driver;
 mod monitor;
 
+pub use capability::ComputeCapability;
 pub use driver::{Driver, DriverGpu, DriverProblem};
 pub use monitor::{Monitor, MonitoredGpu};
 

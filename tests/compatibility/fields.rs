@@ -97,6 +97,7 @@ const SERVED: &[Served] = &[
     ("instance_group.count", GROUP, Shows("count: Some(3)"), "on each device"),
     ("instance_group.gpus", GROUP, Shows("gpus: [1]"), "CUDA devices by number"),
     ("default_model_filename", "default_model_filename: 'net.pt'", Shows("model_filename: \"net.pt\""), "inside a version's directory"),
+    ("cc_model_filenames", "cc_model_filenames { key: '8.0' value: 'ampere.pt' }", Shows("\"ampere.pt\""), "by the GPU's compute capability; the devices of a model must share one file"),
     ("metric_tags", "metric_tags { key: 'team' value: 'vision' }", Shows("metric_tags: {\"team\": \"vision\"}"), "labels of the model's metrics"),
     ("parameters", SWITCH, Shows("\"INFERENCE_MODE\": \"false\""), "libtorch's switches, below; other keys are shown to clients in the configuration, and named in the log"),
     ("parameters.string_value", SWITCH, Checks("parameters { key: 'INFERENCE_MODE' value { string_value: 'maybe' } }"), "checked"),

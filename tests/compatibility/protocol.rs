@@ -24,11 +24,42 @@ fn once<'a>(names: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
     seen
 }
 
+/// Every path that the server's router has, and no other, has a probe that it
+/// leads there.
 pub(crate) fn endpoints() -> Vec<Row> {
     let names: Vec<String> =
         ENDPOINTS.iter().map(|(method, shown, ..)| format!("{method} {shown}")).collect();
     once(names.iter().map(String::as_str));
+    let paths = cresset::http::paths();
+    let mut tried = BTreeSet::new();
+    for (method, shown, path, ..) in ENDPOINTS {
+        assert!(leads(shown, path), "the probe {path} isn't of {shown}");
+        let found = paths.iter().position(|(_, known)| leads(known, path));
+        let Some(found) = found else { panic!("{method} {shown}: the server has no such path") };
+        if let Some(taken) = &paths[found].0 {
+            assert_eq!(taken, method, "{shown}");
+        }
+        tried.insert(paths[found].1.as_str());
+    }
+    for (_, path) in &paths {
+        assert!(
+            tried.contains(path.as_str()),
+            "the path {path} has no probe in tests/compatibility/table.rs"
+        );
+    }
     ENDPOINTS.iter().zip(&names).map(|((.., fate), name)| row(name.clone(), *fate)).collect()
+}
+
+/// Whether a path is one of a pattern's: `{model}` is all of a segment, or all
+/// of it in front of `:predict`.
+fn leads(pattern: &str, path: &str) -> bool {
+    let (wanted, given) = (pattern.split('/'), path.split('/'));
+    let matches =
+        |(wanted, given): (&str, &str)| match wanted.strip_prefix('{').and_then(|of| of.split_once('}')) {
+            Some((_, behind)) => given.strip_suffix(behind).is_some_and(|name| !name.is_empty()),
+            None => wanted == given,
+        };
+    wanted.clone().count() == given.clone().count() && wanted.zip(given).all(matches)
 }
 
 fn service() -> ServiceDescriptor {

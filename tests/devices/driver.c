@@ -39,6 +39,12 @@ int cuDeviceGetName(char *name, int length, int device) {
   return 0;
 }
 
+int cuDeviceGetAttribute(int *value, int attribute, int device) {
+  // 75 and 76 are the two numbers of the compute capability.
+  *value = attribute == 75 ? (device == 40 ? 9 : 7) : attribute == 76 ? (device == 40 ? 0 : 5) : -1;
+  return 0;
+}
+
 int cuDeviceTotalMem_v2(size_t *bytes, int device) {
   *bytes = (size_t)(device == 40 ? 80 : 24) << 30;
   return 0;

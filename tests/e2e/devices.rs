@@ -115,6 +115,24 @@ async fn the_allocator_of_gpus_takes_its_settings_and_gives_memory_back() {
     assert!((more - 3.0).abs() < 0.5, "caches were emptied {more} times in 3 runs");
     drop(server);
 
+    for (on_unload, times) in [("release", 1.0), ("keep", 0.0)] {
+        let arguments =
+            ["--device=cuda", "--model-control-mode=explicit", "--load-model=*", "--on-unload", on_unload];
+        let server = Server::start_with(repository.path(), &arguments, |command| {
+            command.env("LD_LIBRARY_PATH", &libraries);
+        });
+        let allocated = || server.metric("cresset_device_memory_allocated_bytes", r#"device="cuda:0""#);
+        let before = allocated().await;
+        let (status, answer) = post(&server.url("/v2/repository/models/identity/unload"), "").await;
+        assert_eq!(status, 200, "{answer}");
+        tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+        while post(&server.url("/v2/repository/index"), "").await.1[0]["reason"] != "unloaded" {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        let more = allocated().await - before;
+        assert!((more - times).abs() < 0.5, "{on_unload}: caches were emptied {more} times");
+    }
+
     for (settings, why) in [
         ("backend:nonsense", "Unknown allocator backend"),
         ("max_split_size:64", "Unrecognized key 'max_split_size'"),

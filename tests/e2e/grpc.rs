@@ -347,7 +347,8 @@ async fn a_deadline_ends_a_request_and_takes_it_out_of_the_queue() {
         async move { client.model_infer(request).await.map(|_| ()) }
     };
     let mut patient: JoinSet<_> = (0..500).map(|_| batch(None)).collect();
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    // The others are in the queue, or on their way on the same connection.
+    patient.join_next().await.unwrap().unwrap().expect("the first is answered");
     let mut hurried: JoinSet<_> = (0..50).map(|_| batch(Some(Duration::from_millis(50)))).collect();
     let mut late = 0;
     while let Some(call) = hurried.join_next().await {
@@ -362,8 +363,14 @@ async fn a_deadline_ends_a_request_and_takes_it_out_of_the_queue() {
     }
     assert!(late > 0, "{late} late");
     // What is late isn't computed for nobody.
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let cancelled = server.metric("nv_inference_request_failure", "reason=\"CANCELED\"").await;
+    let mut cancelled = 0.0;
+    for _ in 0..1000 {
+        cancelled = server.metric("nv_inference_request_failure", "reason=\"CANCELED\"").await;
+        if cancelled > 0.0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     assert!(cancelled > 0.0, "{cancelled} of {late} were taken out of the queue");
 }
 

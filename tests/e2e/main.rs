@@ -33,6 +33,7 @@ mod load;
 mod naming;
 mod photographs;
 mod precision;
+mod raw_body;
 mod repository;
 mod server;
 mod statistics;

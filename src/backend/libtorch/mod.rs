@@ -21,30 +21,43 @@ mod threads;
 
 use std::sync::Arc;
 
-use super::{Accelerators, Backend, BackendError, Device, DeviceFault, DeviceMemory, LoadRequest, Model};
+use super::{
+    Accelerators, Backend, BackendError, ComputeCapability, Device, DeviceFault, DeviceMemory, LoadRequest,
+    MemorySettings, Model, OnUnload,
+};
+use crate::nvidia::Driver;
 use module::LibtorchModel;
 
 /// The backend of this build. Opens CUDA where the machine has it, so it
 /// must come before anything else that asks libtorch for a device, and before
 /// the process has a second thread.
 ///
-/// `allocator` is how CUDA's caching allocator keeps memory, in the grammar of
-/// libtorch's `PYTORCH_ALLOC_CONF`, whose place it takes; an empty text is
-/// none. Without CUDA nothing reads it.
+/// The allocator's settings are in the grammar of libtorch's
+/// `PYTORCH_ALLOC_CONF`, whose place they take. Without CUDA nothing reads
+/// them.
 ///
 /// # Errors
 /// When libtorch refuses the allocator's settings. A machine without
 /// accelerators is no failure.
-pub fn backend(allocator: Option<&str>) -> Result<Arc<dyn Backend>, BackendError> {
-    let allocator = allocator.filter(|settings| !settings.is_empty());
+pub fn backend_with(settings: MemorySettings<'_>) -> Result<Arc<dyn Backend>, BackendError> {
+    let allocator = settings.allocator.filter(|settings| !settings.is_empty());
     if let Some(settings) = allocator {
         memory::offer_settings(settings);
     }
-    let backend = LibtorchBackend::new();
+    let backend = LibtorchBackend { on_unload: settings.on_unload, ..LibtorchBackend::new() };
     if let (Some(settings), Accelerators::Cuda(_)) = (allocator, &backend.accelerators) {
         memory::use_settings(settings)?;
     }
     Ok(Arc::new(backend))
+}
+
+/// [`backend_with`] these settings of the allocator, and the defaults of the
+/// rest.
+///
+/// # Errors
+/// As there.
+pub fn backend(allocator: Option<&str>) -> Result<Arc<dyn Backend>, BackendError> {
+    backend_with(MemorySettings { allocator, ..MemorySettings::default() })
 }
 
 /// libtorch in this process.
@@ -52,13 +65,14 @@ pub fn backend(allocator: Option<&str>) -> Result<Arc<dyn Backend>, BackendError
 pub struct LibtorchBackend {
     accelerators: Accelerators,
     tf32: tf32::Switch,
+    on_unload: OnUnload,
 }
 
 impl LibtorchBackend {
     /// Opens CUDA where there is a driver; [`Backend::accelerators`] tells.
     #[must_use]
     pub fn new() -> Self {
-        Self { accelerators: cuda::open(), tf32: tf32::Switch::default() }
+        Self { accelerators: cuda::open(), tf32: tf32::Switch::default(), on_unload: OnUnload::default() }
     }
 
     fn check(&self, device: Device) -> Result<(), BackendError> {
@@ -99,11 +113,20 @@ impl Backend for LibtorchBackend {
         // glibc keeps what a model's weights and activations took, until told.
         // SAFETY: no precondition.
         unsafe { libc::malloc_trim(0) };
-        memory::empty_caches();
+        match self.on_unload {
+            OnUnload::Release => memory::empty_caches(),
+            OnUnload::Keep => {}
+        }
     }
 
     fn device_memory(&self) -> Vec<DeviceMemory> {
         memory::of_devices(&self.accelerators)
+    }
+
+    fn compute_capability(&self, gpu: u32) -> Option<ComputeCapability> {
+        // Loading asks, and few models do: the driver is asked anew.
+        let gpus = Driver::open().ok()?.gpus();
+        gpus.into_iter().find(|known| known.index == gpu)?.compute_capability
     }
 
     fn vector_level(&self) -> Option<String> {

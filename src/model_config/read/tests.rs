@@ -188,6 +188,17 @@ fn files_stay_in_their_directories() {
             ),
         );
     }
+    let of = |capability: &str, filename: &str| {
+        format!("cc_model_filenames {{ key: '{capability}' value: '{filename}' }}")
+    };
+    assert_refused(
+        &of("8.0", "../model.pt"),
+        "'cc_model_filenames['8.0']': expected a file's name, without a directory, got '../model.pt'",
+    );
+    assert_refused(
+        &of("sm_80", "model.pt"),
+        "'cc_model_filenames': expected compute capabilities as '8.0', got 'sm_80'",
+    );
     for filename in ["../labels.txt", "/etc/passwd", "a/../../labels.txt"] {
         assert_refused(
             &format!("output {{ name: 'y' data_type: TYPE_FP32 dims: 1 label_filename: '{filename}' }}"),

@@ -1,0 +1,73 @@
+//! `default_model_filename` and `cc_model_filenames`: which file of a version's
+//! directory is the model.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Component, Path};
+
+use super::{ConfigError, DEFAULT_MODEL_FILENAME};
+use crate::backend::ComputeCapability;
+
+/// The files that a version may be loaded from.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ModelFilenames {
+    /// On processors, where the file places itself, and on GPUs without one of
+    /// their own.
+    pub default: String,
+    /// On GPUs of this compute capability.
+    pub by_capability: BTreeMap<ComputeCapability, String>,
+}
+
+impl Default for ModelFilenames {
+    fn default() -> Self {
+        Self { default: DEFAULT_MODEL_FILENAME.to_owned(), by_capability: BTreeMap::new() }
+    }
+}
+
+/// The one name, as a rule.
+impl fmt::Debug for ModelFilenames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.by_capability.is_empty() {
+            return fmt::Debug::fmt(&self.default, f);
+        }
+        let Self { default, by_capability } = self;
+        let mut shown = f.debug_struct("ModelFilenames");
+        shown.field("default", default).field("by_capability", by_capability).finish()
+    }
+}
+
+/// Reads both fields.
+pub(super) fn filenames(
+    default: String,
+    by_capability: BTreeMap<String, String>,
+) -> Result<ModelFilenames, ConfigError> {
+    const BY_CAPABILITY: &str = "cc_model_filenames";
+    let mut names = ModelFilenames::default();
+    if !default.is_empty() {
+        names.default = plain("default_model_filename", default)?;
+    }
+    for (capability, name) in by_capability {
+        let Some(key) = ComputeCapability::parse(&capability) else {
+            return Err(ConfigError::value(
+                BY_CAPABILITY,
+                "compute capabilities as '8.0'",
+                format!("'{}'", capability.escape_debug()),
+            ));
+        };
+        names.by_capability.insert(key, plain(&format!("{BY_CAPABILITY}['{capability}']"), name)?);
+    }
+    Ok(names)
+}
+
+/// The name of a file, without a directory.
+fn plain(field: &str, filename: String) -> Result<String, ConfigError> {
+    let mut parts = Path::new(&filename).components();
+    let first = parts.next();
+    // Comparing the whole keeps 'model.pt/' out, whose slash components hide.
+    let plain = parts.next().is_none() && first == Some(Component::Normal(filename.as_ref()));
+    if !plain || filename.contains('\0') {
+        let got = format!("'{}'", filename.escape_debug());
+        return Err(ConfigError::value(field, "a file's name, without a directory", got));
+    }
+    Ok(filename)
+}

@@ -1,0 +1,171 @@
+//! A request that is nothing but its one tensor's bytes: what Triton's binary
+//! tensor extension takes where `Inference-Header-Content-Length` is 0.
+
+use bytes::Bytes;
+
+use super::{Datatype, InferenceRequest, Inputs, OutputForm, ProtocolError, TensorMetadata};
+
+/// What a model must tell for that.
+#[derive(Debug, Clone, Copy)]
+pub struct RawInput<'a> {
+    /// Its inputs, as its metadata has them.
+    pub inputs: &'a [TensorMetadata],
+    /// Whether dimension 0 is the batch: then the request has one row.
+    pub batched: bool,
+}
+
+/// Makes a request of a body, which is the elements of a model's only input:
+/// one dimension that varies is as long as the body makes it, and a string
+/// goes without its length. All outputs come back as binary tensors.
+///
+/// # Errors
+/// A model whose input's shape a body can't tell, or a body that doesn't fit
+/// it.
+pub fn raw_request(body: Bytes, model: RawInput<'_>) -> Result<InferenceRequest, ProtocolError> {
+    let [input] = model.inputs else {
+        return Err(ProtocolError::invalid(format!(
+            "a body without JSON (Inference-Header-Content-Length: 0) is a model's only input, but the model has {}",
+            model.inputs.len()
+        )));
+    };
+    let TensorMetadata { name, datatype, shape } = input;
+    let Ok(datatype) = datatype.parse::<Datatype>() else {
+        return Err(ProtocolError::invalid(format!(
+            "a body without JSON (Inference-Header-Content-Length: 0) has the datatype and the shape of the model's \
+             configuration, and there input '{name}' has none"
+        )));
+    };
+    let mut shape = shape.clone();
+    if let (true, Some(batch)) = (model.batched, shape.first_mut()) {
+        *batch = 1;
+    }
+    let data = match datatype.size() {
+        None if shape.iter().all(|dimension| *dimension == 1) => one_string(body)?,
+        None => {
+            return Err(ProtocolError::invalid(format!(
+                "a body without JSON (Inference-Header-Content-Length: 0) is one string, but input '{name}' has the \
+                 shape {shape:?}"
+            )));
+        }
+        Some(size) => {
+            fill(name, &mut shape, body.len() / size)?;
+            body
+        }
+    };
+    let mut inputs = Inputs::with_capacity(1);
+    inputs.push(name.clone(), datatype, shape, data)?;
+    Ok(InferenceRequest {
+        inputs: inputs.done(),
+        default_form: OutputForm::Binary,
+        ..InferenceRequest::default()
+    })
+}
+
+/// Gives the dimension that varies, if there is one, the length that so many
+/// elements make.
+fn fill(name: &str, shape: &mut [i64], elements: usize) -> Result<(), ProtocolError> {
+    let shown = format!("{shape:?}");
+    let known = shape.iter().filter(|dimension| **dimension >= 0);
+    let known =
+        known.map(|dimension| usize::try_from(*dimension).unwrap_or(0)).try_fold(1, usize::checked_mul);
+    let mut open = shape.iter_mut().filter(|dimension| **dimension < 0);
+    let Some(first) = open.next() else { return Ok(()) };
+    if open.next().is_some() {
+        return Err(ProtocolError::invalid(format!(
+            "a body without JSON (Inference-Header-Content-Length: 0) can't tell the shape of input '{name}': more \
+             than one dimension of {shown} varies"
+        )));
+    }
+    let length = elements / known.unwrap_or(usize::MAX).max(1);
+    *first = i64::try_from(length).unwrap_or(i64::MAX);
+    Ok(())
+}
+
+/// A string as it is on the wire everywhere else: behind its length.
+fn one_string(body: Bytes) -> Result<Bytes, ProtocolError> {
+    /// The memory that the body was lent goes when the string goes.
+    struct Kept {
+        string: Vec<u8>,
+        _body: Bytes,
+    }
+    impl AsRef<[u8]> for Kept {
+        fn as_ref(&self) -> &[u8] {
+            &self.string
+        }
+    }
+    let length = u32::try_from(body.len())
+        .map_err(|_| ProtocolError::invalid("a string of 4 GiB or more has no length in the protocol"))?;
+    let string = [&length.to_le_bytes()[..], &body[..]].concat();
+    Ok(Bytes::from_owner(Kept { string, _body: body }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What becomes of `body` for an input of this datatype and shape: the
+    /// shape that it gets, and its data.
+    fn read(
+        datatype: &str,
+        shape: &[i64],
+        batched: bool,
+        body: &'static [u8],
+    ) -> Result<(Vec<i64>, Vec<u8>), String> {
+        let input =
+            TensorMetadata { name: "x".to_owned(), datatype: datatype.to_owned(), shape: shape.to_vec() };
+        let model = RawInput { inputs: &[input], batched };
+        let request = raw_request(Bytes::from_static(body), model).map_err(|error| error.to_string())?;
+        assert_eq!(request.default_form, OutputForm::Binary);
+        let tensor = &request.inputs[0];
+        Ok((tensor.shape.clone(), tensor.data.to_vec()))
+    }
+
+    #[test]
+    fn the_shape_is_the_configurations_and_one_dimension_the_bodys() {
+        let body = &[0; 24];
+        for (shape, batched, expected) in [
+            (&[6][..], false, &[6][..]),
+            (&[-1], false, &[6]),
+            (&[-1, 6], true, &[1, 6]),
+            (&[-1, -1], true, &[1, 6]),
+            (&[-1, 3, -1], true, &[1, 3, 2]),
+            (&[-1, 2, -1, 3], true, &[1, 2, 1, 3]),
+        ] {
+            assert_eq!(
+                read("FP32", shape, batched, body),
+                Ok((expected.to_vec(), body.to_vec())),
+                "{shape:?}"
+            );
+        }
+        assert_eq!(read("UINT8", &[-1], false, b""), Ok((vec![0], vec![])));
+        assert_eq!(read("FP32", &[], false, &[0; 4]), Ok((vec![], vec![0; 4])));
+    }
+
+    #[test]
+    fn a_string_gets_its_length() {
+        let string = b"\x03\0\0\0abc".to_vec();
+        assert_eq!(read("BYTES", &[-1, 1], true, b"abc"), Ok((vec![1, 1], string.clone())));
+        assert_eq!(read("BYTES", &[1], false, b"abc"), Ok((vec![1], string)));
+        assert_eq!(read("BYTES", &[1], false, b""), Ok((vec![1], vec![0; 4])));
+    }
+
+    #[test]
+    fn what_a_body_cannot_tell_is_refused() {
+        for (datatype, shape, batched, body, expected) in [
+            ("FP32", &[-1, -1][..], false, &[0; 8][..], "more than one dimension of [-1, -1] varies"),
+            ("FP32", &[-1, -1, -1], true, &[0; 8], "more than one dimension of [1, -1, -1] varies"),
+            ("FP32", &[-1, 3], true, &[0; 8], "input 'x': FP32 of shape [1, 3] takes 12 bytes, got 8"),
+            ("FP32", &[-1], false, &[0; 7], "input 'x': FP32 of shape [1] takes 4 bytes, got 7"),
+            ("FP32", &[i64::MAX, i64::MAX, -1], false, &[0; 8], "holds more elements than can be addressed"),
+            ("BYTES", &[-1, -1], true, b"abc", "is one string, but input 'x' has the shape [1, -1]"),
+            ("BYTES", &[2], false, b"abc", "is one string, but input 'x' has the shape [2]"),
+            ("", &[], false, b"abc", "input 'x' has none"),
+        ] {
+            let error = read(datatype, shape, batched, body).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+        let none = RawInput { inputs: &[], batched: false };
+        let error = raw_request(Bytes::new(), none).unwrap_err().to_string();
+        assert!(error.ends_with("but the model has 0"), "{error}");
+    }
+}
