@@ -58,6 +58,8 @@ class Row:
     notes: list[str] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
     not_measured: str | None = None
+    # Processors that others used meanwhile.
+    others: float = 0.0
 
     def summary(self) -> dict:
         return {
@@ -65,6 +67,7 @@ class Row:
             "figures": [figure.summary() for figure in self.figures],
             "notes": self.notes,
             "not_measured": self.not_measured,
+            "others": round(self.others, 2),
         }
 
 

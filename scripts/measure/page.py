@@ -67,8 +67,9 @@ def describe(name: str, row: dict, run: dict) -> list[str]:
     said = f"**{name}**: {meaning} Expected before it was measured: {EXPECTED[name]}"
     if not row["not_measured"]:
         said += f" ({run['rounds']} rounds, windows of {run['seconds']:g} s.)"
-    if row["notes"]:
-        said += f" In this run: {'; '.join(row['notes'])}."
+    notes = [*row["notes"], *([f"others used {row['others']} processors meanwhile"] if row["others"] >= 0.05 else [])]
+    if notes:
+        said += f" In this run: {'; '.join(notes)}."
     return [wrapped(said), ""]
 
 

@@ -2,9 +2,11 @@
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,7 +30,7 @@ class Bench:
     seconds: float
     # Levels of a closed loop to be measured, of those that a row has; all where it is empty.
     clients: list[int] = field(default_factory=list)
-    # The busiest that the generator was, and what it did then.
+    # The busiest that the generator was with several clients, and what it did then. One client's is never idle.
     busiest: tuple[float, str] = (0.0, "")
 
     def levels(self, usual: tuple[int, ...]) -> list[int]:
@@ -52,7 +54,8 @@ class Bench:
         level = outcome["levels"][0] | {"request_bytes": outcome["request_bytes"]}
         if level["errors"] or not level["latency"]:
             raise SystemExit(f"requests failed: {level['errors']}")
-        self.busiest = max(self.busiest, (level["own_cpu_busiest"], f"{clients} clients at {url}"))
+        if clients > 1:
+            self.busiest = max(self.busiest, (level["own_cpu_busiest"], f"{clients} clients at {url}"))
         return level
 
     def bare(self, *words: object) -> list[dict]:
@@ -124,6 +127,25 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self.process.terminate()
         self.process.communicate(timeout=30)
+
+
+class Others:
+    """How much of the processors went to processes that aren't this one's, or to the machine below."""
+
+    def __init__(self) -> None:
+        self.start = self.now()
+
+    def now(self) -> tuple[float, float, float]:
+        """Seconds: since some time, that processors were busy, that they were for us."""
+        ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
+        busy = (sum(ticks[:3]) + sum(ticks[5:8])) / os.sysconf("SC_CLK_TCK")
+        ours = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        return time.monotonic(), busy, ours
+
+    def used(self) -> float:
+        """Processors, on average since it was made; to be asked when all that was started has ended."""
+        passed, busy, ours = (now - then for now, then in zip(self.now(), self.start, strict=True))
+        return max(0.0, (busy - ours) / passed)
 
 
 def resident(pid: int) -> int:
