@@ -11,6 +11,7 @@ use cresset::model_settings::ModelSettings;
 use cresset::protocol::Datatype;
 
 use crate::loaded::load;
+use crate::plan::Plan;
 
 /// Milliseconds of a photograph: its transform, its forward, both
 #[derive(Debug, clap::Args)]
@@ -35,28 +36,34 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     preparation.precision = settings.precision;
     preparation.optimize = settings.optimize;
     let model = load(&args.directory.join("1").join("model.pt"), &preparation)?;
+    let (plan, time) = (Plan { instances: 1, threads: args.threads }, Duration::from_secs_f64(args.seconds));
 
-    let mut instance = model.instance(args.threads)?;
-    let mut buffer = HostBuffer::within(instance.host_memory());
-    let shape = image.shape();
-    let mut both = || -> anyhow::Result<(Duration, Duration)> {
+    // On a thread of its own, as a server's instance: the first thread's memory is managed in another way.
+    let mut measured = plan.run(move |_| {
+        let mut instance = model.instance(plan.threads)?;
+        let mut buffer = HostBuffer::within(instance.host_memory());
+        let shape = image.shape();
+        let mut both = || -> anyhow::Result<(Duration, Duration)> {
+            let start = clock::now();
+            let pixels = image.apply(&photograph)?;
+            let transformed = clock::now();
+            buffer.begin(pixels.len());
+            buffer.extend(&pixels);
+            let (name, data) = (image.input().unwrap_or("x"), buffer.as_slice());
+            instance.forward(&[BatchInput { name, datatype: Datatype::Fp32, shape: &shape, data }])?;
+            Ok((transformed - start, clock::now() - transformed))
+        };
+        for _ in 0..5 {
+            both()?;
+        }
         let start = clock::now();
-        let pixels = image.apply(&photograph)?;
-        let transformed = clock::now();
-        buffer.begin(pixels.len());
-        buffer.extend(&pixels);
-        let name = image.input().unwrap_or("x");
-        instance.forward(&[BatchInput { name, datatype: Datatype::Fp32, shape: &shape, data: buffer.as_slice() }])?;
-        Ok((transformed - start, clock::now() - transformed))
-    };
-    for _ in 0..5 {
-        both()?;
-    }
-    let start = clock::now();
-    let mut took = Vec::new();
-    while clock::now() - start < Duration::from_secs_f64(args.seconds) {
-        took.push(both()?);
-    }
+        let mut took = Vec::new();
+        while clock::now() - start < time {
+            took.push(both()?);
+        }
+        Ok(took)
+    })?;
+    let took = measured.remove(0);
     let transform = Middle::of(took.iter().map(|(transform, _)| *transform));
     let forward = Middle::of(took.iter().map(|(_, forward)| *forward));
     let total = Middle::of(took.iter().map(|(transform, forward)| *transform + *forward));

@@ -39,9 +39,12 @@ class Bench:
             raise Unmeasurable(f"--clients names none of {', '.join(map(str, usual))}")
         return chosen
 
-    def load(self, url: str, what: list, clients: int, *, seconds: float | None = None, requests: int | None = None) -> dict:
-        """A closed loop, after a warm-up that isn't counted. Ends the measurement where a request fails."""
-        command = [self.release / "cresset", "bench", url, *what, "--concurrency", clients, "--json", "--quiet"]
+    def load(
+        self, url: str, what: list, clients: int, *, seconds: float | None = None, requests: int | None = None, threads: int = 1
+    ) -> dict:
+        """A closed loop from so many of the generator's threads, after a warm-up that isn't counted. Ends the
+        measurement where a request fails."""
+        command = [self.release / "cresset", "bench", url, *what, "--concurrency", clients, "--threads", threads, "--json", "--quiet"]
         if requests:
             command += ["--requests", requests, "--warm-up", "0s"]
         else:

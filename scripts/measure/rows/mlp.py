@@ -29,7 +29,8 @@ def throughput(bench: Bench) -> Row:
             for _ in range(bench.rounds):
                 for clients in levels:
                     for kind, (server, what) in sides.items():
-                        level = bench.load(server.url, what, clients)
+                        # One thread of the generator would be busy all the time, and bound the echo.
+                        level = bench.load(server.url, what, clients, threads=PROCESSORS)
                         rates[kind][clients].append(level["requests_per_second"])
                 forwards.append(bench.bare("rate", MODEL / "1/model.pt", "--shape", SHAPE, "--plan", "1x1",
                                            "--batch", "8,16,32,64", "--seconds", bench.seconds / 6))  # fmt: skip
