@@ -2,8 +2,8 @@
 //! window sorted, cut into batches of neighbours, each padded to its longest.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -35,6 +35,9 @@ pub(crate) struct Args {
     seconds: f64,
 }
 
+/// Runs before anything is counted.
+const WARM_UP: usize = 16;
+
 /// Inputs of one run.
 struct Padded {
     shape: [i64; 2],
@@ -49,16 +52,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let model = args.model.load()?;
     let time = Duration::from_secs_f64(args.seconds);
     for batch in args.batch.iter().copied() {
-        let batches: Arc<Vec<Vec<usize>>> = Arc::new(
-            lengths.chunks(args.window).flat_map(|window| neighbours(window, batch)).collect(),
-        );
+        let batches: Arc<Vec<Vec<usize>>> =
+            Arc::new(lengths.chunks(args.window).flat_map(|window| neighbours(window, batch)).collect());
         for plan in Plan::or_usual(&args.plan) {
             let (model, batches) = (model.clone(), Arc::clone(&batches));
             let next = AtomicUsize::new(0);
             let rates = plan.run(move |barrier| {
                 let mut instance = model.instance(plan.threads)?;
                 let inputs: Vec<Padded> = batches.iter().map(|lengths| padded(lengths)).collect();
-                for each in inputs.iter().cycle().take(inputs.len().max(5)) {
+                for each in inputs.iter().cycle().take(WARM_UP) {
                     forward(instance.as_mut(), each)?;
                 }
                 barrier.wait();

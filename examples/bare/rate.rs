@@ -70,12 +70,12 @@ fn fill(buffer: &mut HostBuffer, elements: i64) {
     buffer.extend(&values);
 }
 
-/// At least five runs, and a small part of the time that is measured: the
+/// At least three runs, and a small part of the time that is measured: the
 /// graph is compiled in the first two, memory and clock settle in the others.
 fn warm(instance: &mut dyn ModelInstance, inputs: &[BatchInput<'_>], time: Duration) -> anyhow::Result<()> {
     let start = clock::now();
     let mut runs = 0;
-    while runs < 5 || clock::now() - start < time / 10 {
+    while runs < 3 || clock::now() - start < time / 10 {
         instance.forward(inputs)?;
         runs += 1;
     }

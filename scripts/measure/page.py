@@ -41,7 +41,7 @@ def circumstances() -> dict:
 
 def page(runs: list[dict]) -> str:
     """The whole page, of one run or of several with different rows."""
-    rows = {row["name"]: (row, run) for run in runs for row in run["rows"]}
+    rows = merged(runs)
     where = dict.fromkeys(f"{run['processors']} processors ({run['processor']})" for run in runs)
     dates = sorted({run["date"] for run in runs})
     parts = [
@@ -59,6 +59,23 @@ def page(runs: list[dict]) -> str:
         if name in rows:
             parts += describe(name, *rows[name])
     return "\n".join(parts).rstrip() + "\n"
+
+
+def merged(runs: list[dict]) -> dict[str, tuple[dict, dict]]:
+    """Each row with the run that it is of. One that was measured in parts, some clients at a time, is put together."""
+    rows: dict[str, tuple[dict, dict]] = {}
+    for run in runs:
+        for row in run["rows"]:
+            if row["name"] not in rows:
+                rows[row["name"]] = (row, run)
+                continue
+            known, _ = rows[row["name"]]
+            there = {figure["what"] for figure in known["figures"]}
+            known["figures"] += [figure for figure in row["figures"] if figure["what"] not in there]
+            known["figures"].sort(key=lambda figure: figure["goal"] is None)
+            known["notes"] = list(dict.fromkeys(known["notes"] + row["notes"]))
+            known["others"] = max(known["others"], row["others"])
+    return rows
 
 
 def describe(name: str, row: dict, run: dict) -> list[str]:

@@ -25,7 +25,7 @@ def main() -> None:
         if options.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
-            for _ in range(5):
+            for _ in range(3):
                 model(x)
             runs, start = 0, time.perf_counter()
             while (spent := time.perf_counter() - start) < options.seconds:

@@ -9,7 +9,7 @@ from ..processes import PROCESSORS, ROOT, Bench, Unmeasurable, lines
 SHAPE = "3,224,224"
 BATCHES = (1, 2, 4, 8, 16)
 # After a first look at all settings these many are measured in every round.
-FINALISTS = 3
+FINALISTS = 2
 # A batch of 16 is a good part of a window's requests: so many times --seconds make it a small one.
 LONGER = 2
 
@@ -64,7 +64,7 @@ def fp32(bench: Bench) -> Row:
     loops = {"as the file is": ([], []), finalists[0].settings.name: ([], [])}
     window = bench.seconds * LONGER
     with bench.serve(tuned) as server, bench.serve(plain) as without:
-        for _ in range(bench.rounds):
+        for number in range(bench.rounds):
             for finalist in finalists:
                 bare[finalist].append(finalist.rate(bench, model, bench.seconds))
             for clients in levels:
@@ -72,7 +72,7 @@ def fp32(bench: Bench) -> Row:
                 ours[clients].append(level["requests_per_second"])
             level = bench.load(without.url, ["--model", "resnet18"], levels[0], seconds=window)
             alone.append(level["requests_per_second"])
-            beside_python(bench, model, finalists[0], loops)
+            beside_python(bench, model, finalists[0], loops, number)
         notes = [f"ours: {server.plan()}"]
     winner = max(finalists, key=lambda finalist: sum(bare[finalist]))
     row = Row("resnet18", [f"best bare loop: {winner}", *notes])
@@ -134,13 +134,15 @@ def run(bench: Bench, model: Path, settings: Settings, batches, plans, seconds: 
                       "--plan", ",".join(plans), "--seconds", seconds)  # fmt: skip
 
 
-def beside_python(bench: Bench, model: Path, winner: Candidate, loops: dict) -> None:
-    """One loop beside one loop, because an interpreter runs one thread at a time."""
+def beside_python(bench: Bench, model: Path, winner: Candidate, loops: dict, number: int) -> None:
+    """One loop beside one loop, because an interpreter runs one thread at a time; in turn as the file is and with the
+    winner's settings."""
     if not bench.python:
         return
     program = ROOT / "scripts" / "models" / "loop.py"
-    for name, flags in (("as the file is", ("--unfrozen",)), (winner.settings.name, winner.settings.flags)):
-        common = ["--shape", SHAPE, "--batch", 8, "--plan", f"1x{PROCESSORS}", "--seconds", bench.seconds / 2, *flags]
-        mine, theirs = loops[name]
-        mine.append(bench.bare("rate", model, *common)[0]["items_per_second"])
-        theirs.append(lines([bench.python, program, model, *common])[0]["items_per_second"])
+    kinds = (("as the file is", ("--unfrozen",)), (winner.settings.name, winner.settings.flags))
+    name, flags = kinds[number % len(kinds)]
+    common = ["--shape", SHAPE, "--batch", 8, "--plan", f"1x{PROCESSORS}", "--seconds", bench.seconds / 2, *flags]
+    mine, theirs = loops[name]
+    mine.append(bench.bare("rate", model, *common)[0]["items_per_second"])
+    theirs.append(lines([bench.python, program, model, *common])[0]["items_per_second"])
