@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use cresset::backend::{BatchInput, HostBuffer};
+use cresset::backend::{BatchInput, HostBuffer, Preparation};
 use cresset::clock;
 use cresset::model_settings::ModelSettings;
 use cresset::protocol::Datatype;
@@ -32,9 +32,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let image = settings.transforms.and_then(|transforms| transforms.image);
     let image = image.context("cresset.toml declares no [transform.image]")?;
     let photograph = std::fs::read(&args.photograph).context("the photograph")?;
-    let mut preparation = cresset::backend::Preparation::default();
-    preparation.precision = settings.precision;
-    preparation.optimize = settings.optimize;
+    let (precision, optimize) = (settings.precision, settings.optimize);
+    let preparation = Preparation { precision, optimize, ..Preparation::default() };
     let model = load(&args.directory.join("1").join("model.pt"), &preparation)?;
     let (plan, time) = (Plan { instances: 1, threads: args.threads }, Duration::from_secs_f64(args.seconds));
 

@@ -69,7 +69,8 @@ def merged(runs: list[dict]) -> dict[str, tuple[dict, dict]]:
             if row["name"] not in rows:
                 rows[row["name"]] = (row, run)
                 continue
-            known, _ = rows[row["name"]]
+            known, first = rows[row["name"]]
+            rows[row["name"]] = (known, {**first, "rounds": f"{first['rounds']} and {run['rounds']}"})
             there = {figure["what"] for figure in known["figures"]}
             known["figures"] += [figure for figure in row["figures"] if figure["what"] not in there]
             known["figures"].sort(key=lambda figure: figure["goal"] is None)
@@ -83,7 +84,7 @@ def describe(name: str, row: dict, run: dict) -> list[str]:
     meaning = " ".join((title + " " + meaning).split())
     said = f"**{name}**: {meaning} Expected before it was measured: {EXPECTED[name]}"
     if not row["not_measured"]:
-        said += f" ({run['rounds']} rounds, windows of {run['seconds']:g} s.)"
+        said += f" {run['rounds']} rounds."
     notes = [*row["notes"], *([f"others used {row['others']} processors meanwhile"] if row["others"] >= 0.05 else [])]
     if notes:
         said += f" In this run: {'; '.join(notes)}."

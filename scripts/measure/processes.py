@@ -5,6 +5,7 @@ import os
 import resource
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -107,7 +108,8 @@ class Server:
         self.said: list[str] = []
 
     def __enter__(self) -> "Server":
-        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, text=True)
+        self.errors = tempfile.TemporaryFile("w+")
+        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=self.errors, text=True)
         for line in self.process.stdout:
             self.said.append(line.rstrip())
             if line.startswith(("inference", "echo")):
@@ -116,18 +118,26 @@ class Server:
                 return self
             if line.startswith("NOT ready"):
                 break
-        self.__exit__()
-        raise Unmeasurable(f"{Path(self.command[0]).name} isn't ready: {'; '.join(self.said)}")
+        self.end()
+        self.errors.seek(0)
+        raise Unmeasurable(" ".join(self.errors.read().split()) or "; ".join(self.said))
 
     def resident(self) -> int:
         """Bytes of it that are in memory."""
         return resident(self.process.pid)
 
     def plan(self) -> str:
-        """`cpu, 2 instances x 1 thread`, of the one model that it serves."""
-        return next((line.strip() for line in self.said if " instance" in line), "")
+        """`cpu, 2 instances x 1 thread, …`, of the one model that it serves."""
+        said = next((line for line in self.said if " instance" in line), "")
+        return said.partition(": ")[2].partition(", loaded in")[0]
 
     def __exit__(self, *_: object) -> None:
+        self.end()
+        # A server that logged an error while it was measured.
+        self.errors.seek(0)
+        sys.stderr.write(self.errors.read())
+
+    def end(self) -> None:
         self.process.terminate()
         self.process.communicate(timeout=30)
 

@@ -55,7 +55,7 @@ def measure(bench: Bench) -> Row:
                     runs[name].append(bench.load(server.url, send, CLIENTS, seconds=bench.seconds * LONGER))
         finally:
             if padded:
-                padded.__exit__()
+                padded.__exit__(None)
         notes = [f"best bare loop: batch {best['batch']}, {chosen[-1]} threads", f"ours: {plain.plan()}", *why]
     rates = {name: [level["requests_per_second"] for level in levels] for name, levels in runs.items()}
     p99 = {name: [level["latency"]["p99_ms"] for level in levels] for name, levels in runs.items()}
