@@ -26,10 +26,13 @@ def save(module: torch.jit.ScriptModule, path: Path) -> None:
         torch.jit.save(module, full)
         reader = torch._C.PyTorchFileReader(full)
         writer = torch._C.PyTorchFileWriter(str(path))
-        writer.set_min_version(int(reader.get_record("version")))
-        for name in reader.get_all_records():
-            # The writer adds `version` and the serialization id of its own accord.
-            if name.endswith(".debug_pkl") or name in ("version", ".data/serialization_id"):
+        # Newer operators' files keep it elsewhere.
+        records = reader.get_all_records()
+        version = "version" if "version" in records else ".data/version"
+        writer.set_min_version(int(reader.get_record(version)))
+        for name in records:
+            # The writer adds these of its own accord.
+            if name.endswith(".debug_pkl") or name in (version, ".data/serialization_id"):
                 continue
             record = reader.get_record(name)
             writer.write_record(name, record, len(record))

@@ -1,0 +1,16 @@
+"""The rows of the table, by name, in its order."""
+
+from . import connections, minilm, mlp, photograph, resnet18, shapes, start
+
+# A module that measures, and the function of it that does.
+ROWS = {
+    "resnet18": resnet18.fp32,
+    "resnet18-bf16": resnet18.bf16,
+    "minilm": minilm.measure,
+    "mlp": mlp.throughput,
+    "mlp-one-client": mlp.one_client,
+    "photograph": photograph.measure,
+    "connections": connections.measure,
+    "start": start.measure,
+    "shapes": shapes.measure,
+}
