@@ -316,14 +316,15 @@ fn read(entry: ModelEntry) -> Wanted {
             return wanted;
         }
     };
-    let ModelSettings { transforms, precision, optimize } = settings;
+    let ModelSettings { transforms, precision, optimize, batching } = settings;
     let (config, transforms) = (Arc::new(config), transforms.map(Arc::new));
     let preparation = Preparation { precision, optimize, ..Preparation::default() };
     wanted.sources = versions
         .into_iter()
         .map(|VersionEntry { version, file }| {
             let (config, transforms) = (Arc::clone(&config), transforms.clone());
-            ModelSource { version, file, config, transforms, preparation: preparation.clone() }
+            let (preparation, batching) = (preparation.clone(), batching.clone());
+            ModelSource { version, file, config, transforms, preparation, batching }
         })
         .collect();
     wanted
