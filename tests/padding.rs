@@ -210,7 +210,7 @@ async fn parts_of_a_request_that_nobody_waits_for_do_not_run() {
     let settings = format!("[batching]\nsplit_large_requests = true\n{PADDING}");
     let (model, first) = busy(&backend, &settings, OWN_RUNS).await;
     let before = backend.control().batches().len();
-    let gone = ask(&model, ids(&[&[1]; 12])).await;
+    let gone = ask(&model, ids(&[&[1][..]; 12])).await;
     gone.abort();
     assert!(gone.await.unwrap_err().is_cancelled());
     let last = ask(&model, ids(&[&[2]])).await;

@@ -229,7 +229,7 @@ labels = \"labels.txt\"
         );
         insta::assert_snapshot!(refused("[transform.audio]\n"), @"cresset.toml, line 1: unknown key 'audio', expected 'image' or 'classification'");
         insta::assert_snapshot!(refused("\n[pading]\n"), @"cresset.toml, line 2: unknown key 'pading', expected one of 'transform', 'precision', 'optimize', 'batching', 'padding'");
-        insta::assert_snapshot!(refused("latency = 5\n"), @"cresset.toml, line 1: unknown key 'latency', expected one of 'transform', 'precision', 'optimize'");
+        insta::assert_snapshot!(refused("latency = 5\n"), @"cresset.toml, line 1: unknown key 'latency', expected one of 'transform', 'precision', 'optimize', 'batching', 'padding'");
     }
 
     #[test]
