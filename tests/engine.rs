@@ -14,6 +14,7 @@ use cresset::error::{Error, ErrorCode};
 use cresset::faults::DeviceFaults;
 use cresset::model::{DevicePreference, ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
+use cresset::model_settings::BatchingSettings;
 use cresset::protocol::{Datatype, InferenceRequest, InferenceResponse, OutputForm, RequestedOutput, Tensor};
 use tokio::task::JoinHandle;
 
@@ -51,6 +52,7 @@ fn serve_bounded(backend: &MockBackend, config: &str, capacity: usize) -> Arc<Se
         config: Arc::new(ModelConfig::from_pbtxt(config, "m").unwrap()),
         transforms: None,
         preparation: Preparation::default(),
+        batching: BatchingSettings::default(),
     };
     let resources = Resources {
         processors: 2,

@@ -7,6 +7,7 @@
 | multi_io   | three inputs and three outputs of different shapes and types |
 | tokens     | two inputs of any length; rows of different lengths can't share a batch unpadded |
 | dynamic    | one output whose length follows the input's, one whose length doesn't |
+| lengths    | how many of each row's values count is an input; one output follows it, one says how long rows were |
 | mlp        | the usual small network, with inputs and outputs named by index |
 | busy       | about 2 ms of work, whatever the batch: a queue forms behind it |
 | no_config  | a file with no configuration beside it |
@@ -68,6 +69,18 @@ class Dynamic(nn.Module):
     def forward(self, x: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
         summary = torch.stack([x.mean(dim=1), x.amax(dim=1), x.amin(dim=1)], dim=1)
         return x.cumsum(dim=1) * self.weight, summary
+
+
+class Lengths(nn.Module):
+    """The values that count less their mean, the mean itself, and how long rows came.
+
+    What stands behind the values that count changes neither of the first two; whole numbers keep both exact.
+    """
+
+    def forward(self, x: torch.Tensor, length: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        counts = torch.arange(x.size(1), device=x.device).unsqueeze(0) < length
+        mean = (x * counts).sum(dim=1, keepdim=True) / length.clamp(min=1)
+        return (x - mean) * counts, mean, torch.full_like(length, x.size(1))
 
 
 class Busy(nn.Module):
@@ -150,6 +163,13 @@ def main(models: Path) -> None:
         [("embedding", "FP32", [8])],
     )
     write("dynamic", Dynamic(), [("x", "FP32", [-1])], [("running", "FP32", [-1]), ("summary", "FP32", [3])])
+    write(
+        "lengths",
+        Lengths(),
+        [("x", "FP32", [-1]), ("length", "INT64", [1])],
+        [("centred", "FP32", [-1]), ("mean", "FP32", [1]), ("came", "INT64", [1])],
+    )
+    (models / "lengths" / "cresset.toml").write_text('[padding]\nlength = "length"\ninputs = { x = {} }\n')
     torch.manual_seed(13)
     write(
         "mlp",

@@ -70,6 +70,27 @@ impl HostBuffer {
         self.len += bytes.len();
     }
 
+    /// Appends `element` so many times.
+    pub fn repeat(&mut self, element: &[u8], count: usize) {
+        let bytes = element.len() * count;
+        self.reserve(self.len + bytes);
+        let Some(block) = self.block.as_ref().filter(|_| bytes > 0) else { return };
+        // SAFETY: `reserve` made room for `bytes` behind `len`, in memory that
+        // this value owns exclusively.
+        unsafe {
+            let start = block.start().as_ptr().add(self.len);
+            if element.iter().all(|byte| *byte == element[0]) {
+                std::ptr::write_bytes(start, element[0], bytes);
+            } else {
+                for index in 0..count {
+                    let place = start.add(index * element.len());
+                    std::ptr::copy_nonoverlapping(element.as_ptr(), place, element.len());
+                }
+            }
+        }
+        self.len += bytes;
+    }
+
     /// What was written since [`HostBuffer::begin`].
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
@@ -173,6 +194,18 @@ mod tests {
         buffer.extend(&[9; 100]);
         assert_eq!(buffer.as_slice(), &[9; 100]);
         assert_eq!(buffer.as_slice().as_ptr(), start, "no new memory for a smaller batch");
+    }
+
+    #[test]
+    fn repeats_an_element_of_any_size() {
+        let mut buffer = HostBuffer::new();
+        buffer.begin(4);
+        buffer.extend(&[9]);
+        buffer.repeat(&[1, 0], 3);
+        buffer.repeat(&[5, 5, 5, 5], 2);
+        buffer.repeat(&[7], 0);
+        buffer.repeat(&[], 3);
+        assert_eq!(buffer.as_slice(), [9, 1, 0, 1, 0, 1, 0, 5, 5, 5, 5, 5, 5, 5, 5]);
     }
 
     /// Gives one block, then no more.

@@ -251,7 +251,7 @@ impl Loader {
                 return wanted;
             }
         };
-        let ModelSettings { transforms, precision, optimize } = settings;
+        let ModelSettings { transforms, precision, optimize, batching } = settings;
         let (config, transforms) = (Arc::new(config), transforms.map(Arc::new));
         let preparation = Preparation { precision, optimize, ..Preparation::default() };
         for entry in versions {
@@ -263,6 +263,7 @@ impl Loader {
                     config: Arc::clone(&config),
                     transforms: transforms.clone(),
                     preparation: preparation.clone(),
+                    batching: batching.clone(),
                 }),
                 Err(reason) => wanted.failures.push(Problem { version: Some(version), reason }),
             }

@@ -2,28 +2,35 @@
 
 use std::sync::Arc;
 
+use super::QueuedRequest;
+use super::execute::Context;
 use crate::backend::{HostBatch, HostBuffer, HostInput, HostMemory};
 use crate::error::{Error, Result};
-use crate::instance::QueuedRequest;
-use crate::protocol::Tensor;
+use crate::protocol::{Datatype, Tensor};
 
 /// Writes the inputs of `requests` one behind the other into `batch`, whose
 /// memory is kept from the one before or comes from `memory`. All are of one
 /// bucket: their shapes differ in the first dimension alone, and there only
-/// where `batched`.
+/// where the model is batched, or in the one that is padded.
 pub(super) fn collect(
     batch: &mut HostBatch,
     requests: &[QueuedRequest],
-    batched: bool,
+    context: &Context,
     memory: Option<&Arc<dyn HostMemory>>,
 ) -> Result<()> {
     let Some(first) = requests.first() else {
         return Err(Error::internal("a batch without requests"));
     };
+    let padding = context.padding.as_deref().map(|padding| (padding, padding.length(requests)));
     for (index, input) in first.inputs.iter().enumerate() {
         let parts = || requests.iter().filter_map(|request| request.inputs.get(index));
-        let mut shape = input.shape.clone();
-        if batched && let Some(rows) = shape.first_mut() {
+        let mut shape = match padding {
+            Some((padding, length)) => padding.shape(index, &input.shape, length),
+            None => input.shape.clone(),
+        };
+        if context.batched
+            && let Some(rows) = shape.first_mut()
+        {
             *rows = parts().filter_map(|part| part.shape.first()).sum();
         }
         if batch.inputs.len() <= index {
@@ -37,10 +44,25 @@ pub(super) fn collect(
         let slot = &mut batch.inputs[index];
         slot.name = input.name.clone();
         slot.datatype = input.datatype;
+        match padding {
+            Some((padding, length)) => {
+                slot.data.begin(bytes(&shape, input.datatype));
+                requests.iter().for_each(|request| padding.write(index, request, length, &mut slot.data));
+            }
+            None => {
+                slot.data.begin(parts().map(|part: &Tensor| part.data.len()).sum());
+                parts().for_each(|part| slot.data.extend(&part.data));
+            }
+        }
         slot.shape = shape;
-        slot.data.begin(parts().map(|part: &Tensor| part.data.len()).sum());
-        parts().for_each(|part| slot.data.extend(&part.data));
     }
     batch.inputs.truncate(first.inputs.len());
     Ok(())
+}
+
+/// What a tensor of this shape takes; nothing for strings, which grow as they
+/// come.
+fn bytes(shape: &[i64], datatype: Datatype) -> usize {
+    let elements: i64 = shape.iter().product();
+    usize::try_from(elements).unwrap_or(0) * datatype.size().unwrap_or(0)
 }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::limit::RowLimit;
+use super::padding::Padding;
 use super::respond::{choose, name_outputs, take_rows};
 use super::{Answer, QueuedRequest};
 use crate::backend::{BackendError, BatchOutput, Device};
@@ -13,7 +14,7 @@ use crate::faults::{DeviceFaults, Fault};
 use crate::metrics::{Durations, FailureReason, ModelMetrics};
 use crate::model_config::Binding;
 use crate::protocol::Tensor;
-use crate::scheduler::{Batch, CloseReason};
+use crate::scheduler::{Batch, CloseReason, Queue};
 
 /// What all batches of an instance have in common.
 pub(super) struct Context {
@@ -22,6 +23,10 @@ pub(super) struct Context {
     pub(super) metrics: Arc<ModelMetrics>,
     /// Whether dimension 0 is a batch.
     pub(super) batched: bool,
+    /// How requests of different lengths run together, where they do.
+    pub(super) padding: Option<Arc<Padding>>,
+    /// Where batches come from, which learns from those that are padded.
+    pub(super) queue: Arc<Queue<QueuedRequest>>,
     /// Whether a failed batch may be run again in parts: not where the model
     /// keeps state.
     pub(super) repeatable: bool,
@@ -89,12 +94,21 @@ impl Context {
             Err(error) => return Err(Failed { requests, rows, cause: Cause::Server(error) }),
         };
         self.limit().passed();
+        let padding = self.padding.as_deref().map(|padding| (padding, padding.length(&requests)));
+        if let Some((_, length)) = padding {
+            let took = times.computed.saturating_duration_since(times.began);
+            self.queue.ran(u64::from(rows) * u64::from(length), took);
+        }
 
         let mut cut = Vec::with_capacity(requests.len());
         for request in &requests {
             let own: Vec<Tensor> =
                 if self.batched { take_rows(&mut outputs, request.rows) } else { outputs.clone() };
-            cut.push(choose(own, &request.asked, &self.binding, self.batched));
+            let own = match padding {
+                Some((padding, length)) => padding.cut_back(own, request.size.length, length),
+                None => Ok(own),
+            };
+            cut.push(own.and_then(|own| choose(own, &request.asked, &self.binding, self.batched)));
         }
         let batch = Durations {
             queue: Duration::ZERO,

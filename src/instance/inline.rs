@@ -41,7 +41,7 @@ impl Inline {
     fn attempt(&mut self, batch: Batch<QueuedRequest>, context: &Context) -> Result<(), Failed> {
         let left = clock::now();
         let Batch { requests, rows, reason } = batch;
-        let filled = collect(&mut self.collected, &requests, context.batched, self.memory.as_ref());
+        let filled = collect(&mut self.collected, &requests, context, self.memory.as_ref());
         if let Err(error) = filled {
             return Err(Failed { requests, rows, cause: Cause::Server(error) });
         }

@@ -5,13 +5,18 @@ mod classify;
 mod collect;
 mod execute;
 mod inline;
+mod joined;
 mod limit;
 mod overlapped;
 mod pace;
+mod padding;
 mod places;
 mod request;
 mod respond;
 mod thread;
 
+pub use joined::split;
+pub(crate) use padding::number;
+pub use padding::{CutBack, CutRule, Fill, Padding};
 pub use request::{Answer, Leaving, Order, QueuedRequest, Responder};
 pub use thread::{Instance, InstanceSettings, WarmUp, WarmUpInput, WarmUpSampleRun, spawn};

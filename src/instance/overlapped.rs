@@ -118,7 +118,7 @@ impl<'a> Line<'a> {
             place.unused(memory);
             return None;
         };
-        let filled = collect(&mut memory, &batch.requests, self.context.batched, host_memory);
+        let filled = collect(&mut memory, &batch.requests, self.context, host_memory);
         if let Err(error) = filled {
             place.unused(memory);
             self.retry(Failed { requests: batch.requests, rows: batch.rows, cause: Cause::Server(error) });

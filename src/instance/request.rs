@@ -5,17 +5,19 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::joined::Part;
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::metrics::{Durations, FailureReason, ModelMetrics, PendingGuard};
 use crate::protocol::{RequestedOutput, Schedule, Tensor};
-use crate::scheduler::{Turnstile, Waiting};
+use crate::scheduler::{RowSize, Turnstile, Waiting};
 
 /// A request that was checked, bound and admitted.
 #[derive(Debug)]
 pub struct QueuedRequest {
     /// In the order in which the model takes them; shapes are the model's
-    /// (reshaped where the configuration says so).
+    /// (reshaped where the configuration says so). Data is missing where it is
+    /// made while the batch is collected: see [`Fill`](super::Fill).
     pub inputs: Vec<Tensor>,
     /// The outputs asked for, in the order asked for; empty for all of them.
     pub asked: Vec<RequestedOutput>,
@@ -23,6 +25,8 @@ pub struct QueuedRequest {
     pub rows: u32,
     /// What must be equal for requests to run together.
     pub bucket: Vec<i64>,
+    /// How large its rows are, where that is asked for.
+    pub size: RowSize,
     /// When it came.
     pub arrival: Instant,
     /// Its own wishes.
@@ -39,6 +43,9 @@ impl Waiting for QueuedRequest {
     }
     fn bucket(&self) -> &[i64] {
         &self.bucket
+    }
+    fn size(&self) -> RowSize {
+        self.size
     }
     fn arrival(&self) -> Instant {
         self.arrival
@@ -76,6 +83,8 @@ pub struct Responder {
     metrics: Arc<ModelMetrics>,
     arrival: Instant,
     turn: Option<Turn>,
+    /// Where it isn't a client's, but that of a part of a request.
+    part: Option<Part>,
 }
 
 /// Lets a model's answers leave in the order in which their requests came.
@@ -111,7 +120,16 @@ impl Responder {
     #[must_use]
     pub fn new(metrics: Arc<ModelMetrics>, arrival: Instant) -> (Self, oneshot::Receiver<Result<Answer>>) {
         let (sender, receiver) = oneshot::channel();
-        (Self { channel: Some(sender), metrics, arrival, turn: None }, receiver)
+        (Self { channel: Some(sender), metrics, arrival, turn: None, part: None }, receiver)
+    }
+
+    pub(super) fn of_part(part: Part, metrics: &Arc<ModelMetrics>, arrival: Instant) -> Self {
+        Self { channel: None, metrics: Arc::clone(metrics), arrival, turn: None, part: Some(part) }
+    }
+
+    /// Where it counts, and when its request came.
+    pub(super) fn origin(&self) -> (Arc<ModelMetrics>, Instant) {
+        (Arc::clone(&self.metrics), self.arrival)
     }
 
     /// From now on it answers behind those that were put into this order
@@ -126,23 +144,35 @@ impl Responder {
     /// Whether nobody waits any more.
     #[must_use]
     pub fn cancelled(&self) -> bool {
-        self.channel.as_ref().is_none_or(oneshot::Sender::is_closed)
+        match &self.part {
+            Some(part) => part.cancelled(),
+            None => self.channel.as_ref().is_none_or(oneshot::Sender::is_closed),
+        }
     }
 
     /// Answers with outputs.
     pub fn succeed(mut self, rows: u32, answer: Answer) {
+        if let Some(part) = self.part.take() {
+            return part.succeed(answer);
+        }
         self.metrics.succeeded(rows, &answer.durations);
         self.send(Ok(answer));
     }
 
     /// Answers with an error.
     pub fn fail(mut self, reason: FailureReason, error: Error) {
+        if let Some(part) = self.part.take() {
+            return part.fail(reason, error);
+        }
         self.count(reason);
         self.send(Err(error));
     }
 
     /// Answers a request that doesn't run with an error, out of its turn.
     pub fn refuse(mut self, error: Error) {
+        if let Some(part) = self.part.take() {
+            return part.refuse(error);
+        }
         self.give_turn_up();
         self.fail(FailureReason::Rejected, error);
     }
@@ -169,6 +199,9 @@ impl Responder {
 
 impl Drop for Responder {
     fn drop(&mut self) {
+        if let Some(part) = self.part.take() {
+            part.dropped();
+        }
         if self.channel.is_none() {
             return;
         }

@@ -11,6 +11,7 @@ use super::QueuedRequest;
 use super::execute::Context;
 use super::inline::Inline;
 use super::overlapped;
+use super::padding::Padding;
 use crate::backend::{BackendError, Device, Drive, HostBatch, HostBuffer, HostInput, Model, ModelInstance};
 use crate::faults::DeviceFaults;
 use crate::metrics::ModelMetrics;
@@ -39,6 +40,8 @@ pub struct InstanceSettings {
     pub metrics: Arc<ModelMetrics>,
     /// Whether dimension 0 is a batch.
     pub batched: bool,
+    /// How requests of different lengths run together, where they do.
+    pub padding: Option<Arc<Padding>>,
     /// What it runs on its own account.
     pub warm_up: Arc<WarmUp>,
 }
@@ -209,6 +212,8 @@ fn serve(started: Started<'_>, settings: &InstanceSettings) {
         binding: Arc::clone(&settings.binding),
         metrics: Arc::clone(&settings.metrics),
         batched: settings.batched,
+        padding: settings.padding.clone(),
+        queue: Arc::clone(&settings.queue),
         repeatable: settings.model.signature().stateful.is_none(),
         faults: settings.faults.clone(),
         limit: Mutex::default(),

@@ -2,31 +2,45 @@
 //! passes can be batched and run; what doesn't is named.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use bytes::Bytes;
+
+use super::batching::Batching;
 use crate::error::{Error, Result};
 use crate::model_config::{Binding, BoundInput, ModelConfig, TensorConfig};
+use crate::model_settings::LargeRequests;
 use crate::protocol::{Datatype, RequestedOutput, Tensor, check_strings, fill_shape};
+use crate::scheduler::RowSize;
 
-/// A request's inputs in the model's order.
+/// A request's inputs in the model's order; one that is made while the batch
+/// is collected has its shape and no data.
 #[derive(Debug)]
 pub(super) struct Checked {
     pub(super) inputs: Vec<Tensor>,
     pub(super) rows: u32,
     pub(super) bucket: Vec<i64>,
+    pub(super) size: RowSize,
 }
 
 /// Checks `inputs` and puts them into the model's order and shapes.
-pub(super) fn check_inputs(inputs: Vec<Tensor>, config: &ModelConfig, binding: &Binding) -> Result<Checked> {
+pub(super) fn check_inputs(
+    inputs: Vec<Tensor>,
+    config: &ModelConfig,
+    binding: &Binding,
+    batching: &Batching,
+) -> Result<Checked> {
     let model = &config.name;
     let mut given: HashMap<_, _> = inputs.into_iter().map(|input| (input.name.clone(), input)).collect();
     let mut ordered = Vec::with_capacity(binding.inputs.len());
     let mut missing = Vec::new();
     // An argument that is left to its default, with all behind it.
     let mut left_out = None;
-    for bound in &binding.inputs {
+    for (index, bound) in binding.inputs.iter().enumerate() {
         match (given.remove(bound.name.as_str()), left_out) {
             (Some(input), None) => ordered.push(check_one(input, bound, config)?),
             (Some(_), Some(before)) => missing.push(before),
+            (None, _) if batching.makes(index) => ordered.push(to_be_made(bound)),
             (None, _) if bound.optional => left_out = left_out.or(Some(bound.name.as_str())),
             (None, _) => missing.push(bound.name.as_str()),
         }
@@ -51,9 +65,17 @@ pub(super) fn check_inputs(inputs: Vec<Tensor>, config: &ModelConfig, binding: &
             quoted("input", missing.into_iter())
         )));
     }
-    let rows = rows(&ordered, config)?;
-    let bucket = bucket(&ordered, config);
-    Ok(Checked { inputs: ordered, rows, bucket })
+    let rows = rows(&ordered, config, batching)?;
+    let length = length(&ordered, config, batching)?;
+    for (index, input) in ordered.iter_mut().enumerate().filter(|(_, input)| is_to_be_made(input)) {
+        let spec = binding.inputs.get(index).and_then(|bound| bound.spec.as_ref());
+        let shape = spec.map(model_dims).unwrap_or_default();
+        let own = shape.iter().map(|size| if *size < 0 { i64::from(length) } else { *size });
+        input.shape = std::iter::once(i64::from(rows)).chain(own).collect();
+    }
+    let bucket = bucket(&ordered, config, batching);
+    let size = batching.row_size(&ordered, length);
+    Ok(Checked { inputs: ordered, rows, bucket, size })
 }
 
 /// Checks that the outputs asked for are the model's, as far as that is known
@@ -142,14 +164,68 @@ fn reshaped(shape: &[i64], spec: &TensorConfig, reshape: &[i64], batched: bool) 
     Ok(batch.iter().copied().chain(filled).collect())
 }
 
+/// The shape that the model sees, without the batch.
+fn model_dims(spec: &TensorConfig) -> &[i64] {
+    spec.reshape.as_ref().unwrap_or(&spec.dims)
+}
+
+/// In the place of an input that the request leaves to be made, until its shape
+/// is known. No request's own is a scalar where the model batches.
+fn to_be_made(bound: &BoundInput) -> Tensor {
+    let datatype = bound.spec.as_ref().map_or(Datatype::Uint8, |spec| spec.datatype);
+    Tensor { name: Arc::from(bound.name.as_str()), datatype, shape: Vec::new(), data: Bytes::new() }
+}
+
+fn is_to_be_made(input: &Tensor) -> bool {
+    input.shape.is_empty() && input.data.is_empty()
+}
+
+/// The length of the inputs that are padded, equal in all of them; zero where
+/// none is.
+fn length(inputs: &[Tensor], config: &ModelConfig, batching: &Batching) -> Result<u32> {
+    let Some(padding) = &batching.padding else { return Ok(0) };
+    let own = |(index, input): (usize, &Tensor)| {
+        let dimension = batching.dimension(index)?;
+        Some((input.name.clone(), dimension, *input.shape.get(dimension)?))
+    };
+    let mut lengths = inputs.iter().enumerate().filter_map(own);
+    let Some((first, _, length)) = lengths.next() else { return Ok(0) };
+    if let Some((other, dimension, differs)) = lengths.find(|(.., other)| *other != length) {
+        return Err(Error::invalid(format!(
+            "inputs '{first}' and '{other}' of model '{}' are padded together and have one length: \
+             got {length} and {differs}, in dimension {dimension} of '{other}'",
+            config.name
+        )));
+    }
+    // What is made for a length is as long: it must have been sent.
+    if length > 0
+        && inputs
+            .iter()
+            .enumerate()
+            .any(|(index, input)| batching.dimension(index).is_some() && input.shape.contains(&0))
+    {
+        return Err(Error::invalid(format!(
+            "input '{first}' of model '{}' is {length} long, but an input that is padded with it is empty",
+            config.name
+        )));
+    }
+    let most = padding.lengths.max_length.unwrap_or(u32::MAX);
+    u32::try_from(length).ok().filter(|length| *length <= most).ok_or_else(|| {
+        Error::invalid(format!(
+            "input '{first}' of model '{}' is {length} long: at most {most} is taken",
+            config.name
+        ))
+    })
+}
+
 /// The rows of the batch dimension, equal in all inputs.
-fn rows(inputs: &[Tensor], config: &ModelConfig) -> Result<u32> {
+fn rows(inputs: &[Tensor], config: &ModelConfig, batching: &Batching) -> Result<u32> {
     let (model, max) = (&config.name, config.max_batch_size);
     if max == 0 {
         return Ok(1);
     }
     let mut rows = None;
-    for input in inputs {
+    for input in inputs.iter().filter(|input| !is_to_be_made(input)) {
         let own = input.shape.first().copied().unwrap_or(0);
         match rows {
             None => rows = Some(own),
@@ -165,7 +241,7 @@ fn rows(inputs: &[Tensor], config: &ModelConfig) -> Result<u32> {
     }
     match rows.map(u32::try_from) {
         Some(Ok(0)) => Err(Error::invalid(format!("the request for model '{model}' has a batch of 0 rows"))),
-        Some(Ok(rows)) if rows <= max => Ok(rows),
+        Some(Ok(rows)) if rows <= max || batching.large_requests == LargeRequests::Split => Ok(rows),
         _ => Err(Error::invalid(format!(
             "inference request batch-size must be <= {max} for '{model}', got {}",
             rows.unwrap_or(0)
@@ -175,17 +251,24 @@ fn rows(inputs: &[Tensor], config: &ModelConfig) -> Result<u32> {
 
 /// What must be equal in requests that run together; empty where the model
 /// runs each by itself.
-fn bucket(inputs: &[Tensor], config: &ModelConfig) -> Vec<i64> {
+fn bucket(inputs: &[Tensor], config: &ModelConfig, batching: &Batching) -> Vec<i64> {
     if config.dynamic_batching.is_none() {
         return Vec::new();
     }
     // Datatype and rank too: an input that no configuration declares may come
     // in any, and the dimensions behind the batch alone don't tell them apart.
     let mut bucket = Vec::with_capacity(inputs.len() * 6);
-    for input in inputs {
+    for (index, input) in inputs.iter().enumerate() {
         bucket.push(input.datatype as i64);
         bucket.push(i64::try_from(input.shape.len()).unwrap_or(i64::MAX));
+        let start = bucket.len();
         bucket.extend(input.shape.iter().skip(1));
+        // Whatever its length.
+        if let Some(padded) =
+            batching.dimension(index).and_then(|dimension| bucket.get_mut(start + dimension - 1))
+        {
+            *padded = -1;
+        }
     }
     bucket
 }

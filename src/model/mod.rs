@@ -1,6 +1,7 @@
 //! One served version of a model: loaded, planned onto devices, with its
 //! queue and its instances.
 
+mod batching;
 mod check;
 mod fit;
 mod plan;

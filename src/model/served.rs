@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use super::batching::Batching;
 use super::check::{Checked, check_inputs, check_outputs};
 use super::fit::check_transforms;
 use super::plan::{Placement, PlanError, Resources, plan};
@@ -18,9 +19,12 @@ use crate::backend::{Backend, BackendError, Device, LoadRequest, Model, Preparat
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::faults::{DeviceFaults, Fault};
-use crate::instance::{Answer, Instance, InstanceSettings, Order, QueuedRequest, Responder, WarmUp, spawn};
+use crate::instance::{
+    Answer, Instance, InstanceSettings, Order, QueuedRequest, Responder, WarmUp, spawn, split,
+};
 use crate::metrics::{FailureReason, ModelMetrics};
 use crate::model_config::{Binding, ConfigError, InstanceGroup, ModelConfig, PLATFORM};
+use crate::model_settings::{BatchingSettings, SettingsError};
 use crate::protocol::{
     InferenceRequest, InferenceResponse, ModelMetadata, ModelStatistics, OutputForm, TensorMetadata,
 };
@@ -40,6 +44,8 @@ pub struct ModelSource {
     pub transforms: Option<Arc<Transforms>>,
     /// What it is to compute in and to become.
     pub preparation: Preparation,
+    /// How its requests share batches.
+    pub batching: BatchingSettings,
 }
 
 /// Why a version can't be served.
@@ -54,6 +60,9 @@ pub enum LoadError {
     /// The configuration doesn't fit the machine.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// A setting doesn't fit the model.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
     /// The declared transform doesn't fit the model.
     #[error("cresset.toml: {0}")]
     Transform(String),
@@ -82,6 +91,7 @@ pub struct ServedModel {
     version: u64,
     config: Arc<ModelConfig>,
     binding: Arc<Binding>,
+    batching: Batching,
     transforms: Option<Arc<Transforms>>,
     placements: Vec<Placement>,
     /// The configuration as clients are told it.
@@ -150,10 +160,12 @@ impl ServedModel {
         if let Some(transforms) = &source.transforms {
             check_transforms(transforms, &config, &binding).map_err(LoadError::Transform)?;
         }
+        let batching = Batching::new(&source.batching, &config, &binding, apart.as_deref())?;
         let mut policy = Policy::new(config.max_batch_size, config.dynamic_batching.as_ref(), queue_capacity);
         // What is asked for the waiting holds for requests that run alone too.
         let asked = source.config.dynamic_batching.as_ref();
         policy.levels = Levels::new(asked);
+        batching.complete(&mut policy);
         let ordered = asked.is_some_and(|batching| batching.preserve_ordering);
         let queue = Arc::new(Queue::new(policy));
         let metrics = Arc::new(ModelMetrics::new(&config.name, source.version));
@@ -164,7 +176,7 @@ impl ServedModel {
             // A run would change its state: only what is asked for.
             WarmUp { samples, ..WarmUp::default() }
         } else {
-            WarmUp { samples, ..warm_up(&config, &binding) }
+            WarmUp { samples, ..warm_up(&config, &binding, &batching) }
         };
 
         let groups: Vec<InstanceGroup> = placements.iter().map(Placement::group).collect();
@@ -174,6 +186,7 @@ impl ServedModel {
             version: source.version,
             config: Arc::clone(&config),
             binding: Arc::clone(&binding),
+            batching,
             transforms: source.transforms.clone(),
             placements,
             precision_note,
@@ -213,6 +226,7 @@ impl ServedModel {
                     binding: Arc::clone(&self.binding),
                     metrics: Arc::clone(&self.metrics),
                     batched: self.config.max_batch_size > 0,
+                    padding: self.batching.padding.clone(),
                     warm_up: Arc::clone(warm_up),
                 })?);
             }
@@ -356,8 +370,8 @@ impl ServedModel {
     pub async fn infer(&self, request: InferenceRequest) -> Result<(InferenceResponse, Vec<OutputForm>)> {
         let arrival = clock::now();
         let checked = check_outputs(&request.outputs, &self.config)
-            .and_then(|()| check_inputs(request.inputs, &self.config, &self.binding));
-        let Checked { inputs, rows, bucket } = match checked {
+            .and_then(|()| check_inputs(request.inputs, &self.config, &self.binding, &self.batching));
+        let Checked { inputs, rows, bucket, size } = match checked {
             Ok(checked) => checked,
             Err(error) => {
                 self.metrics.failed(FailureReason::Rejected, clock::now() - arrival);
@@ -368,12 +382,17 @@ impl ServedModel {
         if let Some(order) = &self.order {
             responder = responder.in_turn(order);
         }
-        let pending = Some(self.metrics.pending());
         let forms: Vec<OutputForm> =
             request.outputs.iter().map(|output| output.form.unwrap_or(request.default_form)).collect();
         let (asked, schedule) = (request.outputs, request.schedule);
-        let queued = QueuedRequest { inputs, asked, rows, bucket, arrival, schedule, responder, pending };
-        let Submitted { deadline, call } = self.submit(queued);
+        let pending = Some(self.metrics.pending());
+        let queued =
+            QueuedRequest { inputs, asked, rows, bucket, size, arrival, schedule, responder, pending };
+        let Submitted { deadline, call } =
+            match self.batching.rows_of_parts(rows, self.config.max_batch_size, &size) {
+                Some(most) => self.submit_in_parts(queued, most),
+                None => self.submit(queued),
+            };
         if let Some(call) = call {
             // What other connections have sent at this moment is read first, and
             // leaves in the same batch: one turn of the runtime's, no timer.
@@ -409,6 +428,34 @@ impl ServedModel {
             self.queue.expire();
         }
         answer.await.unwrap_or_else(|_| Err(dropped()))
+    }
+
+    /// Queues a request in parts of at most so many rows.
+    fn submit_in_parts(&self, request: QueuedRequest, most: u32) -> Submitted<'_, QueuedRequest> {
+        let QueuedRequest { inputs, asked, rows, bucket, size, arrival, schedule, responder, mut pending } =
+            request;
+        let parts: Vec<u32> = (0..rows.div_ceil(most)).map(|part| most.min(rows - part * most)).collect();
+        let inputs = split(inputs, &parts);
+        let responders = responder.parts(rows, parts.len());
+        // The first one's call is made when all are there.
+        let mut all = Submitted { deadline: None, call: None };
+        let last = parts.len() - 1;
+        for (index, ((rows, inputs), responder)) in parts.into_iter().zip(inputs).zip(responders).enumerate()
+        {
+            // One that is refused is the end of all.
+            if responder.cancelled() {
+                break;
+            }
+            let (asked, bucket) = (asked.clone(), bucket.clone());
+            // It counts as waiting until the last of them leaves.
+            let pending = if index == last { pending.take() } else { None };
+            let part =
+                QueuedRequest { inputs, asked, rows, bucket, size, arrival, schedule, responder, pending };
+            let Submitted { deadline, call } = self.submit(part);
+            all.deadline = all.deadline.or(deadline);
+            all.call = all.call.or(call);
+        }
+        all
     }
 
     /// Queues a request; a refusal goes back through its responder.

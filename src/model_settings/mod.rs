@@ -5,6 +5,7 @@
 //! each table has its own file, with its grammar and its ranges.
 
 mod labels;
+mod padding;
 mod precision;
 mod source;
 mod transform;
@@ -12,10 +13,15 @@ mod transform;
 use std::path::Path;
 
 use serde::Deserialize;
+use toml::Spanned;
 
 use crate::backend::{Optimize, Precision};
 use crate::transform::Transforms;
 pub use labels::read_lines as read_labels;
+pub use padding::{
+    BatchingSettings, LargeRequests, Line, Number, PaddedInput, PaddedOutput, PaddingSettings, Placed, Told,
+};
+use padding::{BatchingTable, PaddingTable};
 use precision::{OptimizeTable, PrecisionTable};
 pub use source::SettingsError;
 use source::Source;
@@ -33,6 +39,8 @@ pub struct ModelSettings {
     pub precision: Precision,
     /// `[optimize]`: what its code becomes.
     pub optimize: Optimize,
+    /// `[batching]` and `[padding]`: how requests share batches.
+    pub batching: BatchingSettings,
 }
 
 #[derive(Deserialize)]
@@ -43,6 +51,9 @@ struct FileTable {
     precision: PrecisionTable,
     #[serde(default)]
     optimize: OptimizeTable,
+    #[serde(default)]
+    batching: BatchingTable,
+    padding: Option<Spanned<PaddingTable>>,
 }
 
 impl ModelSettings {
@@ -63,6 +74,7 @@ impl ModelSettings {
             transforms: file.transform.map(|table| source.transforms(table)).transpose()?,
             precision,
             optimize: source.optimize(file.optimize, &precision)?,
+            batching: source.batching(file.batching, file.padding)?,
         })
     }
 }

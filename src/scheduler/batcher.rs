@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::levels::{Levels, deadline};
+use super::overhead::Overhead;
+use super::pick::{Members, Picked};
+use super::{Lengths, RowSize};
 use crate::model_config::{DynamicBatching, TimeoutAction};
 
 /// What the batcher must know of a request that waits.
@@ -13,6 +16,10 @@ pub trait Waiting {
     /// Requests run together only where these are equal: the shapes behind
     /// the batch dimension, and the datatypes.
     fn bucket(&self) -> &[i64];
+    /// How large its rows are; nothing where no limit asks for it.
+    fn size(&self) -> RowSize {
+        RowSize::default()
+    }
     /// When it came.
     fn arrival(&self) -> Instant;
     /// Whether nobody waits for the answer any more.
@@ -26,10 +33,18 @@ pub trait Waiting {
 }
 
 /// How batches are formed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
     /// The most rows in a batch; `None` runs each request by itself.
     pub max_batch_size: Option<u32>,
+    /// The most elements in a batch's largest input, padding included; a
+    /// request that has more by itself runs alone.
+    pub max_elements: Option<u64>,
+    /// How requests of different lengths run together; `None` where a bucket's
+    /// requests are all of one shape.
+    pub lengths: Option<Lengths>,
+    /// What was learned of the cost of batches whose lengths differ.
+    pub(super) overhead: Overhead,
     /// Sizes at which a batch leaves without waiting for its delay, ascending.
     pub preferred_batch_sizes: Vec<u32>,
     /// How long the oldest request may wait for company, from its arrival.
@@ -48,6 +63,9 @@ impl Policy {
         let Some(batching) = batching.filter(|_| max_batch_size > 0) else {
             return Self {
                 max_batch_size: None,
+                max_elements: None,
+                lengths: None,
+                overhead: Overhead::default(),
                 preferred_batch_sizes: Vec::new(),
                 max_queue_delay: Duration::ZERO,
                 capacity,
@@ -56,6 +74,9 @@ impl Policy {
         };
         Self {
             max_batch_size: Some(max_batch_size),
+            max_elements: None,
+            lengths: None,
+            overhead: Overhead::default(),
             preferred_batch_sizes: batching.preferred_batch_sizes.clone(),
             max_queue_delay: batching.max_queue_delay,
             capacity,
@@ -139,10 +160,11 @@ pub enum Decision<T> {
 
 /// The requests that wait for an instance.
 ///
-/// Promises, each held by a property test: a batch never has more rows than
-/// the maximum, requests of one bucket and level that are in time leave in the
-/// order in which they came, every request that was taken in leaves exactly
-/// once, none waits longer than the delay for anything but a free instance,
+/// Promises, each held by a property test: a batch never has more rows or
+/// elements than the maximum, requests of one bucket and level that are in time
+/// leave in the order in which they came (where lengths differ, only the first
+/// of them is sure to be in the next batch), every request that was taken in
+/// leaves exactly once, none waits longer than the delay for anything but a free instance,
 /// and none that was late when it was asked for runs where its policy says
 /// that it is refused.
 #[derive(Debug)]
@@ -164,19 +186,19 @@ pub struct Batcher<T> {
 
 /// A request and its place.
 #[derive(Debug)]
-struct Entry<T> {
-    rank: Rank,
+pub(super) struct Entry<T> {
+    pub(super) rank: Rank,
     /// When its time is over; none once it is delayed.
     deadline: Option<Instant>,
-    request: T,
+    pub(super) request: T,
 }
 
 /// Who goes first: the fields in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Rank {
-    level: u64,
+pub(super) struct Rank {
+    pub(super) level: u64,
     /// Its time is over, and its policy lets it run behind the others.
-    delayed: bool,
+    pub(super) delayed: bool,
     /// In the order of arrival.
     number: u64,
 }
@@ -240,6 +262,12 @@ impl<T: Waiting> Batcher<T> {
             }
         }
         Ok(refused_at)
+    }
+
+    /// A batch of requests of different lengths took so long; `size` is its
+    /// rows times what they were padded to.
+    pub fn ran(&mut self, size: u64, took: Duration) {
+        self.policy.overhead.ran(size, took);
     }
 
     /// From now on nothing waits for company.
@@ -350,16 +378,17 @@ impl<T: Waiting> Batcher<T> {
     }
 
     fn take(&mut self, key: &[i64], cut: Cut) -> Batch<T> {
-        let mut entries = Vec::with_capacity(cut.count);
+        let Cut { members, rows, reason } = cut;
+        let mut entries = Vec::new();
         if let Some(bucket) = self.buckets.get_mut(key) {
-            entries.extend(bucket.drain(..cut.count.min(bucket.len())));
+            entries = members.take_out(bucket);
             if bucket.is_empty() {
                 self.buckets.remove(key);
             }
         }
         self.left(&entries);
         let requests = entries.into_iter().map(|entry| entry.request).collect();
-        Batch { requests, rows: cut.rows, reason: cut.reason }
+        Batch { requests, rows, reason }
     }
 
     /// These don't wait any more.
@@ -399,10 +428,10 @@ enum Leaves {
     At(Instant),
 }
 
-/// How much of a bucket leaves.
-#[derive(Debug, Clone, Copy)]
+/// What of a bucket leaves.
+#[derive(Debug)]
 struct Cut {
-    count: usize,
+    members: Members,
     rows: u32,
     reason: CloseReason,
 }
@@ -414,7 +443,7 @@ impl Policy {
         let largest = self.max_batch_size.unwrap_or(0);
         let rows: u64 = bucket.iter().map(|entry| u64::from(entry.request.rows())).sum();
         // `cut` decides; this only tells whether asking is worth it.
-        if rows < u64::from(largest) {
+        if rows < u64::from(largest) && self.max_elements.is_none() {
             return None;
         }
         let oldest = bucket.front()?.request.arrival();
@@ -433,32 +462,26 @@ impl Policy {
 
     /// The batch that may leave this bucket, which isn't empty.
     fn cut<T: Waiting>(&self, bucket: &VecDeque<Entry<T>>, now: Instant, draining: bool) -> Leaves {
+        let Some(max) = self.max_batch_size else {
+            let rows = bucket.front().map_or(1, |entry| entry.request.rows());
+            return Leaves::Now(Cut { members: Members::First(1), rows, reason: CloseReason::Single });
+        };
+        let Picked { mut members, full } = self.pick(bucket, max);
         let mut rows = 0;
-        let mut count = 0;
-        let mut full = false;
-        let mut preferred: Option<Cut> = None;
+        // As many of the members, with so many rows.
+        let mut preferred: Option<(usize, u32)> = None;
         let mut oldest = now;
-        for Entry { request, .. } in bucket {
-            let Some(max) = self.max_batch_size else {
-                return Leaves::Now(Cut { count: 1, rows: request.rows(), reason: CloseReason::Single });
-            };
-            // The first goes whatever its size: a larger request was refused
-            // before it came here, or runs as it is.
-            if count > 0 && rows + request.rows() > max {
-                full = true;
-                break;
-            }
-            rows += request.rows();
-            count += 1;
-            full = rows >= max;
-            oldest = oldest.min(request.arrival());
+        for (count, entry) in (1..).zip(members.places().filter_map(|place| bucket.get(place))) {
+            rows += entry.request.rows();
+            oldest = oldest.min(entry.request.arrival());
             if self.preferred_batch_sizes.binary_search(&rows).is_ok() {
-                preferred = Some(Cut { count, rows, reason: CloseReason::Preferred });
+                preferred = Some((count, rows));
             }
         }
 
-        if let Some(cut) = preferred {
-            return Leaves::Now(cut);
+        if let Some((count, rows)) = preferred {
+            members.truncate(count);
+            return Leaves::Now(Cut { members, rows, reason: CloseReason::Preferred });
         }
         let due = oldest + self.max_queue_delay;
         let reason = if full {
@@ -472,6 +495,6 @@ impl Policy {
         } else {
             return Leaves::At(due);
         };
-        Leaves::Now(Cut { count, rows, reason })
+        Leaves::Now(Cut { members, rows, reason })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Batch, Batcher, Decision, Policy, Waiting};
 use crate::clock;
@@ -138,6 +138,11 @@ impl<T: Waiting> Queue<T> {
     pub fn expire(&self) {
         let late = self.lock().batcher.take_expired(clock::now());
         late.into_iter().for_each(T::expire);
+    }
+
+    /// What [`Batcher::ran`] is told.
+    pub fn ran(&self, size: u64, took: Duration) {
+        self.lock().batcher.ran(size, took);
     }
 
     /// Waits for the next batch; `None` once the queue is closed and empty.

@@ -1,5 +1,6 @@
 //! The batcher by a hand-cranked clock, and the queue by real threads.
 
+mod lengths;
 mod levels;
 
 use std::cell::Cell;
@@ -18,6 +19,7 @@ struct Request {
     id: usize,
     rows: u32,
     bucket: Vec<i64>,
+    size: RowSize,
     arrival: Instant,
     cancelled: Cell<bool>,
     priority: u64,
@@ -30,6 +32,9 @@ impl Waiting for Request {
     }
     fn bucket(&self) -> &[i64] {
         &self.bucket
+    }
+    fn size(&self) -> RowSize {
+        self.size
     }
     fn arrival(&self) -> Instant {
         self.arrival
@@ -50,7 +55,8 @@ const MS: Duration = Duration::from_millis(1);
 
 fn request(id: usize, rows: u32, bucket: i64, arrival: Instant) -> Request {
     let cancelled = Cell::new(false);
-    Request { id, rows, bucket: vec![bucket], arrival, cancelled, priority: 0, timeout: None }
+    let size = RowSize::default();
+    Request { id, rows, bucket: vec![bucket], size, arrival, cancelled, priority: 0, timeout: None }
 }
 
 fn policy(max: u32, preferred: &[u32], delay: Duration) -> Policy {

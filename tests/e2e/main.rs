@@ -31,6 +31,7 @@ mod inspect;
 mod kserve;
 mod load;
 mod naming;
+mod padding;
 mod photographs;
 mod precision;
 mod raw_body;

@@ -8,6 +8,7 @@ use crate::backend::{
 use crate::faults::DeviceFaults;
 use crate::model::DevicePreference;
 use crate::model_config::ModelConfig;
+use crate::model_settings::BatchingSettings;
 use crate::protocol::Datatype;
 
 /// Gives its FP32 input back, the more off the more it is changed.
@@ -107,6 +108,7 @@ fn prepared(backend: &Drifting, config: &str, preparation: Preparation) -> Resul
         config: Arc::new(ModelConfig::from_pbtxt(config, "m").unwrap()),
         transforms: None,
         preparation,
+        batching: BatchingSettings::default(),
     };
     let resources = Resources {
         processors: 1,
