@@ -66,7 +66,7 @@ fn arguments() -> anyhow::Result<(Vec<String>, Preparation)> {
             "--weights" => asked.precision.weights = reduced()?,
             "--autocast" => asked.precision.autocast = reduced()?,
             "--channels-last" => asked.precision.channels_last = true,
-            "--for-inference" => asked.optimize.for_inference = true,
+            "--for-inference" => asked.optimize.for_inference = Some(true),
             _ => plain.push(argument),
         }
     }

@@ -17,6 +17,7 @@ use cresset::backend::{
 use cresset::faults::DeviceFaults;
 use cresset::model::{DevicePreference, ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
+use cresset::model_settings::Objective;
 use cresset::protocol::Datatype;
 use half::bf16;
 
@@ -304,6 +305,7 @@ fn serve(name: &str, config: &str, preparation: &Preparation) -> Result<ServedMo
         config: Arc::new(ModelConfig::from_pbtxt(config, "m").unwrap()),
         transforms: None,
         preparation: preparation.clone(),
+        objective: Objective::default(),
     };
     let resources = Resources {
         processors: 1,

@@ -16,6 +16,7 @@ use cresset::error::{Error, ErrorCode};
 use cresset::faults::DeviceFaults;
 use cresset::model::{DevicePreference, ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
+use cresset::model_settings::Objective;
 use cresset::protocol::{Datatype, InferenceRequest, InferenceResponse, Tensor};
 use tokio::task::JoinHandle;
 
@@ -57,6 +58,7 @@ impl Served {
             config: Arc::new(ModelConfig::from_pbtxt(config, "m").unwrap()),
             transforms: None,
             preparation: Preparation::default(),
+            objective: Objective::default(),
         };
         let faults = DeviceFaults::new();
         let resources = Resources {

@@ -14,6 +14,7 @@ use cresset::error::{Error, ErrorCode};
 use cresset::faults::DeviceFaults;
 use cresset::model::{DevicePreference, ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
+use cresset::model_settings::Objective;
 use cresset::protocol::{Datatype, InferenceRequest, Schedule, Tensor};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -31,6 +32,7 @@ fn serve(backend: &MockBackend, scheduling: &str) -> Arc<ServedModel> {
         config: Arc::new(ModelConfig::from_pbtxt(&config, "m").unwrap()),
         transforms: None,
         preparation: Preparation::default(),
+        objective: Objective::default(),
     };
     let resources = Resources {
         processors: 1,

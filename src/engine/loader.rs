@@ -6,13 +6,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::improve::Improver;
 use super::models::Models;
 use super::origin::Origin;
 use super::retire::{Retirement, Why};
 use super::table::{ModelState, Served, Transition};
 use super::turns::Turns;
 use crate::backend::{Backend, Preparation};
-use crate::model::{ModelSource, Resources, ServedModel};
+use crate::model::{Improvement, ModelSource, Resources, ServedModel};
 use crate::model_config::ModelConfig;
 use crate::model_repository::{ModelEntry, ModelRepository, Problem, RepositoryError, VersionEntry};
 use crate::model_settings::{ModelSettings, SettingsError, read_labels};
@@ -35,6 +36,7 @@ pub struct Loader {
     models: Arc<Models>,
     turns: Arc<Turns>,
     retirement: Retirement,
+    improver: Improver,
     repository: ModelRepository,
     backend: Arc<dyn Backend>,
     resources: Resources,
@@ -88,7 +90,8 @@ impl Loader {
         let models = Arc::new(Models::default());
         let retirement = Retirement::new(Arc::clone(&models), Arc::clone(&backend))?;
         let turns = Arc::default();
-        Ok(Self { models, turns, retirement, repository, backend, resources, queue_capacity })
+        let improver = Improver::new(Arc::clone(&backend));
+        Ok(Self { models, turns, retirement, improver, repository, backend, resources, queue_capacity })
     }
 
     pub(super) fn models(&self) -> &Models {
@@ -110,6 +113,7 @@ impl Loader {
     /// tried.
     pub fn start(self: &Arc<Self>, names: &[String]) -> LoadReport {
         let mut report = LoadReport::default();
+        self.improver.hold();
         for name in names {
             let (loader, model) = (Arc::clone(self), name.clone());
             let loading = self.turns.submit(name, move || loader.load(&model, None, Occasion::Start));
@@ -124,6 +128,7 @@ impl Loader {
             };
             report.failed.extend(failures.iter().map(|reason| format!("{name}: {reason}")));
         }
+        self.improver.release();
         report
     }
 
@@ -164,11 +169,12 @@ impl Loader {
             }
         }
         self.announce(name, &to_load, &before, occasion);
-        let mut loaded = Vec::new();
+        let (mut loaded, mut improvements) = (Vec::new(), Vec::new());
         for (source, origin) in to_load {
             match self.load_version(&source) {
-                Ok(model) => {
+                Ok((model, improvement)) => {
                     loaded.push(describe(&model));
+                    improvements.extend(improvement);
                     next.insert(source.version, Served { model: Arc::new(model), origin });
                 }
                 Err(reason) => {
@@ -185,6 +191,7 @@ impl Loader {
         }
         let answering = next.keys().copied().collect();
         self.publish(name, next, wanted.present, wanted.failures.clone(), before);
+        improvements.into_iter().for_each(|improvement| self.improver.add(improvement));
         Loaded { found: true, loaded, answering, failures: wanted.failures }
     }
 
@@ -236,8 +243,8 @@ impl Loader {
         });
     }
 
-    fn load_version(&self, source: &ModelSource) -> Result<ServedModel, String> {
-        let load = || ServedModel::load(self.backend.as_ref(), source, &self.resources, self.queue_capacity);
+    fn load_version(&self, source: &ModelSource) -> Result<(ServedModel, Option<Improvement>), String> {
+        let load = || ServedModel::load_to_improve(self.backend.as_ref(), source, &self.resources, self.queue_capacity);
         match catch_unwind(AssertUnwindSafe(load)) {
             Ok(loaded) => loaded.map_err(|error| error.to_string()),
             Err(_) => Err("loading it ended in a panic; see the server's log".to_owned()),
@@ -316,14 +323,14 @@ fn read(entry: ModelEntry) -> Wanted {
             return wanted;
         }
     };
-    let ModelSettings { transforms, precision, optimize } = settings;
+    let ModelSettings { transforms, precision, optimize, objective } = settings;
     let (config, transforms) = (Arc::new(config), transforms.map(Arc::new));
     let preparation = Preparation { precision, optimize, ..Preparation::default() };
     wanted.sources = versions
         .into_iter()
         .map(|VersionEntry { version, file }| {
             let (config, transforms) = (Arc::clone(&config), transforms.clone());
-            ModelSource { version, file, config, transforms, preparation: preparation.clone() }
+            ModelSource { version, file, config, transforms, preparation: preparation.clone(), objective }
         })
         .collect();
     wanted

@@ -3,6 +3,7 @@
 
 mod control;
 mod follow;
+mod improve;
 mod loader;
 mod models;
 mod origin;

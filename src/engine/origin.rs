@@ -8,6 +8,7 @@ use crate::backend::Preparation;
 use crate::model::ModelSource;
 use crate::model_config::ModelConfig;
 use crate::model_repository::FileStamp;
+use crate::model_settings::Objective;
 use crate::transform::Transforms;
 
 /// A version's configuration, settings and file, taken before they were
@@ -17,6 +18,7 @@ pub(super) struct Origin {
     config: Arc<ModelConfig>,
     transforms: Option<Arc<Transforms>>,
     preparation: Preparation,
+    objective: Objective,
     file: PathBuf,
     /// `None` where there was no file.
     stamp: Option<FileStamp>,
@@ -28,6 +30,7 @@ impl Origin {
             config: Arc::clone(&source.config),
             transforms: source.transforms.clone(),
             preparation: source.preparation.clone(),
+            objective: source.objective,
             file: source.file.clone(),
             stamp: FileStamp::of(&source.file).ok(),
         }
@@ -41,5 +44,6 @@ impl Origin {
             && self.config == other.config
             && self.transforms == other.transforms
             && self.preparation == other.preparation
+            && self.objective == other.objective
     }
 }

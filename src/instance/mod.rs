@@ -5,13 +5,17 @@ mod classify;
 mod collect;
 mod execute;
 mod inline;
+mod later;
 mod limit;
 mod overlapped;
 mod pace;
 mod places;
 mod request;
 mod respond;
+mod slot;
 mod thread;
 
+pub use later::Later;
 pub use request::{Answer, Leaving, Order, QueuedRequest, Responder};
+pub use slot::ModelSlot;
 pub use thread::{Instance, InstanceSettings, WarmUp, WarmUpInput, WarmUpSampleRun, spawn};

@@ -52,7 +52,7 @@ pub(super) fn check_inputs(inputs: Vec<Tensor>, config: &ModelConfig, binding: &
         )));
     }
     let rows = rows(&ordered, config)?;
-    let bucket = bucket(&ordered, config);
+    let bucket = bucket(ordered.iter().map(|input| (input.datatype, input.shape.as_slice())), config);
     Ok(Checked { inputs: ordered, rows, bucket })
 }
 
@@ -175,17 +175,20 @@ fn rows(inputs: &[Tensor], config: &ModelConfig) -> Result<u32> {
 
 /// What must be equal in requests that run together; empty where the model
 /// runs each by itself.
-fn bucket(inputs: &[Tensor], config: &ModelConfig) -> Vec<i64> {
+pub(super) fn bucket<'a>(
+    inputs: impl ExactSizeIterator<Item = (Datatype, &'a [i64])>,
+    config: &ModelConfig,
+) -> Vec<i64> {
     if config.dynamic_batching.is_none() {
         return Vec::new();
     }
     // Datatype and rank too: an input that no configuration declares may come
     // in any, and the dimensions behind the batch alone don't tell them apart.
     let mut bucket = Vec::with_capacity(inputs.len() * 6);
-    for input in inputs {
-        bucket.push(input.datatype as i64);
-        bucket.push(i64::try_from(input.shape.len()).unwrap_or(i64::MAX));
-        bucket.extend(input.shape.iter().skip(1));
+    for (datatype, shape) in inputs {
+        bucket.push(datatype as i64);
+        bucket.push(i64::try_from(shape.len()).unwrap_or(i64::MAX));
+        bucket.extend(shape.iter().skip(1));
     }
     bucket
 }

@@ -3,12 +3,15 @@
 
 mod check;
 mod fit;
+mod improve;
 mod plan;
 mod prepare;
+mod race;
 mod samples;
 mod served;
 mod trial;
 mod warm_up;
 
+pub use improve::Improvement;
 pub use plan::{DevicePreference, Placement, PlanError, Resources, plan};
 pub use served::{LoadError, ModelSource, ServedModel};

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::check::{Checked, check_inputs, check_outputs};
 use super::fit::check_transforms;
+use super::improve::{Begins, Improvement, is_open};
 use super::plan::{Placement, PlanError, Resources, plan};
 use super::prepare::{Prepared, prepare};
 use super::samples::samples;
@@ -18,12 +19,15 @@ use crate::backend::{Backend, BackendError, Device, LoadRequest, Model, Preparat
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::faults::{DeviceFaults, Fault};
-use crate::instance::{Answer, Instance, InstanceSettings, Order, QueuedRequest, Responder, WarmUp, spawn};
+use crate::instance::{
+    Answer, Instance, InstanceSettings, Later, ModelSlot, Order, QueuedRequest, Responder, WarmUp, spawn,
+};
 use crate::metrics::{FailureReason, ModelMetrics};
 use crate::model_config::{Binding, ConfigError, InstanceGroup, ModelConfig, PLATFORM};
 use crate::protocol::{
     InferenceRequest, InferenceResponse, ModelMetadata, ModelStatistics, OutputForm, TensorMetadata,
 };
+use crate::model_settings::Objective;
 use crate::scheduler::{Levels, Policy, Queue, Refused};
 use crate::transform::Transforms;
 
@@ -40,6 +44,8 @@ pub struct ModelSource {
     pub transforms: Option<Arc<Transforms>>,
     /// What it is to compute in and to become.
     pub preparation: Preparation,
+    /// What its scheduler aims at.
+    pub objective: Objective,
 }
 
 /// Why a version can't be served.
@@ -111,6 +117,19 @@ impl ServedModel {
         resources: &Resources,
         queue_capacity: usize,
     ) -> std::result::Result<Self, LoadError> {
+        Self::load_to_improve(backend, source, resources, queue_capacity).map(|(served, _)| served)
+    }
+
+    /// The same, with what could make it faster once it serves.
+    ///
+    /// # Errors
+    /// As of [`ServedModel::load`].
+    pub fn load_to_improve(
+        backend: &dyn Backend,
+        source: &ModelSource,
+        resources: &Resources,
+        queue_capacity: usize,
+    ) -> std::result::Result<(Self, Option<Improvement>), LoadError> {
         let started = clock::now();
         let mut config = Arc::clone(&source.config);
         // The first placement's device tells what the file is; whether it
@@ -120,6 +139,9 @@ impl ServedModel {
         let Prepared { model, preparation, note: precision_note } =
             prepare(backend, source, device, resources)?;
         let signature = model.signature().clone();
+        let open = signature.stateful.is_none()
+            && !resources.overlapped
+            && is_open(&preparation, device, &source.file);
         let mut models = ModelsByDevice { backend, source, resources, preparation, loaded: BTreeMap::new() };
         models.keep(device, model);
         let (placements, notes) = plan(&config.instance_groups, signature.stateful.is_some(), resources)?;
@@ -154,6 +176,8 @@ impl ServedModel {
         // What is asked for the waiting holds for requests that run alone too.
         let asked = source.config.dynamic_batching.as_ref();
         policy.levels = Levels::new(asked);
+        policy.instances = placements.iter().map(|placement| placement.instances).sum();
+        policy.latency_target = source.objective.latency_target;
         let ordered = asked.is_some_and(|batching| batching.preserve_ordering);
         let queue = Arc::new(Queue::new(policy));
         let metrics = Arc::new(ModelMetrics::new(&config.name, source.version));
@@ -184,28 +208,54 @@ impl ServedModel {
             faults: resources.faults.clone(),
             instances: Mutex::default(),
         };
-        let started_instances = served.start(&mut models, &Arc::new(runs));
-        if let Err(error) = started_instances {
-            served.stop();
-            return Err(error);
+        let improvable = (open && served.placements.len() == 1).then_some(Improvable);
+        match served.start(&mut models, &Arc::new(runs), improvable) {
+            Ok(improvement) => Ok((Self { load_time: clock::now() - started, ..served }, improvement)),
+            Err(error) => {
+                served.stop();
+                Err(error)
+            }
         }
-        Ok(Self { load_time: clock::now() - started, ..served })
     }
 
     fn start(
         &self,
         models: &mut ModelsByDevice<'_>,
         warm_up: &Arc<WarmUp>,
-    ) -> std::result::Result<(), LoadError> {
+        improvable: Option<Improvable>,
+    ) -> std::result::Result<Option<Improvement>, LoadError> {
         let mut instances = self.instances.lock().unwrap_or_else(PoisonError::into_inner);
+        if !warm_up.later.is_empty() {
+            self.queue.hold_back_above(1);
+        }
+        let mut improvement = None;
         for placement in &self.placements {
             let model = models.on(placement.device)?;
             let name = if placement.name.is_empty() { &*self.name } else { placement.name.as_str() };
+            let slot = Arc::new(ModelSlot::new(model));
+            let shared = Arc::new(Later::new(&warm_up.later));
+            if improvable.is_some() {
+                shared.defer();
+                let begins = Begins { later: Arc::clone(&shared), queue: Arc::clone(&self.queue) };
+                improvement = Some(Improvement {
+                    label: format!("{}/{}", self.name, self.version),
+                    config: Arc::clone(&self.config),
+                    binding: Arc::clone(&self.binding),
+                    sizes: warm_up.later.clone(),
+                    slot: Arc::downgrade(&slot),
+                    begins,
+                });
+            }
             for _ in 0..placement.instances {
                 let index = instances.len();
+                // A device keeps memory for each stream, a processor for all.
+                let later = match placement.device {
+                    Device::Cpu => Arc::clone(&shared),
+                    Device::Cuda(_) | Device::AsSaved => Arc::new(Later::new(&warm_up.later)),
+                };
                 instances.push(spawn(InstanceSettings {
                     label: format!("{name}/{}.{index}", self.version),
-                    model: Arc::clone(&model),
+                    slot: Arc::clone(&slot),
                     device: placement.device,
                     faults: self.faults.clone(),
                     intra_op_threads: placement.intra_op_threads,
@@ -214,11 +264,12 @@ impl ServedModel {
                     metrics: Arc::clone(&self.metrics),
                     batched: self.config.max_batch_size > 0,
                     warm_up: Arc::clone(warm_up),
+                    later,
                 })?);
             }
         }
         instances.iter().try_for_each(Instance::wait_ready)?;
-        Ok(())
+        Ok(improvement)
     }
 
     /// Its name.
@@ -417,6 +468,10 @@ impl ServedModel {
                     self.name
                 )),
             ),
+            Err(Refused::Late(request, late)) => {
+                let error = Error::unavailable(format!("model '{}' is overloaded: {late}", self.name));
+                (request, error)
+            }
             Err(Refused::Closed(request)) => {
                 if let Some(fault) = self.fault() {
                     request.responder.refuse(fault.error());
@@ -451,6 +506,10 @@ impl ServedModel {
         instances.into_iter().for_each(Instance::join);
     }
 }
+
+/// That a version's code may become another while it serves.
+#[derive(Debug, Clone, Copy)]
+struct Improvable;
 
 fn dropped() -> Error {
     Error::internal("the request was dropped by a failure in the server")

@@ -2,6 +2,7 @@
 //! compiles it on the second and is at its steady speed from the third; a
 //! further batch size costs little once.
 
+use super::check::bucket;
 use crate::instance::{WarmUp, WarmUpInput};
 use crate::model_config::{Binding, ModelConfig};
 
@@ -21,10 +22,12 @@ pub(super) fn warm_up(config: &ModelConfig, binding: &Binding) -> WarmUp {
     let largest = if config.dynamic_batching.is_some() { config.max_batch_size } else { 0 };
     let powers = std::iter::successors(Some(2_u32), |size| size.checked_mul(2));
     let sizes = powers.take_while(|size| *size < largest).chain((largest > 1).then_some(largest));
+    let bucket = bucket(steady.iter().map(|input| (input.datatype, input.shape.as_slice())), config);
     WarmUp {
         samples: Vec::new(),
         first: vec![steady; RUNS_UNTIL_STEADY],
         later: sizes.filter_map(|size| declared_inputs(binding, Some(size), None)).collect(),
+        bucket,
     }
 }
 

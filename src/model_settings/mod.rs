@@ -4,6 +4,7 @@
 //! `source` reads a small file without being led elsewhere, and places errors;
 //! each table has its own file, with its grammar and its ranges.
 
+mod batching;
 mod labels;
 mod precision;
 mod source;
@@ -15,6 +16,8 @@ use serde::Deserialize;
 
 use crate::backend::{Optimize, Precision};
 use crate::transform::Transforms;
+use batching::BatchingTable;
+pub use batching::Objective;
 pub use labels::read_lines as read_labels;
 use precision::{OptimizeTable, PrecisionTable};
 pub use source::SettingsError;
@@ -33,6 +36,8 @@ pub struct ModelSettings {
     pub precision: Precision,
     /// `[optimize]`: what its code becomes.
     pub optimize: Optimize,
+    /// `[batching]`: what its scheduler aims at.
+    pub objective: Objective,
 }
 
 #[derive(Deserialize)]
@@ -43,6 +48,8 @@ struct FileTable {
     precision: PrecisionTable,
     #[serde(default)]
     optimize: OptimizeTable,
+    #[serde(default)]
+    batching: BatchingTable,
 }
 
 impl ModelSettings {
@@ -63,6 +70,7 @@ impl ModelSettings {
             transforms: file.transform.map(|table| source.transforms(table)).transpose()?,
             precision,
             optimize: source.optimize(file.optimize, &precision)?,
+            objective: source.objective(file.batching)?,
         })
     }
 }

@@ -228,8 +228,8 @@ labels = \"labels.txt\"
             @"cresset.toml, line 2: unknown key 'resize', expected one of 'input', 'resize_short_side', 'center_crop', 'channel_order', 'mean', 'std'"
         );
         insta::assert_snapshot!(refused("[transform.audio]\n"), @"cresset.toml, line 1: unknown key 'audio', expected 'image' or 'classification'");
-        insta::assert_snapshot!(refused("\n[padding]\n"), @"cresset.toml, line 2: unknown key 'padding', expected one of 'transform', 'precision', 'optimize'");
-        insta::assert_snapshot!(refused("latency = 5\n"), @"cresset.toml, line 1: unknown key 'latency', expected one of 'transform', 'precision', 'optimize'");
+        insta::assert_snapshot!(refused("\n[padding]\n"), @"cresset.toml, line 2: unknown key 'padding', expected one of 'transform', 'precision', 'optimize', 'batching'");
+        insta::assert_snapshot!(refused("latency = 5\n"), @"cresset.toml, line 1: unknown key 'latency', expected one of 'transform', 'precision', 'optimize', 'batching'");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The batcher by a hand-cranked clock, and the queue by real threads.
 
 mod levels;
+mod objective;
+mod sizes;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
