@@ -56,7 +56,7 @@ impl House {
         let loader = Arc::new(Loader::new(repository, Arc::new(backend.clone()), resources, 100).unwrap());
         let control = Control::new(ControlMode::None, Ipv4Addr::LOCALHOST.into());
         let engine = Arc::new(Engine::new(Pool::new(1, 100).unwrap(), None, Arc::clone(&loader), control));
-        let report = loader.start(&["m".to_owned()]);
+        let report = std::thread::spawn(move || loader.start(&["m".to_owned()])).join().unwrap();
         assert_eq!(report.failed, [""; 0]);
         Self { backend, engine, _root: root }
     }
