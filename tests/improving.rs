@@ -99,10 +99,9 @@ async fn a_faster_form_takes_over_while_requests_are_answered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_form_that_answers_otherwise_or_is_no_faster_stays_out() {
-    for rewriting in [
-        Rewriting { before: 4 * MS, after: MS, off: 1 },
-        Rewriting { before: 2 * MS, after: 2 * MS, off: 0 },
-    ] {
+    for rewriting in
+        [Rewriting { before: 4 * MS, after: MS, off: 1 }, Rewriting { before: 2 * MS, after: 2 * MS, off: 0 }]
+    {
         let house = House::new(rewriting, "");
         house.backend.control().wait_until_released(1);
         let tried = house.backend.control().rewritten();

@@ -151,7 +151,15 @@ impl MockBackend {
             stateful: None,
             notes: Vec::new(),
         };
-        Self { behaviour, signature, control: Arc::default(), device: None, memory: Vec::new(), added: 0, rewriting: None }
+        Self {
+            behaviour,
+            signature,
+            control: Arc::default(),
+            device: None,
+            memory: Vec::new(),
+            added: 0,
+            rewriting: None,
+        }
     }
 
     /// The same, of models that can be rewritten for inference.

@@ -244,7 +244,9 @@ impl Loader {
     }
 
     fn load_version(&self, source: &ModelSource) -> Result<(ServedModel, Option<Improvement>), String> {
-        let load = || ServedModel::load_to_improve(self.backend.as_ref(), source, &self.resources, self.queue_capacity);
+        let load = || {
+            ServedModel::load_to_improve(self.backend.as_ref(), source, &self.resources, self.queue_capacity)
+        };
         match catch_unwind(AssertUnwindSafe(load)) {
             Ok(loaded) => loaded.map_err(|error| error.to_string()),
             Err(_) => Err("loading it ended in a panic; see the server's log".to_owned()),

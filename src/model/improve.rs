@@ -131,7 +131,10 @@ fn judge(laps: &[Lap], binding: &Binding) -> Result<String, String> {
         times.push(format!("{} ms in place of {}", two_digits(after * 1e3), two_digits(before * 1e3)));
     }
     if apart > EQUAL || apart.is_nan() {
-        return Err(format!("answers differ by {} of the largest, at most {EQUAL:e} was expected", two_digits(apart)));
+        return Err(format!(
+            "answers differ by {} of the largest, at most {EQUAL:e} was expected",
+            two_digits(apart)
+        ));
     }
     // The mean of the ratios.
     let share = f64::powf(share, 1.0 / laps.len().max(1) as f64);

@@ -24,10 +24,10 @@ use crate::instance::{
 };
 use crate::metrics::{FailureReason, ModelMetrics};
 use crate::model_config::{Binding, ConfigError, InstanceGroup, ModelConfig, PLATFORM};
+use crate::model_settings::Objective;
 use crate::protocol::{
     InferenceRequest, InferenceResponse, ModelMetadata, ModelStatistics, OutputForm, TensorMetadata,
 };
-use crate::model_settings::Objective;
 use crate::scheduler::{Levels, Policy, Queue, Refused};
 use crate::transform::Transforms;
 

@@ -89,7 +89,10 @@ mod tests {
         assert_eq!(settings.optimize, Optimize { freeze: Some(true), for_inference: Some(true) });
         assert!(settings.transforms.is_none());
 
-        let settings = read_text("[precision]\nautocast = \"fp16\"\n[optimize]\nfreeze = false\nfor_inference = false\n").unwrap();
+        let settings = read_text(
+            "[precision]\nautocast = \"fp16\"\n[optimize]\nfreeze = false\nfor_inference = false\n",
+        )
+        .unwrap();
         assert_eq!(settings.precision.autocast, Some(ReducedType::Fp16));
         assert_eq!(settings.optimize, Optimize { freeze: Some(false), for_inference: Some(false) });
     }

@@ -248,7 +248,8 @@ impl Forecast {
         }
         let target = self.target?;
         // With those before it in its batch, and those that come meanwhile.
-        let beside = (ahead.rows % size) as f64 + f64::from(rows) + self.arrivals.rate(now) * waits.as_secs_f64();
+        let beside =
+            (ahead.rows % size) as f64 + f64::from(rows) + self.arrivals.rate(now) * waits.as_secs_f64();
         let own = (beside.min(size as f64) as u32).max(rows);
         let needs = self.margin.on(waits + times.at_most(own)?);
         (needs > target).then_some(Late { needs, allowed: target, bound: Bound::Target })

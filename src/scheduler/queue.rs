@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Batch, Batcher, BatchTimes, Decision, Late, Policy, Waiting};
+use super::{Batch, BatchTimes, Batcher, Decision, Late, Policy, Waiting};
 use crate::clock;
 
 /// A bounded queue of requests in front of a model's instances.

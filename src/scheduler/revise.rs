@@ -43,13 +43,10 @@ impl<T: Waiting> Batcher<T> {
 
     /// The batch of this bucket that would be no better for further rows,
     /// though there is room for some.
-    pub(super) fn full_by_time(
-        &self,
-        shape: &[i64],
-        bucket: &VecDeque<Entry<T>>,
-    ) -> Option<Cut> {
+    pub(super) fn full_by_time(&self, shape: &[i64], bucket: &VecDeque<Entry<T>>) -> Option<Cut> {
         let max = self.policy.max_batch_size?;
-        let cut = part(bucket, Cut { count: bucket.len(), rows: u32::MAX, reason: CloseReason::Efficient }, max);
+        let cut =
+            part(bucket, Cut { count: bucket.len(), rows: u32::MAX, reason: CloseReason::Efficient }, max);
         let batch = self.candidate(shape, bucket, cut, max);
         let full = self.forecast.is_full(&batch, max);
         full.then(|| part(bucket, cut, self.forecast.size(&batch)))

@@ -57,7 +57,8 @@ impl BatchTimes {
     /// request's did.
     pub fn tried(&mut self, rows: u32, took: Duration) {
         let (key, took) = keyed(rows, took);
-        let recent = self.sizes.entry(key).or_insert_with(|| Recent { own_account: true, ..Recent::default() });
+        let recent =
+            self.sizes.entry(key).or_insert_with(|| Recent { own_account: true, ..Recent::default() });
         if recent.own_account && recent.len <= 1 {
             // The last one is the steadiest: libtorch optimises on the first.
             *recent = Recent { own_account: true, ..Recent::default() };

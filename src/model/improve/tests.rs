@@ -7,7 +7,8 @@ use crate::protocol::Datatype;
 
 fn run(milliseconds: u64, value: f32) -> Run {
     let data = [1.0, value].iter().flat_map(|value: &f32| value.to_le_bytes()).collect::<Vec<u8>>();
-    let answer = BatchOutput { name: None, datatype: Datatype::Fp32, shape: vec![2], data: Bytes::from(data) };
+    let answer =
+        BatchOutput { name: None, datatype: Datatype::Fp32, shape: vec![2], data: Bytes::from(data) };
     Run { took: Duration::from_millis(milliseconds), answers: vec![answer] }
 }
 

@@ -38,7 +38,8 @@ impl Outcome {
 
 impl Simulation {
     fn new(instances: usize, max: u32, target: Option<Duration>, took: fn(u32) -> Duration) -> Self {
-        let policy = Policy { instances, latency_target: target, capacity: 4096, ..policy(max, &[], Duration::ZERO) };
+        let policy =
+            Policy { instances, latency_target: target, capacity: 4096, ..policy(max, &[], Duration::ZERO) };
         let mut batcher = Batcher::new(policy);
         let sizes = std::iter::successors(Some(1_u32), |size| Some(size * 2)).take_while(|size| *size <= max);
         sizes.for_each(|size| batcher.tried(&[0], size, took(size)));
@@ -77,7 +78,8 @@ impl Simulation {
         loop {
             let arrival = coming.peek().map(|(_, after)| start + **after);
             let ends = running.iter().map(|(_, ends, _)| *ends).min();
-            let Some(next) = [arrival, ends, wake.filter(|wake| *wake > now)].into_iter().flatten().min() else {
+            let Some(next) = [arrival, ends, wake.filter(|wake| *wake > now)].into_iter().flatten().min()
+            else {
                 assert!(self.batcher.is_empty(), "everybody leaves");
                 return outcome;
             };
@@ -128,7 +130,9 @@ fn flat(rows: u32) -> Duration {
 
 #[test]
 fn under_twice_the_load_the_capacity_is_answered_in_time() {
-    for (took, max, capacity, target) in [(gains as fn(u32) -> Duration, 16, 1600.0, 60), (flat, 8, 54.0, 200)] {
+    for (took, max, capacity, target) in
+        [(gains as fn(u32) -> Duration, 16, 1600.0, 60), (flat, 8, 54.0, 200)]
+    {
         let target = MS * target;
         // Times that vary by 30 % leave less to promise.
         for (jitter, expected) in [(0.05, 0.97), (0.3, 0.9)] {
@@ -154,7 +158,9 @@ fn under_twice_the_load_the_capacity_is_answered_in_time() {
 
 #[test]
 fn at_half_the_load_nobody_is_refused() {
-    for (took, max, capacity, target) in [(gains as fn(u32) -> Duration, 16, 1600.0, 60), (flat, 8, 54.0, 400)] {
+    for (took, max, capacity, target) in
+        [(gains as fn(u32) -> Duration, 16, 1600.0, 60), (flat, 8, 54.0, 400)]
+    {
         let mut simulation = Simulation::new(2, max, Some(MS * target), took);
         let arrivals = simulation.poisson(0.5 * capacity, 20_000.0 / capacity);
         let outcome = simulation.run(&arrivals);
@@ -183,7 +189,12 @@ fn a_crowd_is_gathered_where_the_target_bears_it_and_not_without_one() {
     let (with, without) = (run(Some(MS * 100)), run(None));
     assert_eq!(without.batches, 100, "the first of a crowd leaves alone");
     assert!(with.batches < 60, "{}", with.batches);
-    assert!(with.percentile(90) < without.percentile(90), "{:?} {:?}", with.percentile(90), without.percentile(90));
+    assert!(
+        with.percentile(90) < without.percentile(90),
+        "{:?} {:?}",
+        with.percentile(90),
+        without.percentile(90)
+    );
 }
 
 #[test]
