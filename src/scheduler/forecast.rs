@@ -113,10 +113,6 @@ impl Forecast {
         Self { instances, target, ..Self::default() }
     }
 
-    pub(super) fn times(&self) -> &ShapeTimes {
-        &self.times
-    }
-
     pub(super) fn warmth(&mut self) -> &mut Warmth {
         &mut self.warmth
     }

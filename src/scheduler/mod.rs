@@ -3,8 +3,8 @@
 //! [`Batcher`] is the policy: plain state, no clock, no threads, no model;
 //! time comes in as an argument and its tests turn the hands. [`Levels`] says
 //! who goes first and who may wait for how long, [`Turnstile`] in which order
-//! answers leave. What is known of how long batches take ([`BatchTimes`], and
-//! `forecast` with its parts) says how large they should be, and who can't be
+//! answers leave. What is known of how long batches take (`times`, and `forecast`
+//! with its parts) says how large they should be, and who can't be
 //! answered in time. [`Queue`] is the shell around the batcher: a lock, a
 //! condition variable and the instances that wait on it.
 
@@ -27,4 +27,3 @@ pub use forecast::{Bound, Late};
 pub use levels::Levels;
 pub use order::Turnstile;
 pub use queue::{Next, Queue, Refused, Turn};
-pub use times::BatchTimes;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Batch, BatchTimes, Batcher, Decision, Late, Policy, Waiting};
+use super::{Batch, Batcher, Decision, Late, Policy, Waiting};
 use crate::clock;
 
 /// A bounded queue of requests in front of a model's instances.
@@ -227,12 +227,6 @@ impl<T: Waiting> Queue<T> {
     /// The model became another: nothing is known of how long it takes.
     pub fn forget_times(&self) {
         self.lock().batcher.forget_times();
-    }
-
-    /// How long batches take, of the shape that came last.
-    #[must_use]
-    pub fn times(&self) -> BatchTimes {
-        self.lock().batcher.times().cloned().unwrap_or_default()
     }
 
     /// Takes back what an instance couldn't run as one: it leaves again before

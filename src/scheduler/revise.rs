@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use super::batcher::{Batch, Batcher, CloseReason, Cut, Entry, Leaves, Waiting};
 use super::forecast::{Ahead, Candidate, Late};
 use super::levels::deadline;
-use super::times::BatchTimes;
 use crate::model_config::TimeoutAction;
 
 impl<T: Waiting> Batcher<T> {
@@ -122,12 +121,6 @@ impl<T: Waiting> Batcher<T> {
     /// The model became another, whose times are its own.
     pub fn forget_times(&mut self) {
         self.forecast.forget_times();
-    }
-
-    /// How long batches take, of the shape that came last.
-    #[must_use]
-    pub fn times(&self) -> Option<&BatchTimes> {
-        self.forecast.times().latest()
     }
 }
 

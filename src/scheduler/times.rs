@@ -21,7 +21,7 @@ const SHAPES: usize = 64;
 
 /// The times of batches of one shape.
 #[derive(Debug, Clone, Default)]
-pub struct BatchTimes {
+pub(super) struct BatchTimes {
     sizes: BTreeMap<u32, Recent>,
 }
 
@@ -42,7 +42,7 @@ struct Recent {
 
 impl BatchTimes {
     /// A batch of requests took so long.
-    pub fn ran(&mut self, rows: u32, took: Duration) {
+    pub(super) fn ran(&mut self, rows: u32, took: Duration) {
         let (key, took) = keyed(rows, took);
         let recent = self.sizes.entry(key).or_default();
         recent.add(took);
@@ -55,7 +55,7 @@ impl BatchTimes {
 
     /// A run on the server's own account took so long. It counts where no
     /// request's did.
-    pub fn tried(&mut self, rows: u32, took: Duration) {
+    pub(super) fn tried(&mut self, rows: u32, took: Duration) {
         let (key, took) = keyed(rows, took);
         let recent =
             self.sizes.entry(key).or_insert_with(|| Recent { own_account: true, ..Recent::default() });
@@ -68,31 +68,28 @@ impl BatchTimes {
 
     /// How long a batch of `rows` takes, as half of them did; `None` where
     /// nothing ran.
-    #[must_use]
-    pub fn expected(&self, rows: u32) -> Option<Duration> {
+    pub(super) fn expected(&self, rows: u32) -> Option<Duration> {
         between(rows, self.all())
     }
 
     /// What a batch of `rows` keeps to, nine times of ten.
-    #[must_use]
-    pub fn at_most(&self, rows: u32) -> Option<Duration> {
+    pub(super) fn at_most(&self, rows: u32) -> Option<Duration> {
         between(rows, self.sizes.iter().map(|(size, recent)| (*size, recent.high)))
     }
 
     /// The same, by sizes that are known well enough to choose by.
-    #[must_use]
-    pub fn settled(&self, rows: u32) -> Option<Duration> {
+    pub(super) fn settled(&self, rows: u32) -> Option<Duration> {
         between(rows, self.trusted(u32::MAX))
     }
 
     /// The sizes up to `most` whose times are known well enough to choose by.
-    pub fn trusted(&self, most: u32) -> impl DoubleEndedIterator<Item = (u32, Duration)> {
+    pub(super) fn trusted(&self, most: u32) -> impl DoubleEndedIterator<Item = (u32, Duration)> {
         let trusted = self.sizes.range(..=most).filter(|(_, recent)| recent.is_trusted());
         trusted.map(|(rows, recent)| (*rows, recent.median))
     }
 
     /// All sizes that ran, with their times, ascending.
-    pub fn all(&self) -> impl Iterator<Item = (u32, Duration)> {
+    fn all(&self) -> impl Iterator<Item = (u32, Duration)> {
         self.sizes.iter().map(|(rows, recent)| (*rows, recent.median))
     }
 }
@@ -187,11 +184,6 @@ impl ShapeTimes {
     pub(super) fn forget(&mut self) {
         self.shapes.clear();
     }
-
-    /// Those of the shape that batches came in last.
-    pub(super) fn latest(&self) -> Option<&BatchTimes> {
-        self.shapes.values().max_by_key(|shape| shape.last).map(|shape| &shape.times)
-    }
 }
 
 #[cfg(test)]
@@ -269,6 +261,5 @@ mod tests {
         assert_eq!(shapes.shapes.len(), SHAPES);
         assert_eq!(shapes.of(&[-1]).unwrap().expected(1), Some(7 * MS));
         assert_eq!(shapes.of(&[3]).map(|times| times.expected(1)), None);
-        assert_eq!(shapes.latest().unwrap().expected(1), Some(7 * MS));
     }
 }
