@@ -28,7 +28,7 @@ use crate::model_settings::Objective;
 use crate::protocol::{
     InferenceRequest, InferenceResponse, ModelMetadata, ModelStatistics, OutputForm, TensorMetadata,
 };
-use crate::scheduler::{Levels, Policy, Queue, Refused};
+use crate::scheduler::{Bound, Levels, Policy, Queue, Refused};
 use crate::transform::Transforms;
 
 /// Where a version comes from.
@@ -469,8 +469,12 @@ impl ServedModel {
                 )),
             ),
             Err(Refused::Late(request, late)) => {
-                let error = Error::unavailable(format!("model '{}' is overloaded: {late}", self.name));
-                (request, error)
+                let text = match late.bound {
+                    Bound::Target => format!("model '{}' is overloaded: {late}", self.name),
+                    // Triton's words, earlier.
+                    Bound::TimeLimit => format!("Request timeout expired: {late}"),
+                };
+                (request, Error::unavailable(text))
             }
             Err(Refused::Closed(request)) => {
                 if let Some(fault) = self.fault() {
