@@ -124,7 +124,7 @@ impl Forecast {
 
     /// A run on the server's own account.
     pub(super) fn tried(&mut self, shape: &[i64], rows: u32, took: Duration) {
-        self.times.of_mut(shape).tried(rows, took);
+        self.times.tell(shape, |times| times.tried(rows, took));
         self.warmth.ran(rows);
     }
 
@@ -165,7 +165,7 @@ impl Forecast {
         let place = self.running.iter().position(|running| running.rows == rows).unwrap_or(0);
         let Some(running) = self.running.remove(place) else { return };
         let Some(took) = took.filter(|_| running.rows == rows) else { return };
-        self.times.of_mut(&running.shape).ran(rows, took);
+        self.times.tell(&running.shape, |times| times.ran(rows, took));
         let Some(target) = self.target else { return };
         for arrival in running.arrivals {
             self.margin.learn(running.at.saturating_duration_since(arrival) + took, target);

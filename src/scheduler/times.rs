@@ -163,21 +163,23 @@ impl ShapeTimes {
         self.shapes.get(shape).map(|shape| &shape.times)
     }
 
-    /// The same, to add to; the one that wasn't told of for longest goes where
-    /// there are too many.
-    pub(super) fn of_mut(&mut self, shape: &[i64]) -> &mut BatchTimes {
+    /// Adds to them; the shape that wasn't told of for longest goes where there
+    /// are too many.
+    pub(super) fn tell(&mut self, shape: &[i64], of: impl FnOnce(&mut BatchTimes)) {
         self.moment += 1;
-        if !self.shapes.contains_key(shape) {
-            if self.shapes.len() >= SHAPES {
-                let oldest = self.shapes.iter().min_by_key(|(_, shape)| shape.last);
-                let oldest = oldest.map(|(shape, _)| shape.clone());
-                oldest.and_then(|shape| self.shapes.remove(&shape));
-            }
-            self.shapes.insert(Box::from(shape), Shape::default());
+        if let Some(known) = self.shapes.get_mut(shape) {
+            known.last = self.moment;
+            of(&mut known.times);
+            return;
         }
-        let shape = self.shapes.entry(Box::from(shape)).or_default();
-        shape.last = self.moment;
-        &mut shape.times
+        if self.shapes.len() >= SHAPES {
+            let oldest = self.shapes.iter().min_by_key(|(_, shape)| shape.last);
+            let oldest = oldest.map(|(shape, _)| shape.clone());
+            oldest.and_then(|shape| self.shapes.remove(&shape));
+        }
+        let mut new = Shape { last: self.moment, ..Shape::default() };
+        of(&mut new.times);
+        self.shapes.insert(Box::from(shape), new);
     }
 
     /// Forgets everything: the model became another.
@@ -255,8 +257,8 @@ mod tests {
     fn shapes_are_kept_apart_and_not_without_end() {
         let mut shapes = ShapeTimes::default();
         for shape in 0..1000 {
-            shapes.of_mut(&[shape]).ran(1, MS);
-            shapes.of_mut(&[-1]).ran(1, 7 * MS);
+            shapes.tell(&[shape], |times| times.ran(1, MS));
+            shapes.tell(&[-1], |times| times.ran(1, 7 * MS));
         }
         assert_eq!(shapes.shapes.len(), SHAPES);
         assert_eq!(shapes.of(&[-1]).unwrap().expected(1), Some(7 * MS));
