@@ -1,7 +1,9 @@
 //! The one place that reads the clock. Policy takes time as an argument, so
 //! that its tests turn the hands themselves.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
 
 /// The present, from the monotonic clock.
 #[allow(clippy::disallowed_methods)]
@@ -16,4 +18,12 @@ pub fn now() -> Instant {
 pub fn unix_millis() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// The processor time that the calling thread has used so far: what work costs
+/// on a machine that has other work, too.
+#[must_use]
+pub fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }

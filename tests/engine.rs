@@ -14,7 +14,7 @@ use cresset::error::{Error, ErrorCode};
 use cresset::faults::DeviceFaults;
 use cresset::model::{DevicePreference, ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
-use cresset::model_settings::BatchingSettings;
+use cresset::model_settings::{BatchingSettings, Objective};
 use cresset::protocol::{Datatype, InferenceRequest, InferenceResponse, OutputForm, RequestedOutput, Tensor};
 use tokio::task::JoinHandle;
 
@@ -36,7 +36,8 @@ fn serve(backend: &MockBackend, config: &str) -> Arc<ServedModel> {
 
 fn wait_until_warm(backend: &MockBackend) {
     for _ in 0..1000 {
-        if backend.control().batches().contains(&8) {
+        // Each size twice.
+        if backend.control().batches().iter().filter(|rows| **rows == 8).count() >= 2 {
             return;
         }
         std::thread::sleep(Duration::from_millis(10));
@@ -53,6 +54,7 @@ fn serve_bounded(backend: &MockBackend, config: &str, capacity: usize) -> Arc<Se
         transforms: None,
         preparation: Preparation::default(),
         batching: BatchingSettings::default(),
+        objective: Objective::default(),
     };
     let resources = Resources {
         processors: 2,
@@ -117,7 +119,7 @@ async fn a_batch_forms_while_the_model_is_busy_and_each_gets_its_own_rows() {
 async fn further_batch_sizes_run_once_it_is_ready_and_never_before_a_request() {
     let backend = MockBackend::new(Behaviour::Identity, &["x"]);
     let model = serve(&backend, CONFIG);
-    assert_eq!(backend.control().batches(), [1, 1, 1, 2, 4, 8]);
+    assert_eq!(backend.control().batches(), [1, 1, 1, 2, 2, 4, 4, 8, 8]);
     model.stop();
 
     let backend = MockBackend::new(Behaviour::Identity, &["x"]);
@@ -132,6 +134,28 @@ async fn further_batch_sizes_run_once_it_is_ready_and_never_before_a_request() {
     let ran = backend.control().batches();
     let place = ran.iter().position(|rows| *rows == 3).unwrap();
     assert!(place <= own.len() + 1, "{ran:?}, of which {own:?} before");
+    model.stop();
+}
+
+#[tokio::test]
+async fn no_request_is_the_first_with_a_size_that_can_be_warmed_before() {
+    let backend = MockBackend::new(Behaviour::Identity, &["x"]);
+    let model = serve_bounded(&backend, CONFIG, 100);
+    backend.control().close_gate();
+    let all: Vec<_> = (0..8).map(|value| ask(&model, &[[value, value]])).collect();
+    settle().await;
+    backend.control().open_gate();
+    for (value, answer) in (0..).zip(all) {
+        assert_eq!(data(answer).await, [value, value]);
+    }
+    wait_until_warm(&backend);
+    // Eight that wait would go as one; the largest grows by steps instead.
+    let mut largest = 1;
+    for rows in backend.control().batches() {
+        assert!(rows <= 2 * largest, "{:?}", backend.control().batches());
+        largest = largest.max(rows);
+    }
+    assert_eq!(data(ask(&model, &[[1, 1]; 8])).await, [1; 16]);
     model.stop();
 }
 

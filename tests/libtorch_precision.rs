@@ -17,7 +17,7 @@ use cresset::backend::{
 use cresset::faults::DeviceFaults;
 use cresset::model::{DevicePreference, ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
-use cresset::model_settings::BatchingSettings;
+use cresset::model_settings::{BatchingSettings, Objective};
 use cresset::protocol::Datatype;
 use half::bf16;
 
@@ -306,6 +306,7 @@ fn serve(name: &str, config: &str, preparation: &Preparation) -> Result<ServedMo
         transforms: None,
         preparation: preparation.clone(),
         batching: BatchingSettings::default(),
+        objective: Objective::default(),
     };
     let resources = Resources {
         processors: 1,

@@ -16,7 +16,7 @@ use cresset::error::{Error, ErrorCode};
 use cresset::faults::DeviceFaults;
 use cresset::model::{DevicePreference, ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
-use cresset::model_settings::BatchingSettings;
+use cresset::model_settings::{BatchingSettings, Objective};
 use cresset::protocol::{Datatype, InferenceRequest, InferenceResponse, Tensor};
 use tokio::task::JoinHandle;
 
@@ -59,6 +59,7 @@ impl Served {
             transforms: None,
             preparation: Preparation::default(),
             batching: BatchingSettings::default(),
+            objective: Objective::default(),
         };
         let faults = DeviceFaults::new();
         let resources = Resources {

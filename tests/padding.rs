@@ -13,7 +13,7 @@ use cresset::error::Error;
 use cresset::faults::DeviceFaults;
 use cresset::model::{DevicePreference, LoadError, ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
-use cresset::model_settings::ModelSettings;
+use cresset::model_settings::{ModelSettings, Objective};
 use cresset::protocol::{Datatype, InferenceRequest, InferenceResponse, Tensor};
 use tokio::task::JoinHandle;
 
@@ -40,6 +40,7 @@ fn load(backend: &MockBackend, config: &str, settings: &str) -> Result<Arc<Serve
         transforms: None,
         preparation: Preparation::default(),
         batching: ModelSettings::read(directory.path()).unwrap().batching,
+        objective: Objective::default(),
     };
     let resources = Resources {
         processors: 1,

@@ -14,7 +14,7 @@ use cresset::error::{Error, ErrorCode};
 use cresset::faults::DeviceFaults;
 use cresset::model::{DevicePreference, ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
-use cresset::model_settings::BatchingSettings;
+use cresset::model_settings::{BatchingSettings, Objective};
 use cresset::protocol::{Datatype, InferenceRequest, Schedule, Tensor};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -33,6 +33,7 @@ fn serve(backend: &MockBackend, scheduling: &str) -> Arc<ServedModel> {
         transforms: None,
         preparation: Preparation::default(),
         batching: BatchingSettings::default(),
+        objective: Objective::default(),
     };
     let resources = Resources {
         processors: 1,

@@ -2,6 +2,7 @@
 //! the seam is tested against it, without libtorch.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::mock_device::MockDevice;
 use super::{
@@ -9,6 +10,7 @@ use super::{
     DeviceFault, DeviceMemory, Drive, Flight, HostBatch, HostMemory, LoadRequest, Model, ModelInstance,
     Signature,
 };
+use crate::clock;
 
 /// What a mock model makes of its inputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +41,19 @@ pub struct MockBackend {
     /// What a model of [`Behaviour::AddsFile`] adds.
     added: u8,
     capabilities: Vec<ComputeCapability>,
+    rewriting: Option<Rewriting>,
+}
+
+/// A model whose code can be rewritten for inference: before that each run
+/// takes some processor time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rewriting {
+    /// How much a run takes as the file is.
+    pub before: Duration,
+    /// How much it takes rewritten.
+    pub after: Duration,
+    /// What the rewritten form adds to each byte of its answers.
+    pub off: u8,
 }
 
 /// The test's hand on a mock: a gate that forward waits at, and a record of
@@ -58,6 +73,8 @@ struct State {
     batches: Vec<i64>,
     /// How often memory was released.
     released: usize,
+    /// Runs of models that were rewritten for inference.
+    rewritten: usize,
 }
 
 impl Control {
@@ -100,6 +117,12 @@ impl Control {
         self.lock().released
     }
 
+    /// How often models ran that were rewritten for inference.
+    #[must_use]
+    pub fn rewritten(&self) -> usize {
+        self.lock().rewritten
+    }
+
     fn pass(&self, rows: i64) {
         let mut state = self.lock();
         state.batches.push(rows);
@@ -138,7 +161,15 @@ impl MockBackend {
             memory: Vec::new(),
             added: 0,
             capabilities: Vec::new(),
+            rewriting: None,
         }
+    }
+
+    /// The same, of models that can be rewritten for inference.
+    #[must_use]
+    pub fn rewriting(mut self, rewriting: Rewriting) -> Self {
+        self.rewriting = Some(rewriting);
+        self
     }
 
     /// The same, of models that keep state.
@@ -238,7 +269,36 @@ impl Model for MockBackend {
         let named = self.signature.arguments.iter().any(|argument| argument.kind == ArgumentKind::TensorDict);
         let (control, device) = (Arc::clone(&self.control), self.device.clone());
         let (behaviour, added) = (self.behaviour, self.added);
-        Ok(Box::new(MockInstance { behaviour, added, named, control, device }))
+        let takes = self.rewriting.map_or(Duration::ZERO, |rewriting| rewriting.before);
+        Ok(Box::new(MockInstance { behaviour, added, named, control, device, takes, rewritten: false }))
+    }
+
+    fn for_inference(&self) -> Result<Arc<dyn Model>, BackendError> {
+        let Some(rewriting) = self.rewriting else {
+            let message = "this mock isn't rewritten".to_owned();
+            return Err(BackendError::Load { detail: message.clone(), message });
+        };
+        Ok(Arc::new(Rewritten { model: self.clone(), rewriting }))
+    }
+}
+
+/// A mock model as it is rewritten.
+struct Rewritten {
+    model: MockBackend,
+    rewriting: Rewriting,
+}
+
+impl Model for Rewritten {
+    fn signature(&self) -> &Signature {
+        self.model.signature()
+    }
+
+    fn instance(&self, _: usize) -> Result<Box<dyn ModelInstance>, BackendError> {
+        let Rewriting { after: takes, off, .. } = self.rewriting;
+        let MockBackend { behaviour, added, .. } = self.model;
+        let (control, device) = (Arc::clone(&self.model.control), self.model.device.clone());
+        let added = added.wrapping_add(off);
+        Ok(Box::new(MockInstance { behaviour, added, named: false, control, device, takes, rewritten: true }))
     }
 }
 
@@ -249,6 +309,9 @@ struct MockInstance {
     named: bool,
     control: Arc<Control>,
     device: Option<Arc<MockDevice>>,
+    /// Processor time of each run.
+    takes: Duration,
+    rewritten: bool,
 }
 
 impl ModelInstance for MockInstance {
@@ -283,6 +346,11 @@ impl ModelInstance for MockInstance {
     fn forward(&mut self, inputs: &[BatchInput<'_>]) -> Result<Vec<BatchOutput>, BackendError> {
         let first = inputs.first();
         self.control.pass(first.and_then(|input| input.shape.first()).copied().unwrap_or(0));
+        self.control.lock().rewritten += usize::from(self.rewritten);
+        let began = clock::thread_time();
+        while !self.takes.is_zero() && clock::thread_time().saturating_sub(began) < self.takes {
+            std::hint::spin_loop();
+        }
         let marked = first.is_some_and(|input| input.data.contains(&255));
         match self.behaviour {
             Behaviour::FailsOn255 if marked => Err(BackendError::Execute {

@@ -166,6 +166,17 @@ pub trait Model: Send + Sync {
     /// # Errors
     /// When the device or the library refuses.
     fn instance(&self, intra_op_threads: usize) -> Result<Box<dyn ModelInstance>, BackendError>;
+
+    /// The same model with its code rewritten for inference: faster, mostly,
+    /// and its answers the same but for rounding, mostly. Slow; this one may
+    /// run meanwhile, and isn't changed.
+    ///
+    /// # Errors
+    /// Why there is no such form.
+    fn for_inference(&self) -> Result<Arc<dyn Model>, BackendError> {
+        let message = "this backend rewrites nothing".to_owned();
+        Err(BackendError::Load { detail: message.clone(), message })
+    }
 }
 
 /// What a model file tells of itself. Datatypes, shapes and whether the first

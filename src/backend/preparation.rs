@@ -42,8 +42,9 @@ pub struct Precision {
 pub struct Optimize {
     /// Whether attributes become constants; `None` where the model allows it.
     pub freeze: Option<bool>,
-    /// Whether the library rewrites the graph for inference.
-    pub for_inference: bool,
+    /// Whether the library rewrites the graph for inference; `None` where that
+    /// leaves the answers equal and is faster.
+    pub for_inference: Option<bool>,
 }
 
 /// A floating type of 16 bits.
@@ -71,13 +72,13 @@ impl Preparation {
     /// Whether answers on `device` may be others than the plain file's.
     #[must_use]
     pub fn changes_answers(&self, device: Device) -> bool {
-        self.precision.changes_answers(device) || self.optimize.for_inference
+        self.precision.changes_answers(device) || self.optimize.is_for_inference()
     }
 
     /// The same without rewriting the graph for inference.
     #[must_use]
     pub fn without_for_inference(&self) -> Self {
-        let optimize = Optimize { for_inference: false, ..self.optimize };
+        let optimize = Optimize { for_inference: Some(false), ..self.optimize };
         Self { optimize, ..self.clone() }
     }
 
@@ -96,12 +97,20 @@ impl Preparation {
             autocast.map(|reduced| format!("{reduced} autocast")),
             channels_last.then(|| "channels last".to_owned()),
             self.precision.rounds_to_tf32(device).then(|| "TF32".to_owned()),
-            self.optimize.for_inference.then(|| "optimised for inference".to_owned()),
+            self.optimize.is_for_inference().then(|| "optimised for inference".to_owned()),
         ]
         .into_iter()
         .flatten()
         .collect::<Vec<_>>()
         .join(", ")
+    }
+}
+
+impl Optimize {
+    /// Whether a model is to be loaded so: not where that is left open.
+    #[must_use]
+    pub fn is_for_inference(&self) -> bool {
+        self.for_inference == Some(true)
     }
 }
 
@@ -149,7 +158,7 @@ mod tests {
         assert!(asked.changes_answers(Device::Cuda(0)));
         asked.precision.weights = Some(ReducedType::Bf16);
         asked.precision.channels_last = true;
-        asked.optimize.for_inference = true;
+        asked.optimize.for_inference = Some(true);
         assert_eq!(asked.describe(Device::Cpu), "bf16 weights, channels last, optimised for inference");
         assert_eq!(
             asked.without_for_inference().describe(Device::Cuda(1)),

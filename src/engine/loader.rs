@@ -7,13 +7,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::choose::choose;
+use super::improve::Improver;
 use super::models::Models;
 use super::origin::Origin;
 use super::retire::{Retirement, Why};
 use super::table::{ModelState, Served, Transition};
 use super::turns::Turns;
 use crate::backend::{Backend, Preparation};
-use crate::model::{ModelSource, Resources, ServedModel};
+use crate::model::{Improvement, ModelSource, Resources, ServedModel};
 use crate::model_config::ModelConfig;
 use crate::model_repository::{ModelEntry, ModelRepository, Problem, RepositoryError};
 use crate::model_settings::{ModelSettings, SettingsError, read_labels};
@@ -36,6 +37,7 @@ pub struct Loader {
     models: Arc<Models>,
     turns: Arc<Turns>,
     retirement: Retirement,
+    improver: Improver,
     repository: ModelRepository,
     backend: Arc<dyn Backend>,
     resources: Resources,
@@ -89,7 +91,8 @@ impl Loader {
         let models = Arc::new(Models::default());
         let retirement = Retirement::new(Arc::clone(&models), Arc::clone(&backend))?;
         let turns = Arc::default();
-        Ok(Self { models, turns, retirement, repository, backend, resources, queue_capacity })
+        let improver = Improver::new(Arc::clone(&backend));
+        Ok(Self { models, turns, retirement, improver, repository, backend, resources, queue_capacity })
     }
 
     pub(super) fn models(&self) -> &Models {
@@ -111,6 +114,7 @@ impl Loader {
     /// tried.
     pub fn start(self: &Arc<Self>, names: &[String]) -> LoadReport {
         let mut report = LoadReport::default();
+        self.improver.hold();
         for name in names {
             let (loader, model) = (Arc::clone(self), name.clone());
             let loading = self.turns.submit(name, move || loader.load(&model, None, Occasion::Start));
@@ -125,6 +129,7 @@ impl Loader {
             };
             report.failed.extend(failures.iter().map(|reason| format!("{name}: {reason}")));
         }
+        self.improver.release();
         report
     }
 
@@ -165,11 +170,12 @@ impl Loader {
             }
         }
         self.announce(name, &to_load, &before, occasion);
-        let mut loaded = Vec::new();
+        let (mut loaded, mut improvements) = (Vec::new(), Vec::new());
         for (source, origin) in to_load {
             match self.load_version(&source) {
-                Ok(model) => {
+                Ok((model, improvement)) => {
                     loaded.push(describe(&model));
+                    improvements.extend(improvement);
                     next.insert(source.version, Served { model: Arc::new(model), origin });
                 }
                 Err(reason) => {
@@ -186,6 +192,7 @@ impl Loader {
         }
         let answering = next.keys().copied().collect();
         self.publish(name, next, wanted.present, wanted.failures.clone(), before);
+        improvements.into_iter().for_each(|improvement| self.improver.add(improvement));
         Loaded { found: true, loaded, answering, failures: wanted.failures }
     }
 
@@ -251,7 +258,7 @@ impl Loader {
                 return wanted;
             }
         };
-        let ModelSettings { transforms, precision, optimize, batching } = settings;
+        let ModelSettings { transforms, precision, optimize, batching, objective } = settings;
         let (config, transforms) = (Arc::new(config), transforms.map(Arc::new));
         let preparation = Preparation { precision, optimize, ..Preparation::default() };
         for entry in versions {
@@ -264,6 +271,7 @@ impl Loader {
                     transforms: transforms.clone(),
                     preparation: preparation.clone(),
                     batching: batching.clone(),
+                    objective,
                 }),
                 Err(reason) => wanted.failures.push(Problem { version: Some(version), reason }),
             }
@@ -271,8 +279,10 @@ impl Loader {
         wanted
     }
 
-    fn load_version(&self, source: &ModelSource) -> Result<ServedModel, String> {
-        let load = || ServedModel::load(self.backend.as_ref(), source, &self.resources, self.queue_capacity);
+    fn load_version(&self, source: &ModelSource) -> Result<(ServedModel, Option<Improvement>), String> {
+        let load = || {
+            ServedModel::load_to_improve(self.backend.as_ref(), source, &self.resources, self.queue_capacity)
+        };
         match catch_unwind(AssertUnwindSafe(load)) {
             Ok(loaded) => loaded.map_err(|error| error.to_string()),
             Err(_) => Err("loading it ended in a panic; see the server's log".to_owned()),

@@ -4,6 +4,7 @@
 mod choose;
 mod control;
 mod follow;
+mod improve;
 mod loader;
 mod models;
 mod origin;

@@ -8,7 +8,7 @@ use crate::backend::Preparation;
 use crate::model::ModelSource;
 use crate::model_config::ModelConfig;
 use crate::model_repository::FileStamp;
-use crate::model_settings::BatchingSettings;
+use crate::model_settings::{BatchingSettings, Objective};
 use crate::transform::Transforms;
 
 /// A version's configuration, settings and file, taken before they were
@@ -19,6 +19,7 @@ pub(super) struct Origin {
     transforms: Option<Arc<Transforms>>,
     preparation: Preparation,
     batching: BatchingSettings,
+    objective: Objective,
     file: PathBuf,
     /// `None` where there was no file.
     stamp: Option<FileStamp>,
@@ -31,6 +32,7 @@ impl Origin {
             transforms: source.transforms.clone(),
             preparation: source.preparation.clone(),
             batching: source.batching.clone(),
+            objective: source.objective,
             file: source.file.clone(),
             stamp: FileStamp::of(&source.file).ok(),
         }
@@ -45,5 +47,6 @@ impl Origin {
             && self.transforms == other.transforms
             && self.preparation == other.preparation
             && self.batching == other.batching
+            && self.objective == other.objective
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::QueuedRequest;
 use super::collect::collect;
@@ -18,17 +19,25 @@ pub(super) struct Inline {
 }
 
 impl Inline {
-    /// Runs a batch and answers each of its requests.
-    pub(super) fn run(&mut self, batch: Batch<QueuedRequest>, context: &Context) {
+    /// Runs a batch and answers each of its requests. Gives how long that
+    /// took, where it went as one from start to end.
+    pub(super) fn run(&mut self, batch: Batch<QueuedRequest>, context: &Context) -> Option<Duration> {
+        let began = clock::now();
+        let mut whole = true;
         let mut left = VecDeque::from([batch]);
         while let Some(batch) = left.pop_front() {
             // Asked for each part: the one before may have ended the device.
             let mut parts = context.begin(batch).into_iter();
-            let Some(first) = parts.next() else { continue };
+            let Some(first) = parts.next() else {
+                whole = false;
+                continue;
+            };
             for part in parts.rev() {
+                whole = false;
                 left.push_front(part);
             }
             let Err(failed) = self.attempt(first, context) else { continue };
+            whole = false;
             if let Cause::Backend(crate::backend::BackendError::OutOfMemory { .. }) = failed.cause {
                 self.instance.release_memory();
             }
@@ -36,6 +45,7 @@ impl Inline {
                 left.push_front(again);
             }
         }
+        whole.then(|| clock::now().saturating_duration_since(began))
     }
 
     fn attempt(&mut self, batch: Batch<QueuedRequest>, context: &Context) -> Result<(), Failed> {

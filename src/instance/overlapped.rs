@@ -8,7 +8,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::QueuedRequest;
 use super::collect::collect;
@@ -18,11 +18,26 @@ use crate::backend::{BackendError, Flight, HostBatch, HostMemory, ModelInstance}
 use crate::clock;
 use crate::scheduler::{Batch, Queue};
 
+/// A batch that was taken from the queue; dropping it says that it is over.
+struct Taken<'a> {
+    queue: &'a Queue<QueuedRequest>,
+    rows: u32,
+    /// How long the device computed it, where it went as one.
+    took: Option<Duration>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.queue.done(self.rows, self.took);
+    }
+}
+
 /// A batch between collecting and launching.
 struct Collected<'a> {
     running: Running,
     memory: HostBatch,
     place: Place<'a>,
+    taken: Taken<'a>,
 }
 
 /// A batch between launching and answering.
@@ -31,6 +46,7 @@ struct Launched<'a> {
     flight: Box<dyn Flight>,
     place: Place<'a>,
     at: Instant,
+    taken: Taken<'a>,
 }
 
 /// Where the stages meet.
@@ -111,6 +127,7 @@ impl<'a> Line<'a> {
         host_memory: Option<&Arc<dyn HostMemory>>,
     ) -> Option<Collected<'a>> {
         let left = clock::now();
+        let taken = Taken { queue: self.queue, rows: batch.rows, took: None };
         let mut parts = self.context.begin(batch).into_iter();
         let batch = parts.next();
         parts.for_each(|part| self.queue.give_back(part));
@@ -125,7 +142,7 @@ impl<'a> Line<'a> {
             return None;
         }
         place.hand_over(batch.rows, left, clock::now());
-        Some(Collected { running: Running { batch, left }, memory, place })
+        Some(Collected { running: Running { batch, left }, memory, place, taken })
     }
 
     /// The second stage, on the instance's own thread.
@@ -168,12 +185,12 @@ impl<'a> Line<'a> {
     }
 
     fn launch(&self, instance: &mut dyn ModelInstance, collected: Collected<'a>) -> Option<Launched<'a>> {
-        let Collected { running, memory, mut place } = collected;
+        let Collected { running, memory, mut place, taken } = collected;
         let at = clock::now();
         match instance.launch(memory) {
             Ok(flight) => {
                 place.launched();
-                Some(Launched { running, flight, place, at })
+                Some(Launched { running, flight, place, at, taken })
             }
             Err(error) => {
                 if let BackendError::OutOfMemory { .. } = error {
@@ -206,12 +223,14 @@ impl<'a> Line<'a> {
 
     /// Returns when the device had landed it.
     fn answer(&self, launched: Launched<'a>, before: Option<Instant>) -> Instant {
-        let Launched { running, flight, mut place, at } = launched;
+        let Launched { running, flight, mut place, at, mut taken } = launched;
         let (outputs, memory) = flight.land();
         let computed = clock::now();
         // Until the one before had landed, the device was busy with that.
         let began = before.map_or(at, |before| before.max(at));
         place.land(memory, began, computed);
+        taken.took = outputs.is_ok().then(|| computed.saturating_duration_since(began));
+        drop(taken);
         self.queue.wake();
         self.context.metrics.executed(running.batch.rows, running.batch.reason);
         let answered = match outputs {

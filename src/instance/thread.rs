@@ -10,14 +10,17 @@ use bytes::Bytes;
 use super::QueuedRequest;
 use super::execute::Context;
 use super::inline::Inline;
+use super::later::{Errand, Later};
 use super::overlapped;
 use super::padding::Padding;
-use crate::backend::{BackendError, Device, Drive, HostBatch, HostBuffer, HostInput, Model, ModelInstance};
+use super::slot::ModelSlot;
+use crate::backend::{BackendError, Device, Drive, HostBatch, HostBuffer, HostInput, ModelInstance};
+use crate::clock;
 use crate::faults::DeviceFaults;
 use crate::metrics::ModelMetrics;
 use crate::model_config::Binding;
 use crate::protocol::Datatype;
-use crate::scheduler::Queue;
+use crate::scheduler::{Next, Queue};
 
 /// What an instance's thread is given.
 #[derive(Clone)]
@@ -25,7 +28,7 @@ pub struct InstanceSettings {
     /// For the thread's name: `simple/1.0`.
     pub label: String,
     /// The loaded model, shared with the other instances on its device.
-    pub model: Arc<dyn Model>,
+    pub slot: Arc<ModelSlot>,
     /// Where that is.
     pub device: Device,
     /// Where it reports that the device has failed.
@@ -42,8 +45,11 @@ pub struct InstanceSettings {
     pub batched: bool,
     /// How requests of different lengths run together, where they do.
     pub padding: Option<Arc<Padding>>,
-    /// What it runs on its own account.
+    /// What it runs on its own account before it is ready.
     pub warm_up: Arc<WarmUp>,
+    /// What it runs on its own account once it is, while no request waits;
+    /// shared with the others.
+    pub later: Arc<Later>,
 }
 
 /// Runs, each with its inputs, that spare clients the cost of being the first.
@@ -56,6 +62,8 @@ pub struct WarmUp {
     pub first: Vec<Vec<WarmUpInput>>,
     /// Once it is, one after the other, while no request waits.
     pub later: Vec<Vec<WarmUpInput>>,
+    /// What requests of this shape have as their bucket.
+    pub bucket: Vec<i64>,
 }
 
 /// A sample of the configuration as it is run.
@@ -139,15 +147,16 @@ impl Instance {
 }
 
 /// An instance that is ready.
-struct Started<'a> {
+struct Started {
     instance: Box<dyn ModelInstance>,
-    /// The runs that are left for when it idles.
-    later: &'a [Vec<WarmUpInput>],
+    /// Its model's number.
+    number: u64,
 }
 
-fn start(settings: &InstanceSettings) -> Result<Started<'_>, BackendError> {
-    let mut instance = settings.model.instance(settings.intra_op_threads)?;
-    let WarmUp { samples, first, later } = settings.warm_up.as_ref();
+fn start(settings: &InstanceSettings) -> Result<Started, BackendError> {
+    let (model, number) = settings.slot.current();
+    let mut instance = model.instance(settings.intra_op_threads)?;
+    let WarmUp { samples, first, .. } = settings.warm_up.as_ref();
     for sample in samples {
         for _ in 0..sample.count {
             // Triton's words.
@@ -158,17 +167,27 @@ fn start(settings: &InstanceSettings) -> Result<Started<'_>, BackendError> {
         }
     }
     let warm = first.iter().all(|inputs| warm(instance.as_mut(), inputs, settings));
-    Ok(Started { instance, later: if warm { later } else { &[] } })
+    if !warm {
+        // Zeros are no input for this model: larger batches of them neither.
+        settings.later.done(false);
+        settings.queue.all_warm();
+    }
+    Ok(Started { instance, number })
 }
 
 /// Whether a run on zeros passes. They may be no input for this model: its
 /// clients will tell.
 fn warm(instance: &mut dyn ModelInstance, inputs: &[WarmUpInput], settings: &InstanceSettings) -> bool {
+    let began = clock::now();
     let ran = run_once(instance, inputs, settings);
     if let Err(error) = &ran {
         tracing::debug!(model = settings.label, %error, "a warm-up run failed");
+        return false;
     }
-    ran.is_ok()
+    let first = inputs.first().and_then(|input| input.shape.first()).copied().filter(|_| settings.batched);
+    let rows = first.map_or(1, |rows| u32::try_from(rows).unwrap_or(1));
+    settings.queue.tried(&settings.warm_up.bucket, rows, clock::now().saturating_duration_since(began));
+    true
 }
 
 /// The way that requests go, so that what they need is there: pinned memory,
@@ -205,8 +224,9 @@ fn run_once(
 }
 
 /// Takes batches from the queue until it is closed and empty.
-fn serve(started: Started<'_>, settings: &InstanceSettings) {
-    let Started { mut instance, later } = started;
+fn serve(started: Started, settings: &InstanceSettings) {
+    let Started { mut instance, number } = started;
+    let (model, _) = settings.slot.current();
     let context = Context {
         device: settings.device,
         binding: Arc::clone(&settings.binding),
@@ -214,22 +234,14 @@ fn serve(started: Started<'_>, settings: &InstanceSettings) {
         batched: settings.batched,
         padding: settings.padding.clone(),
         queue: Arc::clone(&settings.queue),
-        repeatable: settings.model.signature().stateful.is_none(),
+        repeatable: model.signature().stateful.is_none(),
         faults: settings.faults.clone(),
         limit: Mutex::default(),
     };
-    let mut later = later.iter();
-    // Whoever comes first with a further batch size would pay for it.
-    let mut idle = |instance: &mut dyn ModelInstance| {
-        let Some(inputs) = later.next() else { return false };
-        let run = catch_unwind(AssertUnwindSafe(|| warm(instance, inputs, settings)));
-        if !run.unwrap_or(false) {
-            later = [].iter();
-        }
-        true
-    };
+    drop(model);
     let queue = &settings.queue;
     if instance.drive() == Drive::Overlapped {
+        let mut idle = |instance: &mut dyn ModelInstance| errand(instance, settings);
         match overlapped::run(instance.as_mut(), queue, &context, &settings.label, &mut idle) {
             Ok(()) => return,
             Err(error) => tracing::error!(
@@ -241,16 +253,52 @@ fn serve(started: Started<'_>, settings: &InstanceSettings) {
     }
     let memory = instance.host_memory();
     let mut inline = Inline { instance, memory, collected: HostBatch::default() };
+    let mut number = number;
     loop {
-        if queue.is_idle() && idle(inline.instance.as_mut()) {
+        if settings.slot.is_newer(number) {
+            number = renew(&mut inline, settings);
+        }
+        if queue.is_idle() && errand(inline.instance.as_mut(), settings) {
             continue;
         }
-        let Some(batch) = queue.next_batch() else { break };
+        let batch = match queue.next_batch_or(|| settings.slot.is_newer(number) || settings.later.calls()) {
+            Next::Batch(batch) => batch,
+            Next::Aside => continue,
+            Next::Closed => break,
+        };
+        let rows = batch.rows;
         // A panic is a bug of ours, but not a reason to stop serving: the
         // responders that it dropped have answered.
         let run = catch_unwind(AssertUnwindSafe(|| inline.run(batch, &context)));
         if run.is_err() {
             tracing::error!("a batch ended in a panic; its requests were answered with an error");
         }
+        queue.done(rows, run.unwrap_or(None));
     }
+}
+
+/// Runs what is left for when nobody asks: whoever came first with a further
+/// batch size would pay for it. Returns whether anything ran.
+fn errand(instance: &mut dyn ModelInstance, settings: &InstanceSettings) -> bool {
+    let Errand::Run(inputs) = settings.later.next() else { return false };
+    let run = catch_unwind(AssertUnwindSafe(|| warm(instance, &inputs, settings)));
+    settings.later.done(run.unwrap_or(false));
+    if settings.later.is_empty() {
+        settings.queue.all_warm();
+    }
+    true
+}
+
+/// Goes on with the model that the slot has now; with the one before where
+/// that refuses. Returns its number.
+fn renew(inline: &mut Inline, settings: &InstanceSettings) -> u64 {
+    let (model, number) = settings.slot.current();
+    match model.instance(settings.intra_op_threads) {
+        Ok(instance) => inline.instance = instance,
+        Err(error) => {
+            settings.faults.notice(settings.device, &error);
+            tracing::error!(model = settings.label, %error, "it goes on as it was");
+        }
+    }
+    number
 }

@@ -73,7 +73,8 @@ pub(super) fn check_inputs(
         let own = shape.iter().map(|size| if *size < 0 { i64::from(length) } else { *size });
         input.shape = std::iter::once(i64::from(rows)).chain(own).collect();
     }
-    let bucket = bucket(&ordered, config, batching);
+    let bucket =
+        bucket(ordered.iter().map(|input| (input.datatype, input.shape.as_slice())), config, batching);
     let size = batching.row_size(&ordered, length);
     Ok(Checked { inputs: ordered, rows, bucket, size })
 }
@@ -251,18 +252,22 @@ fn rows(inputs: &[Tensor], config: &ModelConfig, batching: &Batching) -> Result<
 
 /// What must be equal in requests that run together; empty where the model
 /// runs each by itself.
-fn bucket(inputs: &[Tensor], config: &ModelConfig, batching: &Batching) -> Vec<i64> {
+pub(super) fn bucket<'a>(
+    inputs: impl ExactSizeIterator<Item = (Datatype, &'a [i64])>,
+    config: &ModelConfig,
+    batching: &Batching,
+) -> Vec<i64> {
     if config.dynamic_batching.is_none() {
         return Vec::new();
     }
     // Datatype and rank too: an input that no configuration declares may come
     // in any, and the dimensions behind the batch alone don't tell them apart.
     let mut bucket = Vec::with_capacity(inputs.len() * 6);
-    for (index, input) in inputs.iter().enumerate() {
-        bucket.push(input.datatype as i64);
-        bucket.push(i64::try_from(input.shape.len()).unwrap_or(i64::MAX));
+    for (index, (datatype, shape)) in inputs.enumerate() {
+        bucket.push(datatype as i64);
+        bucket.push(i64::try_from(shape.len()).unwrap_or(i64::MAX));
         let start = bucket.len();
-        bucket.extend(input.shape.iter().skip(1));
+        bucket.extend(shape.iter().skip(1));
         // Whatever its length.
         if let Some(padded) =
             batching.dimension(index).and_then(|dimension| bucket.get_mut(start + dimension - 1))

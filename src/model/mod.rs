@@ -4,12 +4,15 @@
 mod batching;
 mod check;
 mod fit;
+mod improve;
 mod plan;
 mod prepare;
+mod race;
 mod samples;
 mod served;
 mod trial;
 mod warm_up;
 
+pub use improve::Improvement;
 pub use plan::{DevicePreference, Placement, PlanError, Resources, plan};
 pub use served::{LoadError, ModelSource, ServedModel};

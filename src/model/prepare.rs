@@ -74,7 +74,9 @@ impl Preparing<'_> {
         let plain = self.load(&plain_form)?;
         let binding = Binding::new(config, plain.signature())?;
         let mut asked = Preparation { outputs: output_types(&binding), ..self.source.preparation.clone() };
-        if let Some(reason) = plain.signature().stateful.as_ref().filter(|_| asked.optimize.for_inference) {
+        if let Some(reason) =
+            plain.signature().stateful.as_ref().filter(|_| asked.optimize.is_for_inference())
+        {
             tracing::warn!(
                 model = config.name,
                 reason,
@@ -92,7 +94,7 @@ impl Preparing<'_> {
             drop(plain);
             self.changed(base, &trial, &binding)?
         };
-        if asked.optimize.for_inference {
+        if asked.optimize.is_for_inference() {
             form = self.optimized(form, asked, &trial, &binding);
         }
         let note = self.report(&form);

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::batching::Batching;
 use super::check::{Checked, check_inputs, check_outputs};
 use super::fit::check_transforms;
+use super::improve::{Begins, Improvement, is_open};
 use super::plan::{Placement, PlanError, Resources, plan};
 use super::prepare::{Prepared, prepare};
 use super::samples::samples;
@@ -20,15 +21,16 @@ use crate::clock;
 use crate::error::{Error, Result};
 use crate::faults::{DeviceFaults, Fault};
 use crate::instance::{
-    Answer, Instance, InstanceSettings, Order, QueuedRequest, Responder, WarmUp, spawn, split,
+    Answer, Instance, InstanceSettings, Later, ModelSlot, Order, QueuedRequest, Responder, WarmUp, spawn,
+    split,
 };
 use crate::metrics::{FailureReason, ModelMetrics};
 use crate::model_config::{Binding, ConfigError, InstanceGroup, ModelConfig, PLATFORM};
-use crate::model_settings::{BatchingSettings, SettingsError};
+use crate::model_settings::{BatchingSettings, Objective, SettingsError};
 use crate::protocol::{
     InferenceRequest, InferenceResponse, ModelMetadata, ModelStatistics, OutputForm, TensorMetadata,
 };
-use crate::scheduler::{Levels, Policy, Queue, Refused, Submitted};
+use crate::scheduler::{Bound, Levels, Policy, Queue, Refused, Submitted};
 use crate::transform::Transforms;
 
 /// Where a version comes from.
@@ -46,6 +48,8 @@ pub struct ModelSource {
     pub preparation: Preparation,
     /// How its requests share batches.
     pub batching: BatchingSettings,
+    /// What its scheduler aims at.
+    pub objective: Objective,
 }
 
 /// Why a version can't be served.
@@ -121,6 +125,19 @@ impl ServedModel {
         resources: &Resources,
         queue_capacity: usize,
     ) -> std::result::Result<Self, LoadError> {
+        Self::load_to_improve(backend, source, resources, queue_capacity).map(|(served, _)| served)
+    }
+
+    /// The same, with what could make it faster once it serves.
+    ///
+    /// # Errors
+    /// As of [`ServedModel::load`].
+    pub fn load_to_improve(
+        backend: &dyn Backend,
+        source: &ModelSource,
+        resources: &Resources,
+        queue_capacity: usize,
+    ) -> std::result::Result<(Self, Option<Improvement>), LoadError> {
         let started = clock::now();
         let mut config = Arc::clone(&source.config);
         // The first placement's device tells what the file is; whether it
@@ -130,6 +147,9 @@ impl ServedModel {
         let Prepared { model, preparation, note: precision_note } =
             prepare(backend, source, device, resources)?;
         let signature = model.signature().clone();
+        let open = signature.stateful.is_none()
+            && !resources.overlapped
+            && is_open(&preparation, device, &source.file);
         let mut models = ModelsByDevice { backend, source, resources, preparation, loaded: BTreeMap::new() };
         models.keep(device, model);
         let (placements, notes) = plan(&config.instance_groups, signature.stateful.is_some(), resources)?;
@@ -166,6 +186,8 @@ impl ServedModel {
         let asked = source.config.dynamic_batching.as_ref();
         policy.levels = Levels::new(asked);
         batching.complete(&mut policy);
+        policy.instances = placements.iter().map(|placement| placement.instances).sum();
+        policy.latency_target = source.objective.latency_target;
         let ordered = asked.is_some_and(|batching| batching.preserve_ordering);
         let queue = Arc::new(Queue::new(policy));
         let metrics = Arc::new(ModelMetrics::new(&config.name, source.version));
@@ -197,28 +219,54 @@ impl ServedModel {
             faults: resources.faults.clone(),
             instances: Mutex::default(),
         };
-        let started_instances = served.start(&mut models, &Arc::new(runs));
-        if let Err(error) = started_instances {
-            served.stop();
-            return Err(error);
+        let improvable = (open && served.placements.len() == 1).then_some(Improvable);
+        match served.start(&mut models, &Arc::new(runs), improvable) {
+            Ok(improvement) => Ok((Self { load_time: clock::now() - started, ..served }, improvement)),
+            Err(error) => {
+                served.stop();
+                Err(error)
+            }
         }
-        Ok(Self { load_time: clock::now() - started, ..served })
     }
 
     fn start(
         &self,
         models: &mut ModelsByDevice<'_>,
         warm_up: &Arc<WarmUp>,
-    ) -> std::result::Result<(), LoadError> {
+        improvable: Option<Improvable>,
+    ) -> std::result::Result<Option<Improvement>, LoadError> {
         let mut instances = self.instances.lock().unwrap_or_else(PoisonError::into_inner);
+        if !warm_up.later.is_empty() {
+            self.queue.hold_back_above(1);
+        }
+        let mut improvement = None;
         for placement in &self.placements {
             let model = models.on(placement.device)?;
             let name = if placement.name.is_empty() { &*self.name } else { placement.name.as_str() };
+            let slot = Arc::new(ModelSlot::new(model));
+            let shared = Arc::new(Later::new(&warm_up.later));
+            if improvable.is_some() {
+                shared.defer();
+                let begins = Begins { later: Arc::clone(&shared), queue: Arc::clone(&self.queue) };
+                improvement = Some(Improvement {
+                    label: format!("{}/{}", self.name, self.version),
+                    config: Arc::clone(&self.config),
+                    binding: Arc::clone(&self.binding),
+                    sizes: warm_up.later.clone(),
+                    slot: Arc::downgrade(&slot),
+                    begins,
+                });
+            }
             for _ in 0..placement.instances {
                 let index = instances.len();
+                // A device keeps memory for each stream, a processor for all.
+                let later = match placement.device {
+                    Device::Cpu => Arc::clone(&shared),
+                    Device::Cuda(_) | Device::AsSaved => Arc::new(Later::new(&warm_up.later)),
+                };
                 instances.push(spawn(InstanceSettings {
                     label: format!("{name}/{}.{index}", self.version),
-                    model: Arc::clone(&model),
+                    slot: Arc::clone(&slot),
                     device: placement.device,
                     faults: self.faults.clone(),
                     intra_op_threads: placement.intra_op_threads,
@@ -228,11 +276,12 @@ impl ServedModel {
                     batched: self.config.max_batch_size > 0,
                     padding: self.batching.padding.clone(),
                     warm_up: Arc::clone(warm_up),
+                    later,
                 })?);
             }
         }
         instances.iter().try_for_each(Instance::wait_ready)?;
-        Ok(())
+        Ok(improvement)
     }
 
     /// Its name.
@@ -470,6 +519,14 @@ impl ServedModel {
                     self.name
                 )),
             ),
+            Err(Refused::Late(request, late)) => {
+                let text = match late.bound {
+                    Bound::Target => format!("model '{}' is overloaded: {late}", self.name),
+                    // Triton's words, earlier.
+                    Bound::TimeLimit => format!("Request timeout expired: {late}"),
+                };
+                (request, Error::unavailable(text))
+            }
             Err(Refused::Closed(request)) => {
                 if let Some(fault) = self.fault() {
                     request.responder.refuse(fault.error());
@@ -504,6 +561,10 @@ impl ServedModel {
         instances.into_iter().for_each(Instance::join);
     }
 }
+
+/// That a version's code may become another while it serves.
+#[derive(Debug, Clone, Copy)]
+struct Improvable;
 
 fn dropped() -> Error {
     Error::internal("the request was dropped by a failure in the server")

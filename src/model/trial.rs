@@ -7,7 +7,9 @@ use std::sync::Arc;
 use half::{bf16, f16};
 
 use super::warm_up::declared_inputs;
-use crate::backend::{BackendError, BatchOutput, Drive, HostBatch, HostBuffer, HostInput, Model};
+use crate::backend::{
+    BackendError, BatchOutput, Drive, HostBatch, HostBuffer, HostInput, Model, ModelInstance,
+};
 use crate::instance::WarmUpInput;
 use crate::model_config::{Binding, ModelConfig, output_name};
 use crate::protocol::Datatype;
@@ -86,42 +88,76 @@ impl Trial {
         answers: &[BatchOutput],
         binding: &Binding,
     ) -> Result<Vec<Difference>, String> {
-        if answers.len() != self.answers.len() {
-            return Err(format!("{} outputs came in place of {}", answers.len(), self.answers.len()));
-        }
-        let pairs = answers.iter().zip(&self.answers).enumerate();
-        pairs
-            .map(|(index, (got, expected))| {
-                let bound = binding.outputs.iter().find(|output| output.index == index);
-                let output = bound
-                    .map_or_else(|| output_name(index, expected.name.as_deref()), |bound| bound.name.clone());
-                if got.shape != expected.shape {
-                    return Err(format!(
-                        "output '{output}' has shape {:?} in place of {:?}",
-                        got.shape, expected.shape
-                    ));
-                }
-                Ok(Difference::between(output, &numbers(got), &numbers(expected)))
-            })
-            .collect()
+        differences(answers, &self.answers, binding)
     }
+
+    /// The same inputs in so many equal rows; as they are where nothing is
+    /// batched.
+    pub(super) fn inputs_of(&self, rows: Option<u32>) -> Vec<(WarmUpInput, Vec<u8>)> {
+        let of = |(input, bytes): &(WarmUpInput, Vec<u8>)| {
+            let (mut input, count) = (input.clone(), rows.unwrap_or(1));
+            if let (Some(first), Some(rows)) = (input.shape.first_mut(), rows) {
+                *first = i64::from(rows);
+            }
+            (input, bytes.repeat(count as usize))
+        };
+        self.inputs.iter().map(of).collect()
+    }
+}
+
+/// How far `answers` are from what was expected, by output.
+///
+/// # Errors
+/// Where they can't be compared: other shapes, or another number of them.
+pub(super) fn differences(
+    answers: &[BatchOutput],
+    expected: &[BatchOutput],
+    binding: &Binding,
+) -> Result<Vec<Difference>, String> {
+    if answers.len() != expected.len() {
+        return Err(format!("{} outputs came in place of {}", answers.len(), expected.len()));
+    }
+    let pairs = answers.iter().zip(expected).enumerate();
+    pairs
+        .map(|(index, (got, expected))| {
+            let bound = binding.outputs.iter().find(|output| output.index == index);
+            let output = bound
+                .map_or_else(|| output_name(index, expected.name.as_deref()), |bound| bound.name.clone());
+            if got.shape != expected.shape {
+                return Err(format!(
+                    "output '{output}' has shape {:?} in place of {:?}",
+                    got.shape, expected.shape
+                ));
+            }
+            Ok(Difference::between(output, &numbers(got), &numbers(expected)))
+        })
+        .collect()
 }
 
 /// On a thread that ends with it: libtorch keeps memory for each thread that
 /// ever ran a model.
 fn run(model: &dyn Model, inputs: &[(WarmUpInput, Vec<u8>)]) -> Result<Vec<BatchOutput>, BackendError> {
+    apart(|| run_here(model.instance(1)?.as_mut(), inputs))
+}
+
+/// Work with models on a thread of its own.
+pub(super) fn apart<T: Send>(
+    work: impl FnOnce() -> Result<T, BackendError> + Send,
+) -> Result<T, BackendError> {
     let failed = |message: String| BackendError::Execute { detail: message.clone(), message };
     std::thread::scope(|scope| {
         let trial = std::thread::Builder::new().name("trial".to_owned());
         let thread = trial
-            .spawn_scoped(scope, || run_here(model, inputs))
+            .spawn_scoped(scope, work)
             .map_err(|error| failed(format!("no thread for a trial run: {error}")))?;
         thread.join().unwrap_or_else(|_| Err(failed("the trial run ended in a panic".to_owned())))
     })
 }
 
-fn run_here(model: &dyn Model, inputs: &[(WarmUpInput, Vec<u8>)]) -> Result<Vec<BatchOutput>, BackendError> {
-    let mut instance = model.instance(1)?;
+pub(super) fn run_here(
+    instance: &mut dyn ModelInstance,
+    inputs: &[(WarmUpInput, Vec<u8>)],
+) -> Result<Vec<BatchOutput>, BackendError> {
     let memory = instance.host_memory();
     let host_input = |(input, bytes): &(WarmUpInput, Vec<u8>)| {
         let mut data = HostBuffer::within(memory.clone());

@@ -5,6 +5,7 @@
 use bytes::Bytes;
 
 use super::batching::Batching;
+use super::check::bucket;
 use crate::instance::{Fill, Padding, WarmUp, WarmUpInput, number};
 use crate::model_config::{Binding, BoundInput, ModelConfig};
 
@@ -38,10 +39,13 @@ pub(super) fn warm_up(config: &ModelConfig, binding: &Binding, batching: &Batchi
     let sizes = sizes.filter_map(|size| inputs(Some(size), shortest));
     let lengths = padding.map_or_else(Vec::new, |padding| further_lengths(padding, shortest));
     let lengths = lengths.into_iter().filter_map(|length| inputs(single, length));
+    let bucket =
+        bucket(steady.iter().map(|input| (input.datatype, input.shape.as_slice())), config, batching);
     WarmUp {
         samples: Vec::new(),
         first: vec![steady; RUNS_UNTIL_STEADY],
         later: sizes.chain(lengths).filter(|inputs| batching.allows(inputs)).collect(),
+        bucket,
     }
 }
 

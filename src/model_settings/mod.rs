@@ -4,6 +4,7 @@
 //! `source` reads a small file without being led elsewhere, and places errors;
 //! each table has its own file, with its grammar and its ranges.
 
+mod batching;
 mod labels;
 mod padding;
 mod precision;
@@ -17,11 +18,13 @@ use toml::Spanned;
 
 use crate::backend::{Optimize, Precision};
 use crate::transform::Transforms;
+use batching::BatchingTable;
+pub use batching::Objective;
 pub use labels::read_lines as read_labels;
+use padding::PaddingTable;
 pub use padding::{
     BatchingSettings, LargeRequests, Line, Number, PaddedInput, PaddedOutput, PaddingSettings, Placed, Told,
 };
-use padding::{BatchingTable, PaddingTable};
 use precision::{OptimizeTable, PrecisionTable};
 pub use source::SettingsError;
 use source::Source;
@@ -41,6 +44,8 @@ pub struct ModelSettings {
     pub optimize: Optimize,
     /// `[batching]` and `[padding]`: how requests share batches.
     pub batching: BatchingSettings,
+    /// `[batching]`: what its scheduler aims at.
+    pub objective: Objective,
 }
 
 #[derive(Deserialize)]
@@ -68,12 +73,13 @@ impl ModelSettings {
             return Ok(Self::default());
         };
         let source = Source { text: &text, directory: model_directory };
-        let file: FileTable = toml::from_str(&text).map_err(|error| source.syntax(&error))?;
+        let mut file: FileTable = toml::from_str(&text).map_err(|error| source.syntax(&error))?;
         let precision = source.precision(file.precision)?;
         Ok(Self {
             transforms: file.transform.map(|table| source.transforms(table)).transpose()?,
             precision,
             optimize: source.optimize(file.optimize, &precision)?,
+            objective: source.objective(file.batching.latency_target.take())?,
             batching: source.batching(file.batching, file.padding)?,
         })
     }

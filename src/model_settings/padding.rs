@@ -8,6 +8,7 @@ use std::ops::Range;
 use serde::Deserialize;
 use toml::{Spanned, Value};
 
+use super::batching::BatchingTable;
 use super::source::{SettingsError, Source, line_of};
 
 /// Lengths that differ by less share a shape. The kernels of a processor work
@@ -118,14 +119,6 @@ impl PartialEq for Line {
     fn eq(&self, _: &Self) -> bool {
         true
     }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct BatchingTable {
-    max_elements: Option<Spanned<i64>>,
-    #[serde(default)]
-    split_large_requests: bool,
 }
 
 #[derive(Deserialize)]

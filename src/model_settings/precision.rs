@@ -51,15 +51,16 @@ impl Source<'_> {
         precision: &Precision,
     ) -> Result<Optimize, SettingsError> {
         let OptimizeTable { freeze, for_inference } = table;
+        let given = for_inference.as_ref().map(|given| *given.get_ref());
         let Some(asked) = for_inference.filter(|asked| *asked.get_ref()) else {
-            return Ok(Optimize { freeze, for_inference: false });
+            return Ok(Optimize { freeze, for_inference: given });
         };
         let contradiction = if freeze == Some(false) {
             "freeze = false: only a frozen module can be optimised for inference"
         } else if precision.autocast.is_some() {
             "autocast: the operations that it puts in are none that autocast knows"
         } else {
-            return Ok(Optimize { freeze, for_inference: true });
+            return Ok(Optimize { freeze, for_inference: Some(true) });
         };
         let message = format!("for_inference = true beside {contradiction}; leave one of the two out");
         Err(self.wrong(&asked.span(), message))
@@ -85,12 +86,15 @@ mod tests {
             tf32: Some(false),
         };
         assert_eq!(settings.precision, precision);
-        assert_eq!(settings.optimize, Optimize { freeze: Some(true), for_inference: true });
+        assert_eq!(settings.optimize, Optimize { freeze: Some(true), for_inference: Some(true) });
         assert!(settings.transforms.is_none());
 
-        let settings = read_text("[precision]\nautocast = \"fp16\"\n[optimize]\nfreeze = false\n").unwrap();
+        let settings = read_text(
+            "[precision]\nautocast = \"fp16\"\n[optimize]\nfreeze = false\nfor_inference = false\n",
+        )
+        .unwrap();
         assert_eq!(settings.precision.autocast, Some(ReducedType::Fp16));
-        assert_eq!(settings.optimize, Optimize { freeze: Some(false), for_inference: false });
+        assert_eq!(settings.optimize, Optimize { freeze: Some(false), for_inference: Some(false) });
     }
 
     #[test]

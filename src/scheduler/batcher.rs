@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use super::forecast::Forecast;
 use super::levels::{Levels, deadline};
 use super::overhead::Overhead;
 use super::pick::{Members, Picked};
@@ -53,6 +54,13 @@ pub struct Policy {
     pub capacity: usize,
     /// Who goes first, and who may wait for how long.
     pub levels: Levels,
+    /// How many instances take batches; they share what waits. Zero where that
+    /// isn't known.
+    pub instances: usize,
+    /// Within this time from their arrival requests should be answered: who
+    /// can't be is refused at once, and sizes and waiting for company keep to
+    /// it.
+    pub latency_target: Option<Duration>,
 }
 
 impl Policy {
@@ -70,6 +78,8 @@ impl Policy {
                 max_queue_delay: Duration::ZERO,
                 capacity,
                 levels: Levels::new(None),
+                instances: 0,
+                latency_target: None,
             };
         };
         Self {
@@ -81,6 +91,8 @@ impl Policy {
             max_queue_delay: batching.max_queue_delay,
             capacity,
             levels: Levels::new(Some(batching)),
+            instances: 0,
+            latency_target: None,
         }
     }
 }
@@ -94,6 +106,9 @@ pub enum CloseReason {
     Preferred,
     /// An instance was free and no delay is asked for.
     Ready,
+    /// It had as many rows as are best: further ones would take each of them
+    /// longer, are another free instance's, or aren't warm yet.
+    Efficient,
     /// Its oldest request had waited for the whole delay.
     Delay,
     /// The model runs each request by itself.
@@ -108,10 +123,11 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Full,
         Self::Preferred,
         Self::Ready,
+        Self::Efficient,
         Self::Delay,
         Self::Single,
         Self::Drain,
@@ -126,6 +142,7 @@ impl CloseReason {
             Self::Full => "full",
             Self::Preferred => "preferred",
             Self::Ready => "ready",
+            Self::Efficient => "efficient",
             Self::Delay => "delay",
             Self::Single => "single",
             Self::Drain => "drain",
@@ -166,15 +183,16 @@ pub enum Decision<T> {
 /// of them is sure to be in the next batch), every request that was taken in
 /// leaves exactly once, none waits longer than the delay for anything but a free instance,
 /// and none that was late when it was asked for runs where its policy says
-/// that it is refused.
+/// that it is refused. With a latency target some wait for company, as long as
+/// the target bears it; without one nobody does for whom no delay is asked.
 #[derive(Debug)]
 pub struct Batcher<T> {
-    policy: Policy,
+    pub(super) policy: Policy,
     /// By shape, so that one odd request never cuts a batch short; each in the
     /// order of its entries' ranks. A bucket that is empty is removed.
-    buckets: HashMap<Box<[i64]>, VecDeque<Entry<T>>>,
+    pub(super) buckets: HashMap<Box<[i64]>, VecDeque<Entry<T>>>,
     /// By level; one that is empty is removed.
-    waiting_by_level: BTreeMap<u64, usize>,
+    pub(super) waiting_by_level: BTreeMap<u64, LevelCount>,
     waiting: usize,
     /// The number of the next request.
     next_number: u64,
@@ -182,6 +200,15 @@ pub struct Batcher<T> {
     /// or of one that left since.
     next_deadline: Option<Instant>,
     draining: bool,
+    /// What is known of time.
+    pub(super) forecast: Forecast,
+}
+
+/// How many wait.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct LevelCount {
+    requests: usize,
+    pub(super) rows: u64,
 }
 
 /// A request and its place.
@@ -208,6 +235,7 @@ impl<T: Waiting> Batcher<T> {
     #[must_use]
     pub fn new(policy: Policy) -> Self {
         Self {
+            forecast: Forecast::new(policy.instances, policy.latency_target),
             policy,
             buckets: HashMap::new(),
             waiting_by_level: BTreeMap::new(),
@@ -238,7 +266,7 @@ impl<T: Waiting> Batcher<T> {
     pub fn push(&mut self, request: T) -> Result<Option<Instant>, T> {
         let level = self.policy.levels.level(request.priority());
         let policy = self.policy.levels.policy(level);
-        let of_level = self.waiting_by_level.get(&level).copied().unwrap_or(0);
+        let of_level = self.waiting_by_level.get(&level).map_or(0, |count| count.requests);
         let full = match policy.max_queue_size {
             0 => self.waiting >= self.policy.capacity,
             most => of_level >= most as usize,
@@ -250,7 +278,10 @@ impl<T: Waiting> Batcher<T> {
         let refused_at = deadline.filter(|_| policy.timeout_action == TimeoutAction::Reject);
         self.next_deadline = earlier(self.next_deadline, deadline);
         self.waiting += 1;
-        *self.waiting_by_level.entry(level).or_default() += 1;
+        let count = self.waiting_by_level.entry(level).or_default();
+        count.requests += 1;
+        count.rows += u64::from(request.rows());
+        self.forecast.arrived(request.arrival(), request.rows());
         let rank = Rank { level, delayed: false, number: self.next_number };
         self.next_number += 1;
         let entry = Entry { rank, deadline, request };
@@ -329,23 +360,29 @@ impl<T: Waiting> Batcher<T> {
     /// late by then were taken out. Of the batches that may leave, the one
     /// whose first request goes before the others' leaves.
     pub fn next(&mut self, now: Instant) -> Decision<T> {
-        let mut best: Option<(Rank, &[i64], Cut)> = None;
+        let mut best: Option<(Rank, &[i64], Cut, u32)> = None;
         let mut wake: Option<Instant> = None;
         for (key, bucket) in &self.buckets {
             let Some(first) = bucket.front().map(|entry| entry.rank) else { continue };
-            match self.policy.cut(bucket, now, self.draining) {
+            let leaves = self.policy.cut(bucket, now, self.draining);
+            let could = leaves.rows();
+            match self.revise(key, bucket, leaves, now) {
                 Leaves::Now(cut) => {
                     if best.as_ref().is_none_or(|(other, ..)| first < *other) {
-                        best = Some((first, key, cut));
+                        let could = could.max(cut.rows);
+                        best = Some((first, key, cut, could));
                     }
                 }
                 Leaves::At(due) => wake = earlier(wake, Some(due)),
             }
         }
         match (best, wake) {
-            (Some((_, key, cut)), _) => {
-                let key = Box::from(key);
-                Decision::Run(self.take(&key, cut))
+            (Some((_, key, cut, could)), _) => {
+                let key: Box<[i64]> = Box::from(key);
+                let batch = self.take(&key, cut);
+                let arrivals = batch.requests.iter().map(Waiting::arrival);
+                self.forecast.left(key, batch.rows, could, arrivals, now);
+                Decision::Run(batch)
             }
             (None, Some(due)) => Decision::WaitUntil(due),
             (None, None) => Decision::Idle,
@@ -354,14 +391,24 @@ impl<T: Waiting> Batcher<T> {
 
     /// The batch that no further request would fit into, if there is one; of
     /// several the one whose first request goes before the others'.
-    pub fn next_full(&mut self) -> Option<Batch<T>> {
+    pub fn next_full(&mut self, now: Instant) -> Option<Batch<T>> {
         let full = self.buckets.iter().filter_map(|(key, bucket)| {
-            let cut = self.policy.full_cut(bucket)?;
-            Some((bucket.front()?.rank, key, cut))
+            let cut = self.policy.full_cut(bucket);
+            let could = cut.as_ref().map_or(0, |cut| cut.rows);
+            let cut = match cut.map(|cut| self.revise(key, bucket, Leaves::Now(cut), now)) {
+                Some(Leaves::Now(cut)) => cut,
+                Some(Leaves::At(_)) => return None,
+                None => self.full_by_time(key, bucket)?,
+            };
+            let could = could.max(cut.rows);
+            Some((bucket.front()?.rank, key, cut, could))
         });
-        let (_, key, cut) = full.min_by_key(|(rank, ..)| *rank)?;
+        let (_, key, cut, could) = full.min_by_key(|(rank, ..)| *rank)?;
         let key = key.clone();
-        Some(self.take(&key, cut))
+        let batch = self.take(&key, cut);
+        let arrivals = batch.requests.iter().map(Waiting::arrival);
+        self.forecast.left(key, batch.rows, could, arrivals, now);
+        Some(batch)
     }
 
     /// Takes all out, in no order.
@@ -394,10 +441,11 @@ impl<T: Waiting> Batcher<T> {
     /// These don't wait any more.
     fn left(&mut self, entries: &[Entry<T>]) {
         self.waiting -= entries.len();
-        for Entry { rank: Rank { level, .. }, .. } in entries {
+        for Entry { rank: Rank { level, .. }, request, .. } in entries {
             if let Some(count) = self.waiting_by_level.get_mut(level) {
-                *count -= 1;
-                if *count == 0 {
+                count.requests -= 1;
+                count.rows = count.rows.saturating_sub(u64::from(request.rows()));
+                if count.requests == 0 {
                     self.waiting_by_level.remove(level);
                 }
             }
@@ -423,17 +471,26 @@ fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
 }
 
 /// When a bucket's first batch leaves.
-enum Leaves {
+pub(super) enum Leaves {
     Now(Cut),
     At(Instant),
 }
 
+impl Leaves {
+    fn rows(&self) -> u32 {
+        match self {
+            Self::Now(cut) => cut.rows,
+            Self::At(_) => 0,
+        }
+    }
+}
+
 /// What of a bucket leaves.
 #[derive(Debug)]
-struct Cut {
-    members: Members,
-    rows: u32,
-    reason: CloseReason,
+pub(super) struct Cut {
+    pub(super) members: Members,
+    pub(super) rows: u32,
+    pub(super) reason: CloseReason,
 }
 
 impl Policy {
@@ -451,6 +508,7 @@ impl Policy {
             Leaves::Now(cut) => match cut.reason {
                 CloseReason::Full | CloseReason::Preferred | CloseReason::Single => Some(cut),
                 CloseReason::Ready
+                | CloseReason::Efficient
                 | CloseReason::Delay
                 | CloseReason::Drain
                 | CloseReason::Retry

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Batch, Batcher, Decision, Policy, Waiting};
+use super::{Batch, Batcher, Decision, Late, Policy, Waiting};
 use crate::clock;
 
 /// A bounded queue of requests in front of a model's instances.
@@ -69,6 +69,8 @@ impl<T: Waiting> Drop for Call<'_, T> {
 pub enum Refused<T> {
     /// As many wait as may.
     Full(T),
+    /// It would be answered too late.
+    Late(T, Late),
     /// The model is being stopped.
     Closed(T),
 }
@@ -83,6 +85,17 @@ pub enum Turn {
     At(Instant),
     /// Not before [`Queue::wake`].
     Later,
+}
+
+/// What an instance that asked is to do.
+#[derive(Debug)]
+pub enum Next<T> {
+    /// Run this.
+    Batch(Batch<T>),
+    /// Nothing waits, and it has something else to do.
+    Aside,
+    /// End: nothing comes any more.
+    Closed,
 }
 
 impl<T: Waiting> Queue<T> {
@@ -109,6 +122,9 @@ impl<T: Waiting> Queue<T> {
         let mut state = self.lock();
         if state.closed {
             return Err(Refused::Closed(request));
+        }
+        if let Some(late) = state.batcher.late(&request) {
+            return Err(Refused::Late(request, late));
         }
         let request = match state.batcher.push(request) {
             Ok(deadline) => return Ok(self.submitted(&mut state, deadline)),
@@ -156,10 +172,25 @@ impl<T: Waiting> Queue<T> {
     /// which is asked again after each [`Queue::wake`]. It must not wait, nor
     /// call the queue.
     pub fn next_batch_ahead(&self, turn: impl Fn() -> Turn) -> Option<Batch<T>> {
+        match self.next(turn, || false) {
+            Next::Batch(batch) => Some(batch),
+            Next::Aside | Next::Closed => None,
+        }
+    }
+
+    /// The same for an instance that has other things to do while nothing
+    /// waits: `aside` says whether there are any, and is asked again after each
+    /// [`Queue::wake`]. It must not wait, nor call the queue.
+    pub fn next_batch_or(&self, aside: impl Fn() -> bool) -> Next<T> {
+        self.next(|| Turn::Now, aside)
+    }
+
+    fn next(&self, turn: impl Fn() -> Turn, aside: impl Fn() -> bool) -> Next<T> {
         let mut state = self.lock();
         loop {
             if let Some(batch) = state.given_back.pop_front() {
-                return Some(batch);
+                state.batcher.again(&batch, clock::now());
+                return Next::Batch(batch);
             }
             // Dropped outside the lock: answering may run other code.
             let now = clock::now();
@@ -178,8 +209,8 @@ impl<T: Waiting> Queue<T> {
                 _ if state.closed => state.batcher.next(now),
                 Turn::Now => state.batcher.next(now),
                 Turn::At(due) if due <= now => state.batcher.next(now),
-                Turn::At(due) => state.batcher.next_full().map_or(Decision::WaitUntil(due), Decision::Run),
-                Turn::Later => state.batcher.next_full().map_or(Decision::Idle, Decision::Run),
+                Turn::At(due) => state.batcher.next_full(now).map_or(Decision::WaitUntil(due), Decision::Run),
+                Turn::Later => state.batcher.next_full(now).map_or(Decision::Idle, Decision::Run),
             };
             match decision {
                 Decision::Run(batch) => {
@@ -188,8 +219,9 @@ impl<T: Waiting> Queue<T> {
                     if more {
                         self.call(&mut state);
                     }
-                    return Some(batch);
+                    return Next::Batch(batch);
                 }
+                Decision::Idle if !state.closed && aside() => return Next::Aside,
                 Decision::WaitUntil(due) => {
                     let timeout = due.saturating_duration_since(clock::now());
                     state.begin_waiting(reluctant);
@@ -197,7 +229,7 @@ impl<T: Waiting> Queue<T> {
                     state = waited.unwrap_or_else(PoisonError::into_inner).0;
                     state.end_waiting(reluctant);
                 }
-                Decision::Idle if state.closed => return None,
+                Decision::Idle if state.closed => return Next::Closed,
                 Decision::Idle => {
                     state.begin_waiting(reluctant);
                     state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -205,6 +237,33 @@ impl<T: Waiting> Queue<T> {
                 }
             }
         }
+    }
+
+    /// A batch of `rows` that [`Queue::next_batch`] gave out is over: each of
+    /// its requests was answered or given back. It took so long, where it ran
+    /// undisturbed from start to end.
+    pub fn done(&self, rows: u32, took: Option<Duration>) {
+        self.lock().batcher.done(rows, took);
+    }
+
+    /// A run of `rows` of this shape on the server's own account took so long.
+    pub fn tried(&self, shape: &[i64], rows: u32, took: Duration) {
+        self.lock().batcher.tried(shape, rows, took);
+    }
+
+    /// Larger batches than this are held back until they have run once.
+    pub fn hold_back_above(&self, largest: u32) {
+        self.lock().batcher.hold_back_above(largest);
+    }
+
+    /// No size is held back any more.
+    pub fn all_warm(&self) {
+        self.lock().batcher.all_warm();
+    }
+
+    /// The model became another: nothing is known of how long it takes.
+    pub fn forget_times(&self) {
+        self.lock().batcher.forget_times();
     }
 
     /// Takes back what an instance couldn't run as one: it leaves again before

@@ -2,6 +2,8 @@
 
 mod lengths;
 mod levels;
+mod objective;
+mod sizes;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};

@@ -129,6 +129,11 @@ unsafe extern "C" {
         copy: *mut *mut RawModule,
         error: *mut *mut c_char,
     ) -> i32;
+    pub(super) fn cresset_module_for_inference(
+        module: *const RawModule,
+        made: *mut *mut RawModule,
+        error: *mut *mut c_char,
+    ) -> i32;
     pub(super) fn cresset_module_free(module: *mut RawModule);
     pub(super) fn cresset_module_arguments(module: *const RawModule) -> usize;
     pub(super) fn cresset_module_argument(module: *const RawModule, index: usize) -> RawArgument;

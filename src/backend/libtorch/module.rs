@@ -78,6 +78,17 @@ impl Module {
         .map_err(|failure| error::load(failure, self.device))
     }
 
+    /// The same module rewritten for inference; slow.
+    fn for_inference(&self) -> Result<Self, BackendError> {
+        let _one = threads::Count::set_for_now(1);
+        ffi::made(|made, error| {
+            // SAFETY: `self.raw` is alive, and is only read.
+            unsafe { ffi::cresset_module_for_inference(self.raw.as_ptr(), made, error) }
+        })
+        .map(|raw| Self { raw, ..*self })
+        .map_err(|failure| error::load(failure, self.device))
+    }
+
     /// Runs `forward`.
     ///
     /// # Safety
@@ -175,14 +186,15 @@ pub(super) struct LibtorchModel {
     signature: Signature,
     options: Options,
     drive: Drive,
-    _tf32: Option<tf32::Claim>,
+    /// Shared with the same model rewritten.
+    tf32: Option<Arc<tf32::Claim>>,
 }
 
 impl LibtorchModel {
     pub(super) fn load(request: &LoadRequest<'_>, tf32: &tf32::Switch) -> Result<Self, BackendError> {
         let Preparation { precision, optimize, .. } = request.preparation;
         let options = Options::new(request.parameters, *optimize)?;
-        let tf32 = precision.tf32.map(|allowed| tf32.claim(allowed)).transpose()?;
+        let tf32 = precision.tf32.map(|allowed| tf32.claim(allowed)).transpose()?.map(Arc::new);
         if let Some(enabled) = options.tensor_fuser {
             // SAFETY: a plain switch of libtorch's.
             unsafe { ffi::cresset_set_tensor_fuser(enabled.into()) };
@@ -210,7 +222,7 @@ impl LibtorchModel {
             Device::AsSaved => Drive::Inline,
             Device::Cpu | Device::Cuda(_) => Drive::Overlapped,
         };
-        Ok(Self { signature: module.signature(), module: Arc::new(module), options, drive, _tf32: tf32 })
+        Ok(Self { signature: module.signature(), module: Arc::new(module), options, drive, tf32 })
     }
 }
 
@@ -245,5 +257,11 @@ impl Model for LibtorchModel {
             None => Arc::clone(&self.module),
         };
         Ok(Box::new(LibtorchInstance::new(module, self.drive)?))
+    }
+
+    fn for_inference(&self) -> Result<Arc<dyn Model>, BackendError> {
+        let module = Arc::new(self.module.for_inference()?);
+        let (signature, options, drive) = (self.signature.clone(), self.options, self.drive);
+        Ok(Arc::new(Self { module, signature, options, drive, tf32: self.tf32.clone() }))
     }
 }

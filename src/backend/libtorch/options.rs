@@ -50,8 +50,8 @@ impl Options {
         // Whoever turns the optimising executor off wants the graph as it was
         // exported; some frozen graphs don't even run without it.
         let may_freeze = optimized_execution && !simple_executor;
-        if !may_freeze && (optimize.freeze == Some(true) || optimize.for_inference) {
-            let asked = if optimize.for_inference { "for_inference" } else { "freeze" };
+        if !may_freeze && (optimize.freeze == Some(true) || optimize.is_for_inference()) {
+            let asked = if optimize.is_for_inference() { "for_inference" } else { "freeze" };
             let message = format!(
                 "cresset.toml: [optimize] {asked} = true: config.pbtxt turns the optimising executor off \
                  (DISABLE_OPTIMIZED_EXECUTION, ENABLE_JIT_EXECUTOR or ENABLE_JIT_PROFILING); \
@@ -64,7 +64,7 @@ impl Options {
             optimized_execution,
             simple_executor,
             freeze: may_freeze && optimize.freeze != Some(false),
-            for_inference: optimize.for_inference,
+            for_inference: optimize.is_for_inference(),
             tensor_fuser: switch("ENABLE_TENSOR_FUSER")?,
             intra_op_threads: parameters
                 .get("INTRA_OP_THREAD_COUNT")
@@ -186,12 +186,12 @@ mod tests {
 
     #[test]
     fn freezing_is_as_asked_for_where_the_executor_allows_it() {
-        let off = Optimize { freeze: Some(false), for_inference: false };
+        let off = Optimize { freeze: Some(false), for_inference: Some(false) };
         assert_eq!(optimized(&[], off).unwrap().raw().freeze, 0);
-        let for_inference = Optimize { freeze: None, for_inference: true };
+        let for_inference = Optimize { freeze: None, for_inference: Some(true) };
         let raw = optimized(&[], for_inference).unwrap().raw();
         assert_eq!((raw.freeze, raw.for_inference), (1, 1));
-        let on = Optimize { freeze: Some(true), for_inference: false };
+        let on = Optimize { freeze: Some(true), for_inference: None };
         for (asked, key) in [(on, "freeze"), (for_inference, "for_inference")] {
             let error = optimized(&[("ENABLE_JIT_PROFILING", "false")], asked).unwrap_err();
             let expected = format!("cresset.toml: [optimize] {key} = true: config.pbtxt turns");

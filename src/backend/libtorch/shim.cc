@@ -387,6 +387,23 @@ CressetStatus cresset_module_copy(const CressetModule* module, CressetModule** c
   });
 }
 
+CressetStatus cresset_module_for_inference(const CressetModule* module, CressetModule** made, char** error) {
+  return guarded(error, [&] {
+    if (module->options.freeze == 0 || module->not_frozen) {
+      throw std::runtime_error("it isn't frozen" + (module->not_frozen ? ": " + *module->not_frozen : ""));
+    }
+    const Setting setting(module->options);
+    auto other = std::make_unique<CressetModule>(*module);
+    // Methods belong to the type, which a mere copy would share.
+    auto cloned = module->module.clone();
+    other->module = torch::jit::optimize_for_inference(cloned);
+    other->forward = other->module.get_method("forward");
+    other->options.for_inference = 1;
+    choose_executor(other->forward, other->options);
+    *made = other.release();
+  });
+}
+
 void cresset_module_free(CressetModule* module) {
   delete module;
 }

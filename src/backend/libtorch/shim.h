@@ -137,6 +137,11 @@ CressetStatus cresset_module_load(const char* path, int32_t device, const Cresse
 // A module with attributes of its own, for one that can't be shared.
 CressetStatus cresset_module_copy(const CressetModule* module, CressetModule** copy, char** error);
 
+// The same, its code rewritten for inference, on the same weights as far as
+// they needn't change their layout. Nothing happens to the module itself, which
+// may run meanwhile.
+CressetStatus cresset_module_for_inference(const CressetModule* module, CressetModule** made, char** error);
+
 void cresset_module_free(CressetModule* module);
 
 size_t cresset_module_arguments(const CressetModule* module);

@@ -8,7 +8,7 @@ use crate::backend::{
 use crate::faults::DeviceFaults;
 use crate::model::DevicePreference;
 use crate::model_config::ModelConfig;
-use crate::model_settings::BatchingSettings;
+use crate::model_settings::{BatchingSettings, Objective};
 use crate::protocol::Datatype;
 
 /// Gives its FP32 input back, the more off the more it is changed.
@@ -54,7 +54,7 @@ impl Backend for Drifting {
         if precision.weights.is_some() {
             model.factor += self.reduced;
         }
-        if optimize.for_inference {
+        if optimize.is_for_inference() {
             if self.refuses_optimizing {
                 return Err(failed("no such kernel"));
             }
@@ -96,7 +96,7 @@ fn asked(weights: bool, for_inference: bool) -> Preparation {
     let weights = weights.then_some(ReducedType::Bf16);
     Preparation {
         precision: Precision { weights, ..Precision::default() },
-        optimize: Optimize { freeze: None, for_inference },
+        optimize: Optimize { freeze: None, for_inference: Some(for_inference) },
         outputs: Vec::new(),
     }
 }
@@ -109,6 +109,7 @@ fn prepared(backend: &Drifting, config: &str, preparation: Preparation) -> Resul
         transforms: None,
         preparation,
         batching: BatchingSettings::default(),
+        objective: Objective::default(),
     };
     let resources = Resources {
         processors: 1,
@@ -123,7 +124,7 @@ fn prepared(backend: &Drifting, config: &str, preparation: Preparation) -> Resul
 /// The line at start, and whether it is optimised for inference.
 fn outcome(backend: &Drifting, config: &str, preparation: Preparation) -> (Option<String>, bool) {
     let prepared = prepared(backend, config, preparation).unwrap();
-    (prepared.note, prepared.preparation.optimize.for_inference)
+    (prepared.note, prepared.preparation.optimize.is_for_inference())
 }
 
 #[test]
@@ -166,7 +167,7 @@ fn what_else_was_asked_for_stays_when_for_inference_is_dropped() {
     let mut preparation = asked(false, true);
     preparation.precision.tf32 = Some(false);
     let dropped = prepared(&Drifting::new(0.0, 0.5), DECLARED, preparation).unwrap().preparation;
-    assert_eq!((dropped.precision.tf32, dropped.optimize.for_inference), (Some(false), false));
+    assert_eq!((dropped.precision.tf32, dropped.optimize.is_for_inference()), (Some(false), false));
 }
 
 #[test]

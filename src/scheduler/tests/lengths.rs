@@ -165,10 +165,10 @@ fn a_budget_holds_without_padding_too() {
 fn a_full_batch_is_seen_while_the_device_is_busy() {
     let start = clock::now();
     let mut batcher = pushed(Policy { max_elements: Some(64), ..padded(8, 10 * MS) }, &[32, 100, 30], start);
-    assert_eq!(batcher.next_full().unwrap().requests.len(), 2);
-    let last = batcher.next_full().unwrap();
+    assert_eq!(batcher.next_full(start).unwrap().requests.len(), 2);
+    let last = batcher.next_full(start).unwrap();
     assert_eq!((last.requests[0].id, last.reason), (1, CloseReason::Full));
-    assert!(batcher.next_full().is_none());
+    assert!(batcher.next_full(start).is_none());
 }
 
 #[derive(Debug, Clone)]

@@ -1,0 +1,113 @@
+//! Two forms of a model on the same inputs, on the same thread, one after the
+//! other, so that what else the machine does falls on both.
+
+use std::time::Duration;
+
+use super::trial::{apart, run_here};
+use crate::backend::{BackendError, BatchOutput, Model, ModelInstance};
+use crate::instance::WarmUpInput;
+
+/// libtorch optimises on the first two runs.
+const RUNS_UNTIL_STEADY: usize = 3;
+
+/// How often both are timed: at least and at most.
+const ROUNDS: std::ops::RangeInclusive<usize> = 2..=7;
+
+/// Further rounds are left out where the timed runs of a size have cost this.
+const ENOUGH: Duration = Duration::from_millis(150);
+
+/// What the sizes may cost that are run once.
+const WARM_UP: Duration = Duration::from_millis(1500);
+
+type Inputs = Vec<(WarmUpInput, Vec<u8>)>;
+
+/// What came of one size.
+#[derive(Debug)]
+pub(super) struct Lap {
+    pub(super) base: Run,
+    pub(super) other: Run,
+}
+
+/// A form's part of a lap.
+#[derive(Debug, Default)]
+pub(super) struct Run {
+    /// The shortest of its times.
+    pub(super) took: Duration,
+    pub(super) answers: Vec<BatchOutput>,
+}
+
+/// Runs both on each of `sizes`. `time` is the processor time of the calling
+/// thread, which runs both with one thread each.
+pub(super) fn race(
+    base: &dyn Model,
+    other: &dyn Model,
+    sizes: &[Inputs],
+    time: fn() -> Duration,
+) -> Result<Vec<Lap>, BackendError> {
+    apart(|| {
+        let (mut base, mut other) = (base.instance(1)?, other.instance(1)?);
+        sizes.iter().map(|inputs| lap(base.as_mut(), other.as_mut(), inputs, time)).collect()
+    })
+}
+
+fn lap(
+    base: &mut dyn ModelInstance,
+    other: &mut dyn ModelInstance,
+    inputs: &Inputs,
+    time: fn() -> Duration,
+) -> Result<Lap, BackendError> {
+    for _ in 0..RUNS_UNTIL_STEADY {
+        run_here(other, inputs)?;
+    }
+    run_here(base, inputs)?;
+    let mut lap = Lap { base: Run::default(), other: Run::default() };
+    let began = time();
+    for round in 1..=*ROUNDS.end() {
+        timed(base, &mut lap.base, inputs, time)?;
+        timed(other, &mut lap.other, inputs, time)?;
+        if round >= *ROUNDS.start() && time().saturating_sub(began) >= ENOUGH {
+            break;
+        }
+    }
+    Ok(lap)
+}
+
+fn timed(
+    instance: &mut dyn ModelInstance,
+    run: &mut Run,
+    inputs: &Inputs,
+    time: fn() -> Duration,
+) -> Result<(), BackendError> {
+    let began = time();
+    run.answers = run_here(instance, inputs)?;
+    let took = time().saturating_sub(began);
+    run.took = if run.took.is_zero() { took } else { run.took.min(took) };
+    Ok(())
+}
+
+/// Runs each of these sizes once, in this order, as long as that is cheap.
+pub(super) fn warm(
+    model: &dyn Model,
+    sizes: &[Vec<WarmUpInput>],
+    time: fn() -> Duration,
+) -> Result<(), BackendError> {
+    apart(|| {
+        let mut instance = model.instance(1)?;
+        let began = time();
+        for size in sizes {
+            let left = WARM_UP.saturating_sub(time().saturating_sub(began));
+            let start = time();
+            let zeros = |input: &WarmUpInput| {
+                let elements: i64 = input.shape.iter().product();
+                let bytes = usize::try_from(elements).unwrap_or(0) * input.datatype.size().unwrap_or(0);
+                (input.clone(), vec![0; bytes])
+            };
+            run_here(instance.as_mut(), &size.iter().map(zeros).collect::<Inputs>())?;
+            // The next one is about twice as large.
+            if time().saturating_sub(start) * 2 > left {
+                break;
+            }
+        }
+        Ok(())
+    })
+}

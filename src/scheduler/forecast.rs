@@ -1,0 +1,287 @@
+//! What the batcher knows of time: how long batches take, which run, how
+//! requests come. From it follow how large a batch should be, what is worth
+//! waiting for, and what can't be answered in time.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use super::arrivals::Arrivals;
+use super::margin::Margin;
+use super::sizing::{efficient, shared, within};
+use super::times::{BatchTimes, ShapeTimes};
+use super::warmth::Warmth;
+
+/// One batch in so many that would be cut is left whole, so that a size that
+/// was slow once, for whatever reason, is measured again.
+const CUTS_UNTIL_TRIAL: u32 = 128;
+
+/// The share of a latency target that one batch may take: who comes just
+/// after one left waits for that one and then runs.
+const SHARE_OF_TARGET: u32 = 2;
+
+/// Batches ahead that are counted one by one.
+const COUNTED: u64 = 64;
+
+/// Why a request isn't worth taking in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Late {
+    /// How long it would take.
+    pub needs: Duration,
+    /// How long it may take.
+    pub allowed: Duration,
+    /// Until what.
+    pub bound: Bound,
+}
+
+/// What a request would be too late for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// The model's latency target: until it is answered.
+    Target,
+    /// The time limit of its own, or of its level: until it runs.
+    TimeLimit,
+}
+
+/// `the queue ahead and its own run need 120 ms, the latency target is 50 ms`
+impl fmt::Display for Late {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [needs, allowed] = [self.needs, self.allowed].map(|time| time.as_secs_f64() * 1e3);
+        match self.bound {
+            Bound::Target => write!(
+                f,
+                "the queue ahead and its own run need {needs:.0} ms, the latency target is {allowed:.0} ms"
+            ),
+            Bound::TimeLimit => {
+                write!(f, "the queue ahead needs {needs:.0} ms, its time limit is {allowed:.0} ms")
+            }
+        }
+    }
+}
+
+/// What waits in front of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Ahead {
+    /// Rows of its own shape and of others.
+    pub(super) rows: u64,
+    /// Other shapes, each of which has a batch of its own.
+    pub(super) other_shapes: u64,
+}
+
+/// A batch that could leave.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Candidate<'a> {
+    pub(super) shape: &'a [i64],
+    /// The rows that it would take.
+    pub(super) rows: u32,
+    /// Those and all behind them that other instances could take now.
+    pub(super) waiting: u32,
+    /// The earliest arrival among it.
+    pub(super) oldest: Instant,
+}
+
+/// A batch that left and hasn't come back.
+#[derive(Debug)]
+struct Running {
+    shape: Box<[i64]>,
+    rows: u32,
+    /// When it left.
+    at: Instant,
+    /// When it should be done; when it left, where that isn't known.
+    until: Instant,
+    /// When its requests came, where there is a target.
+    arrivals: Vec<Instant>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Forecast {
+    /// How many instances take batches; zero where that isn't known, and
+    /// nothing is shared out.
+    instances: usize,
+    target: Option<Duration>,
+    times: ShapeTimes,
+    running: VecDeque<Running>,
+    arrivals: Arrivals,
+    margin: Margin,
+    warmth: Warmth,
+    /// Since a batch that would have been cut was left whole.
+    cuts: u32,
+}
+
+impl Forecast {
+    pub(super) fn new(instances: usize, target: Option<Duration>) -> Self {
+        Self { instances, target, ..Self::default() }
+    }
+
+    pub(super) fn warmth(&mut self) -> &mut Warmth {
+        &mut self.warmth
+    }
+
+    /// The model became another, whose times are its own.
+    pub(super) fn forget_times(&mut self) {
+        self.times.forget();
+    }
+
+    /// A run on the server's own account.
+    pub(super) fn tried(&mut self, shape: &[i64], rows: u32, took: Duration) {
+        self.times.tell(shape, |times| times.tried(rows, took));
+        self.warmth.ran(rows);
+    }
+
+    pub(super) fn arrived(&mut self, at: Instant, rows: u32) {
+        self.arrivals.note(at, rows);
+    }
+
+    /// A batch of requests that came at these times leaves; `could` is how many
+    /// rows it would have had if sizes cost nothing.
+    pub(super) fn left(
+        &mut self,
+        shape: Box<[i64]>,
+        rows: u32,
+        could: u32,
+        arrivals: impl Iterator<Item = Instant>,
+        now: Instant,
+    ) {
+        self.warmth.left(rows, could);
+        if self.tries_whole() {
+            self.cuts = 0;
+        } else if rows < could {
+            self.cuts += 1;
+        }
+        let expected = self.times.of(&shape).and_then(|times| times.expected(rows));
+        let until = now + expected.unwrap_or_default();
+        let arrivals = if self.target.is_some() { arrivals.collect() } else { Vec::new() };
+        self.running.push_back(Running { shape, rows, at: now, until, arrivals });
+        // Whoever never says that a batch is done isn't counted for ever.
+        if self.running.len() > 4 * self.instances.max(1) {
+            self.running.pop_front();
+        }
+    }
+
+    /// A batch of `rows` has come back, having taken so long where it ran
+    /// undisturbed from start to end.
+    pub(super) fn done(&mut self, rows: u32, took: Option<Duration>) {
+        // A batch that was parted comes back as another.
+        let place = self.running.iter().position(|running| running.rows == rows).unwrap_or(0);
+        let Some(running) = self.running.remove(place) else { return };
+        let Some(took) = took.filter(|_| running.rows == rows) else { return };
+        self.times.tell(&running.shape, |times| times.ran(rows, took));
+        let Some(target) = self.target else { return };
+        for arrival in running.arrivals {
+            self.margin.learn(running.at.saturating_duration_since(arrival) + took, target);
+        }
+    }
+
+    /// Instances that have nothing to do, the one that asks among them.
+    pub(super) fn free(&self) -> usize {
+        self.instances.saturating_sub(self.running.len()).max(1)
+    }
+
+    fn tries_whole(&self) -> bool {
+        self.cuts >= CUTS_UNTIL_TRIAL
+    }
+
+    /// The most rows that this batch should have.
+    pub(super) fn size(&self, batch: &Candidate<'_>) -> u32 {
+        let rows = batch.rows;
+        let allowed = self.warmth.allowed(rows);
+        let Some(times) = self.times.of(batch.shape) else { return allowed };
+        let mut most = if self.tries_whole() { rows } else { efficient(times, rows) };
+        if let Some(target) = self.target {
+            most = most.min(within(times, target / SHARE_OF_TARGET, most).unwrap_or(1));
+        }
+        let free = self.free();
+        if free > 1 {
+            most = most.min(shared(times, batch.waiting, free, most));
+        }
+        most.min(allowed).max(1)
+    }
+
+    /// Whether further rows would make this batch no better, though it was to
+    /// wait for some.
+    pub(super) fn is_full(&self, batch: &Candidate<'_>, max: u32) -> bool {
+        let Some(times) = self.times.of(batch.shape) else { return false };
+        batch.rows < max && efficient(times, max) <= batch.rows
+    }
+
+    /// Until when a batch that could leave waits for company, by the target.
+    pub(super) fn company(&self, batch: &Candidate<'_>, now: Instant) -> Option<Instant> {
+        let target = self.target?;
+        if self.free() > 1 {
+            return None;
+        }
+        let times = self.times.of(batch.shape)?;
+        let until = self.arrivals.worth_waiting(times, batch.rows, now)?;
+        let together = times.at_most(batch.rows.saturating_add(1))?;
+        let latest = batch.oldest.checked_add(target)?.checked_sub(together)?;
+        (now < latest).then(|| until.min(latest))
+    }
+
+    /// Whether a request that comes `now`, with so much ahead of it, would be
+    /// answered too late, or begin after `limit`, its own.
+    pub(super) fn late(
+        &self,
+        shape: &[i64],
+        rows: u32,
+        ahead: Ahead,
+        limit: Option<Instant>,
+        now: Instant,
+    ) -> Option<Late> {
+        if self.target.is_none() && limit.is_none() {
+            return None;
+        }
+        let times = self.times.of(shape)?;
+        let size = u64::from(self.usual_size(times));
+        let start = self.start(times, size, ahead, now)?;
+        let waits = start.saturating_duration_since(now);
+        if waits.is_zero() {
+            // Whatever it takes: nobody could be faster.
+            return None;
+        }
+        if let Some(limit) = limit.filter(|limit| start > *limit) {
+            let allowed = limit.saturating_duration_since(now);
+            return Some(Late { needs: waits, allowed, bound: Bound::TimeLimit });
+        }
+        let target = self.target?;
+        // With those before it in its batch, and those that come meanwhile.
+        let beside =
+            (ahead.rows % size) as f64 + f64::from(rows) + self.arrivals.rate(now) * waits.as_secs_f64();
+        let own = (beside.min(size as f64) as u32).max(rows);
+        let needs = self.margin.on(waits + times.at_most(own)?);
+        (needs > target).then_some(Late { needs, allowed: target, bound: Bound::Target })
+    }
+
+    /// The size of batches where enough wait.
+    fn usual_size(&self, times: &BatchTimes) -> u32 {
+        let largest = times.trusted(u32::MAX).next_back().map_or(1, |(rows, _)| rows);
+        let best = efficient(times, largest);
+        match self.target {
+            Some(target) => within(times, target / SHARE_OF_TARGET, best).unwrap_or(1),
+            None => best,
+        }
+    }
+
+    /// When the batch begins that a request would be in which comes now.
+    fn start(&self, times: &BatchTimes, size: u64, ahead: Ahead, now: Instant) -> Option<Instant> {
+        let took = times.settled(u32::try_from(size).unwrap_or(u32::MAX))?;
+        let instances = self.instances.max(1);
+        // What has run for longer than it should ends at any moment.
+        let mut free: Vec<Instant> = self.running.iter().map(|running| running.until.max(now)).collect();
+        free.sort_unstable();
+        if free.len() < instances {
+            free.resize(instances, now);
+            free.sort_unstable();
+        }
+        let batches = ahead.rows / size.max(1) + ahead.other_shapes;
+        let rounds = u32::try_from(batches.saturating_sub(COUNTED) / instances as u64).unwrap_or(u32::MAX);
+        for _ in 0..batches.min(COUNTED) {
+            let next = free.remove(0) + took;
+            let place = free.partition_point(|other| *other <= next);
+            free.insert(place, next);
+        }
+        // More batches than instances, where stages overlap: one behind the
+        // other, so that the last but those counts.
+        let first = free.len().saturating_sub(instances);
+        free.get(first).and_then(|at| at.checked_add(took.saturating_mul(rounds)))
+    }
+}

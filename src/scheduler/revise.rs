@@ -1,0 +1,149 @@
+//! What is known of time has its say on a batch that the policy has formed.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::batcher::{Batch, Batcher, CloseReason, Cut, Entry, Leaves, Waiting};
+use super::forecast::{Ahead, Candidate, Late};
+use super::levels::deadline;
+use super::pick::Picked;
+use crate::model_config::TimeoutAction;
+
+impl<T: Waiting> Batcher<T> {
+    /// The same batch, or fewer of its requests, or a time to wait until. What
+    /// the configuration prefers is left as it is.
+    pub(super) fn revise(
+        &self,
+        shape: &[i64],
+        bucket: &VecDeque<Entry<T>>,
+        leaves: Leaves,
+        now: Instant,
+    ) -> Leaves {
+        let Some(max) = self.policy.max_batch_size else { return leaves };
+        // Sizes that somebody chose are left alone; and where lengths differ, rows
+        // don't tell what a batch takes: `pick` chose by that.
+        if !self.policy.preferred_batch_sizes.is_empty() || self.policy.lengths.is_some() {
+            return leaves;
+        }
+        match leaves {
+            Leaves::Now(cut) => {
+                let batch = self.candidate(shape, bucket, &cut, max);
+                let size = self.forecast.size(&batch);
+                if size < cut.rows {
+                    return Leaves::Now(part(bucket, cut, size));
+                }
+                if cut.reason == CloseReason::Ready
+                    && let Some(due) = self.forecast.company(&batch, now)
+                {
+                    return Leaves::At(due);
+                }
+                Leaves::Now(cut)
+            }
+            Leaves::At(due) => self.full_by_time(shape, bucket).map_or(Leaves::At(due), Leaves::Now),
+        }
+    }
+
+    /// The batch of this bucket that would be no better for further rows,
+    /// though there is room for some.
+    pub(super) fn full_by_time(&self, shape: &[i64], bucket: &VecDeque<Entry<T>>) -> Option<Cut> {
+        let max = self.policy.max_batch_size.filter(|_| self.policy.lengths.is_none())?;
+        let Picked { members, .. } = self.policy.pick(bucket, max);
+        let picked = members.places().filter_map(|place| bucket.get(place));
+        let rows = picked.map(|entry| entry.request.rows()).sum();
+        let cut = Cut { members, rows, reason: CloseReason::Efficient };
+        let batch = self.candidate(shape, bucket, &cut, max);
+        let (full, size) = (self.forecast.is_full(&batch, max), self.forecast.size(&batch));
+        full.then(|| part(bucket, cut, size))
+    }
+
+    fn candidate<'a>(
+        &self,
+        shape: &'a [i64],
+        bucket: &VecDeque<Entry<T>>,
+        cut: &Cut,
+        max: u32,
+    ) -> Candidate<'a> {
+        let room = u64::from(max) * self.forecast.free() as u64;
+        let mut waiting = 0;
+        for entry in bucket {
+            if waiting >= room {
+                break;
+            }
+            waiting += u64::from(entry.request.rows());
+        }
+        let waiting = u32::try_from(waiting).unwrap_or(u32::MAX).max(cut.rows);
+        let members = cut.members.places().filter_map(|place| bucket.get(place));
+        let oldest = members.map(|entry| entry.request.arrival()).min().unwrap_or_else(crate::clock::now);
+        Candidate { shape, rows: cut.rows, waiting, oldest }
+    }
+
+    /// Why this request, which comes at its arrival's time, isn't worth taking
+    /// in: it would be answered too late. `None` where it is, or nothing is
+    /// known.
+    #[must_use]
+    pub fn late(&self, request: &T) -> Option<Late> {
+        let level = self.policy.levels.level(request.priority());
+        let policy = self.policy.levels.policy(level);
+        let limit = deadline(policy, request.arrival(), request.timeout())
+            .filter(|_| policy.timeout_action == TimeoutAction::Reject);
+        let own = usize::from(self.buckets.contains_key(request.bucket()));
+        let ahead = Ahead {
+            rows: self.waiting_by_level.range(..=level).map(|(_, waiting)| waiting.rows).sum(),
+            other_shapes: (self.buckets.len() - own) as u64,
+        };
+        self.forecast.late(request.bucket(), request.rows(), ahead, limit, request.arrival())
+    }
+
+    /// A part of a batch that had left leaves again.
+    pub(super) fn again(&mut self, batch: &Batch<T>, now: Instant) {
+        let shape = batch.requests.first().map_or(Box::default(), |request| Box::from(request.bucket()));
+        let arrivals = batch.requests.iter().map(Waiting::arrival);
+        self.forecast.left(shape, batch.rows, batch.rows, arrivals, now);
+    }
+
+    /// A batch of `rows` that left has come back; it took so long where it ran
+    /// undisturbed from start to end.
+    pub fn done(&mut self, rows: u32, took: Option<Duration>) {
+        self.forecast.done(rows, took);
+    }
+
+    /// A run of `rows` of this shape on the server's own account took so long.
+    pub fn tried(&mut self, shape: &[i64], rows: u32, took: Duration) {
+        self.forecast.tried(shape, rows, took);
+    }
+
+    /// Sizes above `largest` are held back until they have run, as
+    /// [`Batcher::tried`] says, or [`Batcher::all_warm`] is called.
+    pub fn hold_back_above(&mut self, largest: u32) {
+        self.forecast.warmth().begin(largest);
+    }
+
+    /// Every size may be run.
+    pub fn all_warm(&mut self) {
+        self.forecast.warmth().done();
+    }
+
+    /// The model became another, whose times are its own.
+    pub fn forget_times(&mut self) {
+        self.forecast.forget_times();
+    }
+}
+
+/// The first requests of a batch, of at most `rows` together; one at least.
+fn part<T: Waiting>(bucket: &VecDeque<Entry<T>>, cut: Cut, rows: u32) -> Cut {
+    if rows >= cut.rows {
+        return cut;
+    }
+    let (mut count, mut sum) = (0, 0_u32);
+    for entry in cut.members.places().filter_map(|place| bucket.get(place)) {
+        let more = sum.saturating_add(entry.request.rows());
+        if count > 0 && more > rows {
+            break;
+        }
+        sum = more;
+        count += 1;
+    }
+    let mut members = cut.members;
+    members.truncate(count);
+    Cut { members, rows: sum, reason: CloseReason::Efficient }
+}

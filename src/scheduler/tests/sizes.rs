@@ -1,0 +1,230 @@
+//! Sizes by what they take, and what free instances share, by a hand-cranked
+//! clock.
+
+use super::*;
+
+/// A batcher of a model that was measured: 37 ms for one row, 8 are best.
+fn resnet(instances: usize, max: u32) -> Batcher<Request> {
+    measured(Policy { instances, ..policy(max, &[], Duration::ZERO) })
+}
+
+fn measured(policy: Policy) -> Batcher<Request> {
+    let mut batcher = Batcher::new(policy);
+    for (rows, took) in [(1, 37), (2, 65), (4, 121), (8, 237), (16, 530), (32, 1118)] {
+        batcher.tried(&[0], rows, took * MS);
+    }
+    batcher
+}
+
+fn push(batcher: &mut Batcher<Request>, ids: std::ops::Range<usize>, at: Instant) {
+    for id in ids {
+        batcher.push(request(id, 1, 0, at)).unwrap();
+    }
+}
+
+fn rows(decision: Decision<Request>) -> (u32, CloseReason) {
+    match decision {
+        Decision::Run(batch) => (batch.rows, batch.reason),
+        other @ (Decision::WaitUntil(_) | Decision::Idle) => panic!("expected a batch, got {other:?}"),
+    }
+}
+
+#[test]
+fn a_batch_is_cut_at_the_size_that_pays_and_goes_on_with_the_next() {
+    let start = clock::now();
+    let mut batcher = resnet(1, 32);
+    push(&mut batcher, 0..20, start);
+    assert_eq!(ids(batcher.next(start)), ((0..8).collect(), CloseReason::Efficient));
+    batcher.done(8, Some(237 * MS));
+    assert_eq!(rows(batcher.next(start)), (8, CloseReason::Efficient));
+    batcher.done(8, Some(237 * MS));
+    assert_eq!(rows(batcher.next(start)), (4, CloseReason::Ready));
+    assert!(matches!(batcher.next(start), Decision::Idle));
+}
+
+#[test]
+fn idle_instances_share_what_waits() {
+    let start = clock::now();
+    let mut batcher = resnet(2, 32);
+    push(&mut batcher, 0..16, start);
+    assert_eq!([0, 1].map(|_| rows(batcher.next(start)).0), [8, 8]);
+    batcher.done(8, None);
+    push(&mut batcher, 16..22, start);
+    assert_eq!(rows(batcher.next(start)), (6, CloseReason::Ready), "the other one is busy");
+    batcher.done(6, None);
+    batcher.done(8, None);
+    push(&mut batcher, 22..28, start);
+    assert_eq!([0, 1].map(|_| rows(batcher.next(start)).0), [3, 3]);
+}
+
+#[test]
+fn what_the_configuration_prefers_is_left_as_it_is() {
+    let start = clock::now();
+    let mut batcher = measured(Policy { instances: 2, ..policy(32, &[16], Duration::ZERO) });
+    push(&mut batcher, 0..20, start);
+    assert_eq!(rows(batcher.next(start)), (16, CloseReason::Preferred));
+    assert_eq!(rows(batcher.next(start)), (4, CloseReason::Ready));
+}
+
+#[test]
+fn a_configured_delay_is_not_waited_for_where_a_larger_batch_would_be_no_better() {
+    let start = clock::now();
+    let mut batcher = measured(policy(32, &[], 50 * MS));
+    push(&mut batcher, 0..7, start);
+    assert!(matches!(batcher.next(start), Decision::WaitUntil(due) if due == start + 50 * MS));
+    push(&mut batcher, 7..9, start + MS);
+    assert_eq!(rows(batcher.next(start + MS)), (9, CloseReason::Efficient), "as good as 8");
+    push(&mut batcher, 9..21, start + MS);
+    assert_eq!(rows(batcher.next(start + MS)), (8, CloseReason::Efficient));
+    assert!(matches!(batcher.next(start + MS), Decision::WaitUntil(due) if due == start + 51 * MS));
+}
+
+#[test]
+fn a_request_of_several_rows_is_never_parted() {
+    let start = clock::now();
+    let mut batcher = resnet(1, 32);
+    for (id, rows) in [(0, 5), (1, 5), (2, 20)] {
+        batcher.push(request(id, rows, 0, start)).unwrap();
+    }
+    assert_eq!(ids(batcher.next(start)).0, [0]);
+    batcher.done(5, None);
+    assert_eq!(ids(batcher.next(start)).0, [1]);
+    batcher.done(5, None);
+    assert_eq!(ids(batcher.next(start)).0, [2]);
+}
+
+#[test]
+fn what_was_slow_once_is_tried_again() {
+    let start = clock::now();
+    let mut batcher = resnet(1, 16);
+    // Something else ran beside it while 16 were measured.
+    (0..9).for_each(|_| {
+        batcher.push(request(0, 16, 0, start)).unwrap();
+        batcher.next(start);
+        batcher.done(16, Some(900 * MS));
+    });
+    let mut sizes = Vec::new();
+    for _ in 0..1000 {
+        let more = 16 - batcher.len();
+        push(&mut batcher, 0..more, start);
+        let (rows, _) = rows(batcher.next(start));
+        sizes.push(rows);
+        batcher.done(rows, Some(if rows == 16 { 380 * MS } else { 237 * MS }));
+    }
+    assert!(sizes[..100].iter().all(|rows| *rows == 8), "{sizes:?}");
+    assert!(sizes[900..].iter().all(|rows| *rows == 16), "{sizes:?}");
+}
+
+#[test]
+fn sizes_that_have_not_run_are_held_back_and_what_ran_is_not() {
+    let start = clock::now();
+    let mut batcher = Batcher::new(policy(8, &[], Duration::ZERO));
+    batcher.hold_back_above(1);
+    batcher.tried(&[0], 2, MS);
+    push(&mut batcher, 0..8, start);
+    assert_eq!(rows(batcher.next(start)), (2, CloseReason::Efficient));
+    batcher.tried(&[0], 4, MS);
+    assert_eq!(rows(batcher.next(start)), (4, CloseReason::Efficient));
+    push(&mut batcher, 8..14, start);
+    batcher.all_warm();
+    assert_eq!(rows(batcher.next(start)), (8, CloseReason::Full));
+}
+
+#[test]
+fn batches_that_are_never_said_to_be_done_are_forgotten() {
+    let start = clock::now();
+    let mut batcher = resnet(2, 8);
+    for _ in 0..1000 {
+        push(&mut batcher, 0..8, start);
+        assert!(matches!(batcher.next(start), Decision::Run(_)));
+        while matches!(batcher.next(start), Decision::Run(_)) {}
+    }
+    batcher.done(3, Some(MS));
+    (0..1000).for_each(|_| batcher.done(8, None));
+    assert_eq!(batcher.len(), 0);
+}
+
+proptest! {
+    /// The promises hold whatever batches take and however many are free.
+    #[test]
+    fn promises_hold_for_every_time(
+        took in prop::collection::vec((1u32..12, 1u64..300), 0..40),
+        instances in 0usize..4,
+        target in prop::option::of(1u32..200),
+        warm in prop::option::of(1u32..4),
+        steps in steps(),
+        max in 5u32..12,
+        delay in prop_oneof![Just(0u32), 1u32..15],
+    ) {
+        let start = clock::now();
+        let mut now = start;
+        let mut batcher = Batcher::new(Policy {
+            capacity: 20,
+            instances,
+            latency_target: target.map(|target| MS * target),
+            ..policy(max, &[], MS * delay)
+        });
+        warm.iter().for_each(|warm| batcher.hold_back_above(*warm));
+        let mut took = took.into_iter().cycle();
+        let mut model: Vec<(usize, i64, Instant)> = Vec::new();
+        let mut last_in_bucket: HashMap<i64, usize> = HashMap::new();
+        let mut running: Vec<(u32, i64)> = Vec::new();
+        for (id, step) in steps.into_iter().enumerate() {
+            match step {
+                Step::Push { rows, bucket } => {
+                    let arriving = request(id, rows, bucket, now);
+                    if batcher.late(&arriving).is_some() {
+                        prop_assert!(target.is_some(), "without a target nobody is too late");
+                        prop_assert!(!running.is_empty() || !model.is_empty(), "nobody is faster than an idle server");
+                    } else if batcher.push(arriving).is_ok() {
+                        model.push((id, bucket, now));
+                    }
+                }
+                Step::Cancel(which) => {
+                    if let Some((rows, bucket)) = (!running.is_empty()).then(|| running.swap_remove(which % running.len())) {
+                        let time = took.next().map(|(_, ms)| MS * u32::try_from(ms).unwrap());
+                        batcher.done(rows, time.filter(|_| which % 3 != 0));
+                        if let Some((rows, ms)) = took.next() {
+                            batcher.tried(&[bucket], rows, MS * u32::try_from(ms).unwrap());
+                        }
+                    }
+                }
+                Step::Pass(ms) => now += MS * ms,
+                Step::Next => match batcher.next(now) {
+                    Decision::Run(batch) => {
+                        prop_assert!(!batch.requests.is_empty());
+                        prop_assert_eq!(batch.rows, batch.requests.iter().map(|r| r.rows).sum::<u32>());
+                        prop_assert!(batch.rows <= max);
+                        for r in &batch.requests {
+                            prop_assert_eq!(&r.bucket, &batch.requests[0].bucket);
+                            let last = last_in_bucket.insert(r.bucket[0], r.id);
+                            prop_assert!(last.is_none_or(|last| last < r.id), "first in, first out");
+                            let at = model.iter().position(|(id, ..)| *id == r.id);
+                            prop_assert!(at.is_some(), "left once, and was taken in");
+                            at.map(|at| model.remove(at));
+                        }
+                        running.push((batch.rows, batch.requests[0].bucket[0]));
+                    }
+                    Decision::WaitUntil(due) => {
+                        prop_assert!(due > now, "nothing that is due is held back");
+                        let oldest = model.iter().map(|(.., arrival)| *arrival).min().unwrap();
+                        let asked = oldest + MS * delay;
+                        match target {
+                            None => prop_assert!(due <= asked && delay > 0, "nobody waits for whom no delay is asked"),
+                            Some(target) => prop_assert!(due <= asked.max(oldest + MS * target)),
+                        }
+                    }
+                    Decision::Idle => prop_assert!(model.is_empty()),
+                },
+            }
+            prop_assert_eq!(batcher.len(), model.len());
+        }
+        batcher.drain();
+        while let Decision::Run(batch) = batcher.next(now) {
+            for r in &batch.requests {
+                model.retain(|(id, ..)| *id != r.id);
+            }
+        }
+        prop_assert!(model.is_empty(), "draining leaves nothing behind");
+    }
+}
