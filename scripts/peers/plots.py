@@ -48,7 +48,7 @@ def throughput(results: dict) -> str:
 
 
 def costs(results: dict) -> str:
-    """What else they differ in."""
+    """What else they differ in: start and memory are of the last model, the largest."""
     panels = []
     for model in (model for model in results["models"] if model["limit_seconds"]):
         def good(server: dict, colour: str) -> Bar:
@@ -65,8 +65,14 @@ def costs(results: dict) -> str:
         used = Cell(server, last).memory()
         return Bar(server["title"], used, f"{used / 1e6:,.0f} MB" if used is not None else "–", colour)
 
+    def disk(server: dict, colour: str) -> Bar:
+        size = server.get("installed")
+        total = sum(size.values()) if size else None
+        return Bar(server["title"], total, f"{total / 1e6:,.0f} MB" if total is not None else "–", colour)
+
     panels.append((f"{last['title']}: start to first answer", bars_of(results, cold)))
     panels.append((f"{last['title']}: memory of all its processes", bars_of(results, memory)))
+    panels.append(("installed, with libtorch or PyTorch", bars_of(results, disk)))
     return bar_panels(panels, columns=2)
 
 
