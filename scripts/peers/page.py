@@ -31,10 +31,11 @@ def into_readme(results: dict, readme: Path) -> None:
 
 def short(results: dict) -> str:
     """What the README shows."""
+    setting = "the best of its settings" if results["plan"]["swept"] else "the first of its settings (a quick run)"
     return (
         f"{short_table(results)}\n"
         f"Measured by `{results['command']}` on {when_and_where(results)}. One row a request, FP32, the same file for all, "
-        "each server at the best of its settings and by the leanest form that it takes. In brackets: of the rows a "
+        f"each server at {setting} and by the leanest form that it takes. In brackets: of the rows a "
         "second that a bare loop over libtorch makes in the same run. [docs/compare.md](docs/compare.md) has the rest, and says how.\n\n"
         "![Rates of all servers beside bare libtorch](docs/compare-throughput.svg)\n"
     )
