@@ -557,6 +557,28 @@ fn a_folder_of_bodies_is_sent_in_turn_and_answers_are_checked() {
 }
 
 #[test]
+fn raw_bodies_are_checked_by_raw_answers() {
+    let peer = Peer::start(Manner::Answer);
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, values: &[f32]| {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        std::fs::write(folder.path().join(name), bytes).unwrap();
+    };
+    // It echoes.
+    write("a.bin", &[1.0, 2.0]);
+    write("a.bin.expected.fp32", &[1.0, 2.00001]);
+    write("b.bin", &[1.0, 2.0]);
+    write("b.bin.expected.fp32", &[1.0, 3.0]);
+    let arguments = format!("--body {} --warm-up 0s --requests 20", folder.path().display());
+    let outcome = run(&peer.url, &arguments).unwrap();
+    assert_eq!(counts(only(&outcome)), [("wrong answer", 10)]);
+    assert_eq!(only(&outcome).errors[0].first, "the answer has 2 at 1, expected 3");
+    write("b.bin.expected.json", &[]);
+    let refused = format!("{:#}", run(&peer.url, &arguments).unwrap_err());
+    assert!(refused.contains("both say what is expected"), "{refused}");
+}
+
+#[test]
 fn real_data_is_sent_with_a_key_and_its_answers_are_checked() {
     let peer = Peer::start(Manner::Answer);
     let file = tempfile::NamedTempFile::new().unwrap();

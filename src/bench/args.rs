@@ -209,9 +209,11 @@ pub struct InputArgs {
     /// is asked for
     ///
     /// The Content-Type follows from the name (.json, .jpg, .jpeg, .png, .txt),
-    /// else it is application/octet-stream. A file of the same name with
-    /// `.expected.json` behind it is what the answer must hold; it may have
-    /// more fields, and longer lists.
+    /// else it is application/octet-stream; --header 'content-type: …' names
+    /// another. A file of the same name with `.expected.json` behind it is what
+    /// the answer must hold; it may have more fields, and longer lists. One with
+    /// `.expected.fp32`, or another datatype, is an answer of raw little-endian
+    /// elements.
     #[arg(long, env = "CRESSET_BENCH_BODY", value_name = "FILE|FOLDER")]
     pub body: Vec<PathBuf>,
 

@@ -23,6 +23,8 @@ enum Content {
     Tensors(Vec<Tensor>),
     /// JSON that an answer holds: it may have more fields, and longer lists.
     Json(Value),
+    /// Little-endian elements that are all of the answer.
+    Raw { datatype: Datatype, data: Bytes },
 }
 
 impl Expected {
@@ -34,6 +36,11 @@ impl Expected {
         Self { content: Content::Json(value), tolerance }
     }
 
+    /// Not for strings, which say of themselves where they end.
+    pub(super) fn raw(datatype: Datatype, data: Bytes, tolerance: f64) -> Self {
+        Self { content: Content::Raw { datatype, data }, tolerance }
+    }
+
     /// Whether a good answer is the right one; else what is wrong with it.
     pub(super) fn check(&self, answer: &Answer) -> Result<(), String> {
         match &self.content {
@@ -43,8 +50,9 @@ impl Expected {
             Content::Json(expected) => {
                 let came: Value =
                     serde_json::from_slice(&answer.kept).map_err(|error| format!("no JSON: {error}"))?;
-                self.check_json("the answer", expected, &came)
+                self.check_json("the answer", expected, &came, 0.0)
             }
+            Content::Raw { datatype, data } => self.check_raw(*datatype, data, &answer.kept),
         }
     }
 
@@ -57,12 +65,12 @@ impl Expected {
             (Output::Raw(_), None) => Err(format!("output '{name}' has other strings")),
             (Output::Raw(came), Some(wanted)) => {
                 let came = numbers(expected.datatype, &came).unwrap_or_default();
-                self.check_numbers(name, &wanted, &came)
+                self.check_numbers(&format!("output '{name}'"), &wanted, &came)
             }
             (Output::Json(came), Some(wanted)) => {
                 let mut flat = Vec::new();
                 flatten(&came, &mut flat);
-                self.check_numbers(name, &wanted, &flat)
+                self.check_numbers(&format!("output '{name}'"), &wanted, &flat)
             }
             (Output::Json(came), None) => {
                 let wanted: Vec<Value> = strings(&expected.data).into_iter().map(Value::from).collect();
@@ -75,34 +83,52 @@ impl Expected {
         }
     }
 
-    fn check_numbers(&self, name: &str, wanted: &[f64], came: &[f64]) -> Result<(), String> {
+    fn check_raw(&self, datatype: Datatype, wanted: &[u8], came: &[u8]) -> Result<(), String> {
         if wanted.len() != came.len() {
-            return Err(format!("output '{name}' has {} elements, expected {}", came.len(), wanted.len()));
+            return Err(format!("the answer has {} bytes, expected {}", came.len(), wanted.len()));
         }
-        let largest = wanted.iter().fold(0.0_f64, |largest, value| largest.max(value.abs()));
+        match (numbers(datatype, wanted), numbers(datatype, came)) {
+            (Some(wanted), Some(came)) => self.check_numbers("the answer", &wanted, &came),
+            _ if wanted == came => Ok(()),
+            _ => Err("the answer has other strings".to_owned()),
+        }
+    }
+
+    fn check_numbers(&self, place: &str, wanted: &[f64], came: &[f64]) -> Result<(), String> {
+        if wanted.len() != came.len() {
+            return Err(format!("{place} has {} elements, expected {}", came.len(), wanted.len()));
+        }
+        let largest = largest(wanted);
         let near = |wanted: f64, came: f64| {
             (wanted - came).abs() <= self.tolerance * largest || (wanted.is_nan() && came.is_nan())
         };
         match wanted.iter().zip(came).position(|(&wanted, &came)| !near(wanted, came)) {
             None => Ok(()),
-            Some(at) => Err(format!("output '{name}' has {} at {at}, expected {}", came[at], wanted[at])),
+            Some(at) => Err(format!("{place} has {} at {at}, expected {}", came[at], wanted[at])),
         }
     }
 
-    fn check_json(&self, place: &str, expected: &Value, came: &Value) -> Result<(), String> {
+    /// `scale` is the largest number of the list that this stands in, 0 for
+    /// none.
+    fn check_json(&self, place: &str, expected: &Value, came: &Value, scale: f64) -> Result<(), String> {
         match (expected, came) {
             (Value::Object(expected), Value::Object(came)) => expected.iter().try_for_each(|(key, value)| {
                 let inner = came.get(key).ok_or_else(|| format!("{place} has no '{key}'"))?;
-                self.check_json(&format!("'{key}'"), value, inner)
+                self.check_json(&format!("'{key}'"), value, inner, 0.0)
             }),
-            (Value::Array(expected), Value::Array(came)) if expected.len() <= came.len() => expected
-                .iter()
-                .zip(came)
-                .try_for_each(|(expected, came)| self.check_json(place, expected, came)),
+            (Value::Array(wanted), Value::Array(came)) if wanted.len() <= came.len() => {
+                let mut flat = Vec::new();
+                flatten(expected, &mut flat);
+                let scale = scale.max(largest(&flat));
+                wanted
+                    .iter()
+                    .zip(came)
+                    .try_for_each(|(wanted, came)| self.check_json(place, wanted, came, scale))
+            }
             (Value::Number(wanted), Value::Number(number)) => {
                 let (wanted, number) =
                     (wanted.as_f64().unwrap_or(f64::NAN), number.as_f64().unwrap_or(f64::NAN));
-                if (wanted - number).abs() <= self.tolerance * wanted.abs() {
+                if (wanted - number).abs() <= self.tolerance * scale.max(wanted.abs()) {
                     Ok(())
                 } else {
                     Err(format!("{place} is {number}, expected {wanted}"))
@@ -173,6 +199,11 @@ fn column(mut predictions: Value, name: &str) -> Value {
         Some(rows) => rows.iter_mut().map(|row| row[name].take()).collect(),
         None => predictions,
     }
+}
+
+/// The largest number, by its size alone; 0 where there is none.
+fn largest(numbers: &[f64]) -> f64 {
+    numbers.iter().fold(0.0, |largest, number| largest.max(number.abs()))
 }
 
 /// Every number of nested lists; a truth value is 0 or 1.
@@ -268,6 +299,28 @@ mod tests {
         assert!(expected(&[1.6], 1e-3).check(&came).is_err());
         let cut = answer(&whole[..whole.len() - 1], Some(head.len()));
         assert_eq!(expected(&[1.5], 0.0).check(&cut), Err("it is cut short".to_owned()));
+    }
+
+    #[test]
+    fn raw_answers_are_elements_and_nothing_else() {
+        let raw = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>();
+        let expected = Expected::raw(Datatype::Fp32, raw(&[1.0, 100.0]).into(), 1e-3);
+        assert_eq!(expected.check(&answer(&raw(&[1.05, 100.05]), None)), Ok(()));
+        let wrong = expected.check(&answer(&raw(&[1.0, 100.5]), None));
+        assert_eq!(wrong, Err("the answer has 100.5 at 1, expected 100".to_owned()));
+        let short = expected.check(&answer(&raw(&[1.0]), None));
+        assert_eq!(short, Err("the answer has 4 bytes, expected 8".to_owned()));
+    }
+
+    #[test]
+    fn numbers_in_a_list_are_held_to_its_largest() {
+        let expected = Expected::json(json!({"y": [[0.0, 0.001], [100.0]], "z": 0.001}), 1e-3);
+        let came = |small: f64, alone: f64| {
+            answer(json!({"y": [[0.01, small], [100]], "z": alone}).to_string().as_bytes(), None)
+        };
+        assert_eq!(expected.check(&came(0.05, 0.001)), Ok(()));
+        assert!(expected.check(&came(0.2, 0.001)).is_err());
+        assert_eq!(expected.check(&came(0.05, 0.05)), Err("'z' is 0.05, expected 0.001".to_owned()));
     }
 
     #[test]

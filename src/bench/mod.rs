@@ -13,6 +13,7 @@
 //! says which.
 
 mod args;
+mod beside;
 mod client;
 mod conductor;
 mod cpu;

@@ -109,9 +109,10 @@ impl Payload {
         }
     }
 
+    /// A type of one's own (`--header content-type: …`) stands before `kind`.
     fn post(site: &Site, path: &str, body: Bytes, kind: &'static str, content: String) -> Result<Self> {
         let mut payload = Self::new(Method::POST, site, path, body, content)?;
-        payload.header(CONTENT_TYPE, HeaderValue::from_static(kind));
+        payload.headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(kind));
         Ok(payload)
     }
 
@@ -310,7 +311,17 @@ mod tests {
     }
 
     #[test]
-    fn a_files_name_tells_its_type() {
+    fn a_files_name_tells_its_type_unless_a_header_does() {
+        let file = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
+        for (headers, sent) in [
+            (Vec::new(), "application/json"),
+            (vec!["Content-Type: application/msgpack".parse().unwrap()], "application/msgpack"),
+        ] {
+            let site = Site::resolve("127.0.0.1:8000", headers).unwrap();
+            let payload = Payload::file(file.path(), &site, "/predict").unwrap();
+            let types: Vec<_> = payload.headers.get_all(CONTENT_TYPE).iter().collect();
+            assert_eq!(types, [sent]);
+        }
         assert_eq!(content_type(Path::new("cat.JPG")), "image/jpeg");
         assert_eq!(content_type(Path::new("tensor")), "application/octet-stream");
     }

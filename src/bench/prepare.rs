@@ -1,11 +1,12 @@
 //! From the command line to requests that only have to be sent.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::args::{Args, InputArgs, Protocol};
+use super::beside;
 use super::client::Client;
 use super::expected::Expected;
 use super::inputs::{self, Case, Declared, Shapes, Source};
@@ -13,9 +14,6 @@ use super::metadata::{self, Metadata};
 use super::payload::{Form, Payload};
 use super::requests::{Order, Prepared, Requests};
 use super::site::{Site, Wire};
-
-/// The ending of what a body's answer must hold.
-const EXPECTED: &str = ".expected.json";
 
 /// Ready to be sent.
 pub(super) struct Ready {
@@ -125,25 +123,12 @@ fn bodies(args: &Args, protocol: Option<Protocol>, site: &Site) -> Result<Reques
     for body in &args.inputs.body {
         files.extend(inputs::files_in(body)?);
     }
-    files.retain(|file| !file.to_string_lossy().ends_with(EXPECTED));
+    files.retain(|file| !beside::is_expected(file));
     let prepared = files.iter().map(|file| {
         let payload = Payload::file(file, site, &path)?;
-        let expected = expected(file)?.map(|value| Expected::json(value, args.inputs.tolerance));
+        let expected = beside::expected(file, args.inputs.tolerance)?;
         Ok(Prepared { payload, expected })
     });
     let prepared: Vec<Prepared> = prepared.collect::<Result<_>>()?;
     Requests::new(prepared, Order::InTurn).context("--body names an empty folder")
-}
-
-fn expected(file: &Path) -> Result<Option<serde_json::Value>> {
-    let mut beside = file.as_os_str().to_owned();
-    beside.push(EXPECTED);
-    let beside = PathBuf::from(beside);
-    if !beside.exists() {
-        return Ok(None);
-    }
-    let text = std::fs::read(&beside).with_context(|| format!("cannot read '{}'", beside.display()))?;
-    let value =
-        serde_json::from_slice(&text).with_context(|| format!("'{}' is no JSON", beside.display()))?;
-    Ok(Some(value))
 }
