@@ -1,5 +1,5 @@
 //! A loop over libtorch and nothing else: the most that a model gives on this
-//! machine, by batch size, instances and threads. `scripts/figures` measures
+//! machine, by batch size, instances and threads. `scripts/limits` measures
 //! Cresset beside it.
 //!
 //! Usage: `bare_loop MODEL.pt SHAPE [SECONDS] [BATCH,…]`, where SHAPE is one

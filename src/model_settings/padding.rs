@@ -232,29 +232,22 @@ impl Source<'_> {
             table.dimension.map(|place| self.place(&place.span(), *place.get_ref())).transpose()?;
         let value = match &table.value {
             None => Number::Whole(0),
-            Some(value) => match value.get_ref() {
-                Value::Integer(value) => Number::Whole(*value),
-                Value::Float(value) => Number::Real(*value),
-                Value::Boolean(value) => Number::Whole(i64::from(*value)),
-                other => {
-                    let message = format!("value is a {}: a number was expected", other.type_str());
-                    return Err(self.wrong(&value.span(), message));
-                }
-            },
+            Some(value) => number(value.get_ref()).ok_or_else(|| {
+                let kind = value.get_ref().type_str();
+                self.wrong(&value.span(), format!("value is a {kind}: a number was expected"))
+            })?,
         };
         Ok(PaddedInput { name: self.placed(name), dimension, value })
     }
 
     fn output(&self, name: Spanned<String>, places: &Spanned<Value>) -> Result<PaddedOutput, SettingsError> {
         let span = places.span();
-        let listed = match places.get_ref() {
-            Value::Array(listed) => listed.as_slice(),
-            one => std::slice::from_ref(one),
-        };
-        let dimension = |value: &Value| match value {
-            Value::Integer(place) => self.place(&span, *place),
-            other => {
-                let message = format!("dimension is a {}: a whole number was expected", other.type_str());
+        let one = places.get_ref();
+        let listed = one.as_array().map_or(std::slice::from_ref(one), Vec::as_slice);
+        let dimension = |value: &Value| match value.as_integer() {
+            Some(place) => self.place(&span, place),
+            None => {
+                let message = format!("dimension is a {}: a whole number was expected", value.type_str());
                 Err(self.wrong(&span, message))
             }
         };
@@ -304,6 +297,12 @@ impl Source<'_> {
     fn line(&self, span: &Range<usize>) -> Line {
         Line(line_of(self.text.as_bytes(), span.start))
     }
+}
+
+/// A truth value counts as 0 or 1.
+fn number(value: &Value) -> Option<Number> {
+    let whole = value.as_integer().or_else(|| value.as_bool().map(i64::from)).map(Number::Whole);
+    whole.or_else(|| value.as_float().map(Number::Real))
 }
 
 #[cfg(test)]
