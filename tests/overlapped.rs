@@ -172,16 +172,16 @@ impl Overlap {
 #[tokio::test(flavor = "multi_thread")]
 async fn collecting_computing_and_answering_overlap_whichever_is_the_slowest() {
     for (slowest, times) in [
-        (Stage::CopyIn, times(25, 20, 20)),
-        (Stage::Compute, times(20, 25, 20)),
-        (Stage::CopyOut, times(20, 20, 25)),
+        (Stage::CopyIn, times(50, 40, 40)),
+        (Stage::Compute, times(40, 50, 40)),
+        (Stage::CopyOut, times(40, 40, 50)),
     ] {
         // A machine that holds threads up for longer than a stage costs some
         // of it, and shows nothing of the stages: it is tried up to four times.
         let mut best: Option<Overlap> = None;
         for _ in 0..4 {
             let served = Served::new(Behaviour::Identity, MockDevice::new(times));
-            flood(&served, 8 * 40).await;
+            flood(&served, 8 * 30).await;
             let overlap = Overlap::of(&served.device().timeline(), slowest);
             served.stop().await;
             if best.as_ref().is_none_or(|best| overlap.slowest > best.slowest) {
@@ -194,15 +194,15 @@ async fn collecting_computing_and_answering_overlap_whichever_is_the_slowest() {
         let Overlap { slowest: share, all, ahead } = best.unwrap();
         assert!(share >= 0.95, "{slowest:?} was at work for {share:.3} of the time");
         assert!(all > 0.25, "{slowest:?}: all three were at work for {all:.2} of the time");
-        assert!(ahead >= 30, "the next batch is launched before the last has landed: {ahead} of 39");
+        assert!(ahead >= 22, "the next batch is launched before the last has landed: {ahead} of 29");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn collecting_and_answering_cost_the_device_nothing() {
-    // Eight requests of 2 ms are collected, and 30 ms answered, while it
-    // computes for 40: one thread for any two of these would be too slow.
-    let host = DeviceTimes { collect: 2 * MS, answer: 30 * MS, ..times(1, 40, 1) };
+    // Eight requests of 4 ms are collected, and 60 ms answered, while it
+    // computes for 80: one thread for any two of these would be too slow.
+    let host = DeviceTimes { collect: 4 * MS, answer: 60 * MS, ..times(1, 80, 1) };
     let mut best = 0.0_f64;
     for _ in 0..4 {
         let served = Served::new(Behaviour::Identity, MockDevice::new(host));
@@ -229,7 +229,8 @@ async fn an_instance_that_is_free_takes_what_comes_while_another_waits_for_its_o
     for pending in warm {
         pending.await.unwrap().unwrap();
     }
-    for round in 0..5 {
+    let mut late = Vec::new();
+    for round in 0..10 {
         let first = served.send(value(round));
         tokio::time::sleep(20 * MS).await;
         let second = served.send(value(round + 1));
@@ -240,8 +241,12 @@ async fn an_instance_that_is_free_takes_what_comes_while_another_waits_for_its_o
             steps.iter().filter(|step| step.stage == Stage::Compute).map(|step| step.launched).collect();
         let apart = launched[launched.len() - 1] - launched[launched.len() - 2];
         // Behind the first it would be 150 ms.
-        assert!(apart < 120 * MS, "the second was launched {apart:?} after the first");
+        if apart > 120 * MS {
+            late.push(apart);
+        }
     }
+    // A busy machine may hold the test itself up.
+    assert!(late.len() <= 2, "in {} of 10 rounds the second waited for the first: {late:?}", late.len());
     served.stop().await;
 }
 
