@@ -166,13 +166,34 @@ fn optimised_or_not_frozen_the_answers_stay() {
     for (freeze, for_inference) in
         [(Some(false), false), (Some(true), false), (None, true), (Some(true), true)]
     {
-        let optimize = Optimize { freeze, for_inference };
+        let optimize = Optimize { freeze, for_inference: Some(for_inference) };
         let got = answers(&Preparation { optimize, ..Preparation::default() });
         for index in [0, 1] {
             assert!(apart(&got[index], &plain[index]) <= 1e-5, "{optimize:?}, output {index}");
         }
         assert_eq!(got[2].data, plain[2].data);
     }
+}
+
+#[test]
+fn a_model_is_rewritten_for_inference_beside_itself() {
+    let data = floats(IMAGE.iter().product());
+    let plain = load("convolutional", &Preparation::default()).unwrap();
+    let before = run(&*plain, &IMAGE, &data).unwrap();
+    let other = plain.for_inference().unwrap();
+    for _ in 0..3 {
+        let got = run(&*other, &IMAGE, &data).unwrap();
+        for index in [0, 1] {
+            assert!(apart(&got[index], &before[index]) <= 1e-5, "output {index}");
+        }
+        assert_eq!(run(&*plain, &IMAGE, &data).unwrap()[0].data, before[0].data, "itself it stays as it was");
+    }
+    drop(plain);
+    assert!(run(&*other, &IMAGE, &data).is_ok(), "the weights are its own, too");
+    // What wasn't frozen has nothing to be rewritten.
+    let optimize = Optimize { freeze: Some(false), for_inference: None };
+    let free = load("convolutional", &Preparation { optimize, ..Preparation::default() }).unwrap();
+    assert!(free.for_inference().is_err());
 }
 
 #[test]
@@ -357,7 +378,7 @@ fn dimensions_that_vary_get_a_size_that_runs() {
 
 #[test]
 fn optimising_for_inference_is_kept_where_answers_stay_equal() {
-    let optimize = Optimize { freeze: None, for_inference: true };
+    let optimize = Optimize { freeze: None, for_inference: Some(true) };
     let asked = Preparation { optimize, ..Preparation::default() };
     let line = note("convolutional", CONVOLUTIONAL, &asked).unwrap();
     assert!(line.starts_with("optimised for inference: answers "), "{line}");
