@@ -14,8 +14,7 @@ const LOOK_AHEAD: usize = 16;
 
 /// Where more than this wait, only the older half of them may join: otherwise
 /// those of odd lengths would be overtaken by all that come later, until they
-/// are the first. (Simulated with 32 clients, that takes a fifth off the 99th
-/// percentile for 4 % of the rate.)
+/// are the first.
 const OVERTAKING: usize = 8;
 
 /// Requests of one bucket that would run together; never none.

@@ -66,8 +66,12 @@ async fn mixed_lengths_batch_and_each_answer_is_its_own() {
                 let answer: Value = http.post(&*url).body(body).send().await.unwrap().json().await.unwrap();
                 let mean = x.iter().sum::<i64>() as f32 / length as f32;
                 let centred: Vec<f32> = x.iter().map(|x| *x as f32 - mean).collect();
-                assert_eq!(output(&answer, "mean")["data"], json!([mean]), "{answer}");
-                assert_eq!(output(&answer, "centred")["data"], json!(centred));
+                // As they are written, numbers are the shortest that mean the same FP32.
+                let came_back = |name: &str| -> Vec<f32> {
+                    numbers(output(&answer, name)).into_iter().map(|value| value as f32).collect()
+                };
+                assert_eq!(came_back("mean"), [mean], "{answer}");
+                assert_eq!(came_back("centred"), centred);
                 assert_eq!(output(&answer, "centred")["shape"], json!([1, length]));
                 let padded = output(&answer, "came")["data"][0].as_u64().unwrap() as usize;
                 assert!(padded >= length && padded % 8 == 0, "{length} became {padded}");
