@@ -61,8 +61,8 @@ class Entry:
 
 
 class Measurement:
-    def __init__(self, plan: Plan, generator: Generator, bare_loop: Path, scratch: Path) -> None:
-        self.plan, self.generator, self.bare_loop, self.scratch = plan, generator, bare_loop, scratch
+    def __init__(self, plan: Plan, generator: Generator, bare: Path, scratch: Path) -> None:
+        self.plan, self.generator, self.bare_program, self.scratch = plan, generator, bare, scratch
 
     def all(self, subjects: list[Subject], servers: list[Server]) -> list[Entry]:
         entries = [Entry(server, subject) for subject in subjects for server in servers]
@@ -87,7 +87,8 @@ class Measurement:
 
     def bare(self, subject: Subject) -> dict:
         """The best of libtorch alone, by batch, instances and threads."""
-        command = [*self.generator.under, self.bare_loop, subject.file, subject.model.dims, self.plan.seconds / 4, "1,8,16,32"]
+        command = [*self.generator.under, self.bare_program, "rate", subject.file, "--shape", subject.model.dims]
+        command += ["--seconds", self.plan.seconds / 4, "--batch", "1,8,16,32"]
         runs = [json.loads(line) for line in run(command, limit=300).splitlines()]
         return max(runs, key=lambda one: one["items_per_second"])
 
