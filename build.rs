@@ -107,5 +107,7 @@ fn libtorch() -> Result<(), Box<dyn Error>> {
     for place in [lib.to_string_lossy().as_ref(), "$ORIGIN/../lib", "$ORIGIN"] {
         println!("cargo::rustc-link-arg=-Wl,-rpath,{place}");
     }
+    // What main.rs answers in a library's place must be seen by that library.
+    println!("cargo::rustc-link-arg-bins=-Wl,--export-dynamic-symbol=mkl_serv_intel_cpu_true");
     Ok(())
 }

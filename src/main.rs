@@ -14,6 +14,21 @@ use cresset::{bench, devices, healthcheck, inspect, serve, shutdown, telemetry};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// MKL, whose matrix products libtorch calls, asks a function of this name
+/// whether the processor is Intel's, and takes slow kernels where it isn't,
+/// whatever the processor can do. The program's own answer goes before that of
+/// the library: the processor's features alone decide. `CRESSET_MKL=as-shipped`
+/// leaves the question to the processor's name.
+#[cfg(all(feature = "libtorch", target_arch = "x86_64"))]
+#[unsafe(no_mangle)]
+pub extern "C" fn mkl_serv_intel_cpu_true() -> std::ffi::c_int {
+    use std::arch::x86_64::{__cpuid, CpuidResult};
+    let as_shipped = std::env::var_os("CRESSET_MKL").is_some_and(|asked| asked == "as-shipped");
+    let CpuidResult { ebx, ecx, edx, .. } = __cpuid(0);
+    let intel = [ebx, edx, ecx].map(u32::to_le_bytes).concat() == b"GenuineIntel";
+    std::ffi::c_int::from(intel || !as_shipped)
+}
+
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(settings) => run_server(&settings),
@@ -72,6 +87,7 @@ fn show_devices(args: devices::Args) -> anyhow::Result<u8> {
 
 #[cfg(feature = "libtorch")]
 fn backend(_: &str, memory: MemorySettings<'_>) -> anyhow::Result<Arc<dyn Backend>> {
+    cresset::backend::libtorch::keep_freed_memory();
     Ok(cresset::backend::libtorch::backend_with(memory)?)
 }
 

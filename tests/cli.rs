@@ -31,3 +31,16 @@ fn a_build_without_libtorch_says_what_it_cannot_do() {
     let (code, _, error) = cresset(&["serve", "--model-repository=models"]);
     assert!(code == Some(1) && error.contains(&format!("{why} serve")), "{error}");
 }
+
+/// libtorch's MKL takes the program's word for its own only where it can see it.
+#[cfg(feature = "libtorch")]
+#[test]
+fn matrix_products_ask_the_program_what_processor_this_is() {
+    let symbols = std::process::Command::new("nm")
+        .args(["--dynamic", "--defined-only", env!("CARGO_BIN_EXE_cresset")])
+        .output()
+        .unwrap();
+    assert!(symbols.status.success(), "{symbols:?}");
+    let symbols = String::from_utf8(symbols.stdout).unwrap();
+    assert!(symbols.lines().any(|line| line.ends_with(" T mkl_serv_intel_cpu_true")), "{symbols}");
+}

@@ -33,7 +33,7 @@ impl ModelArgs {
         asked.precision.weights = self.weights;
         asked.precision.autocast = self.autocast;
         asked.precision.channels_last = self.channels_last;
-        asked.optimize.for_inference = self.for_inference;
+        asked.optimize.for_inference = Some(self.for_inference);
         asked.optimize.freeze = self.unfrozen.then_some(false);
         load(&self.model, &asked)
     }
