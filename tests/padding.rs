@@ -65,8 +65,8 @@ async fn busy(backend: &MockBackend, settings: &str, own: usize) -> (Arc<ServedM
     (model, first)
 }
 
-/// Batches of 1 three times, of 2 and 4, and of 1 at lengths of 4, 8 and 9.
-const OWN_RUNS: usize = 8;
+/// Batches of 1 three times; of 2 and 4, and of 1 at lengths of 4, 8 and 9, twice each.
+const OWN_RUNS: usize = 13;
 
 type Answer = Result<InferenceResponse, Error>;
 
@@ -155,7 +155,7 @@ async fn a_budget_of_elements_parts_what_the_count_would_not() {
     let backend = MockBackend::new(Behaviour::Identity, &["ids", "mask"]);
     // Of its own runs those that are larger are left out: 4 x 2 is not, and 1 x 9 is.
     let settings = format!("[batching]\nmax_elements = 8\n{PADDING}");
-    let (model, first) = busy(&backend, &settings, OWN_RUNS - 1).await;
+    let (model, first) = busy(&backend, &settings, OWN_RUNS - 2).await;
     let before = backend.control().batches().len();
     let mut asked = vec![first];
     for _ in 0..4 {

@@ -1,7 +1,7 @@
 //! How configurations name and shape what a file takes and gives: each way of
 //! Triton's, on both surfaces.
 
-use crate::server::{command, get};
+use crate::server::get;
 use crate::surfaces::{both, floats, repository, start, tensor};
 use cresset::protocol::Datatype;
 
@@ -118,21 +118,4 @@ async fn the_file_is_the_one_that_is_named() {
         [tensor("y", Datatype::Int8, &[2], vec![1, 255])]
     );
     assert_eq!(get(&server.url("/v2/models/named/config")).await.1["default_model_filename"], "net v2.pt");
-}
-
-/// A file for each GPU's generation is refused, not passed over: another file
-/// would give other answers.
-#[tokio::test]
-async fn a_file_for_each_gpu_is_refused_with_what_to_do() {
-    let config = "cc_model_filenames { key: '7.5' value: 'turing.pt' }";
-    let root = repository(&[("many", "identity", config)]);
-    let output = command(root.path(), &[])
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::piped())
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{text}");
-    let reason = "every device loads the same file: name it in 'default_model_filename'";
-    assert!(text.contains(&format!("field 'cc_model_filenames' can't be honoured: {reason}")), "{text}");
 }
