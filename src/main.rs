@@ -11,23 +11,9 @@ use cresset::{bench, devices, healthcheck, inspect, serve, shutdown, telemetry};
 
 /// Requests are many small blocks on several threads; tensors are libtorch's,
 /// which takes them from the C library whatever stands here.
+#[cfg(not(feature = "system-allocator"))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// MKL, whose matrix products libtorch calls, asks a function of this name
-/// whether the processor is Intel's, and takes slow kernels where it isn't,
-/// whatever the processor can do. The program's own answer goes before that of
-/// the library: the processor's features alone decide. `CRESSET_MKL=as-shipped`
-/// leaves the question to the processor's name.
-#[cfg(all(feature = "libtorch", target_arch = "x86_64"))]
-#[unsafe(no_mangle)]
-pub extern "C" fn mkl_serv_intel_cpu_true() -> std::ffi::c_int {
-    use std::arch::x86_64::{__cpuid, CpuidResult};
-    let as_shipped = std::env::var_os("CRESSET_MKL").is_some_and(|asked| asked == "as-shipped");
-    let CpuidResult { ebx, ecx, edx, .. } = __cpuid(0);
-    let intel = [ebx, edx, ecx].map(u32::to_le_bytes).concat() == b"GenuineIntel";
-    std::ffi::c_int::from(intel || !as_shipped)
-}
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {

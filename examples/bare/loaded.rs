@@ -40,6 +40,8 @@ impl ModelArgs {
 }
 
 pub(crate) fn load(path: &Path, preparation: &Preparation) -> anyhow::Result<Arc<dyn Model>> {
+    // As the server has it.
+    cresset::backend::libtorch::keep_freed_memory();
     let backend = cresset::backend::libtorch::backend(None)?;
     let parameters = Default::default();
     let device = Device::Cpu;

@@ -51,6 +51,7 @@ def page(runs: list[dict]) -> str:
             "load generator on it. Medians, with quartiles in brackets, of rounds in which ours and what bounds it took "
             "turns. Rates on such a machine mean little; ratios within a round hold."
         ),
+        "\n```sh\n" + "\n".join(dict.fromkeys(run["command"] for run in runs)) + "\n```",
         "\n" + HEAD,
         *(lines(rows[name][0]) for name in ROWS if name in rows),
         "\n## What the rows mean\n",

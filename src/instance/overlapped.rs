@@ -21,6 +21,7 @@ use crate::scheduler::{Batch, Queue};
 /// A batch that was taken from the queue; dropping it says that it is over.
 struct Taken<'a> {
     queue: &'a Queue<QueuedRequest>,
+    shape: Vec<i64>,
     rows: u32,
     /// How long the device computed it, where it went as one.
     took: Option<Duration>,
@@ -28,7 +29,7 @@ struct Taken<'a> {
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
-        self.queue.done(self.rows, self.took);
+        self.queue.done(&self.shape, self.rows, self.took);
     }
 }
 
@@ -127,7 +128,8 @@ impl<'a> Line<'a> {
         host_memory: Option<&Arc<dyn HostMemory>>,
     ) -> Option<Collected<'a>> {
         let left = clock::now();
-        let taken = Taken { queue: self.queue, rows: batch.rows, took: None };
+        let shape = batch.requests.first().map_or_else(Vec::new, |first| first.bucket.clone());
+        let taken = Taken { queue: self.queue, shape, rows: batch.rows, took: None };
         let mut parts = self.context.begin(batch).into_iter();
         let batch = parts.next();
         parts.for_each(|part| self.queue.give_back(part));
@@ -229,7 +231,9 @@ impl<'a> Line<'a> {
         // Until the one before had landed, the device was busy with that.
         let began = before.map_or(at, |before| before.max(at));
         place.land(memory, began, computed);
-        taken.took = outputs.is_ok().then(|| computed.saturating_duration_since(began));
+        // Not that of a part, where there wasn't memory for the whole.
+        let whole = outputs.is_ok() && running.batch.rows == taken.rows;
+        taken.took = whole.then(|| computed.saturating_duration_since(began));
         drop(taken);
         self.queue.wake();
         self.context.metrics.executed(running.batch.rows, running.batch.reason);

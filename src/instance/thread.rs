@@ -186,7 +186,11 @@ fn warm(instance: &mut dyn ModelInstance, inputs: &[WarmUpInput], settings: &Ins
     }
     let first = inputs.first().and_then(|input| input.shape.first()).copied().filter(|_| settings.batched);
     let rows = first.map_or(1, |rows| u32::try_from(rows).unwrap_or(1));
-    settings.queue.tried(&settings.warm_up.bucket, rows, clock::now().saturating_duration_since(began));
+    // Where lengths differ, rows alone don't tell what a batch takes.
+    if settings.padding.is_none() {
+        let took = clock::now().saturating_duration_since(began);
+        settings.queue.tried(&settings.warm_up.bucket, rows, took);
+    }
     true
 }
 
@@ -267,13 +271,14 @@ fn serve(started: Started, settings: &InstanceSettings) {
             Next::Closed => break,
         };
         let rows = batch.rows;
+        let shape = batch.requests.first().map_or_else(Vec::new, |first| first.bucket.clone());
         // A panic is a bug of ours, but not a reason to stop serving: the
         // responders that it dropped have answered.
         let run = catch_unwind(AssertUnwindSafe(|| inline.run(batch, &context)));
         if run.is_err() {
             tracing::error!("a batch ended in a panic; its requests were answered with an error");
         }
-        queue.done(rows, run.unwrap_or(None));
+        queue.done(&shape, rows, run.unwrap_or(None));
     }
 }
 

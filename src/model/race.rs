@@ -100,7 +100,7 @@ pub(super) fn warm(
             let zeros = |input: &WarmUpInput| {
                 let elements: i64 = input.shape.iter().product();
                 let bytes = usize::try_from(elements).unwrap_or(0) * input.datatype.size().unwrap_or(0);
-                (input.clone(), vec![0; bytes])
+                (input.clone(), input.data.as_ref().map_or_else(|| vec![0; bytes], |data| data.to_vec()))
             };
             run_here(instance.as_mut(), &size.iter().map(zeros).collect::<Inputs>())?;
             // The next one is about twice as large.

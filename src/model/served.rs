@@ -33,6 +33,9 @@ use crate::protocol::{
 use crate::scheduler::{Bound, Levels, Policy, Queue, Refused, Submitted};
 use crate::transform::Transforms;
 
+/// A request is cut into so many parts at most: rows may be empty, and many.
+const MOST_PARTS: u32 = 1024;
+
 /// Where a version comes from.
 #[derive(Debug, Clone)]
 pub struct ModelSource {
@@ -427,6 +430,17 @@ impl ServedModel {
                 return Err(error);
             }
         };
+        let most = self.batching.rows_of_parts(rows, self.config.max_batch_size, &size);
+        if let Some(most) = most
+            && rows.div_ceil(most) > MOST_PARTS
+        {
+            self.metrics.failed(FailureReason::Rejected, clock::now() - arrival);
+            return Err(Error::invalid(format!(
+                "the request for model '{}' has {rows} rows: at most {} are taken, in {MOST_PARTS} batches",
+                self.name,
+                u64::from(most) * u64::from(MOST_PARTS)
+            )));
+        }
         let (mut responder, answer) = Responder::new(Arc::clone(&self.metrics), arrival);
         if let Some(order) = &self.order {
             responder = responder.in_turn(order);
@@ -437,11 +451,10 @@ impl ServedModel {
         let pending = Some(self.metrics.pending());
         let queued =
             QueuedRequest { inputs, asked, rows, bucket, size, arrival, schedule, responder, pending };
-        let Submitted { deadline, call } =
-            match self.batching.rows_of_parts(rows, self.config.max_batch_size, &size) {
-                Some(most) => self.submit_in_parts(queued, most),
-                None => self.submit(queued),
-            };
+        let Submitted { deadline, call } = match most {
+            Some(most) => self.submit_in_parts(queued, most),
+            None => self.submit(queued),
+        };
         if let Some(call) = call {
             // What other connections have sent at this moment is read first, and
             // leaves in the same batch: one turn of the runtime's, no timer.

@@ -52,10 +52,15 @@ const FIELDS: &[(&str, Treatment)] = &[
     (
         "input.allow_ragged_batch",
         Refused(
-            "requests of different shapes are not joined into one tensor: only those of one shape share a batch",
+            "requests of different shapes are not joined into one tensor without padding: `[padding]` in cresset.toml says how",
         ),
     ),
-    ("input.optional", Refused("forward gets all of its inputs: every request must have each")),
+    (
+        "input.optional",
+        Refused(
+            "forward gets all of its inputs: every request must have each, but for what `[padding]` in cresset.toml makes",
+        ),
+    ),
     ("input.is_non_linear_format_io", Refused(TENSOR_RT)),
     ("output", Honoured),
     ("output.name", Honoured),

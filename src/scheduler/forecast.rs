@@ -158,13 +158,14 @@ impl Forecast {
         }
     }
 
-    /// A batch of `rows` has come back, having taken so long where it ran
+    /// A batch of this shape and `rows` has come back, having taken so long where it ran
     /// undisturbed from start to end.
-    pub(super) fn done(&mut self, rows: u32, took: Option<Duration>) {
+    pub(super) fn done(&mut self, shape: &[i64], rows: u32, took: Option<Duration>) {
+        let same = |running: &Running| running.rows == rows && *running.shape == *shape;
         // A batch that was parted comes back as another.
-        let place = self.running.iter().position(|running| running.rows == rows).unwrap_or(0);
+        let place = self.running.iter().position(same).unwrap_or(0);
         let Some(running) = self.running.remove(place) else { return };
-        let Some(took) = took.filter(|_| running.rows == rows) else { return };
+        let Some(took) = took.filter(|_| same(&running)) else { return };
         self.times.tell(&running.shape, |times| times.ran(rows, took));
         let Some(target) = self.target else { return };
         for arrival in running.arrivals {

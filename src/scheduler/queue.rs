@@ -34,8 +34,9 @@ struct State<T> {
     /// Of these, such that may not take what comes now: waking one of them
     /// wouldn't do.
     reluctant: usize,
-    /// Somebody holds a [`Call`].
-    call_due: bool,
+    /// How many times a [`Call`] was made; one that was taken before the last
+    /// is done.
+    calls: u64,
 }
 
 /// A request that was taken in.
@@ -45,22 +46,27 @@ pub struct Submitted<'a, T: Waiting> {
     /// When somebody must call [`Queue::expire`] for the request to be answered
     /// on time, however busy the instances are.
     pub deadline: Option<Instant>,
-    /// Wakes an instance when it is dropped; `None` where none waits, or where
-    /// somebody else is about to.
+    /// Wakes an instance when it is dropped; `None` where none waits.
     pub call: Option<Call<'a, T>>,
 }
 
 /// The duty to wake an instance, done by dropping it. Whoever has more to submit
 /// keeps it until then: what is submitted in between leaves in one batch, for
-/// one system call.
+/// one system call. Everybody who finds an instance asleep has one, and the
+/// first that is dropped does it for all: nobody depends on another one's.
 #[derive(Debug)]
-pub struct Call<'a, T: Waiting>(&'a Queue<T>);
+pub struct Call<'a, T: Waiting> {
+    queue: &'a Queue<T>,
+    number: u64,
+}
 
 impl<T: Waiting> Drop for Call<'_, T> {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.call_due = false;
-        self.0.call(&mut state);
+        let mut state = self.queue.lock();
+        if state.calls == self.number {
+            state.calls += 1;
+            self.queue.call(&mut state);
+        }
     }
 }
 
@@ -109,7 +115,7 @@ impl<T: Waiting> Queue<T> {
             idle: 0,
             called: 0,
             reluctant: 0,
-            call_due: false,
+            calls: 0,
         };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
@@ -123,11 +129,22 @@ impl<T: Waiting> Queue<T> {
         if state.closed {
             return Err(Refused::Closed(request));
         }
-        if let Some(late) = state.batcher.late(&request) {
-            return Err(Refused::Late(request, late));
+        if state.batcher.late(&request).is_some() {
+            // Perhaps for those whose clients have gone.
+            let gone = state.batcher.take_cancelled();
+            let late = state.batcher.late(&request);
+            drop(state);
+            drop(gone);
+            if let Some(late) = late {
+                return Err(Refused::Late(request, late));
+            }
+            state = self.lock();
+            if state.closed {
+                return Err(Refused::Closed(request));
+            }
         }
         let request = match state.batcher.push(request) {
-            Ok(deadline) => return Ok(self.submitted(&mut state, deadline)),
+            Ok(deadline) => return Ok(self.submitted(&state, deadline)),
             Err(request) => request,
         };
         // Full, perhaps of requests whose clients have gone or whose time is
@@ -135,7 +152,7 @@ impl<T: Waiting> Queue<T> {
         let gone = state.batcher.take_cancelled();
         let late = state.batcher.take_expired(clock::now());
         let result = match state.batcher.push(request) {
-            Ok(deadline) => Ok(self.submitted(&mut state, deadline)),
+            Ok(deadline) => Ok(self.submitted(&state, deadline)),
             Err(request) => Err(Refused::Full(request)),
         };
         drop(state);
@@ -144,10 +161,9 @@ impl<T: Waiting> Queue<T> {
         result
     }
 
-    fn submitted(&self, state: &mut State<T>, deadline: Option<Instant>) -> Submitted<'_, T> {
-        let wanted = state.idle > state.called && !state.call_due;
-        state.call_due |= wanted;
-        Submitted { deadline, call: wanted.then(|| Call(self)) }
+    fn submitted(&self, state: &State<T>, deadline: Option<Instant>) -> Submitted<'_, T> {
+        let asleep = state.idle > state.called;
+        Submitted { deadline, call: asleep.then_some(state.calls).map(|number| Call { queue: self, number }) }
     }
 
     /// Answers the requests whose time is over.
@@ -239,11 +255,11 @@ impl<T: Waiting> Queue<T> {
         }
     }
 
-    /// A batch of `rows` that [`Queue::next_batch`] gave out is over: each of
+    /// A batch of this bucket and `rows` that [`Queue::next_batch`] gave out is over: each of
     /// its requests was answered or given back. It took so long, where it ran
     /// undisturbed from start to end.
-    pub fn done(&self, rows: u32, took: Option<Duration>) {
-        self.lock().batcher.done(rows, took);
+    pub fn done(&self, bucket: &[i64], rows: u32, took: Option<Duration>) {
+        self.lock().batcher.done(bucket, rows, took);
     }
 
     /// A run of `rows` of this shape on the server's own account took so long.

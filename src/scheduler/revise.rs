@@ -103,8 +103,8 @@ impl<T: Waiting> Batcher<T> {
 
     /// A batch of `rows` that left has come back; it took so long where it ran
     /// undisturbed from start to end.
-    pub fn done(&mut self, rows: u32, took: Option<Duration>) {
-        self.forecast.done(rows, took);
+    pub fn done(&mut self, shape: &[i64], rows: u32, took: Option<Duration>) {
+        self.forecast.done(shape, rows, took);
     }
 
     /// A run of `rows` of this shape on the server's own account took so long.

@@ -47,10 +47,10 @@ impl Warmth {
     /// A batch of `rows` leaves where `waited` would have been taken.
     pub(super) fn left(&mut self, rows: u32, waited: u32) {
         if let Some(warming) = &mut self.state
-            && waited > rows
-            && rows == warming.largest
+            && waited > warming.largest
+            && rows <= warming.largest
         {
-            warming.held_back += 1;
+            warming.held_back = warming.held_back.saturating_add(1);
         }
         self.ran(rows);
     }

@@ -56,7 +56,7 @@ const SERVED: &[Served] = &[
     ("max_batch_size", "max_batch_size: 8", Shows("max_batch_size: 8"), "rows of a batch; 0: shapes are whole"),
     ("input", INPUT, Shows("name: \"x\""), "what a request brings"),
     ("input.name", INPUT, Shows("name: \"x\""), "an argument of `forward`, `<name>__<index>`, or in order"),
-    ("input.data_type", INPUT, Shows("datatype: Fp32"), "checked in each request; PyTorch has no unsigned integers but `TYPE_UINT8`"),
+    ("input.data_type", INPUT, Shows("datatype: Fp32"), "checked in each request"),
     ("input.format", INPUT, Checks("input { name: 'x' data_type: TYPE_FP32 format: FORMAT_NCHW dims: [ 3 ] }"), "an image has three dimensions"),
     ("input.dims", INPUT, Shows("dims: [3, 2, 2]"), "checked in each request; -1 varies"),
     ("input.reshape", INPUT, Shows("reshape: Some([12])"), "the model's shape, where it differs"),

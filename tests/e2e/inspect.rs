@@ -7,7 +7,7 @@ use cresset::protocol::{Datatype, Tensor};
 use serde_json::Value;
 
 use crate::server::{Server, checkout, get};
-use crate::surfaces::{both, over_http, tensor};
+use crate::surfaces::{assert_alike, both, over_http, tensor};
 
 fn inspect(file: &Path, arguments: &[String]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_cresset")).arg("inspect").arg(file).args(arguments).output().unwrap()
@@ -94,8 +94,9 @@ async fn compare(repository: &Path) {
             .iter()
             .map(|(input, datatype, shape)| sample(input, *datatype, shape))
             .collect();
-        let values = |outputs: Vec<Tensor>| -> Vec<Unnamed> {
-            outputs.into_iter().map(|output| (output.datatype, output.shape, output.data)).collect()
+        // They may be named otherwise.
+        let values = |outputs: Vec<Tensor>| -> Vec<Tensor> {
+            outputs.into_iter().map(|output| Tensor { name: "".into(), ..output }).collect()
         };
         if name == "stateful" {
             // Once: its second answer is another.
@@ -201,27 +202,4 @@ fn what_goes_wrong_is_said_with_an_exit_code() {
     );
     assert!(code == 1 && error.contains("is there already: --force writes over it"), "{code} {error}");
     assert_eq!(std::fs::read(&config).unwrap(), before);
-}
-
-/// An output without its name.
-type Unnamed = (Datatype, Vec<i64>, bytes::Bytes);
-
-/// Equal, FP32 to the last digits alone: either server may have rewritten the
-/// model for inference by now.
-fn assert_alike(left: &[Unnamed], right: &[Unnamed], name: &str) {
-    assert_eq!(left.len(), right.len(), "{name}");
-    let floats = |data: &[u8]| -> Vec<f32> {
-        data.chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect()
-    };
-    for ((kind, shape, data), other) in left.iter().zip(right) {
-        assert_eq!((kind, shape), (&other.0, &other.1), "{name}");
-        if *kind != Datatype::Fp32 {
-            assert_eq!(data, &other.2, "{name}");
-            continue;
-        }
-        let (one, other) = (floats(data), floats(&other.2));
-        let largest = other.iter().fold(0_f32, |most, value| most.max(value.abs()));
-        let apart = one.iter().zip(&other).map(|(one, other)| (one - other).abs()).fold(0_f32, f32::max);
-        assert!(one.len() == other.len() && apart <= 1e-5 * largest, "{name}: {one:?}, {other:?}");
-    }
 }

@@ -1,6 +1,6 @@
 """The rows of the table, by name, in its order."""
 
-from . import connections, minilm, mlp, photograph, resnet18, shapes, start
+from . import choices, connections, minilm, mlp, photograph, resnet18, shapes, start
 
 # A module that measures, and the function of it that does.
 ROWS = {
@@ -13,4 +13,5 @@ ROWS = {
     "connections": connections.measure,
     "start": start.measure,
     "shapes": shapes.measure,
+    "choices": choices.measure,
 }

@@ -12,6 +12,8 @@ mod ffi;
 mod flight;
 mod instance;
 mod memory;
+#[cfg(target_arch = "x86_64")]
+mod mkl;
 mod module;
 mod options;
 mod outputs;

@@ -95,7 +95,7 @@ impl Simulation {
             }
             while let Some(over) = running.iter().position(|(_, ends, _)| *ends <= now) {
                 let (began, ends, batch) = running.swap_remove(over);
-                self.batcher.done(batch.rows, Some(ends - began));
+                self.batcher.done(&[0], batch.rows, Some(ends - began));
                 outcome.latencies.extend(batch.requests.iter().map(|request| ends - request.arrival));
             }
             wake = None;
@@ -211,7 +211,7 @@ fn batches_keep_to_a_size_that_meets_the_target() {
         simulation.batcher.push(request(id, 1, 0, start)).unwrap();
     }
     assert_eq!(ids(simulation.batcher.next(start)).0.len(), 6, "4 + 6 ms are half of the target");
-    simulation.batcher.done(6, None);
+    simulation.batcher.done(&[0], 6, None);
 }
 
 #[test]

@@ -35,9 +35,9 @@ fn a_batch_is_cut_at_the_size_that_pays_and_goes_on_with_the_next() {
     let mut batcher = resnet(1, 32);
     push(&mut batcher, 0..20, start);
     assert_eq!(ids(batcher.next(start)), ((0..8).collect(), CloseReason::Efficient));
-    batcher.done(8, Some(237 * MS));
+    batcher.done(&[0], 8, Some(237 * MS));
     assert_eq!(rows(batcher.next(start)), (8, CloseReason::Efficient));
-    batcher.done(8, Some(237 * MS));
+    batcher.done(&[0], 8, Some(237 * MS));
     assert_eq!(rows(batcher.next(start)), (4, CloseReason::Ready));
     assert!(matches!(batcher.next(start), Decision::Idle));
 }
@@ -48,11 +48,11 @@ fn idle_instances_share_what_waits() {
     let mut batcher = resnet(2, 32);
     push(&mut batcher, 0..16, start);
     assert_eq!([0, 1].map(|_| rows(batcher.next(start)).0), [8, 8]);
-    batcher.done(8, None);
+    batcher.done(&[0], 8, None);
     push(&mut batcher, 16..22, start);
     assert_eq!(rows(batcher.next(start)), (6, CloseReason::Ready), "the other one is busy");
-    batcher.done(6, None);
-    batcher.done(8, None);
+    batcher.done(&[0], 6, None);
+    batcher.done(&[0], 8, None);
     push(&mut batcher, 22..28, start);
     assert_eq!([0, 1].map(|_| rows(batcher.next(start)).0), [3, 3]);
 }
@@ -87,9 +87,9 @@ fn a_request_of_several_rows_is_never_parted() {
         batcher.push(request(id, rows, 0, start)).unwrap();
     }
     assert_eq!(ids(batcher.next(start)).0, [0]);
-    batcher.done(5, None);
+    batcher.done(&[0], 5, None);
     assert_eq!(ids(batcher.next(start)).0, [1]);
-    batcher.done(5, None);
+    batcher.done(&[0], 5, None);
     assert_eq!(ids(batcher.next(start)).0, [2]);
 }
 
@@ -101,7 +101,7 @@ fn what_was_slow_once_is_tried_again() {
     (0..9).for_each(|_| {
         batcher.push(request(0, 16, 0, start)).unwrap();
         batcher.next(start);
-        batcher.done(16, Some(900 * MS));
+        batcher.done(&[0], 16, Some(900 * MS));
     });
     let mut sizes = Vec::new();
     for _ in 0..1000 {
@@ -109,7 +109,7 @@ fn what_was_slow_once_is_tried_again() {
         push(&mut batcher, 0..more, start);
         let (rows, _) = rows(batcher.next(start));
         sizes.push(rows);
-        batcher.done(rows, Some(if rows == 16 { 380 * MS } else { 237 * MS }));
+        batcher.done(&[0], rows, Some(if rows == 16 { 380 * MS } else { 237 * MS }));
     }
     assert!(sizes[..100].iter().all(|rows| *rows == 8), "{sizes:?}");
     assert!(sizes[900..].iter().all(|rows| *rows == 16), "{sizes:?}");
@@ -139,8 +139,8 @@ fn batches_that_are_never_said_to_be_done_are_forgotten() {
         assert!(matches!(batcher.next(start), Decision::Run(_)));
         while matches!(batcher.next(start), Decision::Run(_)) {}
     }
-    batcher.done(3, Some(MS));
-    (0..1000).for_each(|_| batcher.done(8, None));
+    batcher.done(&[0], 3, Some(MS));
+    (0..1000).for_each(|_| batcher.done(&[0], 8, None));
     assert_eq!(batcher.len(), 0);
 }
 
@@ -183,7 +183,7 @@ proptest! {
                 Step::Cancel(which) => {
                     if let Some((rows, bucket)) = (!running.is_empty()).then(|| running.swap_remove(which % running.len())) {
                         let time = took.next().map(|(_, ms)| MS * u32::try_from(ms).unwrap());
-                        batcher.done(rows, time.filter(|_| which % 3 != 0));
+                        batcher.done(&[0], rows, time.filter(|_| which % 3 != 0));
                         if let Some((rows, ms)) = took.next() {
                             batcher.tried(&[bucket], rows, MS * u32::try_from(ms).unwrap());
                         }
