@@ -11,6 +11,8 @@ from surface import LOOP, Surface, status
 from test_waiting import Crowd
 
 X = {"x": np.ones((1, 4), np.float32)}
+# Of `slow`, 2 ms each: so many that two others come while most of them wait, however busy the machine is.
+LATE = 240
 
 
 def test_parameters_of_ones_own_are_taken(surface: Surface) -> None:
@@ -40,14 +42,15 @@ def test_the_first_level_goes_first(policy_server: Server, name: str) -> None:
         order.append(level)
 
     async def all() -> None:
-        late = [asyncio.create_task(one(2)) for _ in range(60)]
+        late = [asyncio.create_task(one(2)) for _ in range(LATE)]
         await asyncio.sleep(0.02)
         await asyncio.gather(one(1), one(1), *late)
 
     LOOP.run_until_complete(all())
     surface.close()
-    assert sorted(order) == [1] * 2 + [2] * 60
-    assert max(place for place, level in enumerate(order) if level == 1) < 40, order
+    assert sorted(order) == [1] * 2 + [2] * LATE
+    # Not the very first: some are done before these two come.
+    assert max(place for place, level in enumerate(order) if level == 1) < LATE * 2 / 3, order
 
 
 def test_a_level_that_is_not_there_is_the_default(policy_surface: Surface) -> None:
