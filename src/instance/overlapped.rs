@@ -128,7 +128,7 @@ impl<'a> Line<'a> {
         host_memory: Option<&Arc<dyn HostMemory>>,
     ) -> Option<Collected<'a>> {
         let left = clock::now();
-        let shape = batch.requests.first().map_or_else(Vec::new, |first| first.bucket.clone());
+        let shape = batch.bucket().to_vec();
         let taken = Taken { queue: self.queue, shape, rows: batch.rows, took: None };
         let mut parts = self.context.begin(batch).into_iter();
         let batch = parts.next();

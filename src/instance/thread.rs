@@ -90,6 +90,18 @@ pub struct WarmUpInput {
     pub data: Option<Bytes>,
 }
 
+impl WarmUpInput {
+    /// Its elements, as they lie in memory.
+    #[must_use]
+    pub fn bytes(&self) -> Bytes {
+        self.data.clone().unwrap_or_else(|| {
+            let elements: i64 = self.shape.iter().product();
+            let bytes = usize::try_from(elements).unwrap_or(0) * self.datatype.size().unwrap_or(0);
+            Bytes::from(vec![0; bytes])
+        })
+    }
+}
+
 /// A running instance.
 #[derive(Debug)]
 pub struct Instance {
@@ -204,15 +216,9 @@ fn run_once(
     let memory = instance.host_memory();
     let collected = |input: &WarmUpInput| {
         let mut data = HostBuffer::within(memory.clone());
-        if let Some(bytes) = &input.data {
-            data.begin(bytes.len());
-            data.extend(bytes);
-        } else {
-            let elements: i64 = input.shape.iter().product();
-            let bytes = usize::try_from(elements).unwrap_or(0) * input.datatype.size().unwrap_or(0);
-            data.begin(bytes);
-            data.extend(&vec![0; bytes]);
-        }
+        let bytes = input.bytes();
+        data.begin(bytes.len());
+        data.extend(&bytes);
         let (name, datatype, shape) = (Arc::from(input.name.as_str()), input.datatype, input.shape.clone());
         HostInput { name, datatype, shape, data }
     };
@@ -230,7 +236,6 @@ fn run_once(
 /// Takes batches from the queue until it is closed and empty.
 fn serve(started: Started, settings: &InstanceSettings) {
     let Started { mut instance, number } = started;
-    let (model, _) = settings.slot.current();
     let context = Context {
         device: settings.device,
         binding: Arc::clone(&settings.binding),
@@ -238,11 +243,10 @@ fn serve(started: Started, settings: &InstanceSettings) {
         batched: settings.batched,
         padding: settings.padding.clone(),
         queue: Arc::clone(&settings.queue),
-        repeatable: model.signature().stateful.is_none(),
+        repeatable: settings.slot.current().0.signature().stateful.is_none(),
         faults: settings.faults.clone(),
         limit: Mutex::default(),
     };
-    drop(model);
     let queue = &settings.queue;
     if instance.drive() == Drive::Overlapped {
         let mut idle = |instance: &mut dyn ModelInstance| errand(instance, settings);
@@ -271,7 +275,7 @@ fn serve(started: Started, settings: &InstanceSettings) {
             Next::Closed => break,
         };
         let rows = batch.rows;
-        let shape = batch.requests.first().map_or_else(Vec::new, |first| first.bucket.clone());
+        let shape = batch.bucket().to_vec();
         // A panic is a bug of ours, but not a reason to stop serving: the
         // responders that it dropped have answered.
         let run = catch_unwind(AssertUnwindSafe(|| inline.run(batch, &context)));

@@ -209,10 +209,12 @@ impl Drop for PendingGuard {
 
 /// Counts an answer of the HTTP surface by its status.
 pub fn http_response(status: u16) {
-    let counter = || TABLE.http_responses.with_label_values(&[itoa::Buffer::new().format(status)]);
     // Nearly all of them: looked up once, not under the family's lock each time.
     static OK: Lazy<IntCounter> = Lazy::new(|| TABLE.http_responses.with_label_values(&["200"]));
-    if status == 200 { OK.inc() } else { counter().inc() }
+    match status {
+        200 => OK.inc(),
+        other => TABLE.http_responses.with_label_values(&[itoa::Buffer::new().format(other)]).inc(),
+    }
 }
 
 /// Counts the end of a gRPC call by its code.

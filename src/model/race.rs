@@ -97,12 +97,8 @@ pub(super) fn warm(
         for size in sizes {
             let left = WARM_UP.saturating_sub(time().saturating_sub(began));
             let start = time();
-            let zeros = |input: &WarmUpInput| {
-                let elements: i64 = input.shape.iter().product();
-                let bytes = usize::try_from(elements).unwrap_or(0) * input.datatype.size().unwrap_or(0);
-                (input.clone(), input.data.as_ref().map_or_else(|| vec![0; bytes], |data| data.to_vec()))
-            };
-            run_here(instance.as_mut(), &size.iter().map(zeros).collect::<Inputs>())?;
+            let inputs: Inputs = size.iter().map(|input| (input.clone(), input.bytes().to_vec())).collect();
+            run_here(instance.as_mut(), &inputs)?;
             // The next one is about twice as large.
             if time().saturating_sub(start) * 2 > left {
                 break;

@@ -164,6 +164,14 @@ pub struct Batch<T> {
     pub reason: CloseReason,
 }
 
+impl<T: Waiting> Batch<T> {
+    /// What its requests have in common: the bucket of each.
+    #[must_use]
+    pub fn bucket(&self) -> &[i64] {
+        self.requests.first().map_or(&[], Waiting::bucket)
+    }
+}
+
 /// What a free instance is to do.
 #[derive(Debug)]
 pub enum Decision<T> {

@@ -163,7 +163,8 @@ impl<T: Waiting> Queue<T> {
 
     fn submitted(&self, state: &State<T>, deadline: Option<Instant>) -> Submitted<'_, T> {
         let asleep = state.idle > state.called;
-        Submitted { deadline, call: asleep.then_some(state.calls).map(|number| Call { queue: self, number }) }
+        let call = asleep.then(|| Call { queue: self, number: state.calls });
+        Submitted { deadline, call }
     }
 
     /// Answers the requests whose time is over.
@@ -255,9 +256,9 @@ impl<T: Waiting> Queue<T> {
         }
     }
 
-    /// A batch of this bucket and `rows` that [`Queue::next_batch`] gave out is over: each of
-    /// its requests was answered or given back. It took so long, where it ran
-    /// undisturbed from start to end.
+    /// A batch of this bucket and `rows` that [`Queue::next_batch`] gave out is
+    /// over: each of its requests was answered or given back. It took so long,
+    /// where it ran undisturbed from start to end.
     pub fn done(&self, bucket: &[i64], rows: u32, took: Option<Duration>) {
         self.lock().batcher.done(bucket, rows, took);
     }

@@ -96,9 +96,8 @@ impl<T: Waiting> Batcher<T> {
 
     /// A part of a batch that had left leaves again.
     pub(super) fn again(&mut self, batch: &Batch<T>, now: Instant) {
-        let shape = batch.requests.first().map_or(Box::default(), |request| Box::from(request.bucket()));
         let arrivals = batch.requests.iter().map(Waiting::arrival);
-        self.forecast.left(shape, batch.rows, batch.rows, arrivals, now);
+        self.forecast.left(Box::from(batch.bucket()), batch.rows, batch.rows, arrivals, now);
     }
 
     /// A batch of `rows` that left has come back; it took so long where it ran

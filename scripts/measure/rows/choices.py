@@ -1,6 +1,5 @@
 """What was chosen among several, beside what it was chosen over."""
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -56,8 +55,8 @@ def system_allocator(bench: Bench) -> Path:
     build = ["cargo", "build", "--quiet", "--release", "--locked", "--bin=cresset"]
     copy = bench.scratch / "cresset-system-allocator"
     try:
-        subprocess.run([*build, "--features=system-allocator"], cwd=ROOT, check=True, env=os.environ)
+        subprocess.run([*build, "--features=system-allocator"], cwd=ROOT, check=True)
         shutil.copy(bench.release / "cresset", copy)
     finally:
-        subprocess.run(build, cwd=ROOT, check=True, env=os.environ)
+        subprocess.run(build, cwd=ROOT, check=True)
     return copy
