@@ -321,6 +321,7 @@ fn resources(settings: &ServeSettings, backend: &dyn Backend) -> anyhow::Result<
         preference: settings.device,
         faults: DeviceFaults::new(),
         overlapped: settings.overlapped,
+        calibrate: true,
     })
 }
 

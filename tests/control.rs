@@ -69,6 +69,7 @@ impl House {
             preference: DevicePreference::Auto,
             faults: DeviceFaults::new(),
             overlapped: false,
+            calibrate: false,
         };
         let repository = ModelRepository::open_for_change(&paths).unwrap();
         let loader = Loader::new(repository, Arc::new(backend.clone()), resources, 1000).unwrap();

@@ -62,6 +62,7 @@ fn serve_bounded(backend: &MockBackend, config: &str, capacity: usize) -> Arc<Se
         preference: DevicePreference::Auto,
         faults: DeviceFaults::new(),
         overlapped: false,
+        calibrate: false,
     };
     Arc::new(ServedModel::load(backend, &source, &resources, capacity).unwrap())
 }

@@ -51,6 +51,7 @@ impl House {
             preference: DevicePreference::Auto,
             faults: DeviceFaults::new(),
             overlapped: false,
+            calibrate: false,
         };
         let repository = ModelRepository::open(&[root.path().to_owned()]).unwrap();
         let loader = Arc::new(Loader::new(repository, Arc::new(backend.clone()), resources, 100).unwrap());

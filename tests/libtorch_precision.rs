@@ -34,6 +34,7 @@ fn load(name: &str, preparation: &Preparation) -> Result<Arc<dyn Model>, Backend
         device: Device::Cpu,
         parameters: &parameters,
         overlapped: false,
+        calibrate: false,
         preparation,
     })
 }

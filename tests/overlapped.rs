@@ -68,6 +68,7 @@ impl Served {
             preference: DevicePreference::Auto,
             faults: faults.clone(),
             overlapped: false,
+            calibrate: false,
         };
         let model = Arc::new(ServedModel::load(&backend, &source, &resources, 10_000).unwrap());
         assert_eq!(model.placements()[0].device, Device::Cuda(0));

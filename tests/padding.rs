@@ -48,6 +48,7 @@ fn load(backend: &MockBackend, config: &str, settings: &str) -> Result<Arc<Serve
         preference: DevicePreference::Auto,
         faults: DeviceFaults::new(),
         overlapped: false,
+        calibrate: false,
     };
     ServedModel::load(backend, &source, &resources, 100).map(Arc::new)
 }

@@ -41,6 +41,7 @@ fn serve(backend: &MockBackend, scheduling: &str) -> Arc<ServedModel> {
         preference: DevicePreference::Auto,
         faults: DeviceFaults::new(),
         overlapped: false,
+        calibrate: false,
     };
     Arc::new(ServedModel::load(backend, &source, &resources, 100).unwrap())
 }

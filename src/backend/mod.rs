@@ -167,6 +167,12 @@ pub trait Model: Send + Sync {
     /// When the device or the library refuses.
     fn instance(&self, intra_op_threads: usize) -> Result<Box<dyn ModelInstance>, BackendError>;
 
+    /// How many intra-op threads its instances have whatever they are asked
+    /// for, because its configuration fixes that; `None` where it doesn't.
+    fn intra_op_threads(&self) -> Option<usize> {
+        None
+    }
+
     /// The same model with its code rewritten for inference: faster, mostly,
     /// and its answers the same but for rounding, mostly. Slow; this one may
     /// run meanwhile, and isn't changed.

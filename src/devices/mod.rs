@@ -65,6 +65,7 @@ fn default_instances(processors: usize, accelerators: Option<&Accelerators>) -> 
         preference: DevicePreference::Auto,
         faults: DeviceFaults::new(),
         overlapped: false,
+        calibrate: false,
     };
     let (placements, _) = plan(&[], false, &resources).unwrap_or_default();
     placements.iter().map(ToString::to_string).collect()

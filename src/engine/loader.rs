@@ -357,16 +357,17 @@ fn with_labels(config: &mut ModelConfig, directory: &Path) -> Result<(), Setting
     Ok(())
 }
 
-/// `simple version 1: cpu, 2 instances x 1 thread, batches of up to 8, loaded in 0.1 s`
+/// `simple version 1: cpu, 2 instances x 1 thread (as configured), batches of up to 8, loaded in 0.1 s`
 fn describe(model: &ServedModel) -> String {
     let placements: Vec<String> = model.placements().iter().map(ToString::to_string).collect();
     let batching = match model.max_batch_size() {
         _ if !model.batches() => "no batching".to_owned(),
         size => format!("batches of up to {size}"),
     };
+    let reason = model.plan_reason().map(|reason| format!(" ({reason})")).unwrap_or_default();
     let precision = model.precision_note().map(|note| format!("{note}, ")).unwrap_or_default();
     format!(
-        "{} version {}: {}, {batching}, {precision}loaded in {:.1} s",
+        "{} version {}: {}{reason}, {batching}, {precision}loaded in {:.1} s",
         model.name(),
         model.version(),
         placements.join("; "),

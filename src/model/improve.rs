@@ -4,6 +4,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use super::by_size::BySize;
 use super::race::{Lap, race, warm};
 use super::trial::{Difference, Trial, differences, two_digits};
 use crate::backend::{Backend, BackendError, Device, Model, Preparation};
@@ -22,8 +23,12 @@ const FASTER: f64 = 0.97;
 /// and nobody asked.
 const LARGEST_FILE: u64 = 512 << 20;
 
-/// How large a batch is compared beside a single row.
-const BATCH: u32 = 4;
+/// Files up to this may stay in memory in both forms, where each is the faster
+/// at some sizes.
+const LARGEST_IN_BOTH: u64 = 64 << 20;
+
+/// The batches at which the forms are compared.
+const SIZES: [u32; 3] = [1, 2, 4];
 
 /// How long the old form is waited for, until its memory is given back.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -36,6 +41,8 @@ pub struct Improvement {
     pub(super) binding: Arc<Binding>,
     /// The sizes that are warmed on the server's own account.
     pub(super) sizes: Vec<Vec<WarmUpInput>>,
+    /// Of the model's file, in bytes.
+    pub(super) file_size: u64,
     /// Gone where the version was unloaded meanwhile.
     pub(super) slot: Weak<ModelSlot>,
     pub(super) begins: Begins,
@@ -64,12 +71,26 @@ pub(super) fn is_open(preparation: &Preparation, device: Device, file: &std::pat
         && optimize.freeze != Some(false)
         && precision.weights.is_none()
         && precision.autocast.is_none()
-        && std::fs::metadata(file).is_ok_and(|file| file.len() <= LARGEST_FILE)
+        && file_size(file).is_some_and(|size| size <= LARGEST_FILE)
+}
+
+/// In bytes; `None` where that can't be told.
+pub(super) fn file_size(file: &std::path::Path) -> Option<u64> {
+    std::fs::metadata(file).ok().map(|file| file.len())
+}
+
+/// Where the other form takes over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Verdict {
+    /// At every size.
+    Everywhere(String),
+    /// At so many rows and more; below, the one before stays.
+    From(u32, String),
 }
 
 impl Improvement {
     /// Makes the other form, runs both on the same inputs, and goes over to it
-    /// where it is equal and faster. To be called on a thread that nobody waits
+    /// where it is equal and faster: at all batch sizes, or at the larger ones. To be called on a thread that nobody waits
     /// for. `backend` gets the memory back that is then free.
     pub fn make(self, backend: &dyn Backend) {
         let Some(slot) = self.slot.upgrade() else { return };
@@ -82,7 +103,7 @@ impl Improvement {
             }
         };
         match self.compare(base.as_ref(), other.as_ref()) {
-            Ok(gain) => {
+            Ok(Verdict::Everywhere(gain)) => {
                 let old = Arc::downgrade(&base);
                 drop(base);
                 slot.replace(other);
@@ -90,6 +111,16 @@ impl Improvement {
                 tracing::info!(model = self.label, "optimised for inference from now on: {gain}");
                 drop(self.begins);
                 wait_for_end(&old);
+            }
+            Ok(Verdict::From(rows, gain)) => {
+                slot.replace(Arc::new(BySize { few: base, many: other, from: rows }));
+                self.begins.queue.forget_times();
+                let label = &self.label;
+                tracing::info!(
+                    model = label,
+                    "batches of {rows} and more are optimised for inference from now on: {gain}"
+                );
+                drop(self.begins);
             }
             Err(reason) => {
                 tracing::debug!(model = self.label, "not optimised for inference: {reason}");
@@ -101,33 +132,35 @@ impl Improvement {
     }
 
     /// What is gained, or why the other form isn't to be taken.
-    fn compare(&self, base: &dyn Model, other: &dyn Model) -> Result<String, String> {
+    fn compare(&self, base: &dyn Model, other: &dyn Model) -> Result<Verdict, String> {
         let failed = |error: BackendError| error.to_string();
         let trial = Trial::of(base, &self.config, &self.binding)?;
-        let batched = (self.config.max_batch_size > 0).then_some(1);
-        let larger = (self.config.dynamic_batching.is_some())
-            .then_some(self.config.max_batch_size.min(BATCH))
-            .filter(|rows| *rows > 1);
-        let sizes: Vec<_> =
-            [batched].into_iter().chain(larger.map(Some)).map(|rows| trial.inputs_of(rows)).collect();
+        let largest = match (self.config.max_batch_size, &self.config.dynamic_batching) {
+            (0, _) => None,
+            (_, None) => Some(1),
+            (most, Some(_)) => Some(most),
+        };
+        let rows: Vec<u32> = SIZES.into_iter().filter(|rows| *rows <= largest.unwrap_or(1)).collect();
+        let sizes: Vec<_> = rows.iter().map(|rows| trial.inputs_of(largest.map(|_| *rows))).collect();
         let laps = race(base, other, &sizes, clock::thread_time).map_err(failed)?;
-        let gain = judge(&laps, &self.binding)?;
+        let laps: Vec<(u32, Lap)> = rows.into_iter().zip(laps).collect();
+        let verdict = judge(&laps, &self.binding, self.file_size <= LARGEST_IN_BOTH)?;
         // What is new to it shouldn't be paid by requests.
         warm(other, &self.sizes, clock::thread_time).map_err(failed)?;
-        Ok(gain)
+        Ok(verdict)
     }
 }
 
-/// What is gained, or why it isn't worth it.
-fn judge(laps: &[Lap], binding: &Binding) -> Result<String, String> {
+/// Where the other form is taken and what is gained, or why it isn't worth it.
+/// `both` tells whether both may stay.
+fn judge(laps: &[(u32, Lap)], binding: &Binding, both: bool) -> Result<Verdict, String> {
     let mut apart = 0.0_f64;
-    let mut times = Vec::new();
-    let mut share = 1.0;
-    for lap in laps {
+    let (mut times, mut shares) = (Vec::new(), Vec::new());
+    for (_, lap) in laps {
         let differences = differences(&lap.other.answers, &lap.base.answers, binding)?;
         apart = differences.iter().map(|one: &Difference| one.relative).fold(apart, f64::max);
         let (before, after) = (lap.base.took.as_secs_f64(), lap.other.took.as_secs_f64());
-        share *= if before > 0.0 { after / before } else { 1.0 };
+        shares.push(if before > 0.0 { after / before } else { 1.0 });
         times.push(format!("{} ms in place of {}", two_digits(after * 1e3), two_digits(before * 1e3)));
     }
     if apart > EQUAL || apart.is_nan() {
@@ -136,12 +169,30 @@ fn judge(laps: &[Lap], binding: &Binding) -> Result<String, String> {
             two_digits(apart)
         ));
     }
-    // The mean of the ratios.
-    let share = f64::powf(share, 1.0 / laps.len().max(1) as f64);
-    if share > FASTER {
+    let gain =
+        format!("{}; answers differ by at most {} of the largest", times.join(", "), two_digits(apart));
+    if both && let Some(at) = parting(&shares) {
+        return Ok(Verdict::From(laps[at].0, gain));
+    }
+    if mean(&shares) > FASTER {
         return Err(format!("it isn't faster: {}", times.join(", ")));
     }
-    Ok(format!("{}; answers differ by at most {} of the largest", times.join(", "), two_digits(apart)))
+    Ok(Verdict::Everywhere(gain))
+}
+
+/// The first size from which on the other form is the faster one, where it is
+/// the slower one before. `shares` are its times over those of the base, by
+/// size.
+fn parting(shares: &[f64]) -> Option<usize> {
+    let faster = |at: &usize| shares[*at] <= 1.0 && mean(&shares[*at..]) <= FASTER;
+    let at = (0..shares.len()).find(faster)?;
+    (at > 0 && mean(&shares[..at]) * FASTER >= 1.0).then_some(at)
+}
+
+/// Of ratios.
+fn mean(shares: &[f64]) -> f64 {
+    let product: f64 = shares.iter().product();
+    product.powf(1.0 / shares.len().max(1) as f64)
 }
 
 /// Until the last instance has gone over; one that a request keeps busy may

@@ -2,6 +2,8 @@
 //! queue and its instances.
 
 mod batching;
+mod by_size;
+mod calibrate;
 mod check;
 mod fit;
 mod improve;

@@ -1,5 +1,5 @@
 //! How many instances of a model run where, with how many threads: a pure
-//! decision, printed at start.
+//! decision, which a trial may revise before it is printed at start.
 
 use std::fmt;
 
@@ -33,6 +33,9 @@ pub struct Resources {
     /// Whether models on processors are driven as on an accelerator:
     /// [`LoadRequest::overlapped`](crate::backend::LoadRequest).
     pub overlapped: bool,
+    /// Whether plans that nothing fixes are chosen by a trial at load, which
+    /// runs the model a few times more.
+    pub calibrate: bool,
 }
 
 impl Resources {
@@ -111,8 +114,9 @@ pub enum PlanError {
 /// `--device cpu` moves everything there.
 ///
 /// On processors the default is one instance for each, with one intra-op
-/// thread: for throughput that is the fastest, and two OpenMP threads that
-/// meet one busy neighbour lose a factor of five. A model that keeps state has
+/// thread: for throughput that is the fastest nearly always, and two OpenMP
+/// threads that meet one busy neighbour lose a factor of five. A trial of the
+/// model itself may show otherwise (`calibrate`). A model that keeps state has
 /// one instance, whatever is configured: its answers would depend on which
 /// one a request meets.
 ///
@@ -236,7 +240,14 @@ mod tests {
             0 => Accelerators::None("no driver".to_owned()),
             gpus => Accelerators::Cuda(gpus),
         };
-        Resources { processors, accelerators, preference, faults: DeviceFaults::new(), overlapped: false }
+        Resources {
+            processors,
+            accelerators,
+            preference,
+            faults: DeviceFaults::new(),
+            overlapped: false,
+            calibrate: false,
+        }
     }
 
     fn placed(device: Device, instances: usize, intra_op_threads: usize) -> Placement {

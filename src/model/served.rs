@@ -9,9 +9,10 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::batching::Batching;
+use super::calibrate::{Asked, calibrate};
 use super::check::{Checked, check_inputs, check_outputs};
 use super::fit::check_transforms;
-use super::improve::{Begins, Improvement, is_open};
+use super::improve::{Begins, Improvement, file_size, is_open};
 use super::plan::{Placement, PlanError, Resources, plan};
 use super::prepare::{Prepared, prepare};
 use super::samples::samples;
@@ -101,6 +102,8 @@ pub struct ServedModel {
     batching: Batching,
     transforms: Option<Arc<Transforms>>,
     placements: Vec<Placement>,
+    /// Why just these, where they were open to a trial.
+    plan_reason: Option<String>,
     /// The configuration as clients are told it.
     config_json: Bytes,
     /// What its settings do to its answers.
@@ -155,7 +158,7 @@ impl ServedModel {
             && is_open(&preparation, device, &source.file);
         let mut models = ModelsByDevice { backend, source, resources, preparation, loaded: BTreeMap::new() };
         models.keep(device, model);
-        let (placements, notes) = plan(&config.instance_groups, signature.stateful.is_some(), resources)?;
+        let (mut placements, notes) = plan(&config.instance_groups, signature.stateful.is_some(), resources)?;
         for note in &notes {
             tracing::warn!(model = config.name, "{note}");
         }
@@ -184,6 +187,21 @@ impl ServedModel {
             check_transforms(transforms, &config, &binding).map_err(LoadError::Transform)?;
         }
         let batching = Batching::new(&source.batching, &config, &binding, apart.as_deref())?;
+        let runs = warm_up(&config, &binding, &batching);
+        let plan_reason = resources
+            .calibrate
+            .then(|| {
+                let asked = Asked {
+                    groups: &config.instance_groups,
+                    stateful: signature.stateful.is_some(),
+                    batched: config.max_batch_size > 0,
+                    processors: resources.processors,
+                    target: source.objective.latency_target,
+                    inputs: runs.first.iter().take(1).chain(&runs.later).map(Vec::as_slice).collect(),
+                };
+                Ok::<_, LoadError>(calibrate(models.on(device)?.as_ref(), &mut placements, &asked))
+            })
+            .transpose()?;
         let mut policy = Policy::new(config.max_batch_size, config.dynamic_batching.as_ref(), queue_capacity);
         // What is asked for the waiting holds for requests that run alone too.
         let asked = source.config.dynamic_batching.as_ref();
@@ -201,7 +219,7 @@ impl ServedModel {
             // A run would change its state: only what is asked for.
             WarmUp { samples, ..WarmUp::default() }
         } else {
-            WarmUp { samples, ..warm_up(&config, &binding, &batching) }
+            WarmUp { samples, ..runs }
         };
 
         let groups: Vec<InstanceGroup> = placements.iter().map(Placement::group).collect();
@@ -214,6 +232,7 @@ impl ServedModel {
             batching,
             transforms: source.transforms.clone(),
             placements,
+            plan_reason,
             precision_note,
             load_time: Duration::ZERO,
             queue: Arc::clone(&queue),
@@ -222,7 +241,9 @@ impl ServedModel {
             faults: resources.faults.clone(),
             instances: Mutex::default(),
         };
-        let improvable = (open && served.placements.len() == 1).then_some(Improvable);
+        let improvable = file_size(&source.file)
+            .filter(|_| open && served.placements.len() == 1)
+            .map(|file_size| Improvable { file_size });
         match served.start(&mut models, &Arc::new(runs), improvable) {
             Ok(improvement) => Ok((Self { load_time: clock::now() - started, ..served }, improvement)),
             Err(error) => {
@@ -248,7 +269,7 @@ impl ServedModel {
             let name = if placement.name.is_empty() { &*self.name } else { placement.name.as_str() };
             let slot = Arc::new(ModelSlot::new(model));
             let shared = Arc::new(Later::new(&warm_up.later));
-            if improvable.is_some() {
+            if let Some(Improvable { file_size }) = improvable {
                 shared.defer();
                 let begins = Begins { later: Arc::clone(&shared), queue: Arc::clone(&self.queue) };
                 improvement = Some(Improvement {
@@ -256,6 +277,7 @@ impl ServedModel {
                     config: Arc::clone(&self.config),
                     binding: Arc::clone(&self.binding),
                     sizes: warm_up.later.clone(),
+                    file_size,
                     slot: Arc::downgrade(&slot),
                     begins,
                 });
@@ -309,6 +331,14 @@ impl ServedModel {
     #[must_use]
     pub fn placements(&self) -> &[Placement] {
         &self.placements
+    }
+
+    /// Why it runs there with just so many instances and threads:
+    /// `rows/s at warm-up: 2x1 114, 1x2 98`; `None` where nothing else was to be
+    /// tried.
+    #[must_use]
+    pub fn plan_reason(&self) -> Option<&str> {
+        self.plan_reason.as_deref()
     }
 
     /// What its settings' precision does to its answers, as a trial run showed:
@@ -577,7 +607,10 @@ impl ServedModel {
 
 /// That a version's code may become another while it serves.
 #[derive(Debug, Clone, Copy)]
-struct Improvable;
+struct Improvable {
+    /// Of its file, in bytes.
+    file_size: u64,
+}
 
 fn dropped() -> Error {
     Error::internal("the request was dropped by a failure in the server")

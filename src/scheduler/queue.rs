@@ -1,7 +1,8 @@
 //! The batcher behind a lock, and the instances that wait on it.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use super::{Batch, Batcher, Decision, Late, Policy, Waiting};
@@ -15,8 +16,6 @@ use crate::clock;
 #[derive(Debug)]
 pub struct Queue<T> {
     state: Mutex<State<T>>,
-    /// Signalled when a request comes and when the queue closes.
-    changed: Condvar,
 }
 
 #[derive(Debug)]
@@ -25,18 +24,20 @@ struct State<T> {
     /// Parts of batches that are to run again; before all others.
     given_back: VecDeque<Batch<T>>,
     closed: bool,
-    /// Instances that wait for work. Where there is none, a submission wakes
-    /// nobody and costs no system call.
-    idle: usize,
-    /// Of these, how many were woken and haven't run since: work that comes in
-    /// between is theirs, and wakes nobody else.
-    called: usize,
-    /// Of these, such that may not take what comes now: waking one of them
-    /// wouldn't do.
-    reluctant: usize,
+    /// Instances that wait for work and weren't called. Where there is none, a
+    /// submission wakes nobody and costs no system call.
+    sleepers: Vec<Sleeper>,
     /// How many times a [`Call`] was made; one that was taken before the last
     /// is done.
     calls: u64,
+}
+
+/// An instance's thread that is parked, or about to be.
+#[derive(Debug)]
+struct Sleeper {
+    thread: Thread,
+    /// It may not take what comes now: waking it may not do.
+    reluctant: bool,
 }
 
 /// A request that was taken in.
@@ -65,8 +66,17 @@ impl<T: Waiting> Drop for Call<'_, T> {
         let mut state = self.queue.lock();
         if state.calls == self.number {
             state.calls += 1;
-            self.queue.call(&mut state);
+            let called = state.call();
+            drop(state);
+            wake_up(called);
         }
+    }
+}
+
+/// Without the lock, which it will want.
+fn wake_up(called: Option<Thread>) {
+    if let Some(thread) = called {
+        thread.unpark();
     }
 }
 
@@ -112,12 +122,10 @@ impl<T: Waiting> Queue<T> {
             batcher: Batcher::new(policy),
             given_back: VecDeque::new(),
             closed: false,
-            idle: 0,
-            called: 0,
-            reluctant: 0,
+            sleepers: Vec::new(),
             calls: 0,
         };
-        Self { state: Mutex::new(state), changed: Condvar::new() }
+        Self { state: Mutex::new(state) }
     }
 
     /// Takes a request in, or refuses it at once.
@@ -162,7 +170,7 @@ impl<T: Waiting> Queue<T> {
     }
 
     fn submitted(&self, state: &State<T>, deadline: Option<Instant>) -> Submitted<'_, T> {
-        let asleep = state.idle > state.called;
+        let asleep = !state.sleepers.is_empty();
         let call = asleep.then(|| Call { queue: self, number: state.calls });
         Submitted { deadline, call }
     }
@@ -221,7 +229,7 @@ impl<T: Waiting> Queue<T> {
                 continue;
             }
             let turn = turn();
-            let reluctant = usize::from(turn != Turn::Now);
+            let reluctant = turn != Turn::Now;
             let decision = match turn {
                 _ if state.closed => state.batcher.next(now),
                 Turn::Now => state.batcher.next(now),
@@ -233,27 +241,38 @@ impl<T: Waiting> Queue<T> {
                 Decision::Run(batch) => {
                     // What is left may be another idle instance's work.
                     let more = !(state.batcher.is_empty() && state.given_back.is_empty());
-                    if more {
-                        self.call(&mut state);
-                    }
+                    let called = if more { state.call() } else { None };
+                    drop(state);
+                    wake_up(called);
                     return Next::Batch(batch);
                 }
                 Decision::Idle if !state.closed && aside() => return Next::Aside,
                 Decision::WaitUntil(due) => {
                     let timeout = due.saturating_duration_since(clock::now());
-                    state.begin_waiting(reluctant);
-                    let waited = self.changed.wait_timeout(state, timeout);
-                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
-                    state.end_waiting(reluctant);
+                    state = self.sleep(state, reluctant, || thread::park_timeout(timeout));
                 }
                 Decision::Idle if state.closed => return Next::Closed,
-                Decision::Idle => {
-                    state.begin_waiting(reluctant);
-                    state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                    state.end_waiting(reluctant);
-                }
+                Decision::Idle => state = self.sleep(state, reluctant, thread::park),
             }
         }
+    }
+
+    /// Until somebody calls, or `park` returns by itself: whoever asked looks
+    /// again.
+    fn sleep<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State<T>>,
+        reluctant: bool,
+        park: impl FnOnce(),
+    ) -> MutexGuard<'a, State<T>> {
+        let thread = thread::current();
+        let id = thread.id();
+        state.sleepers.push(Sleeper { thread, reluctant });
+        drop(state);
+        park();
+        let mut state = self.lock();
+        state.sleepers.retain(|sleeper| sleeper.thread.id() != id);
+        state
     }
 
     /// A batch of this bucket and `rows` that [`Queue::next_batch`] gave out is
@@ -288,31 +307,14 @@ impl<T: Waiting> Queue<T> {
     pub fn give_back(&self, batch: Batch<T>) {
         let mut state = self.lock();
         state.given_back.push_back(batch);
-        self.call(&mut state);
-    }
-
-    /// Calls an instance that can take what there is: all of them, where one
-    /// that can't might be the one that hears it. With the lock, so that none
-    /// begins to wait in between.
-    fn call(&self, state: &mut State<T>) {
-        if state.idle <= state.called {
-            return;
-        }
-        if state.reluctant == 0 {
-            state.called += 1;
-            self.changed.notify_one();
-        } else {
-            state.called = state.idle;
-            self.changed.notify_all();
-        }
+        let called = state.call();
+        drop(state);
+        wake_up(called);
     }
 
     /// Has every waiting instance ask for its turn again.
     pub fn wake(&self) {
-        // With the lock once held, no instance is between its question and its
-        // wait.
-        drop(self.lock());
-        self.changed.notify_all();
+        self.lock().wake_all();
     }
 
     /// Takes nothing in any more, and hands out what waits unrun.
@@ -321,8 +323,7 @@ impl<T: Waiting> Queue<T> {
         state.closed = true;
         let mut waiting: Vec<T> = state.given_back.drain(..).flat_map(|batch| batch.requests).collect();
         waiting.extend(state.batcher.take_all());
-        drop(state);
-        self.changed.notify_all();
+        state.wake_all();
         waiting
     }
 
@@ -332,8 +333,7 @@ impl<T: Waiting> Queue<T> {
         let mut state = self.lock();
         state.closed = true;
         state.batcher.drain();
-        drop(state);
-        self.changed.notify_all();
+        state.wake_all();
     }
 
     /// How many requests wait.
@@ -358,7 +358,7 @@ impl<T: Waiting> Queue<T> {
 
     #[cfg(test)]
     pub(super) fn idle_for_test(&self) -> usize {
-        self.lock().idle
+        self.lock().sleepers.len()
     }
 
     /// The state is consistent between any two statements under the lock, so
@@ -369,16 +369,20 @@ impl<T: Waiting> Queue<T> {
 }
 
 impl<T> State<T> {
-    fn begin_waiting(&mut self, reluctant: usize) {
-        self.idle += 1;
-        self.reluctant += reluctant;
+    /// Calls an instance that can take what there is, to be woken when the lock
+    /// is free: the one that waits for the shortest time, whose memory is still
+    /// in the caches. Where none is sure to take it, all look for themselves.
+    fn call(&mut self) -> Option<Thread> {
+        match self.sleepers.iter().rposition(|sleeper| !sleeper.reluctant) {
+            Some(place) => Some(self.sleepers.remove(place).thread),
+            None => {
+                self.wake_all();
+                None
+            }
+        }
     }
 
-    /// One that wakes by itself may take a call that another one will wake for
-    /// as well: that one finds nothing to do, and nothing is missed.
-    fn end_waiting(&mut self, reluctant: usize) {
-        self.idle -= 1;
-        self.called = self.called.saturating_sub(1);
-        self.reluctant -= reluctant;
+    fn wake_all(&self) {
+        self.sleepers.iter().for_each(|sleeper| sleeper.thread.unpark());
     }
 }

@@ -259,6 +259,10 @@ impl Model for LibtorchModel {
         Ok(Box::new(LibtorchInstance::new(module, self.drive)?))
     }
 
+    fn intra_op_threads(&self) -> Option<usize> {
+        self.options.intra_op_threads
+    }
+
     fn for_inference(&self) -> Result<Arc<dyn Model>, BackendError> {
         let module = Arc::new(self.module.for_inference()?);
         let (signature, options, drive) = (self.signature.clone(), self.options, self.drive);

@@ -117,6 +117,7 @@ fn prepared(backend: &Drifting, config: &str, preparation: Preparation) -> Resul
         preference: DevicePreference::Cpu,
         faults: DeviceFaults::new(),
         overlapped: false,
+        calibrate: false,
     };
     prepare(backend, &source, Device::Cpu, &resources)
 }

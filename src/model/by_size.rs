@@ -1,0 +1,58 @@
+//! Two forms of one model, each for the batches at which it is the faster.
+
+use std::sync::Arc;
+
+use crate::backend::{
+    BackendError, BatchInput, BatchOutput, Drive, FileFacts, Model, ModelInstance, Signature,
+};
+
+/// Batches of fewer rows than `from` run on `few`, all others on `many`; both
+/// give the same answers. On processors alone: neither has memory of a device.
+pub(super) struct BySize {
+    pub(super) few: Arc<dyn Model>,
+    pub(super) many: Arc<dyn Model>,
+    pub(super) from: u32,
+}
+
+impl Model for BySize {
+    fn signature(&self) -> &Signature {
+        self.few.signature()
+    }
+
+    fn facts(&self) -> FileFacts {
+        self.few.facts()
+    }
+
+    fn instance(&self, intra_op_threads: usize) -> Result<Box<dyn ModelInstance>, BackendError> {
+        let [few, many] = [&self.few, &self.many].map(|model| model.instance(intra_op_threads));
+        Ok(Box::new(BySizeInstance { few: few?, many: many?, from: i64::from(self.from) }))
+    }
+
+    fn intra_op_threads(&self) -> Option<usize> {
+        self.few.intra_op_threads()
+    }
+}
+
+struct BySizeInstance {
+    few: Box<dyn ModelInstance>,
+    many: Box<dyn ModelInstance>,
+    from: i64,
+}
+
+impl ModelInstance for BySizeInstance {
+    fn drive(&self) -> Drive {
+        self.few.drive()
+    }
+
+    fn release_memory(&mut self) {
+        self.few.release_memory();
+        self.many.release_memory();
+    }
+
+    fn forward(&mut self, inputs: &[BatchInput<'_>]) -> Result<Vec<BatchOutput>, BackendError> {
+        let rows = inputs.first().and_then(|input| input.shape.first());
+        let instance =
+            if rows.is_some_and(|rows| *rows >= self.from) { &mut self.many } else { &mut self.few };
+        instance.forward(inputs)
+    }
+}

@@ -1,0 +1,170 @@
+use super::*;
+use crate::backend::{BatchInput, BatchOutput, Signature};
+use crate::model_config::InstanceKind;
+use crate::protocol::Datatype;
+
+const MS: Duration = Duration::from_millis(1);
+
+fn split(instances: usize, threads: usize) -> Split {
+    Split { instances, threads }
+}
+
+fn seen(instances: usize, threads: usize, rate: f64, took: Duration) -> Seen {
+    Seen { split: split(instances, threads), rate, took }
+}
+
+fn group(count: Option<u32>) -> InstanceGroup {
+    InstanceGroup { name: String::new(), count, kind: InstanceKind::Cpu, gpus: Vec::new() }
+}
+
+fn asked<'a>(groups: &'a [InstanceGroup], processors: usize, inputs: &'a [WarmUpInput]) -> Asked<'a> {
+    Asked { groups, stateful: false, batched: true, processors, target: None, inputs: vec![inputs] }
+}
+
+fn shown(asked: &Asked<'_>, instances: usize) -> String {
+    let all: Vec<String> = splits(asked, instances).iter().map(ToString::to_string).collect();
+    all.join(" ")
+}
+
+#[test]
+fn no_split_has_more_threads_than_there_are_processors() {
+    assert_eq!(shown(&asked(&[], 1, &[]), 1), "1x1");
+    assert_eq!(shown(&asked(&[], 2, &[]), 2), "2x1 1x2");
+    assert_eq!(shown(&asked(&[group(None)], 12, &[]), 12), "12x1 6x2 3x4 1x8 1x12");
+    assert_eq!(shown(&asked(&[group(Some(2))], 12, &[]), 2), "2x1 2x2 2x4 2x6", "as many as are configured");
+    assert_eq!(shown(&asked(&[group(Some(3))], 2, &[]), 3), "3x1");
+    assert_eq!(shown(&Asked { stateful: true, ..asked(&[], 4, &[]) }, 1), "1x1 1x2 1x4");
+    for processors in 1..70 {
+        for split in splits(&asked(&[], processors, &[]), processors) {
+            assert!(split.instances >= 1 && split.instances * split.threads <= processors, "{split}");
+        }
+    }
+}
+
+#[test]
+fn the_fastest_is_chosen_and_more_threads_only_where_they_bring_something() {
+    let both = |one: f64, other: f64| {
+        let seen = [seen(2, 1, one, 40 * MS), seen(1, 2, other, 22 * MS)];
+        choose(&seen, None).to_string()
+    };
+    assert_eq!(both(100.0, 80.0), "2x1");
+    assert_eq!(both(100.0, 105.0), "2x1", "that may be noise");
+    assert_eq!(both(100.0, 120.0), "1x2");
+    // About as good as the best, not as the first.
+    let three = [seen(4, 1, 100.0, 40 * MS), seen(2, 2, 145.0, 22 * MS), seen(1, 4, 150.0, 12 * MS)];
+    assert_eq!(choose(&three, None).to_string(), "2x2");
+}
+
+#[test]
+fn a_latency_target_rules_out_what_takes_longer_than_its_half() {
+    let three = [seen(4, 1, 150.0, 40 * MS), seen(2, 2, 140.0, 22 * MS), seen(1, 4, 100.0, 12 * MS)];
+    let chosen = [100, 80, 79, 44, 43, 24, 10].map(|ms| choose(&three, Some(ms * MS)).to_string());
+    assert_eq!(
+        chosen,
+        ["4x1", "4x1", "2x2", "2x2", "1x4", "1x4", "1x4"],
+        "the quickest where none is in time"
+    );
+    assert_eq!(
+        reason(&three, 2.0, Some(44 * MS)),
+        "rows/s at warm-up: 4x1 300, 2x2 280, 1x4 200; \
+         ms a run, of at most 22 by the latency target: 4x1 40.0, 2x2 22.0, 1x4 12.0"
+    );
+}
+
+/// A model whose runs take as long as its number of threads says.
+struct Takes(fn(usize) -> Duration, Option<usize>, Signature);
+
+struct Running(Duration);
+
+impl Model for Takes {
+    fn signature(&self) -> &Signature {
+        &self.2
+    }
+
+    fn instance(&self, threads: usize) -> Result<Box<dyn ModelInstance>, BackendError> {
+        Ok(Box::new(Running((self.0)(threads))))
+    }
+
+    fn intra_op_threads(&self) -> Option<usize> {
+        self.1
+    }
+}
+
+impl ModelInstance for Running {
+    fn forward(&mut self, _: &[BatchInput<'_>]) -> Result<Vec<BatchOutput>, BackendError> {
+        if self.0.is_zero() {
+            let message = "zeros are no input".to_owned();
+            return Err(BackendError::Execute { detail: message.clone(), message });
+        }
+        std::thread::sleep(self.0);
+        Ok(Vec::new())
+    }
+}
+
+fn tried(model: &Takes, asked: &Asked<'_>) -> (String, String) {
+    let instances = if asked.stateful { 1 } else { asked.processors };
+    let mut placements = [Placement {
+        name: String::new(),
+        device: Device::Cpu,
+        instances,
+        intra_op_threads: asked.processors / instances,
+    }];
+    let reason = calibrate(model, &mut placements, asked);
+    (placements[0].to_string(), reason)
+}
+
+fn takes(time: fn(usize) -> Duration) -> Takes {
+    Takes(time, None, Signature::default())
+}
+
+fn zeros(rows: i64) -> [WarmUpInput; 1] {
+    [WarmUpInput { name: "x".to_owned(), datatype: Datatype::Fp32, shape: vec![rows, 4], data: None }]
+}
+
+#[test]
+fn the_model_itself_decides() {
+    let inputs = zeros(2);
+    let four = asked(&[], 4, &inputs);
+    let (plan, reason) = tried(&takes(|_| 8 * MS), &four);
+    assert_eq!(plan, "cpu, 4 instances x 1 thread");
+    assert!(reason.starts_with("rows/s at warm-up: 4x1 ") && reason.contains(", 1x4 "), "{reason}");
+    // Whoever shares a cache, say.
+    let (plan, _) =
+        tried(&takes(|threads| if threads == 1 { 32 * MS } else { 8 * MS / threads as u32 }), &four);
+    assert_eq!(plan, "cpu, 2 instances x 2 threads", "half the time twice is as good");
+    let slow = takes(|threads| 8 * MS * threads as u32);
+    assert_eq!(tried(&slow, &Asked { stateful: true, ..four }).0, "cpu, 1 instance x 1 thread");
+}
+
+#[test]
+fn what_is_fixed_or_cannot_be_tried_stays_as_it_is() {
+    let inputs = zeros(1);
+    let fixed = Takes(|_| MS, Some(3), Signature::default());
+    let told = |plan: &str, reason: &str| (plan.to_owned(), reason.to_owned());
+    assert_eq!(tried(&fixed, &asked(&[], 2, &inputs)), told("cpu, 2 instances x 3 threads", "as configured"));
+    let one = takes(|_| MS);
+    let reason = "as many as there are processors";
+    assert_eq!(tried(&one, &asked(&[], 1, &inputs)), told("cpu, 1 instance x 1 thread", reason));
+    let reason = "as configured";
+    assert_eq!(
+        tried(&one, &asked(&[group(Some(2))], 2, &inputs)),
+        told("cpu, 2 instances x 1 thread", reason)
+    );
+    let fails = takes(|_| Duration::ZERO);
+    let reason = "not calibrated: the model fails on zeros";
+    assert_eq!(tried(&fails, &asked(&[], 2, &inputs)), told("cpu, 2 instances x 1 thread", reason));
+    let reason = "not calibrated: no inputs are declared to try others with";
+    let none = Asked { inputs: Vec::new(), ..asked(&[], 2, &[]) };
+    assert_eq!(tried(&one, &none), told("cpu, 2 instances x 1 thread", reason));
+}
+
+#[test]
+fn the_largest_inputs_are_picked_that_take_no_longer_than_they_may() {
+    let (one, two, eight) = (zeros(1), zeros(2), zeros(8));
+    let all: [&[WarmUpInput]; 3] = [&one, &two, &eight];
+    let rows =
+        |took: Duration, longest: Duration| pick(&mut Running(took), &all, longest).unwrap()[0].0.shape[0];
+    assert_eq!(rows(4 * MS, 3 * MS), 1);
+    assert_eq!(rows(4 * MS, 12 * MS), 2);
+    assert_eq!(rows(4 * MS, 1000 * MS), 8);
+}
