@@ -10,6 +10,7 @@ use anyhow::Context as _;
 
 use crate::admission::Admission;
 use crate::backend::{Accelerators, Backend};
+use crate::devices::has_quota;
 use crate::engine::{Control, ControlMode, Engine, Follower, LoadReport, Loader};
 use crate::faults::DeviceFaults;
 use crate::grpc;
@@ -29,6 +30,11 @@ macro_rules! say {
         let _ = writeln!(std::io::stdout(), $($line)*);
     }};
 }
+
+/// How long an instance looks out for work before it sleeps, where that is
+/// likely to come: about as long as a client on the same machine takes from one
+/// answer to its next request.
+const LOOKOUT: Duration = Duration::from_micros(200);
 
 /// How a server ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -315,13 +321,16 @@ fn resources(settings: &ServeSettings, backend: &dyn Backend) -> anyhow::Result<
         }
         (Accelerators::None(_) | Accelerators::Cuda(_), _) => {}
     }
+    let processors = processors();
+    let spare = processors > 1 && !has_quota(processors);
     Ok(Resources {
-        processors: processors(),
+        processors,
         accelerators,
         preference: settings.device,
         faults: DeviceFaults::new(),
         overlapped: settings.overlapped,
         calibrate: true,
+        lookout: if spare { LOOKOUT } else { Duration::ZERO },
     })
 }
 

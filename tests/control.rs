@@ -70,6 +70,7 @@ impl House {
             faults: DeviceFaults::new(),
             overlapped: false,
             calibrate: false,
+            lookout: Duration::ZERO,
         };
         let repository = ModelRepository::open_for_change(&paths).unwrap();
         let loader = Loader::new(repository, Arc::new(backend.clone()), resources, 1000).unwrap();

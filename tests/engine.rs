@@ -63,6 +63,7 @@ fn serve_bounded(backend: &MockBackend, config: &str, capacity: usize) -> Arc<Se
         faults: DeviceFaults::new(),
         overlapped: false,
         calibrate: false,
+        lookout: Duration::ZERO,
     };
     Arc::new(ServedModel::load(backend, &source, &resources, capacity).unwrap())
 }

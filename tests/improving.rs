@@ -52,6 +52,7 @@ impl House {
             faults: DeviceFaults::new(),
             overlapped: false,
             calibrate: false,
+            lookout: Duration::ZERO,
         };
         let repository = ModelRepository::open(&[root.path().to_owned()]).unwrap();
         let loader = Arc::new(Loader::new(repository, Arc::new(backend.clone()), resources, 100).unwrap());

@@ -35,6 +35,7 @@ fn load(name: &str, preparation: &Preparation) -> Result<Arc<dyn Model>, Backend
         parameters: &parameters,
         overlapped: false,
         calibrate: false,
+        lookout: std::time::Duration::ZERO,
         preparation,
     })
 }

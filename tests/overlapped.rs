@@ -69,6 +69,7 @@ impl Served {
             faults: faults.clone(),
             overlapped: false,
             calibrate: false,
+            lookout: Duration::ZERO,
         };
         let model = Arc::new(ServedModel::load(&backend, &source, &resources, 10_000).unwrap());
         assert_eq!(model.placements()[0].device, Device::Cuda(0));

@@ -49,6 +49,7 @@ fn load(backend: &MockBackend, config: &str, settings: &str) -> Result<Arc<Serve
         faults: DeviceFaults::new(),
         overlapped: false,
         calibrate: false,
+        lookout: std::time::Duration::ZERO,
     };
     ServedModel::load(backend, &source, &resources, 100).map(Arc::new)
 }

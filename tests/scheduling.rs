@@ -42,6 +42,7 @@ fn serve(backend: &MockBackend, scheduling: &str) -> Arc<ServedModel> {
         faults: DeviceFaults::new(),
         overlapped: false,
         calibrate: false,
+        lookout: Duration::ZERO,
     };
     Arc::new(ServedModel::load(backend, &source, &resources, 100).unwrap())
 }

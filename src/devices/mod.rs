@@ -14,6 +14,7 @@ use crate::nvidia::{Driver, DriverGpu, DriverProblem, Monitor, MonitoredGpu};
 use crate::settings;
 use advice::{NotUsed, Surroundings};
 use processors::Processors;
+pub use processors::has_quota;
 use report::{Gpu, Library, Report};
 
 /// Arguments of `cresset devices`.
@@ -66,6 +67,7 @@ fn default_instances(processors: usize, accelerators: Option<&Accelerators>) -> 
         faults: DeviceFaults::new(),
         overlapped: false,
         calibrate: false,
+        lookout: std::time::Duration::ZERO,
     };
     let (placements, _) = plan(&[], false, &resources).unwrap_or_default();
     placements.iter().map(ToString::to_string).collect()

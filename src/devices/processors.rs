@@ -51,6 +51,14 @@ impl Processors {
     }
 }
 
+/// Whether a quota of processor time, and not the number of processors, is what
+/// holds this process back: then whoever looks out for work uses up what others
+/// need for it. `allowed` is how many processors it may use.
+#[must_use]
+pub fn has_quota(allowed: usize) -> bool {
+    affinity().is_some_and(|bound| allowed < bound)
+}
+
 /// The value of the first line of this name in `/proc/cpuinfo`.
 fn field<'a>(cpuinfo: &'a str, name: &str) -> Option<&'a str> {
     let value = |line: &'a str| {

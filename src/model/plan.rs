@@ -2,6 +2,7 @@
 //! decision, which a trial may revise before it is printed at start.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::backend::{Accelerators, Device};
 use crate::faults::DeviceFaults;
@@ -36,6 +37,9 @@ pub struct Resources {
     /// Whether plans that nothing fixes are chosen by a trial at load, which
     /// runs the model a few times more.
     pub calibrate: bool,
+    /// How long instances look out for work before they sleep, as of
+    /// [`Policy::lookout`](crate::scheduler::Policy).
+    pub lookout: Duration,
 }
 
 impl Resources {

@@ -209,6 +209,7 @@ impl ServedModel {
         batching.complete(&mut policy);
         policy.instances = placements.iter().map(|placement| placement.instances).sum();
         policy.latency_target = source.objective.latency_target;
+        policy.lookout = resources.lookout;
         let ordered = asked.is_some_and(|batching| batching.preserve_ordering);
         let queue = Arc::new(Queue::new(policy));
         let metrics = Arc::new(ModelMetrics::new(&config.name, source.version));

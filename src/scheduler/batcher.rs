@@ -61,6 +61,11 @@ pub struct Policy {
     /// can't be is refused at once, and sizes and waiting for company keep to
     /// it.
     pub latency_target: Option<Duration>,
+    /// How long an instance that finds nothing looks out for more before it
+    /// sleeps, if the last time something came within that: being woken takes
+    /// tens of microseconds, which is more than a light model takes. It costs
+    /// processor time, of which others have as much as they want.
+    pub lookout: Duration,
 }
 
 impl Policy {
@@ -80,6 +85,7 @@ impl Policy {
                 levels: Levels::new(None),
                 instances: 0,
                 latency_target: None,
+                lookout: Duration::ZERO,
             };
         };
         Self {
@@ -93,6 +99,7 @@ impl Policy {
             levels: Levels::new(Some(batching)),
             instances: 0,
             latency_target: None,
+            lookout: Duration::ZERO,
         }
     }
 }

@@ -1,12 +1,17 @@
 //! The batcher behind a lock, and the instances that wait on it.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use super::{Batch, Batcher, Decision, Late, Policy, Waiting};
 use crate::clock;
+
+/// A thread that gives its processor up for longer than this wasn't the only
+/// one who wanted it.
+const WANTED: Duration = Duration::from_micros(5);
 
 /// A bounded queue of requests in front of a model's instances.
 ///
@@ -16,6 +21,10 @@ use crate::clock;
 #[derive(Debug)]
 pub struct Queue<T> {
     state: Mutex<State<T>>,
+    /// Counts what may have made an instance's looking worth it.
+    news: AtomicU64,
+    /// As of [`Policy::lookout`].
+    lookout: Duration,
 }
 
 #[derive(Debug)]
@@ -27,6 +36,8 @@ struct State<T> {
     /// Instances that wait for work and weren't called. Where there is none, a
     /// submission wakes nobody and costs no system call.
     sleepers: Vec<Sleeper>,
+    /// How long the last one waited that had nothing to do.
+    last_wait: Duration,
     /// How many times a [`Call`] was made; one that was taken before the last
     /// is done.
     calls: u64,
@@ -66,17 +77,8 @@ impl<T: Waiting> Drop for Call<'_, T> {
         let mut state = self.queue.lock();
         if state.calls == self.number {
             state.calls += 1;
-            let called = state.call();
-            drop(state);
-            wake_up(called);
+            self.queue.call(state);
         }
-    }
-}
-
-/// Without the lock, which it will want.
-fn wake_up(called: Option<Thread>) {
-    if let Some(thread) = called {
-        thread.unpark();
     }
 }
 
@@ -118,14 +120,16 @@ impl<T: Waiting> Queue<T> {
     /// An open, empty queue.
     #[must_use]
     pub fn new(policy: Policy) -> Self {
+        let lookout = policy.lookout;
         let state = State {
             batcher: Batcher::new(policy),
             given_back: VecDeque::new(),
             closed: false,
             sleepers: Vec::new(),
+            last_wait: Duration::MAX,
             calls: 0,
         };
-        Self { state: Mutex::new(state) }
+        Self { state: Mutex::new(state), news: AtomicU64::new(0), lookout }
     }
 
     /// Takes a request in, or refuses it at once.
@@ -240,10 +244,9 @@ impl<T: Waiting> Queue<T> {
             match decision {
                 Decision::Run(batch) => {
                     // What is left may be another idle instance's work.
-                    let more = !(state.batcher.is_empty() && state.given_back.is_empty());
-                    let called = if more { state.call() } else { None };
-                    drop(state);
-                    wake_up(called);
+                    if !(state.batcher.is_empty() && state.given_back.is_empty()) {
+                        self.call(state);
+                    }
                     return Next::Batch(batch);
                 }
                 Decision::Idle if !state.closed && aside() => return Next::Aside,
@@ -252,7 +255,17 @@ impl<T: Waiting> Queue<T> {
                     state = self.sleep(state, reluctant, || thread::park_timeout(timeout));
                 }
                 Decision::Idle if state.closed => return Next::Closed,
-                Decision::Idle => state = self.sleep(state, reluctant, thread::park),
+                Decision::Idle => {
+                    let looks_out = !reluctant && state.last_wait < self.lookout;
+                    let (began, news) = (clock::now(), self.news.load(Ordering::Acquire));
+                    state = self.sleep(state, reluctant, || {
+                        if looks_out {
+                            self.look_out(began, news);
+                        }
+                        thread::park();
+                    });
+                    state.last_wait = clock::now().saturating_duration_since(began);
+                }
             }
         }
     }
@@ -273,6 +286,37 @@ impl<T: Waiting> Queue<T> {
         let mut state = self.lock();
         state.sleepers.retain(|sleeper| sleeper.thread.id() != id);
         state
+    }
+
+    /// Until there are news, or this has taken as long as it may, or somebody
+    /// else wants the processor.
+    fn look_out(&self, began: Instant, news: u64) {
+        let mut now = began;
+        while self.news.load(Ordering::Acquire) == news && now.saturating_duration_since(began) < self.lookout
+        {
+            let before = now;
+            thread::yield_now();
+            now = clock::now();
+            if now.saturating_duration_since(before) > WANTED {
+                return;
+            }
+        }
+    }
+
+    /// Calls an instance that can take what there is: the one that waits for
+    /// the shortest time, whose memory is still in the caches. Where none is
+    /// sure to take it, all look for themselves.
+    fn call(&self, mut state: MutexGuard<'_, State<T>>) {
+        self.news.fetch_add(1, Ordering::Release);
+        match state.sleepers.iter().rposition(|sleeper| !sleeper.reluctant) {
+            Some(place) => {
+                let called = state.sleepers.remove(place);
+                // It will want the lock.
+                drop(state);
+                called.thread.unpark();
+            }
+            None => state.wake_all(),
+        }
     }
 
     /// A batch of this bucket and `rows` that [`Queue::next_batch`] gave out is
@@ -307,14 +351,14 @@ impl<T: Waiting> Queue<T> {
     pub fn give_back(&self, batch: Batch<T>) {
         let mut state = self.lock();
         state.given_back.push_back(batch);
-        let called = state.call();
-        drop(state);
-        wake_up(called);
+        self.call(state);
     }
 
     /// Has every waiting instance ask for its turn again.
     pub fn wake(&self) {
-        self.lock().wake_all();
+        let state = self.lock();
+        self.news.fetch_add(1, Ordering::Release);
+        state.wake_all();
     }
 
     /// Takes nothing in any more, and hands out what waits unrun.
@@ -323,6 +367,7 @@ impl<T: Waiting> Queue<T> {
         state.closed = true;
         let mut waiting: Vec<T> = state.given_back.drain(..).flat_map(|batch| batch.requests).collect();
         waiting.extend(state.batcher.take_all());
+        self.news.fetch_add(1, Ordering::Release);
         state.wake_all();
         waiting
     }
@@ -333,6 +378,7 @@ impl<T: Waiting> Queue<T> {
         let mut state = self.lock();
         state.closed = true;
         state.batcher.drain();
+        self.news.fetch_add(1, Ordering::Release);
         state.wake_all();
     }
 
@@ -369,19 +415,6 @@ impl<T: Waiting> Queue<T> {
 }
 
 impl<T> State<T> {
-    /// Calls an instance that can take what there is, to be woken when the lock
-    /// is free: the one that waits for the shortest time, whose memory is still
-    /// in the caches. Where none is sure to take it, all look for themselves.
-    fn call(&mut self) -> Option<Thread> {
-        match self.sleepers.iter().rposition(|sleeper| !sleeper.reluctant) {
-            Some(place) => Some(self.sleepers.remove(place).thread),
-            None => {
-                self.wake_all();
-                None
-            }
-        }
-    }
-
     fn wake_all(&self) {
         self.sleepers.iter().for_each(|sleeper| sleeper.thread.unpark());
     }

@@ -118,6 +118,7 @@ fn prepared(backend: &Drifting, config: &str, preparation: Preparation) -> Resul
         faults: DeviceFaults::new(),
         overlapped: false,
         calibrate: false,
+        lookout: std::time::Duration::ZERO,
     };
     prepare(backend, &source, Device::Cpu, &resources)
 }
