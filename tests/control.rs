@@ -17,9 +17,8 @@ use cresset::backend::mock::{Behaviour, MockBackend};
 use cresset::backend::{Accelerators, ComputeCapability};
 use cresset::engine::{Control, ControlMode, Engine, Follower, LoadReport, Loader};
 use cresset::error::{Error, ErrorCode};
-use cresset::faults::DeviceFaults;
 use cresset::metrics;
-use cresset::model::{DevicePreference, Resources};
+use cresset::model::Resources;
 use cresset::model_repository::ModelRepository;
 use cresset::protocol::{Datatype, IndexRequest, InferenceRequest, LoadParameters, Tensor, UnloadParameters};
 use cresset::transform::Pool;
@@ -63,15 +62,7 @@ impl House {
     ) -> Self {
         let roots: Vec<TempDir> = (0..count).map(|_| tempfile::tempdir().unwrap()).collect();
         let paths: Vec<PathBuf> = roots.iter().map(|root| root.path().to_owned()).collect();
-        let resources = Resources {
-            processors: 2,
-            accelerators,
-            preference: DevicePreference::Auto,
-            faults: DeviceFaults::new(),
-            overlapped: false,
-            calibrate: false,
-            lookout: Duration::ZERO,
-        };
+        let resources = Resources { accelerators, ..Resources::of_processors(2) };
         let repository = ModelRepository::open_for_change(&paths).unwrap();
         let loader = Loader::new(repository, Arc::new(backend.clone()), resources, 1000).unwrap();
         let loader = Arc::new(loader);

@@ -8,11 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cresset::backend::Preparation;
 use cresset::backend::mock::{Behaviour, MockBackend};
-use cresset::backend::{Accelerators, Preparation};
 use cresset::error::{Error, ErrorCode};
-use cresset::faults::DeviceFaults;
-use cresset::model::{DevicePreference, ModelSource, Resources, ServedModel};
+use cresset::model::{ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
 use cresset::model_settings::{BatchingSettings, Objective};
 use cresset::protocol::{Datatype, InferenceRequest, InferenceResponse, OutputForm, RequestedOutput, Tensor};
@@ -56,15 +55,7 @@ fn serve_bounded(backend: &MockBackend, config: &str, capacity: usize) -> Arc<Se
         batching: BatchingSettings::default(),
         objective: Objective::default(),
     };
-    let resources = Resources {
-        processors: 2,
-        accelerators: Accelerators::None("none in this test".to_owned()),
-        preference: DevicePreference::Auto,
-        faults: DeviceFaults::new(),
-        overlapped: false,
-        calibrate: false,
-        lookout: Duration::ZERO,
-    };
+    let resources = Resources::of_processors(2);
     Arc::new(ServedModel::load(backend, &source, &resources, capacity).unwrap())
 }
 

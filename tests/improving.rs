@@ -9,11 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cresset::backend::Accelerators;
 use cresset::backend::mock::{Behaviour, MockBackend, Rewriting};
 use cresset::engine::{Control, ControlMode, Engine, Loader};
-use cresset::faults::DeviceFaults;
-use cresset::model::{DevicePreference, Resources};
+use cresset::model::Resources;
 use cresset::model_repository::ModelRepository;
 use cresset::protocol::{Datatype, InferenceRequest, Tensor};
 use cresset::transform::Pool;
@@ -45,15 +43,7 @@ impl House {
         fs::write(model.join("cresset.toml"), settings).unwrap();
         fs::write(model.join("1/model.pt"), "1").unwrap();
         let backend = MockBackend::new(Behaviour::AddsFile, &["x"]).rewriting(rewriting);
-        let resources = Resources {
-            processors: 2,
-            accelerators: Accelerators::None("none in this test".to_owned()),
-            preference: DevicePreference::Auto,
-            faults: DeviceFaults::new(),
-            overlapped: false,
-            calibrate: false,
-            lookout: Duration::ZERO,
-        };
+        let resources = Resources::of_processors(2);
         let repository = ModelRepository::open(&[root.path().to_owned()]).unwrap();
         let loader = Arc::new(Loader::new(repository, Arc::new(backend.clone()), resources, 100).unwrap());
         let control = Control::new(ControlMode::None, Ipv4Addr::LOCALHOST.into());

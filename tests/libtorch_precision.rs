@@ -11,11 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cresset::backend::libtorch::LibtorchBackend;
 use cresset::backend::{
-    Accelerators, Backend, BackendError, BatchInput, BatchOutput, Device, LoadRequest, Model, Optimize,
-    OutputType, Precision, Preparation, ReducedType,
+    Backend, BackendError, BatchInput, BatchOutput, Device, LoadRequest, Model, Optimize, OutputType,
+    Precision, Preparation, ReducedType,
 };
-use cresset::faults::DeviceFaults;
-use cresset::model::{DevicePreference, ModelSource, Resources, ServedModel};
+use cresset::model::{ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
 use cresset::model_settings::{BatchingSettings, Objective};
 use cresset::protocol::Datatype;
@@ -34,8 +33,6 @@ fn load(name: &str, preparation: &Preparation) -> Result<Arc<dyn Model>, Backend
         device: Device::Cpu,
         parameters: &parameters,
         overlapped: false,
-        calibrate: false,
-        lookout: std::time::Duration::ZERO,
         preparation,
     })
 }
@@ -331,13 +328,7 @@ fn serve(name: &str, config: &str, preparation: &Preparation) -> Result<ServedMo
         batching: BatchingSettings::default(),
         objective: Objective::default(),
     };
-    let resources = Resources {
-        processors: 1,
-        accelerators: Accelerators::None("none in this test".to_owned()),
-        preference: DevicePreference::Cpu,
-        faults: DeviceFaults::new(),
-        overlapped: false,
-    };
+    let resources = Resources::of_processors(1);
     ServedModel::load(&LibtorchBackend::new(), &source, &resources, 10).map_err(|error| error.to_string())
 }
 

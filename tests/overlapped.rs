@@ -14,7 +14,7 @@ use cresset::backend::mock_device::{DeviceTimes, MockDevice, Stage, Step};
 use cresset::backend::{Accelerators, Device, DeviceFault, Preparation};
 use cresset::error::{Error, ErrorCode};
 use cresset::faults::DeviceFaults;
-use cresset::model::{DevicePreference, ModelSource, Resources, ServedModel};
+use cresset::model::{ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
 use cresset::model_settings::{BatchingSettings, Objective};
 use cresset::protocol::{Datatype, InferenceRequest, InferenceResponse, Tensor};
@@ -63,13 +63,9 @@ impl Served {
         };
         let faults = DeviceFaults::new();
         let resources = Resources {
-            processors: 2,
             accelerators: Accelerators::Cuda(1),
-            preference: DevicePreference::Auto,
             faults: faults.clone(),
-            overlapped: false,
-            calibrate: false,
-            lookout: Duration::ZERO,
+            ..Resources::of_processors(2)
         };
         let model = Arc::new(ServedModel::load(&backend, &source, &resources, 10_000).unwrap());
         assert_eq!(model.placements()[0].device, Device::Cuda(0));

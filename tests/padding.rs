@@ -7,11 +7,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use cresset::backend::Preparation;
 use cresset::backend::mock::{Behaviour, MockBackend};
-use cresset::backend::{Accelerators, Preparation};
 use cresset::error::Error;
-use cresset::faults::DeviceFaults;
-use cresset::model::{DevicePreference, LoadError, ModelSource, Resources, ServedModel};
+use cresset::model::{LoadError, ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
 use cresset::model_settings::{ModelSettings, Objective};
 use cresset::protocol::{Datatype, InferenceRequest, InferenceResponse, Tensor};
@@ -42,15 +41,7 @@ fn load(backend: &MockBackend, config: &str, settings: &str) -> Result<Arc<Serve
         batching: ModelSettings::read(directory.path()).unwrap().batching,
         objective: Objective::default(),
     };
-    let resources = Resources {
-        processors: 1,
-        accelerators: Accelerators::None("none in this test".to_owned()),
-        preference: DevicePreference::Auto,
-        faults: DeviceFaults::new(),
-        overlapped: false,
-        calibrate: false,
-        lookout: std::time::Duration::ZERO,
-    };
+    let resources = Resources::of_processors(1);
     ServedModel::load(backend, &source, &resources, 100).map(Arc::new)
 }
 

@@ -8,11 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cresset::backend::Preparation;
 use cresset::backend::mock::{Behaviour, MockBackend};
-use cresset::backend::{Accelerators, Preparation};
 use cresset::error::{Error, ErrorCode};
-use cresset::faults::DeviceFaults;
-use cresset::model::{DevicePreference, ModelSource, Resources, ServedModel};
+use cresset::model::{ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
 use cresset::model_settings::{BatchingSettings, Objective};
 use cresset::protocol::{Datatype, InferenceRequest, Schedule, Tensor};
@@ -35,15 +34,7 @@ fn serve(backend: &MockBackend, scheduling: &str) -> Arc<ServedModel> {
         batching: BatchingSettings::default(),
         objective: Objective::default(),
     };
-    let resources = Resources {
-        processors: 1,
-        accelerators: Accelerators::None("none in this test".to_owned()),
-        preference: DevicePreference::Auto,
-        faults: DeviceFaults::new(),
-        overlapped: false,
-        calibrate: false,
-        lookout: Duration::ZERO,
-    };
+    let resources = Resources::of_processors(1);
     Arc::new(ServedModel::load(backend, &source, &resources, 100).unwrap())
 }
 

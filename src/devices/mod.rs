@@ -8,8 +8,7 @@ mod report;
 use std::io::Write as _;
 
 use crate::backend::{Accelerators, Backend};
-use crate::faults::DeviceFaults;
-use crate::model::{DevicePreference, Resources, plan};
+use crate::model::{Resources, plan};
 use crate::nvidia::{Driver, DriverGpu, DriverProblem, Monitor, MonitoredGpu};
 use crate::settings;
 use advice::{NotUsed, Surroundings};
@@ -61,13 +60,8 @@ fn look(backend: Option<&dyn Backend>) -> Report {
 fn default_instances(processors: usize, accelerators: Option<&Accelerators>) -> Vec<String> {
     let none = || Accelerators::None("this build runs no models".to_owned());
     let resources = Resources {
-        processors,
         accelerators: accelerators.cloned().unwrap_or_else(none),
-        preference: DevicePreference::Auto,
-        faults: DeviceFaults::new(),
-        overlapped: false,
-        calibrate: false,
-        lookout: std::time::Duration::ZERO,
+        ..Resources::of_processors(processors)
     };
     let (placements, _) = plan(&[], false, &resources).unwrap_or_default();
     placements.iter().map(ToString::to_string).collect()

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
@@ -21,6 +21,7 @@ use super::connection::{Busy, Connection};
 use super::server::Shared;
 use super::service::OFFERED;
 use super::status;
+use crate::clock;
 use crate::error::{Error, Result};
 use crate::metrics;
 
@@ -58,11 +59,12 @@ pub(super) async fn answer(
     let path = request.uri().path().to_owned();
     let (response, deadline) = match deadline(request.headers()) {
         Err(error) => (status::failed(&error).into_http(), None),
-        Ok(None) => (dispatch(&shared, &path, request).await, None),
+        Ok(None) => (dispatch(&shared, &path, request, Until(None)).await, None),
         Ok(Some(time)) => {
+            let until = Until(clock::now().checked_add(time));
             let mut deadline = Box::pin(tokio::time::sleep(time));
             let response = tokio::select! {
-                response = dispatch(&shared, &path, request) => response,
+                response = dispatch(&shared, &path, request, until) => response,
                 // Whatever it was waiting for is dropped, and leaves its queue.
                 () = &mut deadline => status::deadline_exceeded().into_http(),
             };
@@ -72,7 +74,19 @@ pub(super) async fn answer(
     Ok(Answer::of(response, path, deadline, busy))
 }
 
-async fn dispatch(shared: &Shared, path: &str, request: Request<Incoming>) -> Response<Body> {
+/// When a call's client gives up; travels with its request, because the
+/// scheduler should know.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Until(pub(super) Option<Instant>);
+
+impl Until {
+    /// That of a request.
+    pub(super) fn of<T>(request: &tonic::Request<T>) -> Self {
+        request.extensions().get().copied().unwrap_or(Self(None))
+    }
+}
+
+async fn dispatch(shared: &Shared, path: &str, request: Request<Incoming>, until: Until) -> Response<Body> {
     let (route, call) = match find(&shared.routes, path) {
         Ok(found) => found,
         Err(status) => return status.into_http(),
@@ -88,6 +102,7 @@ async fn dispatch(shared: &Shared, path: &str, request: Request<Incoming>) -> Re
     };
     let (mut parts, body) = request.into_parts();
     parts.extensions.insert(lease.clone());
+    parts.extensions.insert(until);
     let body = Metered::new(body, lease, arity, shared.bounds, &shared.stopping);
     match (route.call)(Request::from_parts(parts, Body::new(body))).await {
         Ok(response) => response,

@@ -7,6 +7,7 @@ use prost::Message as _;
 use tonic::Status;
 
 use super::body::Lease;
+use super::call::Until;
 use super::metadata::asked_version;
 use super::proto::{ModelInferRequest, ModelInferResponse, ModelStreamInferResponse};
 use super::{decode, encode, status};
@@ -18,18 +19,20 @@ use crate::error::Result;
 /// batch, and no more than their answers' memory is worth.
 const AT_A_TIME: usize = 64;
 
-/// Answers one request, whose memory is `permit`'s. Dropping the future
-/// cancels it.
+/// Answers one request, whose memory is `permit`'s and which nobody waits for
+/// any more after `until`. Dropping the future cancels it.
 pub(super) async fn infer(
     engine: &Engine,
     message: ModelInferRequest,
     mut permit: Permit,
+    Until(deadline): Until,
 ) -> Result<ModelInferResponse> {
     // What came compressed takes more than it took on the wire.
     permit.cover(message.encoded_len())?;
     let version = asked_version(&message.model_version)?;
     let model = engine.resolve(&message.model_name, version)?;
-    let request = decode::request(message, permit)?;
+    let mut request = decode::request(message, permit)?;
+    request.schedule.deadline = deadline;
     let (response, _) = model.infer(request).await?;
     Ok(encode::response(response))
 }
@@ -41,18 +44,24 @@ pub(super) fn stream(
     engine: Arc<Engine>,
     requests: impl Stream<Item = Result<ModelInferRequest, Status>>,
     lease: Lease,
+    until: Until,
 ) -> impl Stream<Item = Result<ModelStreamInferResponse, Status>> {
     requests
         .map(move |message| {
             // All bytes that came since the last message are this one's.
             let permit = lease.take();
             let engine = Arc::clone(&engine);
-            async move { Ok::<_, Status>(answer(&engine, message?, permit).await) }
+            async move { Ok::<_, Status>(answer(&engine, message?, permit, until).await) }
         })
         .buffered(AT_A_TIME)
 }
 
-async fn answer(engine: &Engine, message: ModelInferRequest, permit: Permit) -> ModelStreamInferResponse {
+async fn answer(
+    engine: &Engine,
+    message: ModelInferRequest,
+    permit: Permit,
+    until: Until,
+) -> ModelStreamInferResponse {
     // What tells a client which of its requests an error is about.
     let about = ModelInferResponse {
         model_name: message.model_name.clone(),
@@ -60,7 +69,7 @@ async fn answer(engine: &Engine, message: ModelInferRequest, permit: Permit) -> 
         id: message.id.clone(),
         ..ModelInferResponse::default()
     };
-    match infer(engine, message, permit).await {
+    match infer(engine, message, permit, until).await {
         Ok(response) => {
             ModelStreamInferResponse { error_message: String::new(), infer_response: Some(response) }
         }

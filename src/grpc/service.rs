@@ -6,6 +6,7 @@ use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::body::Lease;
+use super::call::Until;
 use super::proto::grpc_inference_service_server::GrpcInferenceService;
 use super::proto::{
     ModelConfigRequest, ModelConfigResponse, ModelInferRequest, ModelInferResponse, ModelMetadataRequest,
@@ -128,8 +129,8 @@ impl GrpcInferenceService for Service {
         &self,
         request: Request<ModelInferRequest>,
     ) -> Result<Response<ModelInferResponse>, Status> {
-        let permit = Lease::of(&request)?.take();
-        let response = inference::infer(&self.engine, request.into_inner(), permit).await;
+        let (permit, until) = (Lease::of(&request)?.take(), Until::of(&request));
+        let response = inference::infer(&self.engine, request.into_inner(), permit, until).await;
         response.map(Response::new).map_err(|error| failed(&error))
     }
 
@@ -137,8 +138,8 @@ impl GrpcInferenceService for Service {
         &self,
         request: Request<Streaming<ModelInferRequest>>,
     ) -> Result<Response<BoxStream<ModelStreamInferResponse>>, Status> {
-        let lease = Lease::of(&request)?;
-        let answers = inference::stream(Arc::clone(&self.engine), request.into_inner(), lease);
+        let (lease, until) = (Lease::of(&request)?, Until::of(&request));
+        let answers = inference::stream(Arc::clone(&self.engine), request.into_inner(), lease, until);
         Ok(Response::new(Box::pin(answers)))
     }
 }

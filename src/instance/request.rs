@@ -59,6 +59,9 @@ impl Waiting for QueuedRequest {
     fn timeout(&self) -> Option<Duration> {
         self.schedule.timeout
     }
+    fn deadline(&self) -> Option<Instant> {
+        self.schedule.deadline
+    }
     fn expire(self) {
         // Triton's words.
         self.responder.refuse(Error::unavailable("Request timeout expired"));

@@ -43,6 +43,21 @@ pub struct Resources {
 }
 
 impl Resources {
+    /// So many processors and no accelerator; nothing is tried, and nobody looks
+    /// out.
+    #[must_use]
+    pub fn of_processors(processors: usize) -> Self {
+        Self {
+            processors,
+            accelerators: Accelerators::None("none was looked for".to_owned()),
+            preference: DevicePreference::Auto,
+            faults: DeviceFaults::new(),
+            overlapped: false,
+            calibrate: false,
+            lookout: Duration::ZERO,
+        }
+    }
+
     /// How many GPUs models may be placed on.
     fn gpus(&self) -> u32 {
         match (self.preference, &self.accelerators) {
@@ -244,14 +259,7 @@ mod tests {
             0 => Accelerators::None("no driver".to_owned()),
             gpus => Accelerators::Cuda(gpus),
         };
-        Resources {
-            processors,
-            accelerators,
-            preference,
-            faults: DeviceFaults::new(),
-            overlapped: false,
-            calibrate: false,
-        }
+        Resources { accelerators, preference, ..Resources::of_processors(processors) }
     }
 
     fn placed(device: Device, instances: usize, intra_op_threads: usize) -> Placement {

@@ -565,7 +565,9 @@ impl ServedModel {
             ),
             Err(Refused::Late(request, late)) => {
                 let text = match late.bound {
-                    Bound::Target => format!("model '{}' is overloaded: {late}", self.name),
+                    Bound::Target | Bound::Deadline => {
+                        format!("model '{}' is overloaded: {late}", self.name)
+                    }
                     // Triton's words, earlier.
                     Bound::TimeLimit => format!("Request timeout expired: {late}"),
                 };

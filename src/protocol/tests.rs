@@ -45,10 +45,10 @@ fn a_request_may_say_its_priority_and_its_time() {
         decode(&format!(r#"{{"parameters":{parameters},"inputs":{inputs}}}"#)).map(|request| request.schedule)
     };
     let timeout = |microseconds| Some(std::time::Duration::from_micros(microseconds));
-    let both = Schedule { priority: 2, timeout: timeout(1500) };
+    let both = Schedule { priority: 2, timeout: timeout(1500), deadline: None };
     assert_eq!(asked(r#"{"priority":2,"timeout":1500,"mine":"x"}"#), Ok(both));
     assert_eq!(asked(r#"{"timeout":0}"#), Ok(Schedule::default()), "zero is none");
-    let largest = Schedule { priority: u64::MAX, timeout: timeout(u64::MAX) };
+    let largest = Schedule { priority: u64::MAX, timeout: timeout(u64::MAX), deadline: None };
     assert_eq!(asked(r#"{"priority":18446744073709551615,"timeout":18446744073709551615}"#), Ok(largest));
     for bad in [r#"{"priority":-1}"#, r#"{"timeout":"soon"}"#, r#"{"timeout":1.5}"#] {
         let error = asked(bad).unwrap_err().to_string();

@@ -1,7 +1,7 @@
 //! A request and its response, whatever form they came in or leave in.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -46,6 +46,9 @@ pub struct Schedule {
     /// `timeout`: how long it may wait at most; `None` for the model's
     /// default.
     pub timeout: Option<Duration>,
+    /// When its client gives up: an answer that can't be there by then isn't
+    /// worth beginning. `None` where nothing was said of it.
+    pub deadline: Option<Instant>,
 }
 
 impl Schedule {
@@ -53,7 +56,7 @@ impl Schedule {
     /// time is in microseconds.
     #[must_use]
     pub fn new(priority: u64, timeout: u64) -> Self {
-        Self { priority, timeout: (timeout > 0).then(|| Duration::from_micros(timeout)) }
+        Self { priority, timeout: (timeout > 0).then(|| Duration::from_micros(timeout)), deadline: None }
     }
 }
 

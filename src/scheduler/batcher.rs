@@ -29,6 +29,10 @@ pub trait Waiting {
     fn priority(&self) -> u64;
     /// How long it asks to wait at most.
     fn timeout(&self) -> Option<Duration>;
+    /// When nobody wants the answer any more; `None` for never.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
     /// Tells who asked that its time is over.
     fn expire(self);
 }
@@ -478,7 +482,7 @@ fn insert<T>(bucket: &mut VecDeque<Entry<T>>, entry: Entry<T>) {
     }
 }
 
-fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+pub(super) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),

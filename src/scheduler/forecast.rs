@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::arrivals::Arrivals;
+use super::batcher::earlier;
 use super::margin::Margin;
 use super::sizing::{efficient, shared, within};
 use super::times::{BatchTimes, ShapeTimes};
@@ -41,6 +42,8 @@ pub enum Bound {
     Target,
     /// The time limit of its own, or of its level: until it runs.
     TimeLimit,
+    /// Its client's deadline: until it is answered.
+    Deadline,
 }
 
 /// `the queue ahead and its own run need 120 ms, the latency target is 50 ms`
@@ -55,6 +58,10 @@ impl fmt::Display for Late {
             Bound::TimeLimit => {
                 write!(f, "the queue ahead needs {needs:.0} ms, its time limit is {allowed:.0} ms")
             }
+            Bound::Deadline => write!(
+                f,
+                "the queue ahead and its own run need {needs:.0} ms, its deadline is in {allowed:.0} ms"
+            ),
         }
     }
 }
@@ -78,6 +85,17 @@ pub(super) struct Candidate<'a> {
     pub(super) waiting: u32,
     /// The earliest arrival among it.
     pub(super) oldest: Instant,
+    /// The earliest deadline among it.
+    pub(super) deadline: Option<Instant>,
+}
+
+/// When a request is too late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Limits {
+    /// It must run by then.
+    pub(super) run: Option<Instant>,
+    /// It must be answered by then.
+    pub(super) answer: Option<Instant>,
 }
 
 /// A batch that left and hasn't come back.
@@ -214,21 +232,21 @@ impl Forecast {
         let times = self.times.of(batch.shape)?;
         let until = self.arrivals.worth_waiting(times, batch.rows, now)?;
         let together = times.at_most(batch.rows.saturating_add(1))?;
-        let latest = batch.oldest.checked_add(target)?.checked_sub(together)?;
+        let latest = earlier(batch.oldest.checked_add(target), batch.deadline)?.checked_sub(together)?;
         (now < latest).then(|| until.min(latest))
     }
 
     /// Whether a request that comes `now`, with so much ahead of it, would be
-    /// answered too late, or begin after `limit`, its own.
+    /// answered too late, or begin too late.
     pub(super) fn late(
         &self,
         shape: &[i64],
         rows: u32,
         ahead: Ahead,
-        limit: Option<Instant>,
+        limits: Limits,
         now: Instant,
     ) -> Option<Late> {
-        if self.target.is_none() && limit.is_none() {
+        if self.target.is_none() && limits == Limits::default() {
             return None;
         }
         let times = self.times.of(shape)?;
@@ -239,17 +257,23 @@ impl Forecast {
             // Whatever it takes: nobody could be faster.
             return None;
         }
-        if let Some(limit) = limit.filter(|limit| start > *limit) {
+        if let Some(limit) = limits.run.filter(|limit| start > *limit) {
             let allowed = limit.saturating_duration_since(now);
             return Some(Late { needs: waits, allowed, bound: Bound::TimeLimit });
         }
-        let target = self.target?;
+        let left = limits.answer.map(|deadline| deadline.saturating_duration_since(now));
+        let (allowed, bound) = match (self.target, left) {
+            (Some(target), Some(left)) if left < target => (left, Bound::Deadline),
+            (Some(target), _) => (target, Bound::Target),
+            (None, Some(left)) => (left, Bound::Deadline),
+            (None, None) => return None,
+        };
         // With those before it in its batch, and those that come meanwhile.
         let beside =
             (ahead.rows % size) as f64 + f64::from(rows) + self.arrivals.rate(now) * waits.as_secs_f64();
         let own = (beside.min(size as f64) as u32).max(rows);
         let needs = self.margin.on(waits + times.at_most(own)?);
-        (needs > target).then_some(Late { needs, allowed: target, bound: Bound::Target })
+        (needs > allowed).then_some(Late { needs, allowed, bound })
     }
 
     /// The size of batches where enough wait.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::batcher::{Batch, Batcher, CloseReason, Cut, Entry, Leaves, Waiting};
-use super::forecast::{Ahead, Candidate, Late};
+use super::forecast::{Ahead, Candidate, Late, Limits};
 use super::levels::deadline;
 use super::pick::Picked;
 use crate::model_config::TimeoutAction;
@@ -72,9 +72,10 @@ impl<T: Waiting> Batcher<T> {
             waiting += u64::from(entry.request.rows());
         }
         let waiting = u32::try_from(waiting).unwrap_or(u32::MAX).max(cut.rows);
-        let members = cut.members.places().filter_map(|place| bucket.get(place));
-        let oldest = members.map(|entry| entry.request.arrival()).min().unwrap_or_else(crate::clock::now);
-        Candidate { shape, rows: cut.rows, waiting, oldest }
+        let members = || cut.members.places().filter_map(|place| bucket.get(place));
+        let oldest = members().map(|entry| entry.request.arrival()).min().unwrap_or_else(crate::clock::now);
+        let deadline = members().filter_map(|entry| entry.request.deadline()).min();
+        Candidate { shape, rows: cut.rows, waiting, oldest, deadline }
     }
 
     /// Why this request, which comes at its arrival's time, isn't worth taking
@@ -91,7 +92,11 @@ impl<T: Waiting> Batcher<T> {
             rows: self.waiting_by_level.range(..=level).map(|(_, waiting)| waiting.rows).sum(),
             other_shapes: (self.buckets.len() - own) as u64,
         };
-        self.forecast.late(request.bucket(), request.rows(), ahead, limit, request.arrival())
+        // Rows don't tell what a batch of different lengths takes: by a guess
+        // nobody is refused who asked for nothing but an answer in time.
+        let answer = request.deadline().filter(|_| self.policy.lengths.is_none());
+        let limits = Limits { run: limit, answer };
+        self.forecast.late(request.bucket(), request.rows(), ahead, limits, request.arrival())
     }
 
     /// A part of a batch that had left leaves again.

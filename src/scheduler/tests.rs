@@ -26,6 +26,7 @@ struct Request {
     cancelled: Cell<bool>,
     priority: u64,
     timeout: Option<Duration>,
+    deadline: Option<Instant>,
 }
 
 impl Waiting for Request {
@@ -50,6 +51,9 @@ impl Waiting for Request {
     fn timeout(&self) -> Option<Duration> {
         self.timeout
     }
+    fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
     fn expire(self) {}
 }
 
@@ -58,7 +62,17 @@ const MS: Duration = Duration::from_millis(1);
 fn request(id: usize, rows: u32, bucket: i64, arrival: Instant) -> Request {
     let cancelled = Cell::new(false);
     let size = RowSize::default();
-    Request { id, rows, bucket: vec![bucket], size, arrival, cancelled, priority: 0, timeout: None }
+    Request {
+        id,
+        rows,
+        bucket: vec![bucket],
+        size,
+        arrival,
+        cancelled,
+        priority: 0,
+        timeout: None,
+        deadline: None,
+    }
 }
 
 fn policy(max: u32, preferred: &[u32], delay: Duration) -> Policy {

@@ -5,8 +5,6 @@ use crate::backend::{
     Accelerators, Argument, ArgumentKind, BatchInput, LoadRequest, ModelInstance, Optimize, ReducedType,
     Signature,
 };
-use crate::faults::DeviceFaults;
-use crate::model::DevicePreference;
 use crate::model_config::ModelConfig;
 use crate::model_settings::{BatchingSettings, Objective};
 use crate::protocol::Datatype;
@@ -111,15 +109,7 @@ fn prepared(backend: &Drifting, config: &str, preparation: Preparation) -> Resul
         batching: BatchingSettings::default(),
         objective: Objective::default(),
     };
-    let resources = Resources {
-        processors: 1,
-        accelerators: Accelerators::None("none in this test".to_owned()),
-        preference: DevicePreference::Cpu,
-        faults: DeviceFaults::new(),
-        overlapped: false,
-        calibrate: false,
-        lookout: std::time::Duration::ZERO,
-    };
+    let resources = Resources::of_processors(1);
     prepare(backend, &source, Device::Cpu, &resources)
 }
 

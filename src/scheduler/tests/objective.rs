@@ -260,6 +260,59 @@ fn a_time_limit_of_its_own_that_the_queue_outlasts_is_refused_at_once() {
 }
 
 #[test]
+fn a_deadline_that_cannot_be_met_is_refused_at_once() {
+    let start = clock::now();
+    let batcher = |target| {
+        let policy = Policy { instances: 1, latency_target: target, ..policy(4, &[], Duration::ZERO) };
+        let mut batcher = Batcher::new(policy);
+        batcher.tried(&[0], 1, 50 * MS);
+        batcher.tried(&[0], 4, 80 * MS);
+        batcher.push(request(0, 1, 0, start)).unwrap();
+        assert!(matches!(batcher.next(start), Decision::Run(_)));
+        batcher
+    };
+    let by = |ms| Request { deadline: Some(start + ms * MS), ..request(1, 1, 0, start) };
+    // 50 ms until the instance is free, 50 more, and what forecasts are off by.
+    let unbound = batcher(None);
+    let late = unbound.late(&by(104)).unwrap();
+    assert_eq!(late.to_string(), "the queue ahead and its own run need 105 ms, its deadline is in 104 ms");
+    assert_eq!(unbound.late(&by(106)), None);
+    assert_eq!(unbound.late(&request(1, 1, 0, start)), None, "who asks for nothing waits");
+    // The earlier of the two counts.
+    let bound = |ms| batcher(Some(200 * MS)).late(&by(ms)).map(|late| late.bound);
+    assert_eq!([104, 106, 300].map(bound), [Some(Bound::Deadline), None, None]);
+    assert_eq!(batcher(Some(90 * MS)).late(&by(300)).unwrap().bound, Bound::Target);
+}
+
+#[test]
+fn nobody_waits_for_company_beyond_a_deadline() {
+    let start = clock::now();
+    let policy = Policy { instances: 1, latency_target: Some(1000 * MS), ..policy(8, &[], Duration::ZERO) };
+    let mut batcher = Batcher::new(policy);
+    for rows in [1, 2, 4, 8] {
+        batcher.tried(&[0], rows, 100 * MS);
+    }
+    // A crowd of four that comes again with 10 ms between each two.
+    for id in 0..15 {
+        batcher.push(request(id, 1, 0, start + MS * (id as u32 * 10))).unwrap();
+    }
+    let now = start + 140 * MS;
+    while let Decision::Run(batch) = batcher.next(now) {
+        batcher.done(&[0], batch.rows, None);
+    }
+    batcher.take_all();
+    let waits = |batcher: &mut Batcher<Request>, deadline| {
+        let arrival = start + 150 * MS;
+        batcher.push(Request { deadline, ..request(20, 1, 0, arrival) }).unwrap();
+        let decision = batcher.next(arrival);
+        batcher.take_all();
+        matches!(decision, Decision::WaitUntil(_))
+    };
+    assert!(waits(&mut batcher, None));
+    assert!(!waits(&mut batcher, Some(start + 220 * MS)), "its own run takes 100 ms");
+}
+
+#[test]
 fn a_higher_level_does_not_count_those_below_it() {
     let start = clock::now();
     let levels = Levels { count: 2, default_level: 2, ..Levels::default() };
