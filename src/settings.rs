@@ -231,6 +231,14 @@ pub struct GrpcSettings {
     #[arg(long, env = "CRESSET_GRPC_THREADS", value_name = "N", default_value_t = processors().min(4),
           value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1024))]
     pub grpc_threads: usize,
+
+    /// Bytes of one call that a client may send ahead of their being read
+    ///
+    /// All calls of a connection together may have four times as many under way. More may help
+    /// large tensors on lines with a long way.
+    #[arg(long, env = "CRESSET_GRPC_WINDOW_BYTES", value_name = "BYTES", default_value_t = 1 << 20,
+          value_parser = clap::value_parser!(u32).range(65_535..=256 << 20))]
+    pub grpc_window_bytes: u32,
 }
 
 /// Settings of the log, which goes to standard error and holds no payloads.

@@ -114,6 +114,8 @@ class Server:
             self.said.append(line.rstrip())
             if line.startswith(("inference", "echo")):
                 self.url = line.split()[-1]
+            if line.startswith("grpc"):
+                self.grpc = line.split()[-1]
             if line.startswith(self.ready):
                 return self
             if line.startswith("NOT ready"):

@@ -31,10 +31,9 @@ const LOOK: Duration = Duration::from_secs(5);
 /// may take to end.
 const LAST_LOOKS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
-/// What one call may have under way before its bytes are read, and what all
-/// calls of a connection: enough for a photograph's tensor in one go.
-const CALL_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 4 << 20;
+/// What all calls of a connection together may have under way, in windows of
+/// one.
+const WINDOWS: u32 = 4;
 /// One client can fill the batches of a busy model by itself.
 const CALLS_AT_A_TIME: u32 = 1024;
 
@@ -143,8 +142,8 @@ async fn converse(shared: &Arc<Shared>, socket: Socket) {
     };
     let http = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
-        .initial_stream_window_size(CALL_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(shared.window)
+        .initial_connection_window_size(shared.window.saturating_mul(WINDOWS))
         .max_concurrent_streams(CALLS_AT_A_TIME)
         // Many deadlines that pass at once are no attack.
         .max_pending_accept_reset_streams(CALLS_AT_A_TIME as usize)

@@ -27,6 +27,8 @@ pub(super) struct Shared {
     pub(super) routes: Vec<Route>,
     pub(super) admission: Admission,
     pub(super) bounds: Bounds,
+    /// Bytes of one call that may be under way before they are read.
+    pub(super) window: u32,
     /// Cancelled when the server stops.
     pub(super) stopping: CancellationToken,
 }
@@ -79,7 +81,13 @@ pub fn serve(
         Bounds { message: http.max_input_size, patience: Duration::from_secs(http.body_timeout_secs) };
     let stopping = CancellationToken::new();
     let routes = routes(engine, &stopping, bounds.message)?;
-    let shared = Arc::new(Shared { routes, admission, bounds, stopping: stopping.clone() });
+    let shared = Arc::new(Shared {
+        routes,
+        admission,
+        bounds,
+        window: settings.grpc_window_bytes,
+        stopping: stopping.clone(),
+    });
     let tasks = TaskTracker::new();
     let listener = {
         let _inside = runtime.enter();

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_stream::StreamExt as _;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request};
+use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -329,49 +329,78 @@ async fn a_stream_is_answered_in_order_and_goes_on_after_an_error() {
     assert!(answers.next().await.is_none());
 }
 
+/// A batch to `busy`, which keeps an instance busy for two milliseconds.
+async fn busy_batch(mut client: Client, deadline: Option<Duration>) -> Result<(), Status> {
+    let mut request = Request::new(ModelInferRequest {
+        inputs: vec![input("x", "FP32", &[32, 4])],
+        raw_input_contents: vec![1f32.to_le_bytes().repeat(128).into()],
+        ..busy(1.0)
+    });
+    if let Some(deadline) = deadline {
+        request.set_timeout(deadline);
+    }
+    client.model_infer(request).await.map(|_| ())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_deadline_ends_a_request_and_takes_it_out_of_the_queue() {
+async fn a_deadline_that_the_queue_outlasts_is_refused_at_once() {
     let server = Server::start(&checkout("tests/models"), &[]);
     let client = client(&server).await;
-    // Whole batches, each of which keeps an instance busy for two milliseconds.
-    let batch = |deadline: Option<Duration>| {
-        let mut client = client.clone();
-        let mut request = Request::new(ModelInferRequest {
-            inputs: vec![input("x", "FP32", &[32, 4])],
-            raw_input_contents: vec![1f32.to_le_bytes().repeat(128).into()],
-            ..busy(1.0)
-        });
-        if let Some(deadline) = deadline {
-            request.set_timeout(deadline);
-        }
-        async move { client.model_infer(request).await.map(|_| ()) }
-    };
-    let mut patient: JoinSet<_> = (0..500).map(|_| batch(None)).collect();
-    // The others are in the queue, or on their way on the same connection.
-    patient.join_next().await.unwrap().unwrap().expect("the first is answered");
-    let mut hurried: JoinSet<_> = (0..50).map(|_| batch(Some(Duration::from_millis(50)))).collect();
-    let mut late = 0;
+    let mut patient: JoinSet<_> = (0..500).map(|_| busy_batch(client.clone(), None)).collect();
+    // By then it is known how long such a batch takes; the others are in the
+    // queue, or on their way on the same connection.
+    for _ in 0..50 {
+        patient.join_next().await.unwrap().unwrap().expect("the first are answered");
+    }
+    let hurried = || busy_batch(client.clone(), Some(Duration::from_millis(50)));
+    let mut hurried: JoinSet<_> = (0..50).map(|_| hurried()).collect();
+    let (mut late, mut refused) = (0, 0);
     while let Some(call) = hurried.join_next().await {
-        if let Err(status) = call.unwrap() {
-            // The client's own clock may strike first.
-            assert!([Code::DeadlineExceeded, Code::Cancelled].contains(&status.code()), "{status}");
-            late += 1;
+        let Err(status) = call.unwrap() else { continue };
+        // Before the scheduler knows better, time itself tells; the client's own
+        // clock may strike first.
+        match status.code() {
+            Code::DeadlineExceeded | Code::Cancelled => late += 1,
+            Code::Unavailable => {
+                let text = status.message();
+                assert!(
+                    text.starts_with("model 'busy' is overloaded: the queue ahead and its own"),
+                    "{text}"
+                );
+                refused += 1;
+            }
+            _ => panic!("{status}"),
         }
     }
     while let Some(call) = patient.join_next().await {
         call.unwrap().expect("a request without a deadline is answered");
     }
-    assert!(late > 0, "{late} late");
-    // What is late isn't computed for nobody.
+    assert!(refused > 0, "{refused} refused, {late} late");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_is_given_up_leaves_the_queue() {
+    let server = Server::start(&checkout("tests/models"), &[]);
+    let (patient, hasty) = (client(&server).await, client(&server).await);
     let mut cancelled = 0.0;
-    for _ in 0..1000 {
+    // Longer and longer, until it is seen: they must have come before they are
+    // given up, and still wait.
+    for milliseconds in [50, 100, 200, 400] {
+        let mut before: JoinSet<_> = (0..1000).map(|_| busy_batch(patient.clone(), None)).collect();
+        before.join_next().await.unwrap().unwrap().expect("the first is answered");
+        let mut given_up: JoinSet<_> = (0..50).map(|_| busy_batch(hasty.clone(), None)).collect();
+        tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+        given_up.shutdown().await;
+        while let Some(call) = before.join_next().await {
+            call.unwrap().expect("the others are answered");
+        }
         cancelled = server.metric("nv_inference_request_failure", "reason=\"CANCELED\"").await;
         if cancelled > 0.0 {
             break;
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert!(cancelled > 0.0, "{cancelled} of {late} were taken out of the queue");
+    // They aren't computed for nobody.
+    assert!(cancelled > 0.0, "{cancelled} were taken out of the queue");
 }
 
 /// Straight to the wire: the client's own timer must not hide the server's.
