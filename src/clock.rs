@@ -20,10 +20,21 @@ pub fn unix_millis() -> u64 {
     since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// The time since some moment in the past: what work costs that several threads
+/// share.
+#[must_use]
+pub fn monotonic() -> Duration {
+    duration(ClockId::Monotonic)
+}
+
 /// The processor time that the calling thread has used so far: what work costs
 /// on a machine that has other work, too.
 #[must_use]
 pub fn thread_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
+    duration(ClockId::ThreadCPUTime)
+}
+
+fn duration(clock: ClockId) -> Duration {
+    let time = clock_gettime(clock);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }

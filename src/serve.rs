@@ -329,7 +329,7 @@ fn resources(settings: &ServeSettings, backend: &dyn Backend) -> anyhow::Result<
         preference: settings.device,
         faults: DeviceFaults::new(),
         overlapped: settings.overlapped,
-        calibrate: true,
+        trials: Some(Arc::default()),
         lookout: if spare { LOOKOUT } else { Duration::ZERO },
     })
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cresset::backend::Preparation;
 use cresset::backend::mock::{Behaviour, MockBackend};
+use cresset::backend::{Model as _, Preparation};
 use cresset::error::{Error, ErrorCode};
 use cresset::model::{ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
@@ -46,7 +46,11 @@ fn wait_until_warm(backend: &MockBackend) {
 
 /// A model that doesn't run before its first request, or may still.
 fn serve_bounded(backend: &MockBackend, config: &str, capacity: usize) -> Arc<ServedModel> {
-    let source = ModelSource {
+    load(backend, &source(config), &Resources::of_processors(2), capacity)
+}
+
+fn source(config: &str) -> ModelSource {
+    ModelSource {
         version: 1,
         file: PathBuf::from("model.pt"),
         config: Arc::new(ModelConfig::from_pbtxt(config, "m").unwrap()),
@@ -54,9 +58,16 @@ fn serve_bounded(backend: &MockBackend, config: &str, capacity: usize) -> Arc<Se
         preparation: Preparation::default(),
         batching: BatchingSettings::default(),
         objective: Objective::default(),
-    };
-    let resources = Resources::of_processors(2);
-    Arc::new(ServedModel::load(backend, &source, &resources, capacity).unwrap())
+    }
+}
+
+fn load(
+    backend: &MockBackend,
+    source: &ModelSource,
+    resources: &Resources,
+    capacity: usize,
+) -> Arc<ServedModel> {
+    Arc::new(ServedModel::load(backend, source, resources, capacity).unwrap())
 }
 
 fn request(rows: &[[u8; 2]]) -> InferenceRequest {
@@ -196,6 +207,27 @@ async fn a_model_that_keeps_state_is_neither_batched_nor_run_twice() {
     assert!(bad.await.unwrap().is_err());
     assert_eq!(backend.control().batches(), [1, 1]);
     model.stop();
+}
+
+#[tokio::test]
+async fn a_plan_is_tried_before_the_model_is_ready() {
+    let resources = Resources { trials: Some(Arc::default()), ..Resources::of_processors(2) };
+    let plain = MockBackend::new(Behaviour::Identity, &["x"]);
+    for backend in [plain.clone(), plain.stateful()] {
+        let stateful = backend.clone().signature().stateful.is_some();
+        let open = CONFIG.replace("instance_group [ { count: 1 kind: KIND_CPU } ]", "");
+        let model = load(&backend, &source(&open), &resources, 100);
+        let reason = model.plan_reason().expect("it was tried");
+        let ways = if stateful { ["1x1", "1x2"] } else { ["2x1", "1x2"] };
+        assert!(
+            reason.starts_with("rows/s at warm-up: ") && ways.iter().all(|way| reason.contains(way)),
+            "{reason}"
+        );
+        let plan = &model.placements()[0];
+        assert!(plan.instances * plan.intra_op_threads <= 2 && (plan.instances == 1 || !stateful), "{plan}");
+        assert_eq!(data(ask(&model, &[[7, 8]])).await, [7, 8]);
+        model.stop();
+    }
 }
 
 #[tokio::test]

@@ -161,7 +161,8 @@ pub trait Model: Send + Sync {
     }
 
     /// Makes the instance that runs on the calling thread with this many
-    /// intra-op threads.
+    /// intra-op threads. Where the model keeps state each instance has its own,
+    /// as the file has it.
     ///
     /// # Errors
     /// When the device or the library refuses.

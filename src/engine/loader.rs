@@ -357,7 +357,7 @@ fn with_labels(config: &mut ModelConfig, directory: &Path) -> Result<(), Setting
     Ok(())
 }
 
-/// `simple version 1: cpu, 2 instances x 1 thread (as configured), batches of up to 8, loaded in 0.1 s`
+/// `simple version 1: cpu, 2 instances x 1 thread (rows/s at warm-up: …), batches of up to 8, loaded in 0.1 s`
 fn describe(model: &ServedModel) -> String {
     let placements: Vec<String> = model.placements().iter().map(ToString::to_string).collect();
     let batching = match model.max_batch_size() {

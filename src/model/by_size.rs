@@ -56,3 +56,25 @@ impl ModelInstance for BySizeInstance {
         instance.forward(inputs)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::mock::{Behaviour, MockBackend};
+    use crate::protocol::Datatype;
+
+    #[test]
+    fn each_batch_runs_on_the_form_for_its_size() {
+        let [few, many] = [(); 2].map(|()| MockBackend::new(Behaviour::Identity, &["x"]));
+        let (small, large) = (Arc::clone(few.control()), Arc::clone(many.control()));
+        let model = BySize { few: Arc::new(few), many: Arc::new(many), from: 3 };
+        let mut instance = model.instance(1).unwrap();
+        for rows in [1, 4, 2, 3] {
+            let data = vec![7; rows];
+            let shape = [rows as i64, 1];
+            let input = BatchInput { name: "x", datatype: Datatype::Uint8, shape: &shape, data: &data };
+            assert_eq!(instance.forward(&[input]).unwrap()[0].data, data);
+        }
+        assert_eq!((small.batches(), large.batches()), (vec![1, 2], vec![4, 3]));
+    }
+}

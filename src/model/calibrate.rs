@@ -2,10 +2,10 @@
 //! before it is ready, decided by a pure function.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::plan::Placement;
-use super::trial::{apart, run_here};
+use super::trial::{apart, run_here, two_digits};
 use crate::backend::{BackendError, Device, Model, ModelInstance};
 use crate::clock;
 use crate::instance::WarmUpInput;
@@ -21,9 +21,13 @@ const LONGEST: Duration = Duration::from_millis(15);
 /// How long a split is timed at least, where its runs are short.
 const WINDOW: Duration = Duration::from_millis(5);
 
+/// A model whose runs take one thread longer than this isn't tried: it would be
+/// ready much later.
+const TOO_LONG: Duration = Duration::from_millis(500);
+
 /// How often all splits are timed: at least and at most. What else the machine
 /// does makes a split slower, never faster, so the best of its times counts.
-const ROUNDS: std::ops::RangeInclusive<u32> = 1..=4;
+const ROUNDS: std::ops::RangeInclusive<u32> = 2..=4;
 
 /// No further round begins where those before have cost this.
 const ENOUGH: Duration = Duration::from_millis(60);
@@ -55,7 +59,8 @@ struct Seen {
     split: Split,
     /// Runs a second of all its instances together.
     rate: f64,
-    /// How long one of them took.
+    /// How long one of a single row took, beside the others'; zero where nobody
+    /// asked.
     took: Duration,
 }
 
@@ -76,46 +81,58 @@ pub(super) struct Asked<'a> {
 }
 
 /// Replaces a static plan by the split of the processors that is the fastest
-/// on this model, where nothing fixes one; with the reason for the plan, in
-/// words: `rows/s at warm-up: 2x1 114, 1x2 98`.
-pub(super) fn calibrate(model: &dyn Model, placements: &mut [Placement], asked: &Asked<'_>) -> String {
-    let [placement] = placements else { return "several groups share the processors".to_owned() };
+/// on this model, where nothing fixes one; with what was seen, in words:
+/// `rows/s at warm-up: 2x1 114, 1x2 98`. `None` where there was nothing to try.
+pub(super) fn calibrate(
+    model: &dyn Model,
+    placements: &mut [Placement],
+    asked: &Asked<'_>,
+) -> Option<String> {
+    let [placement] = placements else { return None };
     if placement.device != Device::Cpu {
-        return "its device computes".to_owned();
+        return None;
     }
     if let Some(threads) = model.intra_op_threads() {
         placement.intra_op_threads = threads;
-        return "as configured".to_owned();
+        if !asked.has_fixed_count() {
+            placement.instances = (asked.processors / threads.max(1)).max(1);
+        }
+        return None;
     }
     let splits = splits(asked, placement.instances);
     if splits.len() < 2 {
-        let count = asked.groups.iter().any(|group| group.count.is_some());
-        let reason = if count { "as configured" } else { "as many as there are processors" };
-        return reason.to_owned();
+        return None;
     }
+    let not = |reason: &str| Some(format!("not calibrated: {reason}"));
     if asked.inputs.is_empty() {
-        return "not calibrated: no inputs are declared to try others with".to_owned();
+        return not("config.pbtxt declares no inputs of a fixed size");
     }
-    let longest = asked.target.map_or(LONGEST, |target| LONGEST.min(target / SHARE_OF_TARGET));
-    match measure(model, &asked.inputs, &splits, longest) {
-        Ok((seen, rows)) => {
+    match measure(model, asked, &splits) {
+        Ok(Trial::Done { seen, rows }) => {
             let chosen = choose(&seen, asked.target);
-            let rows = if asked.batched { rows } else { 1.0 };
             placement.instances = chosen.instances;
             placement.intra_op_threads = chosen.threads;
-            reason(&seen, rows, asked.target)
+            Some(reason(&seen, if asked.batched { rows } else { 1.0 }, asked.target))
         }
+        Ok(Trial::TooLong(took)) => not(&format!("a run takes {} s", two_digits(took.as_secs_f64()))),
         Err(error) => {
             tracing::debug!(%error, "a trial of instances and threads failed");
-            "not calibrated: the model fails on zeros".to_owned()
+            not("the model fails on zeros")
         }
+    }
+}
+
+impl Asked<'_> {
+    /// Whether the number of instances is no matter of trial.
+    fn has_fixed_count(&self) -> bool {
+        self.stateful || self.groups.iter().any(|group| group.count.is_some())
     }
 }
 
 /// What may be tried, the fewest threads for an instance first. `instances` is
 /// how many there are where that is fixed.
 fn splits(asked: &Asked<'_>, instances: usize) -> Vec<Split> {
-    let fixed = asked.stateful || asked.groups.iter().any(|group| group.count.is_some());
+    let fixed = asked.has_fixed_count();
     let most = if fixed { asked.processors / instances.max(1) } else { asked.processors };
     let powers = std::iter::successors(Some(1), |threads: &usize| threads.checked_mul(2));
     let mut threads: Vec<usize> = powers.take_while(|threads| *threads < most).collect();
@@ -143,27 +160,32 @@ fn reason(seen: &[Seen], rows: f64, target: Option<Duration>) -> String {
     let Some(target) = target else { return rates };
     let took = |seen: &Seen| format!("{} {:.1}", seen.split, seen.took.as_secs_f64() * 1e3);
     let share = (target / SHARE_OF_TARGET).as_secs_f64() * 1e3;
-    format!("{rates}; ms a run, of at most {share:.0} by the latency target: {}", all(&took))
+    format!("{rates}; ms a row, of at most {share:.0} by the latency target: {}", all(&took))
 }
 
-/// Runs the model as each of `splits` would, on zeros, and says how many rows a
-/// run had.
-fn measure(
-    model: &dyn Model,
-    inputs: &[&[WarmUpInput]],
-    splits: &[Split],
-    longest: Duration,
-) -> Result<(Vec<Seen>, f64), BackendError> {
-    let inputs = apart(|| {
-        let mut instance = model.instance(1)?;
-        pick(instance.as_mut(), inputs, longest)
-    })?;
+/// What came of a trial.
+enum Trial {
+    /// What was seen of each split, and how many rows a run had.
+    Done { seen: Vec<Seen>, rows: f64 },
+    /// One run took so long.
+    TooLong(Duration),
+}
+
+/// Runs the model as each of `splits` would, on zeros.
+fn measure(model: &dyn Model, asked: &Asked<'_>, splits: &[Split]) -> Result<Trial, BackendError> {
+    let longest = asked.target.map_or(LONGEST, |target| LONGEST.min(target / SHARE_OF_TARGET));
+    let picked = apart(|| pick(model.instance(1)?.as_mut(), &asked.inputs, longest))?;
+    let inputs = match picked {
+        Picked::Inputs(inputs) => inputs,
+        Picked::TooLong(took) => return Ok(Trial::TooLong(took)),
+    };
+    let single = asked.target.and_then(|_| asked.inputs.first().copied().map(inputs_of));
     let mut seen: Vec<Seen> =
         splits.iter().map(|split| Seen { split: *split, rate: 0.0, took: Duration::MAX }).collect();
     let began = clock::now();
     for round in 1..=*ROUNDS.end() {
         for one in &mut seen {
-            let (rate, took) = lap(model, &inputs, one.split)?;
+            let (rate, took) = lap(model, &inputs, single.as_ref(), one.split)?;
             one.rate = one.rate.max(rate);
             one.took = one.took.min(took);
         }
@@ -172,10 +194,20 @@ fn measure(
         }
     }
     let rows = inputs.first().and_then(|(input, _)| input.shape.first()).map_or(1.0, |rows| *rows as f64);
-    Ok((seen, rows))
+    Ok(Trial::Done { seen, rows })
 }
 
 type Inputs = Vec<(WarmUpInput, Vec<u8>)>;
+
+fn inputs_of(inputs: &[WarmUpInput]) -> Inputs {
+    inputs.iter().map(|input| (input.clone(), input.bytes().to_vec())).collect()
+}
+
+/// What a trial runs.
+enum Picked {
+    Inputs(Inputs),
+    TooLong(Duration),
+}
 
 /// Brings the model to its steady speed, and picks the largest inputs that take
 /// no longer than they may.
@@ -183,28 +215,36 @@ fn pick(
     instance: &mut dyn ModelInstance,
     inputs: &[&[WarmUpInput]],
     longest: Duration,
-) -> Result<Inputs, BackendError> {
-    let of = |inputs: &[WarmUpInput]| -> Inputs {
-        inputs.iter().map(|input| (input.clone(), input.bytes().to_vec())).collect()
-    };
-    let size = |inputs: &Inputs| inputs.iter().map(|(_, bytes)| bytes.len()).sum::<usize>().max(1) as f64;
+) -> Result<Picked, BackendError> {
+    let size = |inputs: &Inputs| inputs.iter().map(|(_, bytes)| bytes.len()).sum::<usize>().max(1);
     let mut inputs = inputs.iter();
-    let mut picked = inputs.next().copied().map_or_else(Vec::new, of);
+    let mut picked = inputs.next().copied().map_or_else(Vec::new, inputs_of);
     let mut took = Duration::ZERO;
     for _ in 0..RUNS_UNTIL_STEADY {
         took = timed(instance, &picked)?;
+        // The first one compiles, too.
+        if took > 2 * TOO_LONG {
+            return Ok(Picked::TooLong(took));
+        }
+    }
+    if took > TOO_LONG {
+        return Ok(Picked::TooLong(took));
     }
     for larger in inputs {
-        let larger = of(larger);
-        if took.mul_f64(size(&larger) / size(&picked)) > longest {
+        let larger = inputs_of(larger);
+        let share = size(&larger) as f64 / size(&picked) as f64;
+        if share <= 1.0 {
+            continue;
+        }
+        if took.mul_f64(share) > longest {
             break;
         }
-        // The first run of a size may cost what is only paid once.
-        timed(instance, &larger)?;
-        took = timed(instance, &larger)?;
-        picked = larger;
+        // The first run of a size may cost what is only paid once. One that
+        // fails is no size for this model.
+        let Ok(again) = timed(instance, &larger).and_then(|_| timed(instance, &larger)) else { break };
+        (took, picked) = (again, larger);
     }
-    Ok(picked)
+    Ok(Picked::Inputs(picked))
 }
 
 fn timed(instance: &mut dyn ModelInstance, inputs: &Inputs) -> Result<Duration, BackendError> {
@@ -213,47 +253,66 @@ fn timed(instance: &mut dyn ModelInstance, inputs: &Inputs) -> Result<Duration, 
     Ok(clock::now() - began)
 }
 
-/// Runs a second of all instances of a split together, and how long the
-/// shortest run took. They begin together because each has one run before it is
-/// timed.
-fn lap(model: &dyn Model, inputs: &Inputs, split: Split) -> Result<(f64, Duration), BackendError> {
-    let failed = |message: String| BackendError::Execute { detail: message.clone(), message };
-    std::thread::scope(|scope| {
-        let mut threads = Vec::new();
-        for _ in 0..split.instances {
-            let run = || runs(model, inputs, split.threads);
-            let thread = std::thread::Builder::new().name("calibrate".to_owned());
-            threads.push(thread.spawn_scoped(scope, run));
-        }
-        let (mut rate, mut shortest) = (0.0, Duration::MAX);
-        for thread in threads {
-            let thread = thread.map_err(|error| failed(format!("no thread for a trial: {error}")))?;
-            let ended = thread.join().unwrap_or_else(|_| Err(failed("a trial ended in a panic".to_owned())));
-            let (runs, began, ended, took) = ended?;
-            rate += f64::from(runs) / (ended - began).as_secs_f64().max(1e-9);
-            shortest = shortest.min(took);
-        }
-        Ok((rate, shortest))
-    })
+/// What one instance did in its window.
+struct Runs {
+    /// How many a second.
+    rate: f64,
+    /// How long the shorter of two of a single row took; zero where nobody asked.
+    single: Duration,
 }
 
-/// How many runs one instance made in its window, from when until when, and
-/// the shortest.
+/// Runs a second of all instances of a split together, and how long a single
+/// row takes the slowest of them. They begin together because each has one run
+/// before it is timed.
+fn lap(
+    model: &dyn Model,
+    inputs: &Inputs,
+    single: Option<&Inputs>,
+    split: Split,
+) -> Result<(f64, Duration), BackendError> {
+    let failed = |message: String| BackendError::Execute { detail: message.clone(), message };
+    let ended: Vec<Result<Runs, BackendError>> = std::thread::scope(|scope| {
+        let start = |_| {
+            let thread = std::thread::Builder::new().name("calibrate".to_owned());
+            thread.spawn_scoped(scope, || runs(model, inputs, single, split.threads))
+        };
+        let threads: Vec<_> = (0..split.instances).map(start).collect();
+        let end = |thread: std::io::Result<std::thread::ScopedJoinHandle<'_, _>>| {
+            let thread = thread.map_err(|error| failed(format!("no thread for a trial: {error}")))?;
+            thread.join().unwrap_or_else(|_| Err(failed("a trial ended in a panic".to_owned())))
+        };
+        threads.into_iter().map(end).collect()
+    });
+    let (mut rate, mut slowest) = (0.0, Duration::ZERO);
+    for runs in ended {
+        let runs = runs?;
+        rate += runs.rate;
+        slowest = slowest.max(runs.single);
+    }
+    Ok((rate, slowest))
+}
+
 fn runs(
     model: &dyn Model,
     inputs: &Inputs,
+    single: Option<&Inputs>,
     threads: usize,
-) -> Result<(u32, Instant, Instant, Duration), BackendError> {
+) -> Result<Runs, BackendError> {
     let mut instance = model.instance(threads)?;
-    run_here(instance.as_mut(), inputs)?;
+    let instance = instance.as_mut();
+    run_here(instance, inputs)?;
+    let single = match single {
+        Some(single) => timed(instance, single)?.min(timed(instance, single)?),
+        None => Duration::ZERO,
+    };
     let began = clock::now();
-    let (mut count, mut shortest, mut ended) = (0, Duration::MAX, began);
-    while count == 0 || ended - began < WINDOW {
-        shortest = shortest.min(timed(instance.as_mut(), inputs)?);
+    let (mut count, mut took) = (0_u32, Duration::ZERO);
+    while count == 0 || took < WINDOW {
+        run_here(instance, inputs)?;
         count += 1;
-        ended = clock::now();
+        took = clock::now() - began;
     }
-    Ok((count, began, ended, shortest))
+    Ok(Runs { rate: f64::from(count) / took.as_secs_f64().max(1e-9), single })
 }
 
 #[cfg(test)]

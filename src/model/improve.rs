@@ -43,6 +43,8 @@ pub struct Improvement {
     pub(super) sizes: Vec<Vec<WarmUpInput>>,
     /// Of the model's file, in bytes.
     pub(super) file_size: u64,
+    /// That its instances run it with.
+    pub(super) intra_op_threads: usize,
     /// Gone where the version was unloaded meanwhile.
     pub(super) slot: Weak<ModelSlot>,
     pub(super) begins: Begins,
@@ -142,7 +144,8 @@ impl Improvement {
         };
         let rows: Vec<u32> = SIZES.into_iter().filter(|rows| *rows <= largest.unwrap_or(1)).collect();
         let sizes: Vec<_> = rows.iter().map(|rows| trial.inputs_of(largest.map(|_| *rows))).collect();
-        let laps = race(base, other, &sizes, clock::thread_time).map_err(failed)?;
+        let time = if self.intra_op_threads > 1 { clock::monotonic } else { clock::thread_time };
+        let laps = race(base, other, &sizes, self.intra_op_threads, time).map_err(failed)?;
         let laps: Vec<(u32, Lap)> = rows.into_iter().zip(laps).collect();
         let verdict = judge(&laps, &self.binding, self.file_size <= LARGEST_IN_BOTH)?;
         // What is new to it shouldn't be paid by requests.

@@ -2,6 +2,7 @@
 //! decision, which a trial may revise before it is printed at start.
 
 use std::fmt;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::backend::{Accelerators, Device};
@@ -34,9 +35,10 @@ pub struct Resources {
     /// Whether models on processors are driven as on an accelerator:
     /// [`LoadRequest::overlapped`](crate::backend::LoadRequest).
     pub overlapped: bool,
-    /// Whether plans that nothing fixes are chosen by a trial at load, which
-    /// runs the model a few times more.
-    pub calibrate: bool,
+    /// Where plans that nothing fixes are chosen by a trial at load, which runs
+    /// the model a few times more: held during one, so that trials of models
+    /// that are loaded together don't disturb each other. `None` for no trials.
+    pub trials: Option<Arc<Mutex<()>>>,
     /// How long instances look out for work before they sleep, as of
     /// [`Policy::lookout`](crate::scheduler::Policy).
     pub lookout: Duration,
@@ -53,7 +55,7 @@ impl Resources {
             preference: DevicePreference::Auto,
             faults: DeviceFaults::new(),
             overlapped: false,
-            calibrate: false,
+            trials: None,
             lookout: Duration::ZERO,
         }
     }

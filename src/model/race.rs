@@ -36,16 +36,17 @@ pub(super) struct Run {
     pub(super) answers: Vec<BatchOutput>,
 }
 
-/// Runs both on each of `sizes`. `time` is the processor time of the calling
-/// thread, which runs both with one thread each.
+/// Runs both on each of `sizes` with so many intra-op threads each. `time` is
+/// the processor time of the calling thread where it is the only one.
 pub(super) fn race(
     base: &dyn Model,
     other: &dyn Model,
     sizes: &[Inputs],
+    threads: usize,
     time: fn() -> Duration,
 ) -> Result<Vec<Lap>, BackendError> {
     apart(|| {
-        let (mut base, mut other) = (base.instance(1)?, other.instance(1)?);
+        let (mut base, mut other) = (base.instance(threads)?, other.instance(threads)?);
         sizes.iter().map(|inputs| lap(base.as_mut(), other.as_mut(), inputs, time)).collect()
     })
 }

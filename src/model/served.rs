@@ -102,7 +102,7 @@ pub struct ServedModel {
     batching: Batching,
     transforms: Option<Arc<Transforms>>,
     placements: Vec<Placement>,
-    /// Why just these, where they were open to a trial.
+    /// What a trial of others showed, or why there was none.
     plan_reason: Option<String>,
     /// The configuration as clients are told it.
     config_json: Bytes,
@@ -188,20 +188,20 @@ impl ServedModel {
         }
         let batching = Batching::new(&source.batching, &config, &binding, apart.as_deref())?;
         let runs = warm_up(&config, &binding, &batching);
-        let plan_reason = resources
-            .calibrate
-            .then(|| {
-                let asked = Asked {
-                    groups: &config.instance_groups,
-                    stateful: signature.stateful.is_some(),
-                    batched: config.max_batch_size > 0,
-                    processors: resources.processors,
-                    target: source.objective.latency_target,
-                    inputs: runs.first.iter().take(1).chain(&runs.later).map(Vec::as_slice).collect(),
-                };
-                Ok::<_, LoadError>(calibrate(models.on(device)?.as_ref(), &mut placements, &asked))
-            })
-            .transpose()?;
+        let mut plan_reason = None;
+        if let Some(trials) = &resources.trials {
+            let asked = Asked {
+                groups: &config.instance_groups,
+                stateful: signature.stateful.is_some(),
+                batched: config.max_batch_size > 0,
+                processors: resources.processors,
+                target: source.objective.latency_target,
+                inputs: runs.first.iter().take(1).chain(&runs.later).map(Vec::as_slice).collect(),
+            };
+            let model = models.on(device)?;
+            let _alone = trials.lock().unwrap_or_else(PoisonError::into_inner);
+            plan_reason = calibrate(model.as_ref(), &mut placements, &asked);
+        }
         let mut policy = Policy::new(config.max_batch_size, config.dynamic_batching.as_ref(), queue_capacity);
         // What is asked for the waiting holds for requests that run alone too.
         let asked = source.config.dynamic_batching.as_ref();
@@ -279,6 +279,7 @@ impl ServedModel {
                     binding: Arc::clone(&self.binding),
                     sizes: warm_up.later.clone(),
                     file_size,
+                    intra_op_threads: placement.intra_op_threads,
                     slot: Arc::downgrade(&slot),
                     begins,
                 });
@@ -334,9 +335,9 @@ impl ServedModel {
         &self.placements
     }
 
-    /// Why it runs there with just so many instances and threads:
-    /// `rows/s at warm-up: 2x1 114, 1x2 98`; `None` where nothing else was to be
-    /// tried.
+    /// What a trial of other numbers of instances and threads showed:
+    /// `rows/s at warm-up: 2x1 114, 1x2 98`; or why there was none. `None` where
+    /// nothing else was to be tried.
     #[must_use]
     pub fn plan_reason(&self) -> Option<&str> {
         self.plan_reason.as_deref()

@@ -46,8 +46,8 @@ pub struct Schedule {
     /// `timeout`: how long it may wait at most; `None` for the model's
     /// default.
     pub timeout: Option<Duration>,
-    /// When its client gives up: an answer that can't be there by then isn't
-    /// worth beginning. `None` where nothing was said of it.
+    /// When its client gives up: it isn't worth queueing where an answer can't be
+    /// there by then. `None` where nothing was said of it.
     pub deadline: Option<Instant>,
 }
 

@@ -223,6 +223,15 @@ impl Forecast {
         batch.rows < max && efficient(times, max) <= batch.rows
     }
 
+    /// When a batch must leave, whatever it waits for, so that its first request
+    /// is answered within the target, and each within its deadline. `None` where
+    /// there is neither, or nothing is known.
+    pub(super) fn latest(&self, batch: &Candidate<'_>) -> Option<Instant> {
+        let by = earlier(self.target.and_then(|target| batch.oldest.checked_add(target)), batch.deadline)?;
+        let took = self.times.of(batch.shape)?.at_most(batch.rows)?;
+        Some(by.checked_sub(took).unwrap_or(batch.oldest))
+    }
+
     /// Until when a batch that could leave waits for company, by the target.
     pub(super) fn company(&self, batch: &Candidate<'_>, now: Instant) -> Option<Instant> {
         let target = self.target?;

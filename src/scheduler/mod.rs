@@ -6,8 +6,8 @@
 //! different lengths share a batch, [`Turnstile`] in which order
 //! answers leave. What is known of how long batches take (`times`, and `forecast`
 //! with its parts) says how large they should be, and who can't be
-//! answered in time. [`Queue`] is the shell around the batcher: a lock, a
-//! condition variable and the instances that wait on it.
+//! answered in time. [`Queue`] is the shell around the batcher: a lock, and the
+//! instances that sleep until they are called.
 
 mod arrivals;
 mod batcher;

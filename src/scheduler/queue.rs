@@ -13,6 +13,9 @@ use crate::clock;
 /// one who wanted it.
 const WANTED: Duration = Duration::from_micros(5);
 
+/// How often all that wait are looked at, at most, for a request that is late.
+const SCAN: Duration = Duration::from_millis(1);
+
 /// A bounded queue of requests in front of a model's instances.
 ///
 /// A request that [`Queue::submit`] took in leaves through exactly one batch,
@@ -38,6 +41,8 @@ struct State<T> {
     sleepers: Vec<Sleeper>,
     /// How long the last one waited that had nothing to do.
     last_wait: Duration,
+    /// When all that wait were last looked at for a request that was late.
+    scanned: Option<Instant>,
     /// How many times a [`Call`] was made; one that was taken before the last
     /// is done.
     calls: u64,
@@ -127,6 +132,7 @@ impl<T: Waiting> Queue<T> {
             closed: false,
             sleepers: Vec::new(),
             last_wait: Duration::MAX,
+            scanned: None,
             calls: 0,
         };
         Self { state: Mutex::new(state), news: AtomicU64::new(0), lookout }
@@ -141,8 +147,14 @@ impl<T: Waiting> Queue<T> {
         if state.closed {
             return Err(Refused::Closed(request));
         }
-        if state.batcher.late(&request).is_some() {
-            // Perhaps for those whose clients have gone.
+        if let Some(late) = state.batcher.late(&request) {
+            // Perhaps for those whose clients have gone. Looking at all that wait
+            // for each of many that come at once would keep the instances out.
+            let now = clock::now();
+            if state.scanned.is_some_and(|scanned| now.saturating_duration_since(scanned) < SCAN) {
+                return Err(Refused::Late(request, late));
+            }
+            state.scanned = Some(now);
             let gone = state.batcher.take_cancelled();
             let late = state.batcher.late(&request);
             drop(state);

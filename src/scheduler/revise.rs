@@ -39,18 +39,40 @@ impl<T: Waiting> Batcher<T> {
                 }
                 Leaves::Now(cut)
             }
-            Leaves::At(due) => self.full_by_time(shape, bucket).map_or(Leaves::At(due), Leaves::Now),
+            Leaves::At(due) => match self.full_by_time(shape, bucket) {
+                Some(cut) => Leaves::Now(cut),
+                None => self.in_time(shape, bucket, due, now),
+            },
         }
+    }
+
+    /// A delay that is configured ends where a target or a deadline wants it.
+    fn in_time(&self, shape: &[i64], bucket: &VecDeque<Entry<T>>, due: Instant, now: Instant) -> Leaves {
+        let Some(max) = self.policy.max_batch_size else { return Leaves::At(due) };
+        let cut = self.all_that_fits(bucket, max, CloseReason::Delay);
+        let batch = self.candidate(shape, bucket, &cut, max);
+        match self.forecast.latest(&batch) {
+            Some(latest) if latest <= now => {
+                let size = self.forecast.size(&batch);
+                Leaves::Now(part(bucket, cut, size))
+            }
+            Some(latest) => Leaves::At(due.min(latest)),
+            None => Leaves::At(due),
+        }
+    }
+
+    fn all_that_fits(&self, bucket: &VecDeque<Entry<T>>, max: u32, reason: CloseReason) -> Cut {
+        let Picked { members, .. } = self.policy.pick(bucket, max);
+        let picked = members.places().filter_map(|place| bucket.get(place));
+        let rows = picked.map(|entry| entry.request.rows()).sum();
+        Cut { members, rows, reason }
     }
 
     /// The batch of this bucket that would be no better for further rows,
     /// though there is room for some.
     pub(super) fn full_by_time(&self, shape: &[i64], bucket: &VecDeque<Entry<T>>) -> Option<Cut> {
         let max = self.policy.max_batch_size.filter(|_| self.policy.lengths.is_none())?;
-        let Picked { members, .. } = self.policy.pick(bucket, max);
-        let picked = members.places().filter_map(|place| bucket.get(place));
-        let rows = picked.map(|entry| entry.request.rows()).sum();
-        let cut = Cut { members, rows, reason: CloseReason::Efficient };
+        let cut = self.all_that_fits(bucket, max, CloseReason::Efficient);
         let batch = self.candidate(shape, bucket, &cut, max);
         let (full, size) = (self.forecast.is_full(&batch, max), self.forecast.size(&batch));
         full.then(|| part(bucket, cut, size))

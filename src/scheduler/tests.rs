@@ -223,6 +223,33 @@ fn closing_lets_what_waits_leave_at_once() {
     assert!(queue.next_batch().is_none());
 }
 
+#[test]
+fn the_instance_that_slept_last_is_called_first() {
+    let queue: Arc<Queue<Plain>> = Arc::new(Queue::new(policy(1, &[], Duration::ZERO)));
+    let (sender, taken) = std::sync::mpsc::channel();
+    for number in 0..3 {
+        let (queue, sender) = (Arc::clone(&queue), sender.clone());
+        while queue.idle_for_test() < number {
+            std::thread::yield_now();
+        }
+        std::thread::spawn(move || {
+            while let Some(batch) = queue.next_batch() {
+                sender.send((number, batch.requests[0].0)).unwrap();
+            }
+        });
+    }
+    drop(sender);
+    for id in 0..20 {
+        while queue.idle_for_test() < 3 {
+            std::thread::yield_now();
+        }
+        drop(queue.submit(Plain(id, clock::now())).unwrap());
+        assert_eq!(taken.recv().unwrap(), (2, id));
+    }
+    queue.close();
+    assert!(taken.recv().is_err(), "all have ended");
+}
+
 /// A request whose arrival and fate the threads below can share.
 #[derive(Debug)]
 struct Plain(usize, Instant);
@@ -251,9 +278,16 @@ impl Waiting for Plain {
 
 #[test]
 fn many_threads_lose_and_double_nothing() {
+    for lookout in [Duration::ZERO, MS / 5] {
+        lose_and_double_nothing(Policy { capacity: usize::MAX, lookout, ..policy(5, &[3], MS / 10) });
+    }
+    let no_delay = policy(5, &[], Duration::ZERO);
+    lose_and_double_nothing(Policy { capacity: usize::MAX, lookout: MS / 5, ..no_delay });
+}
+
+fn lose_and_double_nothing(policy: Policy) {
     const EACH: usize = 2_000;
-    let queue: Arc<Queue<Plain>> =
-        Arc::new(Queue::new(Policy { capacity: usize::MAX, ..policy(5, &[3], MS / 10) }));
+    let queue: Arc<Queue<Plain>> = Arc::new(Queue::new(policy));
     let instances: Vec<_> = (0..3)
         .map(|_| {
             let queue = Arc::clone(&queue);

@@ -67,7 +67,7 @@ fn a_latency_target_rules_out_what_takes_longer_than_its_half() {
     assert_eq!(
         reason(&three, 2.0, Some(44 * MS)),
         "rows/s at warm-up: 4x1 300, 2x2 280, 1x4 200; \
-         ms a run, of at most 22 by the latency target: 4x1 40.0, 2x2 22.0, 1x4 12.0"
+         ms a row, of at most 22 by the latency target: 4x1 40.0, 2x2 22.0, 1x4 12.0"
     );
 }
 
@@ -101,7 +101,7 @@ impl ModelInstance for Running {
     }
 }
 
-fn tried(model: &Takes, asked: &Asked<'_>) -> (String, String) {
+fn tried(model: &Takes, asked: &Asked<'_>) -> (String, Option<String>) {
     let instances = if asked.stateful { 1 } else { asked.processors };
     let mut placements = [Placement {
         name: String::new(),
@@ -127,6 +127,7 @@ fn the_model_itself_decides() {
     let four = asked(&[], 4, &inputs);
     let (plan, reason) = tried(&takes(|_| 8 * MS), &four);
     assert_eq!(plan, "cpu, 4 instances x 1 thread");
+    let reason = reason.unwrap();
     assert!(reason.starts_with("rows/s at warm-up: 4x1 ") && reason.contains(", 1x4 "), "{reason}");
     // Whoever shares a cache, say.
     let (plan, _) =
@@ -139,32 +140,64 @@ fn the_model_itself_decides() {
 #[test]
 fn what_is_fixed_or_cannot_be_tried_stays_as_it_is() {
     let inputs = zeros(1);
+    let told = |plan: &str, reason: Option<&str>| (plan.to_owned(), reason.map(str::to_owned));
     let fixed = Takes(|_| MS, Some(3), Signature::default());
-    let told = |plan: &str, reason: &str| (plan.to_owned(), reason.to_owned());
-    assert_eq!(tried(&fixed, &asked(&[], 2, &inputs)), told("cpu, 2 instances x 3 threads", "as configured"));
+    assert_eq!(tried(&fixed, &asked(&[], 7, &inputs)), told("cpu, 2 instances x 3 threads", None));
+    let two = [group(Some(2))];
+    assert_eq!(tried(&fixed, &asked(&two, 2, &inputs)), told("cpu, 2 instances x 3 threads", None));
     let one = takes(|_| MS);
-    let reason = "as many as there are processors";
-    assert_eq!(tried(&one, &asked(&[], 1, &inputs)), told("cpu, 1 instance x 1 thread", reason));
-    let reason = "as configured";
-    assert_eq!(
-        tried(&one, &asked(&[group(Some(2))], 2, &inputs)),
-        told("cpu, 2 instances x 1 thread", reason)
-    );
+    assert_eq!(tried(&one, &asked(&[], 1, &inputs)), told("cpu, 1 instance x 1 thread", None));
+    assert_eq!(tried(&one, &asked(&two, 2, &inputs)), told("cpu, 2 instances x 1 thread", None));
+    let refused = |model: &Takes, asked: &Asked<'_>| {
+        let (plan, reason) = tried(model, asked);
+        assert_eq!(plan, "cpu, 2 instances x 1 thread");
+        reason.unwrap()
+    };
     let fails = takes(|_| Duration::ZERO);
-    let reason = "not calibrated: the model fails on zeros";
-    assert_eq!(tried(&fails, &asked(&[], 2, &inputs)), told("cpu, 2 instances x 1 thread", reason));
-    let reason = "not calibrated: no inputs are declared to try others with";
+    let open = asked(&[], 2, &inputs);
+    assert_eq!(refused(&fails, &open), "not calibrated: the model fails on zeros");
+    assert_eq!(refused(&takes(|_| 1100 * MS), &open), "not calibrated: a run takes 1.1 s");
     let none = Asked { inputs: Vec::new(), ..asked(&[], 2, &[]) };
-    assert_eq!(tried(&one, &none), told("cpu, 2 instances x 1 thread", reason));
+    assert_eq!(refused(&one, &none), "not calibrated: config.pbtxt declares no inputs of a fixed size");
+}
+
+#[test]
+fn a_trial_that_panics_is_a_trial_that_failed() {
+    let inputs = zeros(1);
+    let panics = takes(|threads| {
+        // Not on the thread that picks the inputs, which has one.
+        assert_eq!(threads, 1);
+        MS
+    });
+    let (plan, reason) = tried(&panics, &asked(&[], 2, &inputs));
+    assert_eq!(
+        (plan.as_str(), reason.as_deref()),
+        ("cpu, 2 instances x 1 thread", Some("not calibrated: the model fails on zeros"))
+    );
+}
+
+#[test]
+fn a_target_is_held_against_a_single_row() {
+    let inputs = zeros(8);
+    let four = Asked { target: Some(30 * MS), ..asked(&[], 4, &inputs) };
+    let (plan, reason) = tried(&takes(|threads| 40 * MS / threads as u32), &four);
+    assert_eq!(plan, "cpu, 1 instance x 4 threads", "{reason:?}");
+    assert!(reason.unwrap().contains("ms a row, of at most 15 by the latency target: 4x1 4"));
 }
 
 #[test]
 fn the_largest_inputs_are_picked_that_take_no_longer_than_they_may() {
     let (one, two, eight) = (zeros(1), zeros(2), zeros(8));
     let all: [&[WarmUpInput]; 3] = [&one, &two, &eight];
-    let rows =
-        |took: Duration, longest: Duration| pick(&mut Running(took), &all, longest).unwrap()[0].0.shape[0];
+    let rows = |took: Duration, longest: Duration| match pick(&mut Running(took), &all, longest).unwrap() {
+        Picked::Inputs(inputs) => inputs[0].0.shape[0],
+        Picked::TooLong(took) => panic!("{took:?}"),
+    };
     assert_eq!(rows(4 * MS, 3 * MS), 1);
     assert_eq!(rows(4 * MS, 12 * MS), 2);
     assert_eq!(rows(4 * MS, 1000 * MS), 8);
+    // One long row is no larger than many short ones, wherever it stands.
+    let all: [&[WarmUpInput]; 3] = [&one, &eight, &two];
+    let Picked::Inputs(picked) = pick(&mut Running(MS), &all, 1000 * MS).unwrap() else { panic!() };
+    assert_eq!(picked[0].0.shape[0], 8);
 }

@@ -285,6 +285,31 @@ fn a_deadline_that_cannot_be_met_is_refused_at_once() {
 }
 
 #[test]
+fn a_configured_delay_ends_where_a_target_or_a_deadline_wants_it() {
+    let start = clock::now();
+    let due = |target, deadline: Option<u32>, known: bool| {
+        let policy = Policy { instances: 1, latency_target: target, ..policy(8, &[], 100 * MS) };
+        let mut batcher = Batcher::new(policy);
+        if known {
+            batcher.tried(&[0], 1, 20 * MS);
+        }
+        let deadline = deadline.map(|ms| start + ms * MS);
+        batcher.push(Request { deadline, ..request(0, 1, 0, start) }).unwrap();
+        match batcher.next(start) {
+            Decision::WaitUntil(due) => Some((due - start).as_millis()),
+            Decision::Run(_) | Decision::Idle => None,
+        }
+    };
+    assert_eq!(due(None, None, true), Some(100));
+    assert_eq!(due(None, Some(50), true), Some(30), "the run takes 20 ms");
+    assert_eq!(due(Some(60 * MS), Some(90), true), Some(40));
+    assert_eq!(due(Some(500 * MS), Some(500), true), Some(100));
+    assert_eq!(due(None, Some(20), true), None, "it leaves at once");
+    assert_eq!(due(Some(10 * MS), None, true), None);
+    assert_eq!(due(None, Some(50), false), Some(100), "nothing is known");
+}
+
+#[test]
 fn nobody_waits_for_company_beyond_a_deadline() {
     let start = clock::now();
     let policy = Policy { instances: 1, latency_target: Some(1000 * MS), ..policy(8, &[], Duration::ZERO) };
