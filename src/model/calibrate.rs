@@ -25,9 +25,12 @@ const WINDOW: Duration = Duration::from_millis(5);
 /// ready much later.
 const TOO_LONG: Duration = Duration::from_millis(500);
 
-/// How often all splits are timed: at least and at most. What else the machine
-/// does makes a split slower, never faster, so the best of its times counts.
-const ROUNDS: std::ops::RangeInclusive<u32> = 2..=4;
+/// How often all splits are timed at most. What else the machine does makes a
+/// split slower, never faster, so the best of its times counts.
+const ROUNDS: u32 = 4;
+
+/// And at least, before another one is chosen than the first.
+const ROUNDS_TO_CHANGE: u32 = 2;
 
 /// No further round begins where those before have cost this.
 const ENOUGH: Duration = Duration::from_millis(60);
@@ -80,14 +83,23 @@ pub(super) struct Asked<'a> {
     pub(super) inputs: Vec<&'a [WarmUpInput]>,
 }
 
+/// What came of [`calibrate`].
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Calibrated {
+    /// What was seen: `rows/s at warm-up: 2x1 114, 1x2 98`; or why nothing was.
+    pub(super) reason: String,
+    /// Whether the model has reached its steady speed meanwhile.
+    pub(super) steady: bool,
+}
+
 /// Replaces a static plan by the split of the processors that is the fastest
-/// on this model, where nothing fixes one; with what was seen, in words:
-/// `rows/s at warm-up: 2x1 114, 1x2 98`. `None` where there was nothing to try.
+/// on this model, where nothing fixes one. `None` where there was nothing to
+/// try.
 pub(super) fn calibrate(
     model: &dyn Model,
     placements: &mut [Placement],
     asked: &Asked<'_>,
-) -> Option<String> {
+) -> Option<Calibrated> {
     let [placement] = placements else { return None };
     if placement.device != Device::Cpu {
         return None;
@@ -103,7 +115,7 @@ pub(super) fn calibrate(
     if splits.len() < 2 {
         return None;
     }
-    let not = |reason: &str| Some(format!("not calibrated: {reason}"));
+    let not = |reason: &str| Some(Calibrated { reason: format!("not calibrated: {reason}"), steady: false });
     if asked.inputs.is_empty() {
         return not("config.pbtxt declares no inputs of a fixed size");
     }
@@ -112,7 +124,8 @@ pub(super) fn calibrate(
             let chosen = choose(&seen, asked.target);
             placement.instances = chosen.instances;
             placement.intra_op_threads = chosen.threads;
-            Some(reason(&seen, if asked.batched { rows } else { 1.0 }, asked.target))
+            let rows = if asked.batched { rows } else { 1.0 };
+            Some(Calibrated { reason: reason(&seen, rows, asked.target), steady: true })
         }
         Ok(Trial::TooLong(took)) => not(&format!("a run takes {} s", two_digits(took.as_secs_f64()))),
         Err(error) => {
@@ -183,13 +196,14 @@ fn measure(model: &dyn Model, asked: &Asked<'_>, splits: &[Split]) -> Result<Tri
     let mut seen: Vec<Seen> =
         splits.iter().map(|split| Seen { split: *split, rate: 0.0, took: Duration::MAX }).collect();
     let began = clock::now();
-    for round in 1..=*ROUNDS.end() {
+    for round in 1..=ROUNDS {
         for one in &mut seen {
             let (rate, took) = lap(model, &inputs, single.as_ref(), one.split)?;
             one.rate = one.rate.max(rate);
             one.took = one.took.min(took);
         }
-        if round >= *ROUNDS.start() && clock::now() - began >= ENOUGH {
+        let stays = choose(&seen, asked.target) == splits[0];
+        if (stays || round >= ROUNDS_TO_CHANGE) && clock::now() - began >= ENOUGH {
             break;
         }
     }

@@ -187,7 +187,7 @@ impl ServedModel {
             check_transforms(transforms, &config, &binding).map_err(LoadError::Transform)?;
         }
         let batching = Batching::new(&source.batching, &config, &binding, apart.as_deref())?;
-        let runs = warm_up(&config, &binding, &batching);
+        let mut runs = warm_up(&config, &binding, &batching);
         let mut plan_reason = None;
         if let Some(trials) = &resources.trials {
             let asked = Asked {
@@ -200,7 +200,13 @@ impl ServedModel {
             };
             let model = models.on(device)?;
             let _alone = trials.lock().unwrap_or_else(PoisonError::into_inner);
-            plan_reason = calibrate(model.as_ref(), &mut placements, &asked);
+            let calibrated = calibrate(model.as_ref(), &mut placements, &asked);
+            if calibrated.as_ref().is_some_and(|calibrated| calibrated.steady) {
+                // What is left is what each instance's thread has by itself: the second
+                // run tells how long one takes.
+                runs.first.truncate(2);
+            }
+            plan_reason = calibrated.map(|calibrated| calibrated.reason);
         }
         let mut policy = Policy::new(config.max_batch_size, config.dynamic_batching.as_ref(), queue_capacity);
         // What is asked for the waiting holds for requests that run alone too.

@@ -109,7 +109,7 @@ fn tried(model: &Takes, asked: &Asked<'_>) -> (String, Option<String>) {
         instances,
         intra_op_threads: asked.processors / instances,
     }];
-    let reason = calibrate(model, &mut placements, asked);
+    let reason = calibrate(model, &mut placements, asked).map(|calibrated| calibrated.reason);
     (placements[0].to_string(), reason)
 }
 
