@@ -79,8 +79,9 @@ pub(super) struct Asked<'a> {
     pub(super) processors: usize,
     /// How soon its requests are to be answered.
     pub(super) target: Option<Duration>,
-    /// What it may be tried with, the cheapest first.
-    pub(super) inputs: Vec<&'a [WarmUpInput]>,
+    /// What it may be tried with: the first of these that it doesn't fail on,
+    /// each from small to large.
+    pub(super) inputs: Vec<Vec<&'a [WarmUpInput]>>,
 }
 
 /// What came of [`calibrate`].
@@ -116,10 +117,14 @@ pub(super) fn calibrate(
         return None;
     }
     let not = |reason: &str| Some(Calibrated { reason: format!("not calibrated: {reason}"), steady: false });
-    if asked.inputs.is_empty() {
-        return not("config.pbtxt declares no inputs of a fixed size");
+    let mut tried = Err(None);
+    for inputs in &asked.inputs {
+        tried = measure(model, inputs, asked.target, &splits).map_err(Some);
+        if tried.is_ok() {
+            break;
+        }
     }
-    match measure(model, asked, &splits) {
+    match tried {
         Ok(Trial::Done { seen, rows }) => {
             let chosen = choose(&seen, asked.target);
             placement.instances = chosen.instances;
@@ -128,7 +133,8 @@ pub(super) fn calibrate(
             Some(Calibrated { reason: reason(&seen, rows, asked.target), steady: true })
         }
         Ok(Trial::TooLong(took)) => not(&format!("a run takes {} s", two_digits(took.as_secs_f64()))),
-        Err(error) => {
+        Err(None) => not("config.pbtxt declares no inputs of numbers"),
+        Err(Some(error)) => {
             tracing::debug!(%error, "a trial of instances and threads failed");
             not("the model fails on zeros")
         }
@@ -185,29 +191,34 @@ enum Trial {
 }
 
 /// Runs the model as each of `splits` would, on zeros.
-fn measure(model: &dyn Model, asked: &Asked<'_>, splits: &[Split]) -> Result<Trial, BackendError> {
-    let longest = asked.target.map_or(LONGEST, |target| LONGEST.min(target / SHARE_OF_TARGET));
-    let picked = apart(|| pick(model.instance(1)?.as_mut(), &asked.inputs, longest))?;
-    let inputs = match picked {
+fn measure(
+    model: &dyn Model,
+    inputs: &[&[WarmUpInput]],
+    target: Option<Duration>,
+    splits: &[Split],
+) -> Result<Trial, BackendError> {
+    let longest = target.map_or(LONGEST, |target| LONGEST.min(target / SHARE_OF_TARGET));
+    let picked = apart(|| pick(model.instance(1)?.as_mut(), inputs, longest))?;
+    let picked = match picked {
         Picked::Inputs(inputs) => inputs,
         Picked::TooLong(took) => return Ok(Trial::TooLong(took)),
     };
-    let single = asked.target.and_then(|_| asked.inputs.first().copied().map(inputs_of));
+    let single = target.and_then(|_| inputs.first().copied().map(inputs_of));
     let mut seen: Vec<Seen> =
         splits.iter().map(|split| Seen { split: *split, rate: 0.0, took: Duration::MAX }).collect();
     let began = clock::now();
     for round in 1..=ROUNDS {
         for one in &mut seen {
-            let (rate, took) = lap(model, &inputs, single.as_ref(), one.split)?;
+            let (rate, took) = lap(model, &picked, single.as_ref(), one.split)?;
             one.rate = one.rate.max(rate);
             one.took = one.took.min(took);
         }
-        let stays = choose(&seen, asked.target) == splits[0];
+        let stays = choose(&seen, target) == splits[0];
         if (stays || round >= ROUNDS_TO_CHANGE) && clock::now() - began >= ENOUGH {
             break;
         }
     }
-    let rows = inputs.first().and_then(|(input, _)| input.shape.first()).map_or(1.0, |rows| *rows as f64);
+    let rows = picked.first().and_then(|(input, _)| input.shape.first()).map_or(1.0, |rows| *rows as f64);
     Ok(Trial::Done { seen, rows })
 }
 

@@ -16,6 +16,7 @@ use super::improve::{Begins, Improvement, file_size, is_open};
 use super::plan::{Placement, PlanError, Resources, plan};
 use super::prepare::{Prepared, prepare};
 use super::samples::samples;
+use super::trial::open_inputs;
 use super::warm_up::warm_up;
 use crate::backend::{Backend, BackendError, Device, LoadRequest, Model, Preparation};
 use crate::clock;
@@ -190,13 +191,21 @@ impl ServedModel {
         let mut runs = warm_up(&config, &binding, &batching);
         let mut plan_reason = None;
         if let Some(trials) = &resources.trials {
+            // Where a dimension is left open, one of the usual sizes will do.
+            let open = if runs.first.is_empty() { open_inputs(&config, &binding) } else { Vec::new() };
+            let declared =
+                runs.first.iter().take(1).chain(&runs.later).map(Vec::as_slice).collect::<Vec<_>>();
+            let declared = (!declared.is_empty()).then_some(declared);
             let asked = Asked {
                 groups: &config.instance_groups,
                 stateful: signature.stateful.is_some(),
                 batched: config.max_batch_size > 0,
                 processors: resources.processors,
                 target: source.objective.latency_target,
-                inputs: runs.first.iter().take(1).chain(&runs.later).map(Vec::as_slice).collect(),
+                inputs: declared
+                    .into_iter()
+                    .chain(open.iter().map(|inputs| vec![inputs.as_slice()]))
+                    .collect(),
             };
             let model = models.on(device)?;
             let _alone = trials.lock().unwrap_or_else(PoisonError::into_inner);

@@ -41,6 +41,14 @@ pub(super) struct Difference {
     pub(super) cosine: f64,
 }
 
+/// Zeros of a batch of one as the configuration declares it, with each of the
+/// usual sizes for what it leaves open; none where it declares no numbers.
+pub(super) fn open_inputs(config: &ModelConfig, binding: &Binding) -> Vec<Vec<WarmUpInput>> {
+    let batch = (config.max_batch_size > 0).then_some(1);
+    let all = OPEN_DIMENSIONS.iter().filter_map(|open| declared_inputs(binding, batch, Some(*open)));
+    all.filter(|inputs| !inputs.is_empty()).collect()
+}
+
 impl Trial {
     /// Makes inputs of a batch of one as the configuration declares them, and
     /// runs the plain model on them.

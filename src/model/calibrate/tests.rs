@@ -18,7 +18,7 @@ fn group(count: Option<u32>) -> InstanceGroup {
 }
 
 fn asked<'a>(groups: &'a [InstanceGroup], processors: usize, inputs: &'a [WarmUpInput]) -> Asked<'a> {
-    Asked { groups, stateful: false, batched: true, processors, target: None, inputs: vec![inputs] }
+    Asked { groups, stateful: false, batched: true, processors, target: None, inputs: vec![vec![inputs]] }
 }
 
 fn shown(asked: &Asked<'_>, instances: usize) -> String {
@@ -158,7 +158,34 @@ fn what_is_fixed_or_cannot_be_tried_stays_as_it_is() {
     assert_eq!(refused(&fails, &open), "not calibrated: the model fails on zeros");
     assert_eq!(refused(&takes(|_| 1100 * MS), &open), "not calibrated: a run takes 1.1 s");
     let none = Asked { inputs: Vec::new(), ..asked(&[], 2, &[]) };
-    assert_eq!(refused(&one, &none), "not calibrated: config.pbtxt declares no inputs of a fixed size");
+    assert_eq!(refused(&one, &none), "not calibrated: config.pbtxt declares no inputs of numbers");
+}
+
+#[test]
+fn where_one_size_fails_another_is_tried() {
+    /// Takes batches of more than two alone.
+    struct Picky(Signature);
+    impl Model for Picky {
+        fn signature(&self) -> &Signature {
+            &self.0
+        }
+        fn instance(&self, _: usize) -> Result<Box<dyn ModelInstance>, BackendError> {
+            Ok(Box::new(PickyInstance))
+        }
+    }
+    struct PickyInstance;
+    impl ModelInstance for PickyInstance {
+        fn forward(&mut self, inputs: &[BatchInput<'_>]) -> Result<Vec<BatchOutput>, BackendError> {
+            let time = if inputs[0].shape[0] > 2 { MS } else { Duration::ZERO };
+            Running(time).forward(inputs)
+        }
+    }
+    let [small, large] = [zeros(1), zeros(4)];
+    let two = Asked { inputs: vec![vec![&small], vec![&large]], ..asked(&[], 2, &[]) };
+    let mut placements =
+        [Placement { name: String::new(), device: Device::Cpu, instances: 2, intra_op_threads: 1 }];
+    let calibrated = calibrate(&Picky(Signature::default()), &mut placements, &two).unwrap();
+    assert!(calibrated.steady && calibrated.reason.starts_with("rows/s at warm-up: 2x1 "), "{calibrated:?}");
 }
 
 #[test]
