@@ -7,6 +7,7 @@ mod calibrate;
 mod check;
 mod fit;
 mod improve;
+mod infer;
 mod plan;
 mod prepare;
 mod race;

@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
 
 use super::batching::Batching;
 use super::calibrate::{Asked, calibrate};
-use super::check::{Checked, check_inputs, check_outputs};
 use super::fit::check_transforms;
 use super::improve::{Begins, Improvement, file_size, is_open};
 use super::plan::{Placement, PlanError, Resources, plan};
@@ -20,23 +18,14 @@ use super::trial::open_inputs;
 use super::warm_up::warm_up;
 use crate::backend::{Backend, BackendError, Device, LoadRequest, Model, Preparation};
 use crate::clock;
-use crate::error::{Error, Result};
 use crate::faults::{DeviceFaults, Fault};
-use crate::instance::{
-    Answer, Instance, InstanceSettings, Later, ModelSlot, Order, QueuedRequest, Responder, WarmUp, spawn,
-    split,
-};
+use crate::instance::{Instance, InstanceSettings, Later, ModelSlot, Order, QueuedRequest, WarmUp, spawn};
 use crate::metrics::{FailureReason, ModelMetrics};
 use crate::model_config::{Binding, ConfigError, InstanceGroup, ModelConfig, PLATFORM};
 use crate::model_settings::{BatchingSettings, Objective, SettingsError};
-use crate::protocol::{
-    InferenceRequest, InferenceResponse, ModelMetadata, ModelStatistics, OutputForm, TensorMetadata,
-};
-use crate::scheduler::{Bound, Levels, Policy, Queue, Refused, Submitted};
+use crate::protocol::{ModelMetadata, ModelStatistics, TensorMetadata};
+use crate::scheduler::{Levels, Policy, Queue};
 use crate::transform::Transforms;
-
-/// A request is cut into so many parts at most: rows may be empty, and many.
-const MOST_PARTS: u32 = 1024;
 
 /// Where a version comes from.
 #[derive(Debug, Clone)]
@@ -96,11 +85,11 @@ pub enum LoadError {
 /// A loaded version with its queue and its instances; dropping the last
 /// reference does not stop it, [`ServedModel::stop`] does.
 pub struct ServedModel {
-    name: Arc<str>,
+    pub(super) name: Arc<str>,
     version: u64,
-    config: Arc<ModelConfig>,
-    binding: Arc<Binding>,
-    batching: Batching,
+    pub(super) config: Arc<ModelConfig>,
+    pub(super) binding: Arc<Binding>,
+    pub(super) batching: Batching,
     transforms: Option<Arc<Transforms>>,
     placements: Vec<Placement>,
     /// What a trial of others showed, or why there was none.
@@ -110,10 +99,10 @@ pub struct ServedModel {
     /// What its settings do to its answers.
     precision_note: Option<String>,
     load_time: Duration,
-    queue: Arc<Queue<QueuedRequest>>,
+    pub(super) queue: Arc<Queue<QueuedRequest>>,
     /// Where answers are to leave in the order of their requests.
-    order: Option<Arc<Order>>,
-    metrics: Arc<ModelMetrics>,
+    pub(super) order: Option<Arc<Order>>,
+    pub(super) metrics: Arc<ModelMetrics>,
     faults: DeviceFaults,
     /// Taken out by `stop`, which joins them.
     instances: Mutex<Vec<Instance>>,
@@ -458,149 +447,6 @@ impl ServedModel {
         self.metrics.statistics(&self.name, self.version)
     }
 
-    /// Checks a request, queues it, and waits for its answer. The forms are
-    /// in step with the response's outputs.
-    ///
-    /// Dropping the future cancels the request: it leaves the queue unrun.
-    ///
-    /// # Errors
-    /// What is wrong with the request, that the queue is full, or what the
-    /// model failed with.
-    pub async fn infer(&self, request: InferenceRequest) -> Result<(InferenceResponse, Vec<OutputForm>)> {
-        let arrival = clock::now();
-        let checked = check_outputs(&request.outputs, &self.config)
-            .and_then(|()| check_inputs(request.inputs, &self.config, &self.binding, &self.batching));
-        let Checked { inputs, rows, bucket, size } = match checked {
-            Ok(checked) => checked,
-            Err(error) => {
-                self.metrics.failed(FailureReason::Rejected, clock::now() - arrival);
-                return Err(error);
-            }
-        };
-        let most = self.batching.rows_of_parts(rows, self.config.max_batch_size, &size);
-        if let Some(most) = most
-            && rows.div_ceil(most) > MOST_PARTS
-        {
-            self.metrics.failed(FailureReason::Rejected, clock::now() - arrival);
-            return Err(Error::invalid(format!(
-                "the request for model '{}' has {rows} rows: at most {} are taken, in {MOST_PARTS} batches",
-                self.name,
-                u64::from(most) * u64::from(MOST_PARTS)
-            )));
-        }
-        let (mut responder, answer) = Responder::new(Arc::clone(&self.metrics), arrival);
-        if let Some(order) = &self.order {
-            responder = responder.in_turn(order);
-        }
-        let forms: Vec<OutputForm> =
-            request.outputs.iter().map(|output| output.form.unwrap_or(request.default_form)).collect();
-        let (asked, schedule) = (request.outputs, request.schedule);
-        let pending = Some(self.metrics.pending());
-        let queued =
-            QueuedRequest { inputs, asked, rows, bucket, size, arrival, schedule, responder, pending };
-        let Submitted { deadline, call } = match most {
-            Some(most) => self.submit_in_parts(queued, most),
-            None => self.submit(queued),
-        };
-        if let Some(call) = call {
-            // What other connections have sent at this moment is read first, and
-            // leaves in the same batch: one turn of the runtime's, no timer.
-            tokio::task::yield_now().await;
-            drop(call);
-        }
-        let answer = self.wait(answer, deadline).await?;
-        // Without names all outputs come, as many as the model gives.
-        let forms = if forms.is_empty() { vec![request.default_form; answer.outputs.len()] } else { forms };
-        let response = InferenceResponse {
-            model_name: Arc::clone(&self.name),
-            model_version: self.version,
-            id: request.id,
-            outputs: answer.outputs,
-        };
-        Ok((response, forms))
-    }
-
-    /// Waits for an answer. Whoever waits in the queue beyond `deadline` is
-    /// answered then, by this very task: the instances may all be busy, and
-    /// the runtime's timers cost no thread.
-    async fn wait(
-        &self,
-        mut answer: oneshot::Receiver<Result<Answer>>,
-        deadline: Option<Instant>,
-    ) -> Result<Answer> {
-        if let Some(deadline) = deadline {
-            let in_time = tokio::time::timeout_at(deadline.into(), &mut answer).await;
-            if let Ok(answer) = in_time {
-                return answer.unwrap_or_else(|_| Err(dropped()));
-            }
-            // It may have left with a batch in the meantime: then that answers.
-            self.queue.expire();
-        }
-        answer.await.unwrap_or_else(|_| Err(dropped()))
-    }
-
-    /// Queues a request in parts of at most so many rows.
-    fn submit_in_parts(&self, request: QueuedRequest, most: u32) -> Submitted<'_, QueuedRequest> {
-        let QueuedRequest { inputs, asked, rows, bucket, size, arrival, schedule, responder, mut pending } =
-            request;
-        let parts: Vec<u32> = (0..rows.div_ceil(most)).map(|part| most.min(rows - part * most)).collect();
-        let inputs = split(inputs, &parts);
-        let responders = responder.parts(rows, parts.len());
-        // The first one's call is made when all are there.
-        let mut all = Submitted { deadline: None, call: None };
-        let last = parts.len() - 1;
-        for (index, ((rows, inputs), responder)) in parts.into_iter().zip(inputs).zip(responders).enumerate()
-        {
-            // One that is refused is the end of all.
-            if responder.cancelled() {
-                break;
-            }
-            let (asked, bucket) = (asked.clone(), bucket.clone());
-            // It counts as waiting until the last of them leaves.
-            let pending = if index == last { pending.take() } else { None };
-            let part =
-                QueuedRequest { inputs, asked, rows, bucket, size, arrival, schedule, responder, pending };
-            let Submitted { deadline, call } = self.submit(part);
-            all.deadline = all.deadline.or(deadline);
-            all.call = all.call.or(call);
-        }
-        all
-    }
-
-    /// Queues a request; a refusal goes back through its responder.
-    fn submit(&self, request: QueuedRequest) -> Submitted<'_, QueuedRequest> {
-        let refused = Submitted { deadline: None, call: None };
-        let (request, error) = match self.queue.submit(request) {
-            Ok(submitted) => return submitted,
-            Err(Refused::Full(request)) => (
-                request,
-                Error::unavailable(format!(
-                    "Exceeds maximum queue size: model '{}' is overloaded",
-                    self.name
-                )),
-            ),
-            Err(Refused::Late(request, late)) => {
-                let text = match late.bound {
-                    Bound::Target | Bound::Deadline => {
-                        format!("model '{}' is overloaded: {late}", self.name)
-                    }
-                    // Triton's words, earlier.
-                    Bound::TimeLimit => format!("Request timeout expired: {late}"),
-                };
-                (request, Error::unavailable(text))
-            }
-            Err(Refused::Closed(request)) => {
-                if let Some(fault) = self.fault() {
-                    request.responder.refuse(fault.error());
-                    return refused;
-                }
-                (request, Error::unavailable(format!("model '{}' is being unloaded", self.name)))
-            }
-        };
-        request.responder.refuse(error);
-        refused
-    }
-
     /// The fault of a device that it runs on, where one has failed.
     #[must_use]
     pub fn fault(&self) -> Option<Fault> {
@@ -629,10 +475,6 @@ impl ServedModel {
 struct Improvable {
     /// Of its file, in bytes.
     file_size: u64,
-}
-
-fn dropped() -> Error {
-    Error::internal("the request was dropped by a failure in the server")
 }
 
 /// Loads a version's file, prepared in this way; a device that has failed is
