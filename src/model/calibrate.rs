@@ -2,6 +2,8 @@
 //! before it is ready, decided by a pure function.
 
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::plan::Placement;
@@ -22,8 +24,12 @@ const LONGEST: Duration = Duration::from_millis(15);
 const WINDOW: Duration = Duration::from_millis(5);
 
 /// A model whose runs take one thread longer than this isn't tried: it would be
-/// ready much later.
+/// ready much later. Nor one whose first takes ten times as long, which compiles
+/// and reads the weights.
 const TOO_LONG: Duration = Duration::from_millis(500);
+
+/// A trial that has cost this ends, and changes nothing.
+const MOST: Duration = Duration::from_secs(3);
 
 /// How often all splits are timed at most. What else the machine does makes a
 /// split slower, never faster, so the best of its times counts.
@@ -96,10 +102,12 @@ pub(super) struct Calibrated {
 /// Replaces a static plan by the split of the processors that is the fastest
 /// on this model, where nothing fixes one. `None` where there was nothing to
 /// try.
+/// `alone` is held while the model runs.
 pub(super) fn calibrate(
     model: &dyn Model,
     placements: &mut [Placement],
     asked: &Asked<'_>,
+    alone: &Mutex<()>,
 ) -> Option<Calibrated> {
     let [placement] = placements else { return None };
     if placement.device != Device::Cpu {
@@ -117,6 +125,7 @@ pub(super) fn calibrate(
         return None;
     }
     let not = |reason: &str| Some(Calibrated { reason: format!("not calibrated: {reason}"), steady: false });
+    let _alone = alone.lock().unwrap_or_else(PoisonError::into_inner);
     let mut tried = Err(None);
     for inputs in &asked.inputs {
         tried = measure(model, inputs, asked.target, &splits).map_err(Some);
@@ -125,8 +134,7 @@ pub(super) fn calibrate(
         }
     }
     match tried {
-        Ok(Trial::Done { seen, rows }) => {
-            let chosen = choose(&seen, asked.target);
+        Ok(Trial::Done { seen, rows, chosen }) => {
             placement.instances = chosen.instances;
             placement.intra_op_threads = chosen.threads;
             let rows = if asked.batched { rows } else { 1.0 };
@@ -184,8 +192,8 @@ fn reason(seen: &[Seen], rows: f64, target: Option<Duration>) -> String {
 
 /// What came of a trial.
 enum Trial {
-    /// What was seen of each split, and how many rows a run had.
-    Done { seen: Vec<Seen>, rows: f64 },
+    /// What was seen of each split, how many rows a run had, and what follows.
+    Done { seen: Vec<Seen>, rows: f64, chosen: Split },
     /// One run took so long.
     TooLong(Duration),
 }
@@ -207,19 +215,28 @@ fn measure(
     let mut seen: Vec<Seen> =
         splits.iter().map(|split| Seen { split: *split, rate: 0.0, took: Duration::MAX }).collect();
     let began = clock::now();
-    for round in 1..=ROUNDS {
+    let mut chosen = splits.first().copied().unwrap_or(Split { instances: 1, threads: 1 });
+    'rounds: for round in 1..=ROUNDS {
         for one in &mut seen {
             let (rate, took) = lap(model, &picked, single.as_ref(), one.split)?;
             one.rate = one.rate.max(rate);
             one.took = one.took.min(took);
+            if clock::now() - began > MOST {
+                break 'rounds;
+            }
         }
-        let stays = choose(&seen, target) == splits[0];
-        if (stays || round >= ROUNDS_TO_CHANGE) && clock::now() - began >= ENOUGH {
+        let best = choose(&seen, target);
+        if round >= ROUNDS_TO_CHANGE {
+            chosen = best;
+        }
+        if best == chosen && clock::now() - began >= ENOUGH {
             break;
         }
     }
+    // Those that weren't come to.
+    seen.retain(|one| one.rate > 0.0);
     let rows = picked.first().and_then(|(input, _)| input.shape.first()).map_or(1.0, |rows| *rows as f64);
-    Ok(Trial::Done { seen, rows })
+    Ok(Trial::Done { seen, rows, chosen })
 }
 
 type Inputs = Vec<(WarmUpInput, Vec<u8>)>;
@@ -247,8 +264,7 @@ fn pick(
     let mut took = Duration::ZERO;
     for _ in 0..RUNS_UNTIL_STEADY {
         took = timed(instance, &picked)?;
-        // The first one compiles, too.
-        if took > 2 * TOO_LONG {
+        if took > 10 * TOO_LONG {
             return Ok(Picked::TooLong(took));
         }
     }
@@ -278,6 +294,29 @@ fn timed(instance: &mut dyn ModelInstance, inputs: &Inputs) -> Result<Duration, 
     Ok(clock::now() - began)
 }
 
+/// Opens when all of so many have come.
+struct Gate(AtomicUsize);
+
+/// One of those that a [`Gate`] waits for; comes when it is dropped, so that
+/// whoever fails or was never started is waited for by nobody.
+struct Pass<'a>(&'a Gate);
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Release);
+    }
+}
+
+impl Gate {
+    fn of(count: usize) -> Self {
+        Self(AtomicUsize::new(count))
+    }
+
+    fn is_open(&self) -> bool {
+        self.0.load(Ordering::Acquire) == 0
+    }
+}
+
 /// What one instance did in its window.
 struct Runs {
     /// How many a second.
@@ -287,8 +326,8 @@ struct Runs {
 }
 
 /// Runs a second of all instances of a split together, and how long a single
-/// row takes the slowest of them. They begin together because each has one run
-/// before it is timed.
+/// row takes the slowest of them. They begin together, and none ends before
+/// all others have been timed beside it.
 fn lap(
     model: &dyn Model,
     inputs: &Inputs,
@@ -296,17 +335,19 @@ fn lap(
     split: Split,
 ) -> Result<(f64, Duration), BackendError> {
     let failed = |message: String| BackendError::Execute { detail: message.clone(), message };
+    let [begin, end] = [(); 2].map(|()| Gate::of(split.instances));
     let ended: Vec<Result<Runs, BackendError>> = std::thread::scope(|scope| {
         let start = |_| {
-            let thread = std::thread::Builder::new().name("calibrate".to_owned());
-            thread.spawn_scoped(scope, || runs(model, inputs, single, split.threads))
+            let passes = [Pass(&begin), Pass(&end)];
+            let run = move || runs(model, inputs, single, split.threads, passes);
+            std::thread::Builder::new().name("calibrate".to_owned()).spawn_scoped(scope, run)
         };
         let threads: Vec<_> = (0..split.instances).map(start).collect();
-        let end = |thread: std::io::Result<std::thread::ScopedJoinHandle<'_, _>>| {
+        let join = |thread: std::io::Result<std::thread::ScopedJoinHandle<'_, _>>| {
             let thread = thread.map_err(|error| failed(format!("no thread for a trial: {error}")))?;
             thread.join().unwrap_or_else(|_| Err(failed("a trial ended in a panic".to_owned())))
         };
-        threads.into_iter().map(end).collect()
+        threads.into_iter().map(join).collect()
     });
     let (mut rate, mut slowest) = (0.0, Duration::ZERO);
     for runs in ended {
@@ -322,10 +363,16 @@ fn runs(
     inputs: &Inputs,
     single: Option<&Inputs>,
     threads: usize,
+    [begin, end]: [Pass<'_>; 2],
 ) -> Result<Runs, BackendError> {
     let mut instance = model.instance(threads)?;
     let instance = instance.as_mut();
     run_here(instance, inputs)?;
+    let (all, timed_all) = (begin.0, end.0);
+    drop(begin);
+    while !all.is_open() {
+        std::thread::yield_now();
+    }
     let single = match single {
         Some(single) => timed(instance, single)?.min(timed(instance, single)?),
         None => Duration::ZERO,
@@ -336,6 +383,10 @@ fn runs(
         run_here(instance, inputs)?;
         count += 1;
         took = clock::now() - began;
+    }
+    drop(end);
+    while !timed_all.is_open() {
+        run_here(instance, inputs)?;
     }
     Ok(Runs { rate: f64::from(count) / took.as_secs_f64().max(1e-9), single })
 }

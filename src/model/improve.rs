@@ -144,12 +144,13 @@ impl Improvement {
         };
         let rows: Vec<u32> = SIZES.into_iter().filter(|rows| *rows <= largest.unwrap_or(1)).collect();
         let sizes: Vec<_> = rows.iter().map(|rows| trial.inputs_of(largest.map(|_| *rows))).collect();
-        let time = if self.intra_op_threads > 1 { clock::monotonic } else { clock::thread_time };
-        let laps = race(base, other, &sizes, self.intra_op_threads, time).map_err(failed)?;
+        let threads = self.intra_op_threads;
+        let time = if threads > 1 { clock::monotonic } else { clock::thread_time };
+        let laps = race(base, other, &sizes, threads, time).map_err(failed)?;
         let laps: Vec<(u32, Lap)> = rows.into_iter().zip(laps).collect();
         let verdict = judge(&laps, &self.binding, self.file_size <= LARGEST_IN_BOTH)?;
         // What is new to it shouldn't be paid by requests.
-        warm(other, &self.sizes, clock::thread_time).map_err(failed)?;
+        warm(other, &self.sizes, threads, time).map_err(failed)?;
         Ok(verdict)
     }
 }

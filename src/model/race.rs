@@ -13,6 +13,10 @@ const RUNS_UNTIL_STEADY: usize = 3;
 /// How often both are timed: at least and at most.
 const ROUNDS: std::ops::RangeInclusive<usize> = 2..=7;
 
+/// And at least where neighbours disturb them, as they do whoever's threads wait
+/// for each other.
+const ROUNDS_OF_SEVERAL: usize = 5;
+
 /// Further rounds are left out where the timed runs of a size have cost this.
 const ENOUGH: Duration = Duration::from_millis(150);
 
@@ -47,7 +51,8 @@ pub(super) fn race(
 ) -> Result<Vec<Lap>, BackendError> {
     apart(|| {
         let (mut base, mut other) = (base.instance(threads)?, other.instance(threads)?);
-        sizes.iter().map(|inputs| lap(base.as_mut(), other.as_mut(), inputs, time)).collect()
+        let least = if threads > 1 { ROUNDS_OF_SEVERAL } else { *ROUNDS.start() };
+        sizes.iter().map(|inputs| lap(base.as_mut(), other.as_mut(), inputs, least, time)).collect()
     })
 }
 
@@ -55,6 +60,7 @@ fn lap(
     base: &mut dyn ModelInstance,
     other: &mut dyn ModelInstance,
     inputs: &Inputs,
+    least: usize,
     time: fn() -> Duration,
 ) -> Result<Lap, BackendError> {
     for _ in 0..RUNS_UNTIL_STEADY {
@@ -66,7 +72,7 @@ fn lap(
     for round in 1..=*ROUNDS.end() {
         timed(base, &mut lap.base, inputs, time)?;
         timed(other, &mut lap.other, inputs, time)?;
-        if round >= *ROUNDS.start() && time().saturating_sub(began) >= ENOUGH {
+        if round >= least && time().saturating_sub(began) >= ENOUGH {
             break;
         }
     }
@@ -86,14 +92,16 @@ fn timed(
     Ok(())
 }
 
-/// Runs each of these sizes once, in this order, as long as that is cheap.
+/// Runs each of these sizes once with so many threads, in this order, as long as
+/// that is cheap.
 pub(super) fn warm(
     model: &dyn Model,
     sizes: &[Vec<WarmUpInput>],
+    threads: usize,
     time: fn() -> Duration,
 ) -> Result<(), BackendError> {
     apart(|| {
-        let mut instance = model.instance(1)?;
+        let mut instance = model.instance(threads)?;
         let began = time();
         for size in sizes {
             let left = WARM_UP.saturating_sub(time().saturating_sub(began));

@@ -191,14 +191,14 @@ impl ServedModel {
                 batched: config.max_batch_size > 0,
                 processors: resources.processors,
                 target: source.objective.latency_target,
+                // Where the smallest of the usual sizes fails, a larger one won't.
                 inputs: declared
                     .into_iter()
-                    .chain(open.iter().map(|inputs| vec![inputs.as_slice()]))
+                    .chain((0..open.len()).map(|from| open[from..].iter().map(Vec::as_slice).collect()))
                     .collect(),
             };
             let model = models.on(device)?;
-            let _alone = trials.lock().unwrap_or_else(PoisonError::into_inner);
-            let calibrated = calibrate(model.as_ref(), &mut placements, &asked);
+            let calibrated = calibrate(model.as_ref(), &mut placements, &asked, trials);
             if calibrated.as_ref().is_some_and(|calibrated| calibrated.steady) {
                 // What is left is what each instance's thread has by itself: the second
                 // run tells how long one takes.

@@ -120,7 +120,8 @@ pub enum CloseReason {
     /// It had as many rows as are best: further ones would take each of them
     /// longer, are another free instance's, or aren't warm yet.
     Efficient,
-    /// Its oldest request had waited for the whole delay.
+    /// Its oldest request had waited for the whole delay, or for as much of it as
+    /// a target or a deadline leaves.
     Delay,
     /// The model runs each request by itself.
     Single,
@@ -379,25 +380,23 @@ impl<T: Waiting> Batcher<T> {
     /// late by then were taken out. Of the batches that may leave, the one
     /// whose first request goes before the others' leaves.
     pub fn next(&mut self, now: Instant) -> Decision<T> {
-        let mut best: Option<(Rank, &[i64], Cut, u32)> = None;
+        let mut best: Option<(Rank, &[i64], Cut)> = None;
         let mut wake: Option<Instant> = None;
         for (key, bucket) in &self.buckets {
             let Some(first) = bucket.front().map(|entry| entry.rank) else { continue };
             let leaves = self.policy.cut(bucket, now, self.draining);
-            let could = leaves.rows();
             match self.revise(key, bucket, leaves, now) {
                 Leaves::Now(cut) => {
                     if best.as_ref().is_none_or(|(other, ..)| first < *other) {
-                        let could = could.max(cut.rows);
-                        best = Some((first, key, cut, could));
+                        best = Some((first, key, cut));
                     }
                 }
                 Leaves::At(due) => wake = earlier(wake, Some(due)),
             }
         }
         match (best, wake) {
-            (Some((_, key, cut, could)), _) => {
-                let key: Box<[i64]> = Box::from(key);
+            (Some((_, key, cut)), _) => {
+                let (key, could): (Box<[i64]>, u32) = (Box::from(key), cut.could);
                 let batch = self.take(&key, cut);
                 let arrivals = batch.requests.iter().map(Waiting::arrival);
                 self.forecast.left(key, batch.rows, could, arrivals, now);
@@ -413,17 +412,15 @@ impl<T: Waiting> Batcher<T> {
     pub fn next_full(&mut self, now: Instant) -> Option<Batch<T>> {
         let full = self.buckets.iter().filter_map(|(key, bucket)| {
             let cut = self.policy.full_cut(bucket);
-            let could = cut.as_ref().map_or(0, |cut| cut.rows);
             let cut = match cut.map(|cut| self.revise(key, bucket, Leaves::Now(cut), now)) {
                 Some(Leaves::Now(cut)) => cut,
                 Some(Leaves::At(_)) => return None,
                 None => self.full_by_time(key, bucket)?,
             };
-            let could = could.max(cut.rows);
-            Some((bucket.front()?.rank, key, cut, could))
+            Some((bucket.front()?.rank, key, cut))
         });
-        let (_, key, cut, could) = full.min_by_key(|(rank, ..)| *rank)?;
-        let key = key.clone();
+        let (_, key, cut) = full.min_by_key(|(rank, ..)| *rank)?;
+        let (key, could) = (key.clone(), cut.could);
         let batch = self.take(&key, cut);
         let arrivals = batch.requests.iter().map(Waiting::arrival);
         self.forecast.left(key, batch.rows, could, arrivals, now);
@@ -444,7 +441,7 @@ impl<T: Waiting> Batcher<T> {
     }
 
     fn take(&mut self, key: &[i64], cut: Cut) -> Batch<T> {
-        let Cut { members, rows, reason } = cut;
+        let Cut { members, rows, reason, .. } = cut;
         let mut entries = Vec::new();
         if let Some(bucket) = self.buckets.get_mut(key) {
             entries = members.take_out(bucket);
@@ -495,21 +492,20 @@ pub(super) enum Leaves {
     At(Instant),
 }
 
-impl Leaves {
-    fn rows(&self) -> u32 {
-        match self {
-            Self::Now(cut) => cut.rows,
-            Self::At(_) => 0,
-        }
-    }
-}
-
 /// What of a bucket leaves.
 #[derive(Debug)]
 pub(super) struct Cut {
     pub(super) members: Members,
     pub(super) rows: u32,
+    /// How many it would have if sizes cost nothing.
+    pub(super) could: u32,
     pub(super) reason: CloseReason,
+}
+
+impl Cut {
+    pub(super) fn of(members: Members, rows: u32, reason: CloseReason) -> Self {
+        Self { members, rows, could: rows, reason }
+    }
 }
 
 impl Policy {
@@ -541,7 +537,7 @@ impl Policy {
     fn cut<T: Waiting>(&self, bucket: &VecDeque<Entry<T>>, now: Instant, draining: bool) -> Leaves {
         let Some(max) = self.max_batch_size else {
             let rows = bucket.front().map_or(1, |entry| entry.request.rows());
-            return Leaves::Now(Cut { members: Members::First(1), rows, reason: CloseReason::Single });
+            return Leaves::Now(Cut::of(Members::First(1), rows, CloseReason::Single));
         };
         let Picked { mut members, full } = self.pick(bucket, max);
         let mut rows = 0;
@@ -558,7 +554,7 @@ impl Policy {
 
         if let Some((count, rows)) = preferred {
             members.truncate(count);
-            return Leaves::Now(Cut { members, rows, reason: CloseReason::Preferred });
+            return Leaves::Now(Cut::of(members, rows, CloseReason::Preferred));
         }
         let due = oldest + self.max_queue_delay;
         let reason = if full {
@@ -572,6 +568,6 @@ impl Policy {
         } else {
             return Leaves::At(due);
         };
-        Leaves::Now(Cut { members, rows, reason })
+        Leaves::Now(Cut::of(members, rows, reason))
     }
 }

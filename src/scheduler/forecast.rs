@@ -21,6 +21,10 @@ const CUTS_UNTIL_TRIAL: u32 = 128;
 /// after one left waits for that one and then runs.
 const SHARE_OF_TARGET: u32 = 2;
 
+/// What a batch that must be in time is given beside its run: waking an
+/// instance and sending answers take a part of it.
+const BESIDE: Duration = Duration::from_millis(1);
+
 /// Batches ahead that are counted one by one.
 const COUNTED: u64 = 64;
 
@@ -220,7 +224,11 @@ impl Forecast {
     /// wait for some.
     pub(super) fn is_full(&self, batch: &Candidate<'_>, max: u32) -> bool {
         let Some(times) = self.times.of(batch.shape) else { return false };
-        batch.rows < max && efficient(times, max) <= batch.rows
+        let mut most = efficient(times, max);
+        if let Some(target) = self.target {
+            most = most.min(within(times, target / SHARE_OF_TARGET, most).unwrap_or(1));
+        }
+        batch.rows < max && most <= batch.rows
     }
 
     /// When a batch must leave, whatever it waits for, so that its first request
@@ -228,7 +236,7 @@ impl Forecast {
     /// there is neither, or nothing is known.
     pub(super) fn latest(&self, batch: &Candidate<'_>) -> Option<Instant> {
         let by = earlier(self.target.and_then(|target| batch.oldest.checked_add(target)), batch.deadline)?;
-        let took = self.times.of(batch.shape)?.at_most(batch.rows)?;
+        let took = self.margin.on(self.times.of(batch.shape)?.at_most(batch.rows)?) + BESIDE;
         Some(by.checked_sub(took).unwrap_or(batch.oldest))
     }
 

@@ -20,10 +20,16 @@ impl<T: Waiting> Batcher<T> {
         now: Instant,
     ) -> Leaves {
         let Some(max) = self.policy.max_batch_size else { return leaves };
-        // Sizes that somebody chose are left alone; and where lengths differ, rows
-        // don't tell what a batch takes: `pick` chose by that.
-        if !self.policy.preferred_batch_sizes.is_empty() || self.policy.lengths.is_some() {
+        // Where lengths differ, rows don't tell what a batch takes: `pick` chose by
+        // that. And sizes that somebody chose are left alone.
+        if self.policy.lengths.is_some() {
             return leaves;
+        }
+        if !self.policy.preferred_batch_sizes.is_empty() {
+            return match leaves {
+                Leaves::Now(cut) => Leaves::Now(cut),
+                Leaves::At(due) => self.in_time(shape, bucket, due, now),
+            };
         }
         match leaves {
             Leaves::Now(cut) => {
@@ -52,6 +58,9 @@ impl<T: Waiting> Batcher<T> {
         let cut = self.all_that_fits(bucket, max, CloseReason::Delay);
         let batch = self.candidate(shape, bucket, &cut, max);
         match self.forecast.latest(&batch) {
+            Some(latest) if latest <= now && !self.policy.preferred_batch_sizes.is_empty() => {
+                Leaves::Now(cut)
+            }
             Some(latest) if latest <= now => {
                 let size = self.forecast.size(&batch);
                 Leaves::Now(part(bucket, cut, size))
@@ -65,7 +74,7 @@ impl<T: Waiting> Batcher<T> {
         let Picked { members, .. } = self.policy.pick(bucket, max);
         let picked = members.places().filter_map(|place| bucket.get(place));
         let rows = picked.map(|entry| entry.request.rows()).sum();
-        Cut { members, rows, reason }
+        Cut::of(members, rows, reason)
     }
 
     /// The batch of this bucket that would be no better for further rows,
@@ -171,5 +180,5 @@ fn part<T: Waiting>(bucket: &VecDeque<Entry<T>>, cut: Cut, rows: u32) -> Cut {
     }
     let mut members = cut.members;
     members.truncate(count);
-    Cut { members, rows: sum, reason: CloseReason::Efficient }
+    Cut { members, rows: sum, could: cut.could, reason: CloseReason::Efficient }
 }

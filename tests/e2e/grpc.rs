@@ -345,35 +345,37 @@ async fn busy_batch(mut client: Client, deadline: Option<Duration>) -> Result<()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deadline_that_the_queue_outlasts_is_refused_at_once() {
     let server = Server::start(&checkout("tests/models"), &[]);
-    let client = client(&server).await;
-    let mut patient: JoinSet<_> = (0..500).map(|_| busy_batch(client.clone(), None)).collect();
-    // By then it is known how long such a batch takes; the others are in the
-    // queue, or on their way on the same connection.
-    for _ in 0..50 {
-        patient.join_next().await.unwrap().unwrap().expect("the first are answered");
-    }
-    let hurried = || busy_batch(client.clone(), Some(Duration::from_millis(50)));
-    let mut hurried: JoinSet<_> = (0..50).map(|_| hurried()).collect();
-    let (mut late, mut refused) = (0, 0);
-    while let Some(call) = hurried.join_next().await {
-        let Err(status) = call.unwrap() else { continue };
-        // Before the scheduler knows better, time itself tells; the client's own
-        // clock may strike first.
-        match status.code() {
-            Code::DeadlineExceeded | Code::Cancelled => late += 1,
-            Code::Unavailable => {
-                let text = status.message();
-                assert!(
-                    text.starts_with("model 'busy' is overloaded: the queue ahead and its own"),
-                    "{text}"
-                );
-                refused += 1;
-            }
-            _ => panic!("{status}"),
+    let (patient, hasty) = (client(&server).await, client(&server).await);
+    let (mut refused, mut late) = (0, 0);
+    // Longer and longer, until it is seen: a refusal must come before the
+    // client's own clock strikes, and the queue outlast that.
+    for milliseconds in [50, 100, 200] {
+        let mut before: JoinSet<_> = (0..1000).map(|_| busy_batch(patient.clone(), None)).collect();
+        // By then it is known how long such a batch takes.
+        for _ in 0..50 {
+            before.join_next().await.unwrap().unwrap().expect("the first are answered");
         }
-    }
-    while let Some(call) = patient.join_next().await {
-        call.unwrap().expect("a request without a deadline is answered");
+        let hurried = || busy_batch(hasty.clone(), Some(Duration::from_millis(milliseconds)));
+        let mut hurried: JoinSet<_> = (0..50).map(|_| hurried()).collect();
+        while let Some(call) = hurried.join_next().await {
+            let Err(status) = call.unwrap() else { continue };
+            match status.code() {
+                Code::DeadlineExceeded | Code::Cancelled => late += 1,
+                Code::Unavailable => {
+                    let text = status.message();
+                    let expected = "model 'busy' is overloaded: the queue ahead and its own run need ";
+                    assert!(text.starts_with(expected), "{text}");
+                    refused += 1;
+                }
+                _ => panic!("{status}"),
+            }
+        }
+        while let Some(call) = before.join_next().await {
+            call.unwrap().expect("a request without a deadline is answered");
+        }
+        if refused > 0 {
+            break;
+        }
     }
     assert!(refused > 0, "{refused} refused, {late} late");
 }

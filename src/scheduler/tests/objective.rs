@@ -287,11 +287,12 @@ fn a_deadline_that_cannot_be_met_is_refused_at_once() {
 #[test]
 fn a_configured_delay_ends_where_a_target_or_a_deadline_wants_it() {
     let start = clock::now();
-    let due = |target, deadline: Option<u32>, known: bool| {
-        let policy = Policy { instances: 1, latency_target: target, ..policy(8, &[], 100 * MS) };
+    let due_of = |preferred: &[u32], target, deadline: Option<u32>, known: bool| {
+        let policy = Policy { instances: 1, latency_target: target, ..policy(8, preferred, 100 * MS) };
         let mut batcher = Batcher::new(policy);
         if known {
             batcher.tried(&[0], 1, 20 * MS);
+            batcher.tried(&[0], 8, 24 * MS);
         }
         let deadline = deadline.map(|ms| start + ms * MS);
         batcher.push(Request { deadline, ..request(0, 1, 0, start) }).unwrap();
@@ -300,13 +301,48 @@ fn a_configured_delay_ends_where_a_target_or_a_deadline_wants_it() {
             Decision::Run(_) | Decision::Idle => None,
         }
     };
+    let due = |target, deadline, known| due_of(&[], target, deadline, known);
     assert_eq!(due(None, None, true), Some(100));
-    assert_eq!(due(None, Some(50), true), Some(30), "the run takes 20 ms");
-    assert_eq!(due(Some(60 * MS), Some(90), true), Some(40));
+    assert_eq!(due(None, Some(50), true), Some(28), "20 ms, a twentieth of that and a millisecond");
+    assert_eq!(due(Some(60 * MS), Some(90), true), Some(38));
+    assert_eq!(due_of(&[4], None, Some(50), true), Some(28), "a size that is preferred waits no longer");
     assert_eq!(due(Some(500 * MS), Some(500), true), Some(100));
     assert_eq!(due(None, Some(20), true), None, "it leaves at once");
     assert_eq!(due(Some(10 * MS), None, true), None);
     assert_eq!(due(None, Some(50), false), Some(100), "nothing is known");
+}
+
+#[test]
+fn sizes_grow_under_a_load_whose_delays_end_early() {
+    let start = clock::now();
+    let policy = Policy { instances: 1, latency_target: Some(60 * MS), ..policy(8, &[], 100 * MS) };
+    let mut batcher = Batcher::new(policy);
+    batcher.hold_back_above(1);
+    batcher.tried(&[0], 1, 2 * MS);
+    let mut largest = 0;
+    for id in 0..200 {
+        let now = start + 5 * MS * id as u32;
+        batcher.push(request(id, 1, 0, now)).unwrap();
+        while let Decision::Run(batch) = batcher.next(now) {
+            largest = largest.max(batch.rows);
+            batcher.done(&[0], batch.rows, Some(2 * MS));
+        }
+    }
+    assert!(largest > 1, "nobody is ever idle enough to warm them");
+}
+
+#[test]
+fn nobody_waits_for_more_than_the_target_lets_run() {
+    let start = clock::now();
+    let policy = Policy { instances: 1, latency_target: Some(60 * MS), ..policy(8, &[], 100 * MS) };
+    let mut batcher = Batcher::new(policy);
+    for rows in [1, 2, 4, 8] {
+        batcher.tried(&[0], rows, 10 * MS * rows);
+    }
+    for id in 0..3 {
+        batcher.push(request(id, 1, 0, start)).unwrap();
+    }
+    assert_eq!(ids(batcher.next(start)).0.len(), 3, "a fourth would take more than half of the target");
 }
 
 #[test]
