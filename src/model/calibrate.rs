@@ -35,7 +35,7 @@ const MOST: Duration = Duration::from_secs(3);
 /// split slower, never faster, so the best of its times counts.
 const ROUNDS: u32 = 4;
 
-/// And at least, before another one is chosen than the first.
+/// And at least, before the static plan is left.
 const ROUNDS_TO_CHANGE: u32 = 2;
 
 /// No further round begins where those before have cost this.
@@ -101,8 +101,7 @@ pub(super) struct Calibrated {
 
 /// Replaces a static plan by the split of the processors that is the fastest
 /// on this model, where nothing fixes one. `None` where there was nothing to
-/// try.
-/// `alone` is held while the model runs.
+/// try. `alone` is held while the model runs.
 pub(super) fn calibrate(
     model: &dyn Model,
     placements: &mut [Placement],
@@ -126,9 +125,10 @@ pub(super) fn calibrate(
     }
     let not = |reason: &str| Some(Calibrated { reason: format!("not calibrated: {reason}"), steady: false });
     let _alone = alone.lock().unwrap_or_else(PoisonError::into_inner);
+    let planned = Split { instances: placement.instances, threads: placement.intra_op_threads };
     let mut tried = Err(None);
     for inputs in &asked.inputs {
-        tried = measure(model, inputs, asked.target, &splits).map_err(Some);
+        tried = measure(model, inputs, asked.target, &splits, planned).map_err(Some);
         if tried.is_ok() {
             break;
         }
@@ -198,12 +198,14 @@ enum Trial {
     TooLong(Duration),
 }
 
-/// Runs the model as each of `splits` would, on zeros.
+/// Runs the model as each of `splits` would, on zeros; `planned` is chosen where
+/// too little is seen to leave it.
 fn measure(
     model: &dyn Model,
     inputs: &[&[WarmUpInput]],
     target: Option<Duration>,
     splits: &[Split],
+    planned: Split,
 ) -> Result<Trial, BackendError> {
     let longest = target.map_or(LONGEST, |target| LONGEST.min(target / SHARE_OF_TARGET));
     let picked = apart(|| pick(model.instance(1)?.as_mut(), inputs, longest))?;
@@ -215,7 +217,7 @@ fn measure(
     let mut seen: Vec<Seen> =
         splits.iter().map(|split| Seen { split: *split, rate: 0.0, took: Duration::MAX }).collect();
     let began = clock::now();
-    let mut chosen = splits.first().copied().unwrap_or(Split { instances: 1, threads: 1 });
+    let mut chosen = planned;
     'rounds: for round in 1..=ROUNDS {
         for one in &mut seen {
             let (rate, took) = lap(model, &picked, single.as_ref(), one.split)?;
