@@ -184,13 +184,12 @@ fn judge(laps: &[(u32, Lap)], binding: &Binding, both: bool) -> Result<Verdict, 
     Ok(Verdict::Everywhere(gain))
 }
 
-/// The first size from which on the other form is the faster one, where it is
-/// the slower one before. `shares` are its times over those of the base, by
+/// The first size from which on the other form is clearly the faster one, where
+/// it isn't at all before. `shares` are its times over those of the base, by
 /// size.
 fn parting(shares: &[f64]) -> Option<usize> {
-    let faster = |at: &usize| shares[*at] <= 1.0 && mean(&shares[*at..]) <= FASTER;
-    let at = (0..shares.len()).find(faster)?;
-    (at > 0 && mean(&shares[..at]) * FASTER >= 1.0).then_some(at)
+    let faster = |at: &usize| shares[*at] <= FASTER && mean(&shares[*at..]) <= FASTER;
+    (0..shares.len()).find(faster).filter(|at| *at > 0)
 }
 
 /// Of ratios.

@@ -43,11 +43,12 @@ fn each_form_keeps_the_sizes_at_which_it_is_the_faster() {
         Ok(Verdict::From(rows, _)) => format!("from {rows}"),
         Err(_) => "nowhere".to_owned(),
     };
-    let crossing: Laps<'_> = &[(1, 16, 18, 0.0), (2, 34, 33, 0.0), (4, 99, 78, 0.0)];
+    let crossing: Laps<'_> = &[(1, 16, 18, 0.0), (2, 34, 31, 0.0), (4, 99, 78, 0.0)];
     assert_eq!(taken(crossing, true), "from 2");
     assert_eq!(taken(crossing, false), "everywhere", "there is no room for both");
     assert_eq!(taken(&[(1, 16, 18, 0.0), (2, 34, 35, 0.0), (4, 99, 78, 0.0)], true), "from 4");
-    assert_eq!(taken(&[(1, 100, 101, 0.0), (4, 99, 78, 0.0)], true), "everywhere", "1 % may be noise");
+    assert_eq!(taken(&[(1, 100, 98, 0.0), (4, 99, 78, 0.0)], true), "from 4", "2 % may be noise");
+    assert_eq!(taken(&[(1, 100, 90, 0.0), (4, 99, 78, 0.0)], true), "everywhere");
     assert_eq!(taken(&[(1, 16, 18, 0.0), (4, 78, 99, 0.0)], true), "nowhere");
     assert_eq!(
         taken(&[(1, 16, 12, 0.0), (4, 78, 99, 0.0)], true),
