@@ -7,14 +7,13 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::plan::Placement;
-use super::trial::{apart, run_here, two_digits};
+use super::trial::{Inputs, apart, failed, inputs_of, run_here, two_digits};
+use super::warm_up::RUNS_UNTIL_STEADY;
 use crate::backend::{BackendError, Device, Model, ModelInstance};
 use crate::clock;
 use crate::instance::WarmUpInput;
 use crate::model_config::InstanceGroup;
-
-/// libtorch optimises on the first two runs.
-const RUNS_UNTIL_STEADY: usize = 3;
+use crate::scheduler::SHARE_OF_TARGET;
 
 /// The inputs that are tried take one thread no longer than this, where there
 /// is a choice.
@@ -44,10 +43,6 @@ const ENOUGH: Duration = Duration::from_millis(60);
 /// More threads for an instance must bring this much: threads that wait for
 /// each other inside an operation suffer most from a busy neighbour.
 const WORTH_IT: f64 = 1.1;
-
-/// The share of a latency target that one batch may take, as the scheduler has
-/// it.
-const SHARE_OF_TARGET: u32 = 2;
 
 /// So many instances, each with so many intra-op threads: `2x1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,9 +80,11 @@ pub(super) struct Asked<'a> {
     pub(super) processors: usize,
     /// How soon its requests are to be answered.
     pub(super) target: Option<Duration>,
-    /// What it may be tried with: the first of these that it doesn't fail on,
-    /// each from small to large.
-    pub(super) inputs: Vec<Vec<&'a [WarmUpInput]>>,
+    /// What it may be tried with, from small to large.
+    pub(super) sizes: Vec<&'a [WarmUpInput]>,
+    /// Whether they are guesses: then it may fail on the smallest and not on a
+    /// larger one.
+    pub(super) guessed: bool,
 }
 
 /// What came of [`calibrate`].
@@ -127,8 +124,9 @@ pub(super) fn calibrate(
     let _alone = alone.lock().unwrap_or_else(PoisonError::into_inner);
     let planned = Split { instances: placement.instances, threads: placement.intra_op_threads };
     let mut tried = Err(None);
-    for inputs in &asked.inputs {
-        tried = measure(model, inputs, asked.target, &splits, planned).map_err(Some);
+    let smallest = if asked.guessed { asked.sizes.len() } else { asked.sizes.len().min(1) };
+    for from in 0..smallest {
+        tried = measure(model, &asked.sizes[from..], asked.target, &splits, planned).map_err(Some);
         if tried.is_ok() {
             break;
         }
@@ -241,12 +239,6 @@ fn measure(
     Ok(Trial::Done { seen, rows, chosen })
 }
 
-type Inputs = Vec<(WarmUpInput, Vec<u8>)>;
-
-fn inputs_of(inputs: &[WarmUpInput]) -> Inputs {
-    inputs.iter().map(|input| (input.clone(), input.bytes().to_vec())).collect()
-}
-
 /// What a trial runs.
 enum Picked {
     Inputs(Inputs),
@@ -336,7 +328,6 @@ fn lap(
     single: Option<&Inputs>,
     split: Split,
 ) -> Result<(f64, Duration), BackendError> {
-    let failed = |message: String| BackendError::Execute { detail: message.clone(), message };
     let [begin, end] = [(); 2].map(|()| Gate::of(split.instances));
     let ended: Vec<Result<Runs, BackendError>> = std::thread::scope(|scope| {
         let start = |_| {
@@ -347,7 +338,7 @@ fn lap(
         let threads: Vec<_> = (0..split.instances).map(start).collect();
         let join = |thread: std::io::Result<std::thread::ScopedJoinHandle<'_, _>>| {
             let thread = thread.map_err(|error| failed(format!("no thread for a trial: {error}")))?;
-            thread.join().unwrap_or_else(|_| Err(failed("a trial ended in a panic".to_owned())))
+            thread.join().unwrap_or_else(|_| Err(failed("a trial ended in a panic")))
         };
         threads.into_iter().map(join).collect()
     });

@@ -3,12 +3,10 @@
 
 use std::time::Duration;
 
-use super::trial::{apart, run_here};
+use super::trial::{Inputs, apart, inputs_of, run_here};
+use super::warm_up::RUNS_UNTIL_STEADY;
 use crate::backend::{BackendError, BatchOutput, Model, ModelInstance};
 use crate::instance::WarmUpInput;
-
-/// libtorch optimises on the first two runs.
-const RUNS_UNTIL_STEADY: usize = 3;
 
 /// How often both are timed: at least and at most.
 const ROUNDS: std::ops::RangeInclusive<usize> = 2..=7;
@@ -22,8 +20,6 @@ const ENOUGH: Duration = Duration::from_millis(150);
 
 /// What the sizes may cost that are run once.
 const WARM_UP: Duration = Duration::from_millis(1500);
-
-type Inputs = Vec<(WarmUpInput, Vec<u8>)>;
 
 /// What came of one size.
 #[derive(Debug)]
@@ -106,8 +102,7 @@ pub(super) fn warm(
         for size in sizes {
             let left = WARM_UP.saturating_sub(time().saturating_sub(began));
             let start = time();
-            let inputs: Inputs = size.iter().map(|input| (input.clone(), input.bytes().to_vec())).collect();
-            run_here(instance.as_mut(), &inputs)?;
+            run_here(instance.as_mut(), &inputs_of(size))?;
             // The next one is about twice as large.
             if time().saturating_sub(start) * 2 > left {
                 break;

@@ -181,21 +181,17 @@ impl ServedModel {
         let mut plan_reason = None;
         if let Some(trials) = &resources.trials {
             // Where a dimension is left open, one of the usual sizes will do.
-            let open = if runs.first.is_empty() { open_inputs(&config, &binding) } else { Vec::new() };
-            let declared =
-                runs.first.iter().take(1).chain(&runs.later).map(Vec::as_slice).collect::<Vec<_>>();
-            let declared = (!declared.is_empty()).then_some(declared);
+            let guessed = runs.first.is_empty();
+            let guesses = if guessed { open_inputs(&config, &binding) } else { Vec::new() };
+            let sizes = runs.first.iter().take(1).chain(&runs.later).chain(&guesses);
             let asked = Asked {
                 groups: &config.instance_groups,
                 stateful: signature.stateful.is_some(),
                 batched: config.max_batch_size > 0,
                 processors: resources.processors,
                 target: source.objective.latency_target,
-                // Where the smallest of the usual sizes fails, a larger one won't.
-                inputs: declared
-                    .into_iter()
-                    .chain((0..open.len()).map(|from| open[from..].iter().map(Vec::as_slice).collect()))
-                    .collect(),
+                sizes: sizes.map(Vec::as_slice).collect(),
+                guessed,
             };
             let model = models.on(device)?;
             let calibrated = calibrate(model.as_ref(), &mut placements, &asked, trials);

@@ -21,10 +21,18 @@ const OPEN_DIMENSIONS: [i64; 3] = [8, 64, 224];
 /// Any would do; the same at each start, so that the report is.
 const SEED: u64 = 0x0063_7265_7373_6574;
 
+/// What a run is given: each input with its bytes.
+pub(super) type Inputs = Vec<(WarmUpInput, Vec<u8>)>;
+
+/// A warm-up run's inputs, with their bytes.
+pub(super) fn inputs_of(inputs: &[WarmUpInput]) -> Inputs {
+    inputs.iter().map(|input| (input.clone(), input.bytes().to_vec())).collect()
+}
+
 /// Inputs, and what the plain model answers to them.
 #[derive(Debug)]
 pub(super) struct Trial {
-    inputs: Vec<(WarmUpInput, Vec<u8>)>,
+    inputs: Inputs,
     answers: Vec<BatchOutput>,
 }
 
@@ -101,7 +109,7 @@ impl Trial {
 
     /// The same inputs in so many equal rows; as they are where nothing is
     /// batched.
-    pub(super) fn inputs_of(&self, rows: Option<u32>) -> Vec<(WarmUpInput, Vec<u8>)> {
+    pub(super) fn inputs_of(&self, rows: Option<u32>) -> Inputs {
         let of = |(input, bytes): &(WarmUpInput, Vec<u8>)| {
             let (mut input, count) = (input.clone(), rows.unwrap_or(1));
             if let (Some(first), Some(rows)) = (input.shape.first_mut(), rows) {
@@ -152,14 +160,19 @@ fn run(model: &dyn Model, inputs: &[(WarmUpInput, Vec<u8>)]) -> Result<Vec<Batch
 pub(super) fn apart<T: Send>(
     work: impl FnOnce() -> Result<T, BackendError> + Send,
 ) -> Result<T, BackendError> {
-    let failed = |message: String| BackendError::Execute { detail: message.clone(), message };
     std::thread::scope(|scope| {
         let trial = std::thread::Builder::new().name("trial".to_owned());
         let thread = trial
             .spawn_scoped(scope, work)
             .map_err(|error| failed(format!("no thread for a trial run: {error}")))?;
-        thread.join().unwrap_or_else(|_| Err(failed("the trial run ended in a panic".to_owned())))
+        thread.join().unwrap_or_else(|_| Err(failed("the trial run ended in a panic")))
     })
+}
+
+/// That something around the model failed.
+pub(super) fn failed(message: impl Into<String>) -> BackendError {
+    let message = message.into();
+    BackendError::Execute { detail: message.clone(), message }
 }
 
 pub(super) fn run_here(

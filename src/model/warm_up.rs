@@ -10,7 +10,7 @@ use crate::instance::{Fill, Padding, WarmUp, WarmUpInput, number};
 use crate::model_config::{Binding, BoundInput, ModelConfig};
 
 /// How often the first shape runs until it is at its steady speed.
-const RUNS_UNTIL_STEADY: usize = 3;
+pub(super) const RUNS_UNTIL_STEADY: usize = 3;
 
 /// How many times as long as the shortest the longest is that is tried where
 /// the settings don't say how long requests are.

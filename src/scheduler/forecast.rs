@@ -19,7 +19,7 @@ const CUTS_UNTIL_TRIAL: u32 = 128;
 
 /// The share of a latency target that one batch may take: who comes just
 /// after one left waits for that one and then runs.
-const SHARE_OF_TARGET: u32 = 2;
+pub(crate) const SHARE_OF_TARGET: u32 = 2;
 
 /// What a batch that must be in time is given beside its run: waking an
 /// instance and sending answers take a part of it.
@@ -209,10 +209,8 @@ impl Forecast {
         let rows = batch.rows;
         let allowed = self.warmth.allowed(rows);
         let Some(times) = self.times.of(batch.shape) else { return allowed };
-        let mut most = if self.tries_whole() { rows } else { efficient(times, rows) };
-        if let Some(target) = self.target {
-            most = most.min(within(times, target / SHARE_OF_TARGET, most).unwrap_or(1));
-        }
+        let whole = if self.tries_whole() { rows } else { efficient(times, rows) };
+        let mut most = self.within_target(times, whole);
         let free = self.free();
         if free > 1 {
             most = most.min(shared(times, batch.waiting, free, most));
@@ -224,11 +222,7 @@ impl Forecast {
     /// wait for some.
     pub(super) fn is_full(&self, batch: &Candidate<'_>, max: u32) -> bool {
         let Some(times) = self.times.of(batch.shape) else { return false };
-        let mut most = efficient(times, max);
-        if let Some(target) = self.target {
-            most = most.min(within(times, target / SHARE_OF_TARGET, most).unwrap_or(1));
-        }
-        batch.rows < max && most <= batch.rows
+        batch.rows < max && self.within_target(times, efficient(times, max)) <= batch.rows
     }
 
     /// When a batch must leave, whatever it waits for, so that its first request
@@ -296,10 +290,15 @@ impl Forecast {
     /// The size of batches where enough wait.
     fn usual_size(&self, times: &BatchTimes) -> u32 {
         let largest = times.trusted(u32::MAX).next_back().map_or(1, |(rows, _)| rows);
-        let best = efficient(times, largest);
+        self.within_target(times, efficient(times, largest))
+    }
+
+    /// The largest size up to `most` that leaves a latency target its share; one
+    /// row where none does.
+    fn within_target(&self, times: &BatchTimes, most: u32) -> u32 {
         match self.target {
-            Some(target) => within(times, target / SHARE_OF_TARGET, best).unwrap_or(1),
-            None => best,
+            Some(target) => within(times, target / SHARE_OF_TARGET, most).unwrap_or(1),
+            None => most,
         }
     }
 

@@ -27,6 +27,7 @@ mod times;
 mod warmth;
 
 pub use batcher::{Batch, Batcher, CloseReason, Decision, Policy, Waiting};
+pub(crate) use forecast::SHARE_OF_TARGET;
 pub use forecast::{Bound, Late};
 pub use lengths::{Lengths, RowSize};
 pub use levels::Levels;

@@ -319,16 +319,21 @@ impl<T: Waiting> Queue<T> {
     /// the shortest time, whose memory is still in the caches. Where none is
     /// sure to take it, all look for themselves.
     fn call(&self, mut state: MutexGuard<'_, State<T>>) {
-        self.news.fetch_add(1, Ordering::Release);
         match state.sleepers.iter().rposition(|sleeper| !sleeper.reluctant) {
             Some(place) => {
+                self.news.fetch_add(1, Ordering::Release);
                 let called = state.sleepers.remove(place);
                 // It will want the lock.
                 drop(state);
                 called.thread.unpark();
             }
-            None => state.wake_all(),
+            None => self.wake_all(&state),
         }
+    }
+
+    fn wake_all(&self, state: &State<T>) {
+        self.news.fetch_add(1, Ordering::Release);
+        state.sleepers.iter().for_each(|sleeper| sleeper.thread.unpark());
     }
 
     /// A batch of this bucket and `rows` that [`Queue::next_batch`] gave out is
@@ -368,9 +373,7 @@ impl<T: Waiting> Queue<T> {
 
     /// Has every waiting instance ask for its turn again.
     pub fn wake(&self) {
-        let state = self.lock();
-        self.news.fetch_add(1, Ordering::Release);
-        state.wake_all();
+        self.wake_all(&self.lock());
     }
 
     /// Takes nothing in any more, and hands out what waits unrun.
@@ -379,8 +382,7 @@ impl<T: Waiting> Queue<T> {
         state.closed = true;
         let mut waiting: Vec<T> = state.given_back.drain(..).flat_map(|batch| batch.requests).collect();
         waiting.extend(state.batcher.take_all());
-        self.news.fetch_add(1, Ordering::Release);
-        state.wake_all();
+        self.wake_all(&state);
         waiting
     }
 
@@ -390,8 +392,7 @@ impl<T: Waiting> Queue<T> {
         let mut state = self.lock();
         state.closed = true;
         state.batcher.drain();
-        self.news.fetch_add(1, Ordering::Release);
-        state.wake_all();
+        self.wake_all(&state);
     }
 
     /// How many requests wait.
@@ -423,11 +424,5 @@ impl<T: Waiting> Queue<T> {
     /// a panic elsewhere while it was held breaks nothing.
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<T> State<T> {
-    fn wake_all(&self) {
-        self.sleepers.iter().for_each(|sleeper| sleeper.thread.unpark());
     }
 }

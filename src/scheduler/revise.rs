@@ -58,11 +58,9 @@ impl<T: Waiting> Batcher<T> {
         let cut = self.all_that_fits(bucket, max, CloseReason::Delay);
         let batch = self.candidate(shape, bucket, &cut, max);
         match self.forecast.latest(&batch) {
-            Some(latest) if latest <= now && !self.policy.preferred_batch_sizes.is_empty() => {
-                Leaves::Now(cut)
-            }
             Some(latest) if latest <= now => {
-                let size = self.forecast.size(&batch);
+                let chosen = !self.policy.preferred_batch_sizes.is_empty();
+                let size = if chosen { cut.rows } else { self.forecast.size(&batch) };
                 Leaves::Now(part(bucket, cut, size))
             }
             Some(latest) => Leaves::At(due.min(latest)),

@@ -18,7 +18,15 @@ fn group(count: Option<u32>) -> InstanceGroup {
 }
 
 fn asked<'a>(groups: &'a [InstanceGroup], processors: usize, inputs: &'a [WarmUpInput]) -> Asked<'a> {
-    Asked { groups, stateful: false, batched: true, processors, target: None, inputs: vec![vec![inputs]] }
+    Asked {
+        groups,
+        stateful: false,
+        batched: true,
+        processors,
+        target: None,
+        sizes: vec![inputs],
+        guessed: false,
+    }
 }
 
 fn shown(asked: &Asked<'_>, instances: usize) -> String {
@@ -158,7 +166,7 @@ fn what_is_fixed_or_cannot_be_tried_stays_as_it_is() {
     assert_eq!(refused(&fails, &open), "not calibrated: the model fails on zeros");
     let reason = refused(&takes(|_| 520 * MS), &open);
     assert!(reason.starts_with("not calibrated: a run takes 0."), "{reason}");
-    let none = Asked { inputs: Vec::new(), ..asked(&[], 2, &[]) };
+    let none = Asked { sizes: Vec::new(), ..asked(&[], 2, &[]) };
     assert_eq!(refused(&one, &none), "not calibrated: config.pbtxt declares no inputs of numbers");
 }
 
@@ -182,7 +190,7 @@ fn where_one_size_fails_another_is_tried() {
         }
     }
     let [small, large] = [zeros(1), zeros(4)];
-    let two = Asked { inputs: vec![vec![&small], vec![&large]], ..asked(&[], 2, &[]) };
+    let two = Asked { sizes: vec![&small, &large], guessed: true, ..asked(&[], 2, &[]) };
     let mut placements =
         [Placement { name: String::new(), device: Device::Cpu, instances: 2, intra_op_threads: 1 }];
     let calibrated =
