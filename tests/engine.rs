@@ -50,15 +50,7 @@ fn serve_bounded(backend: &MockBackend, config: &str, capacity: usize) -> Arc<Se
 }
 
 fn source(config: &str) -> ModelSource {
-    ModelSource {
-        version: 1,
-        file: PathBuf::from("model.pt"),
-        config: Arc::new(ModelConfig::from_pbtxt(config, "m").unwrap()),
-        transforms: None,
-        preparation: Preparation::default(),
-        batching: BatchingSettings::default(),
-        objective: Objective::default(),
-    }
+    ModelSource::new("model.pt", ModelConfig::from_pbtxt(config, "m").unwrap())
 }
 
 fn load(

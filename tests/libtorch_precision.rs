@@ -319,15 +319,8 @@ const CONVOLUTIONAL: &str = "
 
 fn serve(name: &str, config: &str, preparation: &Preparation) -> Result<ServedModel, String> {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let source = ModelSource {
-        version: 1,
-        file: file(name),
-        config: Arc::new(ModelConfig::from_pbtxt(config, "m").unwrap()),
-        transforms: None,
-        preparation: preparation.clone(),
-        batching: BatchingSettings::default(),
-        objective: Objective::default(),
-    };
+    let config = ModelConfig::from_pbtxt(config, "m").unwrap();
+    let source = ModelSource { preparation: preparation.clone(), ..ModelSource::new(file(name), config) };
     let resources = Resources::of_processors(1);
     ServedModel::load(&LibtorchBackend::new(), &source, &resources, 10).map_err(|error| error.to_string())
 }

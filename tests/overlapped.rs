@@ -52,15 +52,7 @@ impl Served {
 
     fn configured(behaviour: Behaviour, device: MockDevice, config: &str) -> Self {
         let backend = MockBackend::new(behaviour, &["x"]).on_device(device);
-        let source = ModelSource {
-            version: 1,
-            file: PathBuf::from("model.pt"),
-            config: Arc::new(ModelConfig::from_pbtxt(config, "m").unwrap()),
-            transforms: None,
-            preparation: Preparation::default(),
-            batching: BatchingSettings::default(),
-            objective: Objective::default(),
-        };
+        let source = ModelSource::new("model.pt", ModelConfig::from_pbtxt(config, "m").unwrap());
         let faults = DeviceFaults::new();
         let resources = Resources {
             accelerators: Accelerators::Cuda(1),

@@ -33,13 +33,8 @@ fn load(backend: &MockBackend, config: &str, settings: &str) -> Result<Arc<Serve
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("cresset.toml"), settings).unwrap();
     let source = ModelSource {
-        version: 1,
-        file: PathBuf::from("model.pt"),
-        config: Arc::new(ModelConfig::from_pbtxt(config, "m").unwrap()),
-        transforms: None,
-        preparation: Preparation::default(),
         batching: ModelSettings::read(directory.path()).unwrap().batching,
-        objective: Objective::default(),
+        ..ModelSource::new("model.pt", ModelConfig::from_pbtxt(config, "m").unwrap())
     };
     let resources = Resources::of_processors(1);
     ServedModel::load(backend, &source, &resources, 100).map(Arc::new)

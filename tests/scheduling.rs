@@ -25,15 +25,7 @@ fn serve(backend: &MockBackend, scheduling: &str) -> Arc<ServedModel> {
            output [ {{ name: "y" data_type: TYPE_UINT8 dims: [ -1 ] }} ]
            instance_group [ {{ count: 1 kind: KIND_CPU }} ] {scheduling}"#
     );
-    let source = ModelSource {
-        version: 1,
-        file: PathBuf::from("model.pt"),
-        config: Arc::new(ModelConfig::from_pbtxt(&config, "m").unwrap()),
-        transforms: None,
-        preparation: Preparation::default(),
-        batching: BatchingSettings::default(),
-        objective: Objective::default(),
-    };
+    let source = ModelSource::new("model.pt", ModelConfig::from_pbtxt(&config, "m").unwrap());
     let resources = Resources::of_processors(1);
     Arc::new(ServedModel::load(backend, &source, &resources, 100).unwrap())
 }

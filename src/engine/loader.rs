@@ -266,6 +266,7 @@ impl Loader {
             match choose(entry, &config, self.backend.as_ref(), &self.resources) {
                 Ok(file) => wanted.sources.push(ModelSource {
                     version,
+                    directory: Some(directory.clone()),
                     file,
                     config: Arc::clone(&config),
                     transforms: transforms.clone(),

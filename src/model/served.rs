@@ -32,7 +32,10 @@ use crate::transform::Transforms;
 pub struct ModelSource {
     /// The version's number.
     pub version: u64,
-    /// The model file.
+    /// The model's directory, with what stands beside its versions; `None` where
+    /// it has none.
+    pub directory: Option<PathBuf>,
+    /// The model file, wherever links led to.
     pub file: PathBuf,
     /// The model's configuration.
     pub config: Arc<ModelConfig>,
@@ -44,6 +47,24 @@ pub struct ModelSource {
     pub batching: BatchingSettings,
     /// What its scheduler aims at.
     pub objective: Objective,
+}
+
+impl ModelSource {
+    /// Version 1 of a model of one file, with nothing beside it and nothing asked
+    /// for but what its configuration says.
+    #[must_use]
+    pub fn new(file: impl Into<PathBuf>, config: ModelConfig) -> Self {
+        Self {
+            version: 1,
+            directory: None,
+            file: file.into(),
+            config: Arc::new(config),
+            transforms: None,
+            preparation: Preparation::default(),
+            batching: BatchingSettings::default(),
+            objective: Objective::default(),
+        }
+    }
 }
 
 /// Why a version can't be served.
@@ -214,8 +235,7 @@ impl ServedModel {
         let queue = Arc::new(Queue::new(policy));
         let metrics = Arc::new(ModelMetrics::new(&config.name, source.version));
         crate::metrics::tag(&config.name, source.version, &config.metric_tags);
-        let directory = source.file.ancestors().nth(2);
-        let samples = samples(&config, &binding, directory).map_err(LoadError::WarmUp)?;
+        let samples = samples(&config, &binding, source.directory.as_deref()).map_err(LoadError::WarmUp)?;
         let runs = if signature.stateful.is_some() {
             // A run would change its state: only what is asked for.
             WarmUp { samples, ..WarmUp::default() }

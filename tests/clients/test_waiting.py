@@ -1,6 +1,7 @@
 """Clients that wait no longer: time limits of theirs, and requests that they take back."""
 
 import asyncio
+import re
 import threading
 import time
 
@@ -56,7 +57,13 @@ def test_a_deadline_over_grpc(server: Server, name: str) -> None:
         began = time.monotonic()
         with pytest.raises(InferenceServerException, match="(?i)deadline") as error:
             surface.infer("slow", X, client_timeout=0.02)
-        assert error.value.status() == "StatusCode.DEADLINE_EXCEEDED"
+        # Refused at once, because the queue needs longer, or ended by the client's own clock before it heard of that.
+        if error.value.status() == "StatusCode.UNAVAILABLE":
+            times = re.search(r"queue ahead .* need (\d+) ms, its deadline is in (\d+) ms", error.value.message())
+            assert times, error.value.message()
+            assert int(times[1]) >= int(times[2])
+        else:
+            assert error.value.status() == "StatusCode.DEADLINE_EXCEEDED"
         assert time.monotonic() - began < 10
     assert surface.infer("slow", X, client_timeout=30).as_numpy("y").tolist() == [[1.0] * 4]
     surface.close()

@@ -174,6 +174,11 @@ async fn a_configured_warm_up_runs_and_one_that_fails_keeps_its_model_from_being
     let directory = root.path().join("fails/warmup");
     std::fs::create_dir(&directory).unwrap();
     std::fs::write(directory.join("below"), [-1.0_f32; 4].map(f32::to_le_bytes).concat()).unwrap();
+    // Which it is whether the model's file is one or a link.
+    let (file, kept) = (root.path().join("fails/1/model.pt"), root.path().join("fails/files/today"));
+    std::fs::create_dir_all(&kept).unwrap();
+    std::fs::rename(&file, kept.join("model.pt")).unwrap();
+    std::os::unix::fs::symlink("../files/today/model.pt", &file).unwrap();
     let output = crate::server::command(root.path(), &[]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{text}");

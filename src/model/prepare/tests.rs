@@ -100,15 +100,8 @@ fn asked(weights: bool, for_inference: bool) -> Preparation {
 }
 
 fn prepared(backend: &Drifting, config: &str, preparation: Preparation) -> Result<Prepared, LoadError> {
-    let source = ModelSource {
-        version: 1,
-        file: "model.pt".into(),
-        config: Arc::new(ModelConfig::from_pbtxt(config, "m").unwrap()),
-        transforms: None,
-        preparation,
-        batching: BatchingSettings::default(),
-        objective: Objective::default(),
-    };
+    let config = ModelConfig::from_pbtxt(config, "m").unwrap();
+    let source = ModelSource { preparation, ..ModelSource::new("model.pt", config) };
     let resources = Resources::of_processors(1);
     prepare(backend, &source, Device::Cpu, &resources)
 }
