@@ -51,7 +51,7 @@ def fp32(bench: Bench) -> Row:
 
     Over the best that a bare loop over libtorch reaches in the run, whichever batch, instances x threads and load
     settings that takes. Ours is served in the same layout, asked for in cresset.toml, and chooses its batches,
-    instances, threads and where it is optimised for inference itself; and once as it is without any setting. Few clients
+    instances, threads and where it is optimised for inference itself; and as it is without any setting. Few clients
     can't fill the best batch on every processor at once: beside the first figure stands the best that the bare loop
     reaches with batches of as many as there are clients for each processor. The bare loop is held to the same loop in
     Python, as the file is (neither frozen) and with the winner's settings.
@@ -65,7 +65,8 @@ def fp32(bench: Bench) -> Row:
     few = next(candidate for candidate in seen if candidate.batch <= max(1, levels[0] // PROCESSORS))
     layout = CHANNELS_LAST.toml if "--channels-last" in settings.flags else ""
     tuned, plain = (bench.repository("resnet18", directory, toml) for toml in (layout, ""))
-    ours, bare, alone = {c: [] for c in levels}, {f: [] for f in {*finalists, few}}, []
+    bare = {finalist: [] for finalist in {*finalists, few}}
+    ours, alone = {c: [] for c in levels}, {c: [] for c in levels}
     loops = {"as the file is": ([], []), finalists[0].settings.name: ([], [])}
     window = bench.seconds * LONGER
     with bench.serve(tuned) as server, bench.serve(plain) as without:
@@ -73,20 +74,18 @@ def fp32(bench: Bench) -> Row:
             for finalist in bare:
                 bare[finalist].append(finalist.rate(bench, model, bench.seconds))
             for clients in levels:
-                level = bench.load(server.url, ["--model", "resnet18"], clients, seconds=window)
-                ours[clients].append(level["requests_per_second"])
-            level = bench.load(without.url, ["--model", "resnet18"], levels[0], seconds=window)
-            alone.append(level["requests_per_second"])
+                for one, rates in ((server, ours), (without, alone)):
+                    level = bench.load(one.url, ["--model", "resnet18"], clients, seconds=window)
+                    rates[clients].append(level["requests_per_second"])
             beside_python(bench, model, finalists[0], loops, number)
-        notes = [f"ours: {server.plan()}"]
+        notes = [f"ours: {server.plan()}; nothing configured: {without.plan()}"]
     winner = max(finalists, key=lambda finalist: sum(bare[finalist]))
     row = Row("resnet18", [f"best bare loop: {winner}", *notes])
-    for clients in levels:
-        figure = ratio(f"of the bare loop, {clients} clients", ours[clients], bare[winner],
-                       ("ours, images/s", "bare loop"), at_least(0.95))  # fmt: skip
-        row.figures.append(figure)
-    row.figures.append(ratio(f"of the bare loop, {levels[0]} clients, nothing configured", alone, bare[winner],
-                             ("ours, images/s", "bare loop")))  # fmt: skip
+    for how, rates, goal in (("", ours, at_least(0.95)), (", nothing configured", alone, None)):
+        row.figures += [
+            ratio(f"of the bare loop, {clients} clients{how}", rates[clients], bare[winner], ("ours, images/s", "bare loop"), goal)
+            for clients in levels
+        ]
     row.figures.append(ratio(f"of the bare loop with batches of {few.batch}, {levels[0]} clients", ours[levels[0]], bare[few],
                              ("ours, images/s", str(few))))  # fmt: skip
     for name, (mine, theirs) in loops.items():
