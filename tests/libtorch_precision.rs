@@ -16,7 +16,6 @@ use cresset::backend::{
 };
 use cresset::model::{ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
-use cresset::model_settings::{BatchingSettings, Objective};
 use cresset::protocol::Datatype;
 use half::bf16;
 

@@ -4,19 +4,17 @@
 // A test may say what it expects.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use cresset::backend::mock::{Behaviour, MockBackend};
 use cresset::backend::mock_device::{DeviceTimes, MockDevice, Stage, Step};
-use cresset::backend::{Accelerators, Device, DeviceFault, Preparation};
+use cresset::backend::{Accelerators, Device, DeviceFault};
 use cresset::error::{Error, ErrorCode};
 use cresset::faults::DeviceFaults;
 use cresset::model::{ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
-use cresset::model_settings::{BatchingSettings, Objective};
 use cresset::protocol::{Datatype, InferenceRequest, InferenceResponse, Tensor};
 use tokio::task::JoinHandle;
 

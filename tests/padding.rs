@@ -3,16 +3,14 @@
 // A test may say what it expects.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cresset::backend::Preparation;
 use cresset::backend::mock::{Behaviour, MockBackend};
 use cresset::error::Error;
 use cresset::model::{LoadError, ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
-use cresset::model_settings::{ModelSettings, Objective};
+use cresset::model_settings::ModelSettings;
 use cresset::protocol::{Datatype, InferenceRequest, InferenceResponse, Tensor};
 use tokio::task::JoinHandle;
 

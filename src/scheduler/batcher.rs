@@ -118,7 +118,8 @@ pub enum CloseReason {
     /// An instance was free and no delay is asked for.
     Ready,
     /// It had as many rows as are best: further ones would take each of them
-    /// longer, are another free instance's, or aren't warm yet.
+    /// longer, are another instance's that is free or will be, or aren't warm
+    /// yet.
     Efficient,
     /// Its oldest request had waited for the whole delay, or for as much of it as
     /// a target or a deadline leaves.

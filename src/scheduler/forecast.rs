@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::arrivals::Arrivals;
 use super::batcher::earlier;
 use super::margin::Margin;
-use super::sizing::{efficient, shared, within};
+use super::sizing::{efficient, left_for_another, shared, within};
 use super::times::{BatchTimes, ShapeTimes};
 use super::warmth::Warmth;
 
@@ -198,6 +198,22 @@ impl Forecast {
     /// Instances that have nothing to do, the one that asks among them.
     pub(super) fn free(&self) -> usize {
         self.instances.saturating_sub(self.running.len()).max(1)
+    }
+
+    /// The most rows that this batch should have beside another instance, which
+    /// isn't free yet, but will be before this one is again. No limit where the
+    /// one that asks isn't the only one that is free.
+    pub(super) fn size_beside_another(&self, batch: &Candidate<'_>, now: Instant) -> u32 {
+        if self.running.len() + 1 != self.instances {
+            return batch.rows;
+        }
+        // Of a shape that never ran it isn't known.
+        let known = self.running.iter().filter(|running| running.until > running.at);
+        let soon = known.map(|running| running.until.saturating_duration_since(now)).min();
+        match (self.times.of(batch.shape), soon) {
+            (Some(times), Some(soon)) => left_for_another(times, batch.rows, soon),
+            _ => batch.rows,
+        }
     }
 
     fn tries_whole(&self) -> bool {

@@ -34,7 +34,10 @@ impl<T: Waiting> Batcher<T> {
         match leaves {
             Leaves::Now(cut) => {
                 let batch = self.candidate(shape, bucket, &cut, max);
-                let size = self.forecast.size(&batch);
+                let mut size = self.forecast.size(&batch);
+                if size >= cut.rows && cut.reason == CloseReason::Ready {
+                    size = self.forecast.size_beside_another(&batch, now);
+                }
                 if size < cut.rows {
                     return Leaves::Now(part(bucket, cut, size));
                 }

@@ -16,8 +16,8 @@ const BEYOND_NOISE: f64 = 0.04;
 /// thread that is woken and a lock, is as large as what could be gained.
 const WORTH_IT: Duration = Duration::from_millis(1);
 
-/// Instances that have nothing to do may take this much longer, all together,
-/// if that ends the work sooner.
+/// Instances that share work may take this much longer, all together, if that
+/// ends it sooner.
 const SHARED_COST: f64 = 1.2;
 
 /// The size at which each row of at most `rows` takes least; `rows` itself
@@ -51,6 +51,35 @@ pub(super) fn shared(times: &BatchTimes, rows: u32, free: usize, most: u32) -> u
     };
     let parts = (needed + 1..=free.min(rows)).rev().find(worth).unwrap_or(needed);
     rows.div_ceil(parts.max(1))
+}
+
+/// How many of `rows`, all of which one batch would hold, an instance takes
+/// when another is free in `soon` and will take the rest: as many as have the
+/// last of the two end soonest. `rows` where that pays nothing, or too little
+/// is known.
+///
+/// With few clients one instance would otherwise run nearly all of them, and the
+/// other one the only one left by itself, over and over.
+pub(super) fn left_for_another(times: &BatchTimes, rows: u32, soon: Duration) -> u32 {
+    let Some(whole) = times.settled(rows).filter(|whole| *whole >= WORTH_IT && soon < *whole) else {
+        return rows;
+    };
+    // When the last ends of `mine` rows here and the others there, where that pays.
+    let ends = |mine: u32| {
+        let (here, there) = (times.settled(mine)?, times.settled(rows - mine)?);
+        let last = here.max(soon + there);
+        (last < whole && here + there <= whole.mul_f64(SHARED_COST)).then_some(last)
+    };
+    // The fewest rows here that end no sooner than the others there.
+    let (mut fewer, mut enough) = (0, rows);
+    while enough - fewer > 1 {
+        let middle = fewer + (enough - fewer) / 2;
+        let here_is_last = times.settled(middle) >= times.settled(rows - middle).map(|there| soon + there);
+        *(if here_is_last { &mut enough } else { &mut fewer }) = middle;
+    }
+    let sides = [fewer, enough].into_iter().filter(|mine| (1..rows).contains(mine));
+    let best = sides.filter_map(|mine| Some((ends(mine)?, mine))).min();
+    best.map_or(rows, |(_, mine)| mine)
 }
 
 /// The largest size up to `most` that is expected to take no longer than
@@ -127,6 +156,21 @@ mod tests {
         assert_eq!(shared(&steep(), 4, 2, 32), 4);
         assert_eq!(shared(&steep(), 32, 2, 32), 16, "5 + 0.97 * 16 twice is hardly more than once with 32");
         assert_eq!(shared(&BatchTimes::default(), 16, 2, 16), 16, "nothing is known");
+    }
+
+    #[test]
+    fn some_are_left_for_an_instance_that_will_be_free_soon() {
+        let resnet = resnet();
+        let soon = |rows, ms| left_for_another(&resnet, rows, Duration::from_millis(ms));
+        // 121 ms, and 37 + 65.
+        assert_eq!(soon(6, 37), 4);
+        assert_eq!([0, 20, 60, 100, 150].map(|ms| soon(6, ms)), [3, 3, 4, 5, 6]);
+        assert_eq!([0, 20, 40].map(|ms| soon(2, ms)), [1, 1, 2], "two rows by one take 65");
+        assert_eq!([0, 1].map(|rows| soon(rows, 0)), [0, 1]);
+        // Where a larger batch gains much, one runs it.
+        assert_eq!(left_for_another(&steep(), 4, Duration::ZERO), 4);
+        assert_eq!(left_for_another(&times(&[(4, 300), (8, 600)]), 8, Duration::ZERO), 8, "worth nothing");
+        assert_eq!(left_for_another(&BatchTimes::default(), 8, Duration::ZERO), 8, "nothing is known");
     }
 
     #[test]

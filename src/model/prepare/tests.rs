@@ -6,7 +6,7 @@ use crate::backend::{
     Signature,
 };
 use crate::model_config::ModelConfig;
-use crate::model_settings::{BatchingSettings, Objective};
+
 use crate::protocol::Datatype;
 
 /// Gives its FP32 input back, the more off the more it is changed.

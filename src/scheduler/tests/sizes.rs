@@ -58,6 +58,59 @@ fn idle_instances_share_what_waits() {
 }
 
 #[test]
+fn some_are_left_for_an_instance_that_will_be_free_first() {
+    let start = clock::now();
+    let mut batcher = resnet(2, 32);
+    push(&mut batcher, 0..1, start);
+    assert_eq!(rows(batcher.next(start)), (1, CloseReason::Ready));
+    push(&mut batcher, 1..7, start);
+    assert_eq!(ids(batcher.next(start)), ((1..5).collect(), CloseReason::Efficient), "121 ms, and 37 + 65");
+    let then = start + 37 * MS;
+    batcher.done(&[0], 1, Some(37 * MS));
+    assert_eq!(ids(batcher.next(then)), (vec![5, 6], CloseReason::Ready));
+    // Nobody who waits by configuration is parted so.
+    let mut batcher = measured(Policy { instances: 2, ..policy(32, &[], 10 * MS) });
+    push(&mut batcher, 0..1, start);
+    assert_eq!(rows(batcher.next(start + 10 * MS)), (1, CloseReason::Delay));
+    push(&mut batcher, 1..7, start + MS);
+    assert_eq!(rows(batcher.next(start + 11 * MS)), (6, CloseReason::Delay));
+}
+
+#[test]
+fn few_clients_are_shared_out_though_the_instances_are_never_free_together() {
+    let start = clock::now();
+    let mut batcher = resnet(2, 32);
+    // Eight clients, each of which asks again once it is answered, one after the other.
+    let mut coming: Vec<Instant> = (0..8).map(|id| start + id * MS).collect();
+    let mut running: Vec<(Instant, Instant, u32)> = Vec::new();
+    let mut sizes = Vec::new();
+    while sizes.len() < 400 {
+        let ends = running.iter().map(|(_, ends, _)| *ends);
+        let now = coming.iter().copied().chain(ends).min().unwrap();
+        while let Some(over) = running.iter().position(|(_, ends, _)| *ends <= now) {
+            let (began, ends, rows) = running.swap_remove(over);
+            batcher.done(&[0], rows, Some(ends - began));
+            coming.extend((0..rows).map(|place| now + (2 + place) * MS));
+        }
+        while let Some(here) = coming.iter().position(|at| *at <= now) {
+            coming.swap_remove(here);
+            push(&mut batcher, 0..1, now);
+        }
+        while running.len() < 2
+            && let Decision::Run(batch) = batcher.next(now)
+        {
+            // What `measured` tells, on a line, and a hundredth more or less.
+            let vary = 1.0 + (sizes.len() * 7 % 5) as f64 / 200.0 - 0.01;
+            let took = ((9 + 28 * batch.rows) * MS).mul_f64(vary);
+            running.push((now, now + took, batch.rows));
+            sizes.push(batch.rows);
+        }
+    }
+    let singles = sizes.iter().filter(|rows| **rows == 1).count();
+    assert!(singles < sizes.len() / 10, "{singles} of one row: {sizes:?}");
+}
+
+#[test]
 fn what_the_configuration_prefers_is_left_as_it_is() {
     let start = clock::now();
     let mut batcher = measured(Policy { instances: 2, ..policy(32, &[16], Duration::ZERO) });
