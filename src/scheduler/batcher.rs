@@ -202,8 +202,9 @@ pub enum Decision<T> {
 /// elements than the maximum, requests of one bucket and level that are in time
 /// leave in the order in which they came (where lengths differ, only the first
 /// of them is sure to be in the next batch), every request that was taken in
-/// leaves exactly once, none waits longer than the delay for anything but a free instance,
-/// and none that was late when it was asked for runs where its policy says
+/// leaves exactly once, none waits longer than the delay for anything but a free
+/// instance, or once for one that will be free before the free one would be done
+/// with all, and none that was late when it was asked for runs where its policy says
 /// that it is refused. With a latency target some wait for company, as long as
 /// the target bears it; without one nobody does for whom no delay is asked.
 #[derive(Debug)]
@@ -237,7 +238,9 @@ pub(super) struct LevelCount {
 pub(super) struct Entry<T> {
     pub(super) rank: Rank,
     /// When its time is over; none once it is delayed.
-    deadline: Option<Instant>,
+    pub(super) deadline: Option<Instant>,
+    /// A batch left that it could have been in: the next one it is in.
+    pub(super) was_left: bool,
     pub(super) request: T,
 }
 
@@ -305,7 +308,7 @@ impl<T: Waiting> Batcher<T> {
         self.forecast.arrived(request.arrival(), request.rows());
         let rank = Rank { level, delayed: false, number: self.next_number };
         self.next_number += 1;
-        let entry = Entry { rank, deadline, request };
+        let entry = Entry { rank, deadline, was_left: false, request };
         match self.buckets.get_mut(entry.request.bucket()) {
             Some(bucket) => insert(bucket, entry),
             None => {
@@ -442,10 +445,13 @@ impl<T: Waiting> Batcher<T> {
     }
 
     fn take(&mut self, key: &[i64], cut: Cut) -> Batch<T> {
-        let Cut { members, rows, reason, .. } = cut;
+        let Cut { members, rows, reason, leaves_some, .. } = cut;
         let mut entries = Vec::new();
         if let Some(bucket) = self.buckets.get_mut(key) {
             entries = members.take_out(bucket);
+            if leaves_some {
+                bucket.iter_mut().for_each(|entry| entry.was_left = true);
+            }
             if bucket.is_empty() {
                 self.buckets.remove(key);
             }
@@ -501,11 +507,13 @@ pub(super) struct Cut {
     /// How many it would have if sizes cost nothing.
     pub(super) could: u32,
     pub(super) reason: CloseReason,
+    /// The others of its bucket are left for another instance.
+    pub(super) leaves_some: bool,
 }
 
 impl Cut {
     pub(super) fn of(members: Members, rows: u32, reason: CloseReason) -> Self {
-        Self { members, rows, could: rows, reason }
+        Self { members, rows, could: rows, reason, leaves_some: false }
     }
 }
 

@@ -25,6 +25,14 @@ pub(crate) const SHARE_OF_TARGET: u32 = 2;
 /// instance and sending answers take a part of it.
 const BESIDE: Duration = Duration::from_millis(1);
 
+/// Who has so many times as long as a batch takes may be left for another one
+/// that is forecast to be sooner.
+const FORECASTS_OFF_BY: u32 = 2;
+
+/// The part of its time by which a batch may be overdue and still be expected
+/// to end at any moment.
+const OVERDUE: u32 = 4;
+
 /// Batches ahead that are counted one by one.
 const COUNTED: u64 = 64;
 
@@ -115,6 +123,17 @@ struct Running {
     arrivals: Vec<Instant>,
 }
 
+impl Running {
+    /// How long it should still take; `None` where that isn't known: its shape
+    /// never ran, or it has run for so much longer than it should that it may do
+    /// so for ever.
+    fn ends_in(&self, now: Instant) -> Option<Duration> {
+        let whole = self.until.saturating_duration_since(self.at);
+        let known = !whole.is_zero() && now.saturating_duration_since(self.until) < whole / OVERDUE;
+        known.then(|| self.until.saturating_duration_since(now))
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Forecast {
     /// How many instances take batches; zero where that isn't known, and
@@ -200,20 +219,28 @@ impl Forecast {
         self.instances.saturating_sub(self.running.len()).max(1)
     }
 
-    /// The most rows that this batch should have beside another instance, which
-    /// isn't free yet, but will be before this one is again. No limit where the
-    /// one that asks isn't the only one that is free.
-    pub(super) fn size_beside_another(&self, batch: &Candidate<'_>, now: Instant) -> u32 {
-        if self.running.len() + 1 != self.instances {
-            return batch.rows;
+    /// How many rows of this batch should leave `now`, where the rest is better
+    /// left for another instance, which isn't free yet, but will be before this
+    /// one is again. `None` where all should, and where the one that asks isn't
+    /// the only one that is free.
+    pub(super) fn size_beside_another(
+        &self,
+        batch: &Candidate<'_>,
+        limit: Option<Instant>,
+        now: Instant,
+    ) -> Option<u32> {
+        if self.running.len() + 1 != self.instances || self.tries_whole() {
+            return None;
         }
-        // Of a shape that never ran it isn't known.
-        let known = self.running.iter().filter(|running| running.until > running.at);
-        let soon = known.map(|running| running.until.saturating_duration_since(now)).min();
-        match (self.times.of(batch.shape), soon) {
-            (Some(times), Some(soon)) => left_for_another(times, batch.rows, soon),
-            _ => batch.rows,
+        let times = self.times.of(batch.shape)?;
+        let whole = times.settled(batch.rows)?;
+        // Forecasts may be off, and nobody is to be late for that.
+        if limit.is_some_and(|limit| limit.saturating_duration_since(now) < whole * FORECASTS_OFF_BY) {
+            return None;
         }
+        let soon = self.running.iter().filter_map(|running| running.ends_in(now)).min()?;
+        let rows = left_for_another(times, batch.rows, soon);
+        (rows < batch.rows).then_some(rows)
     }
 
     fn tries_whole(&self) -> bool {

@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::batcher::{Batch, Batcher, CloseReason, Cut, Entry, Leaves, Waiting};
+use super::batcher::{Batch, Batcher, CloseReason, Cut, Entry, Leaves, Waiting, earlier};
 use super::forecast::{Ahead, Candidate, Late, Limits};
 use super::levels::deadline;
-use super::pick::Picked;
+use super::pick::{Members, Picked};
 use crate::model_config::TimeoutAction;
 
 impl<T: Waiting> Batcher<T> {
@@ -34,25 +34,54 @@ impl<T: Waiting> Batcher<T> {
         match leaves {
             Leaves::Now(cut) => {
                 let batch = self.candidate(shape, bucket, &cut, max);
-                let mut size = self.forecast.size(&batch);
-                if size >= cut.rows && cut.reason == CloseReason::Ready {
-                    size = self.forecast.size_beside_another(&batch, now);
-                }
+                let size = self.forecast.size(&batch);
                 if size < cut.rows {
                     return Leaves::Now(part(bucket, cut, size));
                 }
-                if cut.reason == CloseReason::Ready
-                    && let Some(due) = self.forecast.company(&batch, now)
-                {
-                    return Leaves::At(due);
+                if cut.reason != CloseReason::Ready {
+                    return Leaves::Now(cut);
                 }
-                Leaves::Now(cut)
+                match self.forecast.company(&batch, now) {
+                    Some(due) => Leaves::At(due),
+                    None => Leaves::Now(self.beside_another(bucket, &batch, cut, now)),
+                }
             }
             Leaves::At(due) => match self.full_by_time(shape, bucket) {
                 Some(cut) => Leaves::Now(cut),
                 None => self.in_time(shape, bucket, due, now),
             },
         }
+    }
+
+    /// The batch of all that wait in this bucket, or a part of it where another
+    /// instance will be free before it is done. Nobody is left behind twice: who
+    /// was goes with this one, whoever came meanwhile and goes before.
+    fn beside_another(
+        &self,
+        bucket: &VecDeque<Entry<T>>,
+        batch: &Candidate<'_>,
+        cut: Cut,
+        now: Instant,
+    ) -> Cut {
+        // The other one may have other shapes to run first.
+        if self.buckets.len() > 1 {
+            return cut;
+        }
+        let limits = bucket.iter().filter_map(|entry| earlier(entry.deadline, entry.request.deadline()));
+        let Some(size) = self.forecast.size_beside_another(batch, limits.min(), now) else { return cut };
+        let mut rows = 0_u32;
+        let fits = |entry: &&Entry<T>| {
+            rows = rows.saturating_add(entry.request.rows());
+            rows <= size
+        };
+        let count = bucket.iter().take_while(fits).count();
+        let (taken, mut left) = (bucket.iter().take(count), bucket.iter().skip(count));
+        // Requests of several rows may not come to the size that was reckoned with.
+        if taken.map(|entry| entry.request.rows()).sum::<u32>() != size || left.any(|entry| entry.was_left) {
+            return cut;
+        }
+        let part = Cut::of(Members::First(count), size, CloseReason::Efficient);
+        Cut { could: cut.could, leaves_some: true, ..part }
     }
 
     /// A delay that is configured ends where a target or a deadline wants it.
@@ -181,5 +210,5 @@ fn part<T: Waiting>(bucket: &VecDeque<Entry<T>>, cut: Cut, rows: u32) -> Cut {
     }
     let mut members = cut.members;
     members.truncate(count);
-    Cut { members, rows: sum, could: cut.could, reason: CloseReason::Efficient }
+    Cut { could: cut.could, ..Cut::of(members, sum, CloseReason::Efficient) }
 }

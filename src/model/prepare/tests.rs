@@ -6,7 +6,6 @@ use crate::backend::{
     Signature,
 };
 use crate::model_config::ModelConfig;
-
 use crate::protocol::Datatype;
 
 /// Gives its FP32 input back, the more off the more it is changed.

@@ -76,6 +76,49 @@ fn some_are_left_for_an_instance_that_will_be_free_first() {
     assert_eq!(rows(batcher.next(start + 11 * MS)), (6, CloseReason::Delay));
 }
 
+/// Two instances: one has 37 ms before it, and these wait for the other.
+fn beside(waiting: impl IntoIterator<Item = Request>, start: Instant) -> Batcher<Request> {
+    let levels = Levels { count: 2, default_level: 1, ..Levels::default() };
+    let mut batcher = measured(Policy { instances: 2, levels, ..policy(32, &[], Duration::ZERO) });
+    push(&mut batcher, 0..1, start);
+    assert_eq!(rows(batcher.next(start)), (1, CloseReason::Ready));
+    waiting.into_iter().for_each(|request| assert!(batcher.push(request).is_ok()));
+    batcher
+}
+
+#[test]
+fn nobody_is_left_for_another_instance_twice() {
+    let start = clock::now();
+    let low = |id| Request { priority: 2, ..request(id, 1, 0, start) };
+    let mut batcher = beside((1..7).map(low), start);
+    assert_eq!(ids(batcher.next(start)).0, [1, 2, 3, 4]);
+    // Four of a higher level come before the two that were left.
+    push(&mut batcher, 7..11, start + 37 * MS);
+    batcher.done(&[0], 1, Some(37 * MS));
+    assert_eq!(ids(batcher.next(start + 37 * MS)), (vec![7, 8, 9, 10, 5, 6], CloseReason::Ready));
+}
+
+#[test]
+fn nobody_is_left_for_another_instance_for_whom_that_may_be_too_late() {
+    let start = clock::now();
+    let by = |ms: u32| {
+        (1..7).map(move |id| Request { deadline: Some(start + ms * MS), ..request(id, 1, 0, start) })
+    };
+    // Six take 179 ms.
+    let mut late = beside(by(300), start);
+    assert_eq!(rows(late.next(start)), (6, CloseReason::Ready));
+    let mut in_time = beside(by(400), start);
+    assert_eq!(rows(in_time.next(start)), (4, CloseReason::Efficient));
+    // Nor where other shapes wait for it, or where it should have been free long ago.
+    let mut others = beside((1..8).map(|id| request(id, 1, i64::from(id == 7), start)), start);
+    assert_eq!(rows(others.next(start)), (6, CloseReason::Ready));
+    let mut overdue = beside((1..7).map(|id| request(id, 1, 0, start)), start);
+    assert_eq!(rows(overdue.next(start + 50 * MS)), (6, CloseReason::Ready));
+    // Nor where requests of several rows would make other batches of it.
+    let mut several = beside([request(1, 1, 0, start), request(2, 5, 0, start)], start);
+    assert_eq!(rows(several.next(start)), (6, CloseReason::Ready));
+}
+
 #[test]
 fn few_clients_are_shared_out_though_the_instances_are_never_free_together() {
     let start = clock::now();
