@@ -204,9 +204,9 @@ pub enum Decision<T> {
 /// of them is sure to be in the next batch), every request that was taken in
 /// leaves exactly once, none waits longer than the delay for anything but a free
 /// instance, or once for one that will be free before the free one would be done
-/// with all, and none that was late when it was asked for runs where its policy says
-/// that it is refused. With a latency target some wait for company, as long as
-/// the target bears it; without one nobody does for whom no delay is asked.
+/// with all, and none that was late when it was asked for runs where its policy
+/// says that it is refused. With a latency target some wait for company, as long
+/// as the target bears it; without one nobody does for whom no delay is asked.
 #[derive(Debug)]
 pub struct Batcher<T> {
     pub(super) policy: Policy,
@@ -239,7 +239,7 @@ pub(super) struct Entry<T> {
     pub(super) rank: Rank,
     /// When its time is over; none once it is delayed.
     pub(super) deadline: Option<Instant>,
-    /// A batch left that it could have been in: the next one it is in.
+    /// It was left for another instance once, and isn't again.
     pub(super) was_left: bool,
     pub(super) request: T,
 }
