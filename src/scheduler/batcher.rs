@@ -202,11 +202,13 @@ pub enum Decision<T> {
 /// elements than the maximum, requests of one bucket and level that are in time
 /// leave in the order in which they came (where lengths differ, only the first
 /// of them is sure to be in the next batch), every request that was taken in
-/// leaves exactly once, none waits longer than the delay for anything but a free
-/// instance, or once for one that will be free before the free one would be done
-/// with all, and none that was late when it was asked for runs where its policy
+/// leaves exactly once, none waits longer than the delay for anything but an
+/// instance, and none that was late when it was asked for runs where its policy
 /// says that it is refused. With a latency target some wait for company, as long
 /// as the target bears it; without one nobody does for whom no delay is asked.
+///
+/// Of what a free instance could take some may be left for another one that will
+/// be free before it is done; nobody is left so twice.
 #[derive(Debug)]
 pub struct Batcher<T> {
     pub(super) policy: Policy,

@@ -25,7 +25,7 @@ pub(crate) const SHARE_OF_TARGET: u32 = 2;
 /// instance and sending answers take a part of it.
 const BESIDE: Duration = Duration::from_millis(1);
 
-/// Who has so many times as long as a batch takes may be left for another one
+/// Who has so many times as long as the largest batches take may be left for one
 /// that is forecast to be sooner.
 const FORECASTS_OFF_BY: u32 = 2;
 
@@ -221,21 +221,23 @@ impl Forecast {
 
     /// How many rows of this batch should leave `now`, where the rest is better
     /// left for another instance, which isn't free yet, but will be before this
-    /// one is again. `None` where all should, and where the one that asks isn't
-    /// the only one that is free.
+    /// one is again. `None` where all should: there is a target, which has a way
+    /// of its own, the earliest `limit` among it is near, or the instance that
+    /// asks isn't the only one that is free.
     pub(super) fn size_beside_another(
         &self,
         batch: &Candidate<'_>,
         limit: Option<Instant>,
         now: Instant,
     ) -> Option<u32> {
-        if self.running.len() + 1 != self.instances || self.tries_whole() {
+        if self.running.len() + 1 != self.instances || self.target.is_some() || self.tries_whole() {
             return None;
         }
         let times = self.times.of(batch.shape)?;
-        let whole = times.settled(batch.rows)?;
-        // Forecasts may be off, and nobody is to be late for that.
-        if limit.is_some_and(|limit| limit.saturating_duration_since(now) < whole * FORECASTS_OFF_BY) {
+        // Those who come meanwhile join those who are left, and forecasts may be
+        // off: nobody is to be late for that.
+        let longest = times.settled(self.usual_size(times).max(batch.rows))?;
+        if limit.is_some_and(|limit| limit.saturating_duration_since(now) < longest * FORECASTS_OFF_BY) {
             return None;
         }
         let soon = self.running.iter().filter_map(|running| running.ends_in(now)).min()?;

@@ -9,6 +9,9 @@ use super::levels::deadline;
 use super::pick::{Members, Picked};
 use crate::model_config::TimeoutAction;
 
+/// Levels count from here; where there are none all are of level 0.
+const HIGHEST_LEVEL: u64 = 1;
+
 impl<T: Waiting> Batcher<T> {
     /// The same batch, or fewer of its requests, or a time to wait until. What
     /// the configuration prefers is left as it is.
@@ -54,8 +57,9 @@ impl<T: Waiting> Batcher<T> {
     }
 
     /// The batch of all that wait in this bucket, or a part of it where another
-    /// instance will be free before it is done. Nobody is left behind twice: who
-    /// was goes with this one, whoever came meanwhile and goes before.
+    /// instance will be free before it is done. Only those are left whom nobody
+    /// who comes can overtake, and nobody twice: they are the first of the next
+    /// batch.
     fn beside_another(
         &self,
         bucket: &VecDeque<Entry<T>>,
@@ -77,7 +81,10 @@ impl<T: Waiting> Batcher<T> {
         let count = bucket.iter().take_while(fits).count();
         let (taken, mut left) = (bucket.iter().take(count), bucket.iter().skip(count));
         // Requests of several rows may not come to the size that was reckoned with.
-        if taken.map(|entry| entry.request.rows()).sum::<u32>() != size || left.any(|entry| entry.was_left) {
+        if taken.map(|entry| entry.request.rows()).sum::<u32>() != size {
+            return cut;
+        }
+        if left.any(|Entry { rank, was_left, .. }| *was_left || rank.delayed || rank.level > HIGHEST_LEVEL) {
             return cut;
         }
         let part = Cut::of(Members::First(count), size, CloseReason::Efficient);

@@ -2,6 +2,7 @@
 //! clock.
 
 use super::*;
+use crate::model_config::QueuePolicy;
 
 /// A batcher of a model that was measured: 37 ms for one row, 8 are best.
 fn resnet(instances: usize, max: u32) -> Batcher<Request> {
@@ -78,7 +79,8 @@ fn some_are_left_for_an_instance_that_will_be_free_first() {
 
 /// Two instances: one has 37 ms before it, and these wait for the other.
 fn beside(waiting: impl IntoIterator<Item = Request>, start: Instant) -> Batcher<Request> {
-    let levels = Levels { count: 2, default_level: 1, ..Levels::default() };
+    let default_policy = QueuePolicy { allow_timeout_override: true, ..QueuePolicy::default() };
+    let levels = Levels { count: 2, default_level: 1, default_policy, ..Levels::default() };
     let mut batcher = measured(Policy { instances: 2, levels, ..policy(32, &[], Duration::ZERO) });
     push(&mut batcher, 0..1, start);
     assert_eq!(rows(batcher.next(start)), (1, CloseReason::Ready));
@@ -89,13 +91,33 @@ fn beside(waiting: impl IntoIterator<Item = Request>, start: Instant) -> Batcher
 #[test]
 fn nobody_is_left_for_another_instance_twice() {
     let start = clock::now();
+    let mut batcher = beside((1..9).map(|id| request(id, 1, 0, start)), start);
+    assert_eq!(ids(batcher.next(start)).0, [1, 2, 3, 4, 5]);
+    // Both are free at once, a millisecond apart: the first one takes all that were left.
+    batcher.done(&[0], 5, None);
+    assert_eq!(ids(batcher.next(start + 36 * MS)), (vec![6, 7, 8], CloseReason::Ready));
+    // Those who came meanwhile may be left: here two of nine.
+    let mut batcher = beside((1..9).map(|id| request(id, 1, 0, start)), start);
+    assert_eq!(ids(batcher.next(start)).0, [1, 2, 3, 4, 5]);
+    push(&mut batcher, 9..13, start + 37 * MS);
+    batcher.done(&[0], 1, None);
+    assert_eq!(ids(batcher.next(start + 37 * MS)), ((6..11).collect(), CloseReason::Efficient));
+}
+
+#[test]
+fn nobody_is_left_for_another_instance_whom_others_could_overtake() {
+    let start = clock::now();
     let low = |id| Request { priority: 2, ..request(id, 1, 0, start) };
-    let mut batcher = beside((1..7).map(low), start);
-    assert_eq!(ids(batcher.next(start)).0, [1, 2, 3, 4]);
-    // Four of a higher level come before the two that were left.
-    push(&mut batcher, 7..11, start + 37 * MS);
-    batcher.done(&[0], 1, Some(37 * MS));
-    assert_eq!(ids(batcher.next(start + 37 * MS)), (vec![7, 8, 9, 10, 5, 6], CloseReason::Ready));
+    let mut lower = beside((1..7).map(low), start);
+    assert_eq!(rows(lower.next(start)), (6, CloseReason::Ready));
+    let mut both = beside((1..5).map(|id| request(id, 1, 0, start)).chain((5..7).map(low)), start);
+    assert_eq!(rows(both.next(start)), (6, CloseReason::Ready));
+    let mut target =
+        measured(Policy { instances: 2, latency_target: Some(600 * MS), ..policy(32, &[], Duration::ZERO) });
+    push(&mut target, 0..1, start);
+    assert_eq!(rows(target.next(start)), (1, CloseReason::Ready));
+    push(&mut target, 1..7, start);
+    assert_eq!(rows(target.next(start)), (6, CloseReason::Ready), "a target has a way of its own");
 }
 
 #[test]
@@ -104,10 +126,16 @@ fn nobody_is_left_for_another_instance_for_whom_that_may_be_too_late() {
     let by = |ms: u32| {
         (1..7).map(move |id| Request { deadline: Some(start + ms * MS), ..request(id, 1, 0, start) })
     };
-    // Six take 179 ms.
-    let mut late = beside(by(300), start);
+    // Batches of eight take 237 ms.
+    let mut late = beside(by(470), start);
     assert_eq!(rows(late.next(start)), (6, CloseReason::Ready));
-    let mut in_time = beside(by(400), start);
+    let mut in_time = beside(by(480), start);
+    assert_eq!(rows(in_time.next(start)), (4, CloseReason::Efficient));
+    let queued =
+        |ms: u32| (1..7).map(move |id| Request { timeout: Some(ms * MS), ..request(id, 1, 0, start) });
+    let mut late = beside(queued(470), start);
+    assert_eq!(rows(late.next(start)), (6, CloseReason::Ready));
+    let mut in_time = beside(queued(480), start);
     assert_eq!(rows(in_time.next(start)), (4, CloseReason::Efficient));
     // Nor where other shapes wait for it, or where it should have been free long ago.
     let mut others = beside((1..8).map(|id| request(id, 1, i64::from(id == 7), start)), start);
