@@ -4,6 +4,7 @@ import asyncio
 import re
 import threading
 import time
+import urllib.request
 
 import numpy as np
 import pytest
@@ -16,13 +17,15 @@ from test_statistics import count, told
 X = {"x": np.ones((1, 4), np.float32)}
 # `slow` has one instance and no batches: so many take more than a second.
 MANY = 800
+# Of these, so many take longer than any that is to come too late may wait.
+ENOUGH = 200
 
 
 class Crowd:
     """A queue in front of `slow`, until the block ends."""
 
     def __init__(self, server: Server) -> None:
-        self.surface = Surface("grpc", server)
+        self.surface, self.metrics = Surface("grpc", server), server.metrics
 
     def __enter__(self) -> "Crowd":
         tensor = self.surface.tensor("x", X["x"])
@@ -34,10 +37,19 @@ class Crowd:
             self.answered.release()
 
         self.calls = [self.surface.client.async_infer("slow", [tensor], callback) for _ in range(MANY)]
-        # Once one is answered the others are at the server, or on their way on the same connection.
         assert self.answered.acquire(timeout=30)
         self.answered.release()
+        # The others come on the same connection, but not all at once: until so many wait, somebody else could
+        # be answered before most of them.
+        until = time.monotonic() + 30
+        while self.waiting() < ENOUGH:
+            assert time.monotonic() < until, "the queue never became as long as it should"
         return self
+
+    def waiting(self) -> float:
+        with urllib.request.urlopen(f"http://{self.metrics}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+        return float(re.search(r'(?m)^nv_inference_pending_request_count{model="slow",version="1"} (\S+)$', text)[1])
 
     def cancel(self) -> None:
         for call in self.calls:
