@@ -222,27 +222,28 @@ impl Forecast {
     /// How many rows of this batch should leave `now`, where the rest is better
     /// left for another instance, which isn't free yet, but will be before this
     /// one is again. `None` where all should: there is a target, which has a way
-    /// of its own, the earliest `limit` among it is near, or the instance that
+    /// of its own, the earliest of its `limits` is near, or the instance that
     /// asks isn't the only one that is free.
     pub(super) fn size_beside_another(
         &self,
         batch: &Candidate<'_>,
-        limit: Option<Instant>,
+        limits: impl Iterator<Item = Instant>,
         now: Instant,
     ) -> Option<u32> {
         if self.running.len() + 1 != self.instances || self.target.is_some() || self.tries_whole() {
             return None;
         }
         let times = self.times.of(batch.shape)?;
-        // Those who come meanwhile join those who are left, and forecasts may be
-        // off: nobody is to be late for that.
-        let longest = times.settled(self.usual_size(times).max(batch.rows))?;
-        if limit.is_some_and(|limit| limit.saturating_duration_since(now) < longest * FORECASTS_OFF_BY) {
-            return None;
-        }
         let soon = self.running.iter().filter_map(|running| running.ends_in(now)).min()?;
         let rows = left_for_another(times, batch.rows, soon);
-        (rows < batch.rows).then_some(rows)
+        if rows >= batch.rows {
+            return None;
+        }
+        // Those who come meanwhile join those who are left, and forecasts may be
+        // off: nobody is to be late for that.
+        let longest = times.settled(self.usual_size(times).max(batch.rows))? * FORECASTS_OFF_BY;
+        let near = limits.min().is_some_and(|limit| limit.saturating_duration_since(now) < longest);
+        (!near).then_some(rows)
     }
 
     fn tries_whole(&self) -> bool {

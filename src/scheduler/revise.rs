@@ -72,23 +72,19 @@ impl<T: Waiting> Batcher<T> {
             return cut;
         }
         let limits = bucket.iter().filter_map(|entry| earlier(entry.deadline, entry.request.deadline()));
-        let Some(size) = self.forecast.size_beside_another(batch, limits.min(), now) else { return cut };
-        let mut rows = 0_u32;
-        let fits = |entry: &&Entry<T>| {
-            rows = rows.saturating_add(entry.request.rows());
-            rows <= size
-        };
-        let count = bucket.iter().take_while(fits).count();
-        let (taken, mut left) = (bucket.iter().take(count), bucket.iter().skip(count));
+        let Some(size) = self.forecast.size_beside_another(batch, limits, now) else { return cut };
+        let (count, rows) = first(bucket, &cut.members, size);
         // Requests of several rows may not come to the size that was reckoned with.
-        if taken.map(|entry| entry.request.rows()).sum::<u32>() != size {
+        if rows != size {
             return cut;
         }
-        if left.any(|Entry { rank, was_left, .. }| *was_left || rank.delayed || rank.level > HIGHEST_LEVEL) {
+        let may_stay = |Entry { rank, was_left, .. }: &Entry<T>| {
+            !was_left && !rank.delayed && rank.level <= HIGHEST_LEVEL
+        };
+        if !cut.members.places().skip(count).filter_map(|place| bucket.get(place)).all(may_stay) {
             return cut;
         }
-        let part = Cut::of(Members::First(count), size, CloseReason::Efficient);
-        Cut { could: cut.could, leaves_some: true, ..part }
+        Cut { leaves_some: true, ..part(bucket, cut, size) }
     }
 
     /// A delay that is configured ends where a target or a deadline wants it.
@@ -206,8 +202,17 @@ fn part<T: Waiting>(bucket: &VecDeque<Entry<T>>, cut: Cut, rows: u32) -> Cut {
     if rows >= cut.rows {
         return cut;
     }
+    let (count, sum) = first(bucket, &cut.members, rows);
+    let mut members = cut.members;
+    members.truncate(count);
+    Cut { could: cut.could, ..Cut::of(members, sum, CloseReason::Efficient) }
+}
+
+/// How many of the members have at most `rows` together, one at least, and how
+/// many they have.
+fn first<T: Waiting>(bucket: &VecDeque<Entry<T>>, members: &Members, rows: u32) -> (usize, u32) {
     let (mut count, mut sum) = (0, 0_u32);
-    for entry in cut.members.places().filter_map(|place| bucket.get(place)) {
+    for entry in members.places().filter_map(|place| bucket.get(place)) {
         let more = sum.saturating_add(entry.request.rows());
         if count > 0 && more > rows {
             break;
@@ -215,7 +220,5 @@ fn part<T: Waiting>(bucket: &VecDeque<Entry<T>>, cut: Cut, rows: u32) -> Cut {
         sum = more;
         count += 1;
     }
-    let mut members = cut.members;
-    members.truncate(count);
-    Cut { could: cut.could, ..Cut::of(members, sum, CloseReason::Efficient) }
+    (count, sum)
 }

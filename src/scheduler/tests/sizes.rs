@@ -96,7 +96,7 @@ fn nobody_is_left_for_another_instance_twice() {
     // Both are free at once, a millisecond apart: the first one takes all that were left.
     batcher.done(&[0], 5, None);
     assert_eq!(ids(batcher.next(start + 36 * MS)), (vec![6, 7, 8], CloseReason::Ready));
-    // Those who came meanwhile may be left: here two of nine.
+    // Those who came meanwhile may be left: here two of seven.
     let mut batcher = beside((1..9).map(|id| request(id, 1, 0, start)), start);
     assert_eq!(ids(batcher.next(start)).0, [1, 2, 3, 4, 5]);
     push(&mut batcher, 9..13, start + 37 * MS);
