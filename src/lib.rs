@@ -18,7 +18,8 @@
 //!
 //! [`protocol`] and [`error`] know nobody; [`backend`] is the seam under which
 //! alone libtorch is named; [`transform`] stands beside the engine and turns
-//! photographs into tensors and tensors into labels. [`model_config`] and
+//! photographs into tensors and tensors into labels. [`trial`] runs a model on
+//! inputs that no client sent. [`model_config`] and
 //! [`model_settings`] read what stands beside a model's file.
 
 pub mod admission;
@@ -50,3 +51,4 @@ pub mod settings;
 pub mod shutdown;
 pub mod telemetry;
 pub mod transform;
+pub mod trial;

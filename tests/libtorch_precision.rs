@@ -351,7 +351,7 @@ fn the_difference_is_reported() {
     assert!(numbers(&line, "bf16 autocast").1 > 0.999, "{line}");
 
     let line = note("ordinary", "", &channels_last()).unwrap();
-    assert_eq!(line, "channels last: answers not compared (config.pbtxt declares no inputs of numbers)");
+    assert_eq!(line, "channels last: answers not compared (config.pbtxt declares no inputs)");
 }
 
 #[test]

@@ -223,9 +223,10 @@ impl ModelState {
         }
         // The model answers: what was wrong with it is why it answers as before.
         let whole = if self.versions.is_empty() { None } else { told.remove(&None) };
-        for version in self.versions.keys() {
+        for (version, served) in &self.versions {
             let own = told.remove(&Some(*version)).or_else(|| whole.clone());
-            let reason = own.map_or_else(String::new, |(_, reason)| format!("serving as before: {reason}"));
+            let before = own.map(|(_, reason)| format!("serving as before: {reason}"));
+            let reason = before.into_iter().chain(served.model.notes()).collect::<Vec<String>>().join("; ");
             told.insert(Some(*version), (IndexedState::Ready, reason));
         }
         let entry = |(version, (state, reason)): (Option<u64>, _)| IndexedModel {

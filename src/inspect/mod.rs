@@ -5,7 +5,6 @@
 mod config;
 mod described;
 mod report;
-mod sample;
 mod trial;
 
 use std::collections::BTreeMap;
@@ -30,9 +29,9 @@ pub struct Args {
 
     /// An input to try the model on, such as x:FP32:-1,3,224,224; repeat it for each
     ///
-    /// -1 stands for a dimension that varies. In front it is the batch: 1 row and 3 rows are
-    /// tried, and whether a row's answer is the same alone and in company. From what comes out,
-    /// a config.pbtxt is made.
+    /// -1 stands for a dimension that varies. In front it is the batch: rows are tried alone and
+    /// together, and whether their answers are the same. From what comes out, a config.pbtxt is
+    /// made.
     #[arg(long, value_name = "NAME:DATATYPE:DIMS")]
     pub input: Vec<DescribedInput>,
 
@@ -111,8 +110,9 @@ pub fn run(args: &Args, backend: &dyn Backend) -> anyhow::Result<()> {
         .filter_map(|bound| args.input.iter().find(|input| input.name == bound.name).cloned())
         .collect();
 
-    let found = Trial { model: &*model, inputs: &inputs, size: args.size }
-        .run(may_batch)
+    let most = if may_batch { args.max_batch } else { 0 };
+    let found = Trial { model: &*model, inputs: &inputs, binding: &binding, size: args.size, most }
+        .run()
         .map_err(|error| anyhow::anyhow!("the model fails on these inputs: {error}"))?;
     let header = header(if found.batch.is_ok() { args.max_batch } else { 0 });
     let text = config::text(header, &args.input, &found);

@@ -56,7 +56,7 @@ pub(super) fn of_trial(inputs: &[DescribedInput], found: &Found, warning: Option
         let _ = writeln!(text, "  {}: {} {dims:?}", wire_name(index, output), output.datatype);
     }
     let batch = match &found.batch {
-        Ok(()) => "dimension 0: 1 row and 3 rows together give the same answers".to_owned(),
+        Ok(()) => "dimension 0: rows have the same answers alone and together".to_owned(),
         Err(why) => format!("none: {why}"),
     };
     let _ = writeln!(text, "batch: {batch}");

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::limit::RowLimit;
 use super::padding::Padding;
-use super::respond::{choose, name_outputs, take_rows};
+use super::respond::{Layout, Unfit, choose, name_outputs, take_rows};
+use super::row_state::RowState;
 use super::{Answer, QueuedRequest};
-use crate::backend::{BackendError, BatchOutput, Device};
+use crate::backend::{BackendError, BatchOutput, Device, HostBatch};
 use crate::clock;
 use crate::error::Error;
 use crate::faults::{DeviceFaults, Fault};
@@ -23,6 +24,8 @@ pub(super) struct Context {
     pub(super) metrics: Arc<ModelMetrics>,
     /// Whether dimension 0 is a batch.
     pub(super) batched: bool,
+    /// Whether requests of several callers may share a batch.
+    pub(super) rows: Arc<RowState>,
     /// How requests of different lengths run together, where they do.
     pub(super) padding: Option<Arc<Padding>>,
     /// Where batches come from, which learns from those that are padded.
@@ -40,6 +43,9 @@ pub(super) struct Running {
     /// When it left.
     pub(super) left: Instant,
 }
+
+/// What a batch gave.
+pub(super) type Outputs = Result<Vec<BatchOutput>, BackendError>;
 
 /// When the stages of a batch ended.
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +80,11 @@ impl Context {
             fail(batch.requests, &fault.error());
             return Vec::new();
         }
+        if batch.requests.len() > 1 && !self.rows.shares() {
+            // It was formed before that was known.
+            let parts = vec![1; batch.requests.len()];
+            return cut(batch.requests, &parts, CloseReason::Single);
+        }
         let parts = self.limit().parts(batch.requests.iter().map(|request| request.rows));
         match parts.len() {
             0 | 1 => vec![batch],
@@ -89,10 +100,12 @@ impl Context {
         times: Times,
     ) -> Result<(), Failed> {
         let Running { batch: Batch { requests, rows, .. }, left } = running;
-        let mut outputs = match name_outputs(outputs, &self.binding, self.batched.then_some(rows)) {
+        let mut outputs = match self.named(&outputs, rows, requests.len()) {
             Ok(outputs) => outputs,
-            Err(error) => return Err(Failed { requests, rows, cause: Cause::Server(error) }),
+            Err(error) => return Err(Failed { requests, rows, cause: Cause::Server(error.into()) }),
         };
+        // What runs by itself has all of it.
+        let shared = requests.len() > 1;
         self.limit().passed();
         let padding = self.padding.as_deref().map(|padding| (padding, padding.length(&requests)));
         if let Some((_, length)) = padding {
@@ -103,7 +116,7 @@ impl Context {
         let mut cut = Vec::with_capacity(requests.len());
         for request in &requests {
             let own: Vec<Tensor> =
-                if self.batched { take_rows(&mut outputs, request.rows) } else { outputs.clone() };
+                if shared { take_rows(&mut outputs, request.rows) } else { std::mem::take(&mut outputs) };
             let own = match padding {
                 Some((padding, length)) => padding.cut_back(own, request.size.length, length),
                 None => Ok(own),
@@ -126,6 +139,39 @@ impl Context {
             }
         }
         Ok(())
+    }
+
+    /// The outputs of a batch of so many requests, as declared. What shows
+    /// that it wasn't rows, though that was proved, is taken in before any
+    /// request has its answer; one that ran alone has its own all the same.
+    fn named(&self, outputs: &[BatchOutput], rows: u32, requests: usize) -> Result<Vec<Tensor>, Unfit> {
+        if !self.batched {
+            return name_outputs(outputs, &self.binding, Layout::Whole);
+        }
+        let shares = self.rows.shares();
+        // Padding is cut off rows, and off nothing else.
+        let alone = requests == 1 && self.padding.is_none();
+        if alone && !shares {
+            return name_outputs(outputs, &self.binding, Layout::Alone(rows));
+        }
+        if requests > 1 && !shares {
+            return Err(Unfit::NotRows("the batch left before its answers were found to be no rows".to_owned()));
+        }
+        let named = name_outputs(outputs, &self.binding, Layout::Rows(rows));
+        let Err(Unfit::NotRows(reason)) = &named else { return named };
+        self.rows.refute(reason);
+        if alone { name_outputs(outputs, &self.binding, Layout::Alone(rows)) } else { named }
+    }
+
+    /// Keeps what one request gave by itself, where that may prove whose the
+    /// answers of a batch are.
+    pub(super) fn learn(&self, inputs: &HostBatch, outputs: &Outputs, requests: usize) {
+        if let (1, Ok(outputs)) = (requests, outputs)
+            && self.batched
+            && self.rows.keeps()
+        {
+            self.rows.keep(inputs, outputs);
+        }
     }
 
     /// What is to be run again of a batch that failed; the rest is answered

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::WarmUpInput;
+use crate::trial::TrialInput;
 
 /// A size's first run costs what is only paid once; the second tells how long
 /// it takes.
@@ -17,7 +17,7 @@ pub struct Later(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    runs: Vec<Arc<[WarmUpInput]>>,
+    runs: Vec<Arc<[TrialInput]>>,
     /// How many were given out.
     given: usize,
     /// An instance is at it.
@@ -30,7 +30,7 @@ struct State {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Errand {
     /// Run this, and say that it is done.
-    Run(Arc<[WarmUpInput]>),
+    Run(Arc<[TrialInput]>),
     /// Nothing: another instance is at it, or it isn't time.
     NotNow,
     /// Nothing any more.
@@ -40,7 +40,7 @@ pub(super) enum Errand {
 impl Later {
     /// These, one after the other, each often enough.
     #[must_use]
-    pub fn new(sizes: &[Vec<WarmUpInput>]) -> Self {
+    pub fn new(sizes: &[Vec<TrialInput>]) -> Self {
         let each = sizes.iter().map(|inputs| Arc::from(inputs.as_slice()));
         let runs = each.flat_map(|inputs| std::iter::repeat_n(inputs, RUNS_EACH)).collect();
         Self(Mutex::new(State { runs, ..State::default() }))
@@ -100,8 +100,8 @@ mod tests {
     use super::*;
     use crate::protocol::Datatype;
 
-    fn size(rows: i64) -> Vec<WarmUpInput> {
-        vec![WarmUpInput { name: "x".to_owned(), datatype: Datatype::Fp32, shape: vec![rows], data: None }]
+    fn size(rows: i64) -> Vec<TrialInput> {
+        vec![TrialInput { name: "x".to_owned(), datatype: Datatype::Fp32, shape: vec![rows], data: None }]
     }
 
     fn rows(errand: &Errand) -> i64 {

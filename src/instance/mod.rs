@@ -14,6 +14,7 @@ mod padding;
 mod places;
 mod request;
 mod respond;
+mod row_state;
 mod slot;
 mod thread;
 
@@ -21,6 +22,8 @@ pub use joined::split;
 pub use later::Later;
 pub(crate) use padding::number;
 pub use padding::{CutBack, CutRule, Fill, Padding};
+pub use respond::{Layout, Unfit, name_outputs};
 pub use request::{Answer, Leaving, Order, QueuedRequest, Responder};
+pub use row_state::RowState;
 pub use slot::ModelSlot;
-pub use thread::{Instance, InstanceSettings, WarmUp, WarmUpInput, WarmUpSampleRun, spawn};
+pub use thread::{Instance, InstanceSettings, WarmUp, WarmUpSampleRun, spawn};

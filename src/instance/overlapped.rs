@@ -160,7 +160,7 @@ impl<'a> Line<'a> {
                 Ok(collected) => collected,
                 Err(TryRecvError::Disconnected) => return,
                 Err(TryRecvError::Empty) => {
-                    if self.queue.is_idle() && idle(instance) {
+                    if (self.queue.is_idle() || self.context.rows.is_due()) && idle(instance) {
                         continue;
                     }
                     match from.recv() {
@@ -228,6 +228,7 @@ impl<'a> Line<'a> {
         let Launched { running, flight, mut place, at, mut taken } = launched;
         let (outputs, memory) = flight.land();
         let computed = clock::now();
+        self.context.learn(&memory, &outputs, running.batch.requests.len());
         // Until the one before had landed, the device was busy with that.
         let began = before.map_or(at, |before| before.max(at));
         place.land(memory, began, computed);

@@ -6,97 +6,149 @@ use std::sync::Arc;
 use super::classify::classify;
 use crate::backend::BatchOutput;
 use crate::error::{Error, Result};
-use crate::model_config::{Binding, BoundOutput, output_name};
+use crate::model_config::{Binding, BoundOutput, CONFIG_FILENAME, TensorConfig, output_name};
 use crate::protocol::{Datatype, RequestedOutput, Strings, Tensor, fill_shape};
 
-/// Names and checks a batch's outputs, in the order of the configuration.
-/// `rows` is the size of the batch, `None` where the model doesn't batch.
-pub(super) fn name_outputs(
-    outputs: Vec<BatchOutput>,
-    binding: &Binding,
-    rows: Option<u32>,
-) -> Result<Vec<Tensor>> {
-    let named: Vec<Tensor> = if binding.outputs.is_empty() {
-        outputs.into_iter().enumerate().map(|(index, output)| unnamed(index, output)).collect()
-    } else {
-        let given = outputs.len();
-        binding
-            .outputs
-            .iter()
-            .map(|bound| match find(&outputs, bound) {
-                Some(output) => configured(bound, output.clone(), rows),
-                None => Err(Error::internal(format!(
-                    "output '{}' in the model configuration refers to output {} of the model, which gives {given}",
-                    bound.name, bound.index
-                ))),
-            })
-            .collect::<Result<_>>()?
-    };
-    if let Some(rows) = rows {
-        named.iter().try_for_each(|output| has_rows(output, rows))?;
+/// What dimension 0 of a batch's outputs is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// A dimension like any other: the model doesn't batch.
+    Whole,
+    /// The batch, of so many rows.
+    Rows(u32),
+    /// The batch or not: one request of so many rows ran by itself.
+    Alone(u32),
+}
+
+/// Why outputs can't be answered with.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// The model gives no such output, or one of another datatype, whatever it
+    /// is asked.
+    #[error("{0}")]
+    Never(String),
+    /// This time the shape isn't as declared.
+    #[error("{0}")]
+    Shape(String),
+    /// Dimension 0 should be the batch, and isn't.
+    #[error("{0}")]
+    NotRows(String),
+}
+
+impl From<Unfit> for Error {
+    fn from(error: Unfit) -> Self {
+        Error::internal(error.to_string())
     }
-    Ok(named)
 }
 
-/// A dictionary's key wins over the position.
-fn find<'a>(outputs: &'a [BatchOutput], bound: &BoundOutput) -> Option<&'a BatchOutput> {
-    let by_key = outputs.iter().find(|output| output.name.as_deref() == Some(&bound.name));
-    by_key.or_else(|| outputs.get(bound.index))
+/// Names outputs and holds them against the configuration, in its order; all
+/// that the model gives where it declares none.
+///
+/// # Errors
+/// The first that isn't as declared.
+pub fn name_outputs(
+    outputs: &[BatchOutput],
+    binding: &Binding,
+    layout: Layout,
+) -> std::result::Result<Vec<Tensor>, Unfit> {
+    if binding.outputs.is_empty() {
+        let named = |(index, output): (usize, &BatchOutput)| {
+            let name = output_name(index, output.name.as_deref());
+            layout.check_rows(&name, output)?;
+            let (shape, data) = (output.shape.clone(), output.data.clone());
+            Ok(Tensor { name: Arc::from(name), datatype: output.datatype, shape, data })
+        };
+        return outputs.iter().enumerate().map(named).collect();
+    }
+    let declared = |bound: &BoundOutput| match bound.find(outputs) {
+        Some(output) => configured(bound, output, layout),
+        None => Err(Unfit::Never(format!(
+            "output '{}' in the model configuration refers to output {} of the model, which gives {}",
+            bound.name,
+            bound.index,
+            outputs.len()
+        ))),
+    };
+    binding.outputs.iter().map(declared).collect()
 }
 
-fn unnamed(index: usize, output: BatchOutput) -> Tensor {
-    let name = output_name(index, output.name.as_deref());
-    Tensor { name: Arc::from(name), datatype: output.datatype, shape: output.shape, data: output.data }
-}
-
-fn configured(bound: &BoundOutput, output: BatchOutput, rows: Option<u32>) -> Result<Tensor> {
-    let mut shape = output.shape;
-    if let Some(spec) = &bound.spec {
+fn configured(
+    bound: &BoundOutput,
+    output: &BatchOutput,
+    layout: Layout,
+) -> std::result::Result<Tensor, Unfit> {
+    let BoundOutput { name, spec, .. } = bound;
+    let mut shape = output.shape.clone();
+    if let Some(spec) = spec {
         if spec.datatype != output.datatype {
-            return Err(Error::internal(format!(
-                "configuration expects datatype {} for output '{}', model provides {}",
-                spec.datatype, bound.name, output.datatype
+            return Err(Unfit::Never(format!(
+                "configuration expects datatype {} for output '{name}', model provides {}",
+                spec.datatype, output.datatype
             )));
         }
-        // Strings and numbers of Python's have no shape of their own: theirs is
-        // the configuration's.
-        if output.datatype == Datatype::Bytes || (shape.is_empty() && rows.is_none()) {
-            shape = shaped(shape, &spec.dims, rows);
-        } else if spec.reshape.is_some() {
-            shape = reshaped(&shape, &spec.dims, rows.is_some()).ok_or_else(|| {
-                Error::internal(format!(
-                    "output '{}' of shape {shape:?} can't be reshaped to {:?}",
-                    bound.name, spec.dims
-                ))
-            })?;
+        layout.check_rows(name, output)?;
+        shape = layout.declared_shape(output, spec).ok_or_else(|| {
+            let behind = if layout == Layout::Whole { "" } else { " behind the batch" };
+            Unfit::Shape(format!(
+                "output '{name}' has shape {shape:?}, but {CONFIG_FILENAME} declares dims {:?}{behind}",
+                spec.dims
+            ))
+        })?;
+    }
+    let (name, data) = (Arc::from(name.as_str()), output.data.clone());
+    Ok(Tensor { name, datatype: output.datatype, shape, data })
+}
+
+impl Layout {
+    /// Whether the batch is where it should be. Of strings the model gives one
+    /// list for all rows.
+    fn check_rows(self, name: &str, output: &BatchOutput) -> std::result::Result<(), Unfit> {
+        let Self::Rows(rows) = self else { return Ok(()) };
+        let first = output.shape.first().copied();
+        let rows_there = match output.datatype {
+            Datatype::Bytes => first.is_some_and(|first| first % i64::from(rows.max(1)) == 0),
+            _ => first == Some(i64::from(rows)),
+        };
+        if rows_there {
+            return Ok(());
         }
+        Err(Unfit::NotRows(format!("output '{name}' has shape {:?} for a batch of {rows}", output.shape)))
     }
-    Ok(Tensor { name: Arc::from(bound.name.as_str()), datatype: output.datatype, shape, data: output.data })
-}
 
-/// `dims` for as many elements as `shape` holds, behind the batch where there
-/// is one; `shape` itself where they don't fit.
-fn shaped(shape: Vec<i64>, dims: &[i64], rows: Option<u32>) -> Vec<i64> {
-    let wanted: Vec<i64> = rows.map(i64::from).into_iter().chain(dims.iter().copied()).collect();
-    fill_shape(&wanted, &shape).unwrap_or(shape)
-}
-
-/// The client's shape for an output that the configuration reshapes: its
-/// `dims`, one varying dimension filled in from the number of elements.
-fn reshaped(shape: &[i64], dims: &[i64], batched: bool) -> Option<Vec<i64>> {
-    let (batch, inner) = shape.split_at(usize::from(batched).min(shape.len()));
-    Some(batch.iter().copied().chain(fill_shape(dims, inner)?).collect())
-}
-
-fn has_rows(output: &Tensor, rows: u32) -> Result<()> {
-    if output.shape.first() == Some(&i64::from(rows)) {
-        return Ok(());
+    /// An output's shape as clients are told it; `None` where the model gave
+    /// another than the declared one.
+    fn declared_shape(self, output: &BatchOutput, spec: &TensorConfig) -> Option<Vec<i64>> {
+        let (shape, dims) = (output.shape.as_slice(), spec.dims.as_slice());
+        let rows = match self {
+            Self::Whole => None,
+            Self::Rows(rows) | Self::Alone(rows) => Some(i64::from(rows.max(1))),
+        };
+        let (batch, inner) = shape.split_at(usize::from(rows.is_some()).min(shape.len()));
+        let declared = if spec.reshape.is_some() {
+            fill_shape(dims, inner).map(|inner| [batch, &inner].concat())
+        } else if fits(inner, dims) && batch.len() == usize::from(rows.is_some()) {
+            Some(shape.to_vec())
+        } else if inner.is_empty() || output.datatype == Datatype::Bytes {
+            // Strings, numbers of Python's and one number a row have no shape of
+            // their own, or one that dims can't spell: theirs is the configuration's.
+            let wanted: Vec<i64> = rows.into_iter().chain(dims.iter().copied()).collect();
+            fill_shape(&wanted, shape)
+        } else {
+            None
+        };
+        // What isn't rows may have been declared as it comes: all of it is the one
+        // row's.
+        declared.or_else(|| match self {
+            Self::Alone(1) if fits(shape, dims) => Some([&[1], shape].concat()),
+            Self::Alone(_) if fits(shape, dims) => Some(shape.to_vec()),
+            Self::Alone(_) | Self::Whole | Self::Rows(_) => None,
+        })
     }
-    Err(Error::internal(format!(
-        "output '{}' has shape {:?} for a batch of {rows}: its first dimension must be the batch; \
-         a model whose outputs don't batch needs max_batch_size: 0",
-        output.name, output.shape
-    )))
+}
+
+/// Whether a shape is as declared, -1 standing for any size.
+fn fits(shape: &[i64], dims: &[i64]) -> bool {
+    shape.len() == dims.len() && shape.iter().zip(dims).all(|(size, dim)| *dim < 0 || size == dim)
 }
 
 /// Takes the next `rows` off the front of each of `outputs`.
@@ -199,15 +251,56 @@ mod tests {
         assert!(outputs.iter().all(|output| output.data.is_empty() && output.shape[0] == 0));
     }
 
+    /// The shape that clients get of an output, by the configuration's dims.
+    fn told(datatype: Datatype, shape: &[i64], dims: &[i64], layout: Layout) -> Option<Vec<i64>> {
+        let output = BatchOutput { name: None, datatype, shape: shape.to_vec(), data: Bytes::new() };
+        let spec = TensorConfig {
+            name: "y".to_owned(),
+            datatype,
+            dims: dims.to_vec(),
+            reshape: None,
+            label_filename: None,
+            labels: Arc::default(),
+        };
+        let bound = BoundOutput { name: "y".to_owned(), index: 0, spec: Some(spec) };
+        configured(&bound, &output, layout).ok().map(|tensor| tensor.shape)
+    }
+
     #[test]
     fn strings_and_numbers_get_the_configured_shape_where_it_fits() {
-        assert_eq!(shaped(vec![3], &[1], Some(3)), [3, 1]);
-        assert_eq!(shaped(vec![6], &[2], Some(3)), [3, 2]);
-        assert_eq!(shaped(vec![6], &[-1], Some(3)), [3, 2]);
-        assert_eq!(shaped(vec![5], &[1], Some(3)), [5], "whoever reads the shape finds it wrong");
-        assert_eq!(shaped(vec![5], &[-1], None), [5]);
-        assert_eq!(shaped(vec![], &[1], None), [1]);
-        assert_eq!(shaped(vec![], &[1, 1], None), [1, 1]);
-        assert_eq!(shaped(vec![], &[2], None), [0; 0]);
+        use Datatype::{Bytes, Fp32};
+        use Layout::{Rows, Whole};
+        assert_eq!(told(Bytes, &[3], &[1], Rows(3)), Some(vec![3, 1]));
+        assert_eq!(told(Bytes, &[6], &[2], Rows(3)), Some(vec![3, 2]));
+        assert_eq!(told(Bytes, &[6], &[-1], Rows(3)), Some(vec![3, 2]));
+        assert_eq!(told(Bytes, &[5], &[1], Rows(3)), None);
+        assert_eq!(told(Bytes, &[5], &[-1], Whole), Some(vec![5]));
+        assert_eq!(told(Fp32, &[3], &[1], Rows(3)), Some(vec![3, 1]), "one number a row");
+        assert_eq!(told(Fp32, &[3], &[2], Rows(3)), None);
+        assert_eq!(told(Fp32, &[], &[1], Whole), Some(vec![1]));
+        assert_eq!(told(Fp32, &[], &[1, 1], Whole), Some(vec![1, 1]));
+        assert_eq!(told(Fp32, &[], &[2], Whole), None);
+    }
+
+    #[test]
+    fn declared_dims_are_held() {
+        use Datatype::Fp32;
+        use Layout::{Alone, Rows, Whole};
+        assert_eq!(told(Fp32, &[2, 5, 4], &[-1, 4], Rows(2)), Some(vec![2, 5, 4]));
+        for (shape, dims, layout) in [
+            (&[2, 5, 3][..], &[-1, 4][..], Rows(2)),
+            (&[2, 4], &[-1, 4], Rows(2)),
+            (&[3, 5, 4], &[-1, 4], Rows(2)),
+            (&[4, 1], &[4], Whole),
+            (&[5], &[4], Whole),
+        ] {
+            assert_eq!(told(Fp32, shape, dims, layout), None, "{shape:?} as {dims:?}");
+        }
+        // By itself a request gets what the model gives.
+        assert_eq!(told(Fp32, &[7, 4], &[-1, 4], Alone(1)), Some(vec![1, 7, 4]));
+        assert_eq!(told(Fp32, &[7, 4], &[-1, 4], Alone(2)), Some(vec![7, 4]));
+        assert_eq!(told(Fp32, &[12, 1, 4], &[-1, 4], Alone(1)), Some(vec![12, 1, 4]));
+        assert_eq!(told(Fp32, &[7], &[-1], Alone(1)), Some(vec![1, 7]));
+        assert_eq!(told(Fp32, &[7, 3], &[-1, 4], Alone(1)), None);
     }
 }

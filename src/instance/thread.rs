@@ -5,22 +5,22 @@ use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use bytes::Bytes;
-
 use super::QueuedRequest;
 use super::execute::Context;
 use super::inline::Inline;
 use super::later::{Errand, Later};
 use super::overlapped;
 use super::padding::Padding;
+use super::row_state::RowState;
 use super::slot::ModelSlot;
-use crate::backend::{BackendError, Device, Drive, HostBatch, HostBuffer, HostInput, ModelInstance};
+use crate::backend::{BackendError, Device, Drive, HostBatch, ModelInstance};
 use crate::clock;
 use crate::faults::DeviceFaults;
 use crate::metrics::ModelMetrics;
 use crate::model_config::Binding;
-use crate::protocol::Datatype;
 use crate::scheduler::{Next, Queue};
+use crate::trial::TrialInput;
+use crate::trial::run::run_here;
 
 /// What an instance's thread is given.
 #[derive(Clone)]
@@ -43,6 +43,8 @@ pub struct InstanceSettings {
     pub metrics: Arc<ModelMetrics>,
     /// Whether dimension 0 is a batch.
     pub batched: bool,
+    /// Whether requests of several callers may share a batch.
+    pub rows: Arc<RowState>,
     /// How requests of different lengths run together, where they do.
     pub padding: Option<Arc<Padding>>,
     /// What it runs on its own account before it is ready.
@@ -59,9 +61,9 @@ pub struct WarmUp {
     /// pass.
     pub samples: Vec<WarmUpSampleRun>,
     /// Before the instance is ready.
-    pub first: Vec<Vec<WarmUpInput>>,
+    pub first: Vec<Vec<TrialInput>>,
     /// Once it is, one after the other, while no request waits.
-    pub later: Vec<Vec<WarmUpInput>>,
+    pub later: Vec<Vec<TrialInput>>,
     /// What requests of this shape have as their bucket.
     pub bucket: Vec<i64>,
 }
@@ -74,32 +76,7 @@ pub struct WarmUpSampleRun {
     /// How often it runs.
     pub count: u32,
     /// Its inputs, in the order of the arguments.
-    pub inputs: Vec<WarmUpInput>,
-}
-
-/// One input of a warm-up run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WarmUpInput {
-    /// Its name.
-    pub name: String,
-    /// The type of its elements.
-    pub datatype: Datatype,
-    /// Its whole shape.
-    pub shape: Vec<i64>,
-    /// Its elements; `None` for zeros.
-    pub data: Option<Bytes>,
-}
-
-impl WarmUpInput {
-    /// Its elements, as they lie in memory.
-    #[must_use]
-    pub fn bytes(&self) -> Bytes {
-        self.data.clone().unwrap_or_else(|| {
-            let elements: i64 = self.shape.iter().product();
-            let bytes = usize::try_from(elements).unwrap_or(0) * self.datatype.size().unwrap_or(0);
-            Bytes::from(vec![0; bytes])
-        })
-    }
+    pub inputs: Vec<TrialInput>,
 }
 
 /// A running instance.
@@ -180,18 +157,20 @@ fn start(settings: &InstanceSettings) -> Result<Started, BackendError> {
     }
     let warm = first.iter().all(|inputs| warm(instance.as_mut(), inputs, settings));
     if !warm {
-        // Zeros are no input for this model: larger batches of them neither.
+        // These are no input for this model: larger batches of them neither.
         settings.later.done(false);
         settings.queue.all_warm();
+        settings.rows.forget_requests();
     }
     Ok(Started { instance, number })
 }
 
 /// Whether a run on zeros passes. They may be no input for this model: its
 /// clients will tell.
-fn warm(instance: &mut dyn ModelInstance, inputs: &[WarmUpInput], settings: &InstanceSettings) -> bool {
+fn warm(instance: &mut dyn ModelInstance, inputs: &[TrialInput], settings: &InstanceSettings) -> bool {
     let began = clock::now();
-    let ran = run_once(instance, inputs, settings);
+    let held = settings.rows.run_held(instance, inputs);
+    let ran = held.unwrap_or_else(|| run_once(instance, inputs, settings));
     if let Err(error) = &ran {
         tracing::debug!(model = settings.label, %error, "a warm-up run failed");
         return false;
@@ -206,27 +185,13 @@ fn warm(instance: &mut dyn ModelInstance, inputs: &[WarmUpInput], settings: &Ins
     true
 }
 
-/// The way that requests go, so that what they need is there: pinned memory,
-/// the allocator's blocks, the graph.
+/// A run whose outputs don't matter.
 fn run_once(
     instance: &mut dyn ModelInstance,
-    inputs: &[WarmUpInput],
+    inputs: &[TrialInput],
     settings: &InstanceSettings,
 ) -> Result<(), BackendError> {
-    let memory = instance.host_memory();
-    let collected = |input: &WarmUpInput| {
-        let mut data = HostBuffer::within(memory.clone());
-        let bytes = input.bytes();
-        data.begin(bytes.len());
-        data.extend(&bytes);
-        let (name, datatype, shape) = (Arc::from(input.name.as_str()), input.datatype, input.shape.clone());
-        HostInput { name, datatype, shape, data }
-    };
-    let batch = HostBatch { inputs: inputs.iter().map(collected).collect() };
-    let ran = match instance.drive() {
-        Drive::Inline => instance.forward(&batch.inputs()).map(|_| ()),
-        Drive::Overlapped => instance.launch(batch).and_then(|flight| flight.land().0).map(|_| ()),
-    };
+    let ran = run_here(instance, inputs).map(drop);
     if let Err(error) = &ran {
         settings.faults.notice(settings.device, error);
     }
@@ -241,6 +206,7 @@ fn serve(started: Started, settings: &InstanceSettings) {
         binding: Arc::clone(&settings.binding),
         metrics: Arc::clone(&settings.metrics),
         batched: settings.batched,
+        rows: Arc::clone(&settings.rows),
         padding: settings.padding.clone(),
         queue: Arc::clone(&settings.queue),
         repeatable: settings.slot.current().0.signature().stateful.is_none(),
@@ -266,7 +232,7 @@ fn serve(started: Started, settings: &InstanceSettings) {
         if settings.slot.is_newer(number) {
             number = renew(&mut inline, settings);
         }
-        if queue.is_idle() && errand(inline.instance.as_mut(), settings) {
+        if (queue.is_idle() || settings.rows.is_due()) && errand(inline.instance.as_mut(), settings) {
             continue;
         }
         let batch = match queue.next_batch_or(|| settings.slot.is_newer(number) || settings.later.calls()) {
@@ -286,14 +252,19 @@ fn serve(started: Started, settings: &InstanceSettings) {
     }
 }
 
-/// Runs what is left for when nobody asks: whoever came first with a further
-/// batch size would pay for it. Returns whether anything ran.
+/// Runs what no request asked for: a proof that is due, or a further batch size
+/// while no request waits, which the first request of that size would pay for.
+/// Returns whether anything ran.
 fn errand(instance: &mut dyn ModelInstance, settings: &InstanceSettings) -> bool {
+    if settings.rows.is_due() {
+        return catch_unwind(AssertUnwindSafe(|| settings.rows.prove(instance))).unwrap_or(false);
+    }
     let Errand::Run(inputs) = settings.later.next() else { return false };
     let run = catch_unwind(AssertUnwindSafe(|| warm(instance, &inputs, settings)));
     settings.later.done(run.unwrap_or(false));
     if settings.later.is_empty() {
         settings.queue.all_warm();
+        settings.rows.forget_requests();
     }
     true
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use half::{bf16, f16};
 
-use crate::instance::{CutBack, CutRule, Fill, Padding, WarmUpInput};
+use crate::instance::{CutBack, CutRule, Fill, Padding};
 use crate::model_config::{Binding, BoundInput, BoundOutput, ModelConfig, TensorConfig};
 use crate::model_settings::{
     BatchingSettings, LargeRequests, Number, PaddedInput, PaddedOutput, PaddingSettings, Placed,
@@ -13,6 +13,7 @@ use crate::model_settings::{
 };
 use crate::protocol::{Datatype, Tensor};
 use crate::scheduler::{Lengths, Policy, RowSize};
+use crate::trial::TrialInput;
 
 /// How a model's requests share batches, beyond its configuration.
 #[derive(Debug, Clone)]
@@ -97,8 +98,8 @@ impl Batching {
     }
 
     /// Whether a batch of these inputs keeps to the limit.
-    pub(super) fn allows(&self, inputs: &[WarmUpInput]) -> bool {
-        let elements = |input: &WarmUpInput| u64::try_from(input.shape.iter().product::<i64>()).unwrap_or(0);
+    pub(super) fn allows(&self, inputs: &[TrialInput]) -> bool {
+        let elements = |input: &TrialInput| u64::try_from(input.shape.iter().product::<i64>()).unwrap_or(0);
         let largest = inputs.iter().map(elements).max().unwrap_or(0);
         self.max_elements.is_none_or(|most| largest <= most)
     }

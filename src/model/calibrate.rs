@@ -7,13 +7,15 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::plan::Placement;
-use super::trial::{Inputs, apart, failed, inputs_of, run_here, two_digits};
+use super::trial::whole;
 use super::warm_up::RUNS_UNTIL_STEADY;
 use crate::backend::{BackendError, Device, Model, ModelInstance};
 use crate::clock;
-use crate::instance::WarmUpInput;
 use crate::model_config::InstanceGroup;
 use crate::scheduler::SHARE_OF_TARGET;
+use crate::trial::TrialInput;
+use crate::trial::compare::two_digits;
+use crate::trial::run::{apart, failed, run_here};
 
 /// The inputs that are tried take one thread no longer than this, where there
 /// is a choice.
@@ -80,11 +82,8 @@ pub(super) struct Asked<'a> {
     pub(super) processors: usize,
     /// How soon its requests are to be answered.
     pub(super) target: Option<Duration>,
-    /// What it may be tried with, from small to large.
-    pub(super) sizes: Vec<&'a [WarmUpInput]>,
-    /// Whether they are guesses: then it may fail on the smallest and not on a
-    /// larger one.
-    pub(super) guessed: bool,
+    /// What it may be tried with, from small to large; it has run on the first.
+    pub(super) sizes: Vec<&'a [TrialInput]>,
 }
 
 /// What came of [`calibrate`].
@@ -123,15 +122,10 @@ pub(super) fn calibrate(
     let not = |reason: &str| Some(Calibrated { reason: format!("not calibrated: {reason}"), steady: false });
     let _alone = alone.lock().unwrap_or_else(PoisonError::into_inner);
     let planned = Split { instances: placement.instances, threads: placement.intra_op_threads };
-    let mut tried = Err(None);
-    let smallest = if asked.guessed { asked.sizes.len() } else { asked.sizes.len().min(1) };
-    for from in 0..smallest {
-        tried = measure(model, &asked.sizes[from..], asked.target, &splits, planned).map_err(Some);
-        if tried.is_ok() {
-            break;
-        }
+    if asked.sizes.is_empty() {
+        return not("no input is known on which it runs");
     }
-    match tried {
+    match measure(model, &asked.sizes, asked.target, &splits, planned) {
         Ok(Trial::Done { seen, rows, chosen }) => {
             placement.instances = chosen.instances;
             placement.intra_op_threads = chosen.threads;
@@ -139,10 +133,9 @@ pub(super) fn calibrate(
             Some(Calibrated { reason: reason(&seen, rows, asked.target), steady: true })
         }
         Ok(Trial::TooLong(took)) => not(&format!("a run takes {} s", two_digits(took.as_secs_f64()))),
-        Err(None) => not("config.pbtxt declares no inputs of numbers"),
-        Err(Some(error)) => {
+        Err(error) => {
             tracing::debug!(%error, "a trial of instances and threads failed");
-            not("the model fails on zeros")
+            not("the model failed in the trial")
         }
     }
 }
@@ -200,7 +193,7 @@ enum Trial {
 /// too little is seen to leave it.
 fn measure(
     model: &dyn Model,
-    inputs: &[&[WarmUpInput]],
+    inputs: &[&[TrialInput]],
     target: Option<Duration>,
     splits: &[Split],
     planned: Split,
@@ -211,14 +204,14 @@ fn measure(
         Picked::Inputs(inputs) => inputs,
         Picked::TooLong(took) => return Ok(Trial::TooLong(took)),
     };
-    let single = target.and_then(|_| inputs.first().copied().map(inputs_of));
+    let single = target.and_then(|_| inputs.first().copied().map(whole));
     let mut seen: Vec<Seen> =
         splits.iter().map(|split| Seen { split: *split, rate: 0.0, took: Duration::MAX }).collect();
     let began = clock::now();
     let mut chosen = planned;
     'rounds: for round in 1..=ROUNDS {
         for one in &mut seen {
-            let (rate, took) = lap(model, &picked, single.as_ref(), one.split)?;
+            let (rate, took) = lap(model, &picked, single.as_deref(), one.split)?;
             one.rate = one.rate.max(rate);
             one.took = one.took.min(took);
             if clock::now() - began > MOST {
@@ -235,13 +228,13 @@ fn measure(
     }
     // Those that weren't come to.
     seen.retain(|one| one.rate > 0.0);
-    let rows = picked.first().and_then(|(input, _)| input.shape.first()).map_or(1.0, |rows| *rows as f64);
+    let rows = picked.first().and_then(|input| input.shape.first()).map_or(1.0, |rows| *rows as f64);
     Ok(Trial::Done { seen, rows, chosen })
 }
 
 /// What a trial runs.
 enum Picked {
-    Inputs(Inputs),
+    Inputs(Vec<TrialInput>),
     TooLong(Duration),
 }
 
@@ -249,12 +242,12 @@ enum Picked {
 /// no longer than they may.
 fn pick(
     instance: &mut dyn ModelInstance,
-    inputs: &[&[WarmUpInput]],
+    inputs: &[&[TrialInput]],
     longest: Duration,
 ) -> Result<Picked, BackendError> {
-    let size = |inputs: &Inputs| inputs.iter().map(|(_, bytes)| bytes.len()).sum::<usize>().max(1);
+    let size = |inputs: &[TrialInput]| inputs.iter().map(|input| input.bytes().len()).sum::<usize>().max(1);
     let mut inputs = inputs.iter();
-    let mut picked = inputs.next().copied().map_or_else(Vec::new, inputs_of);
+    let mut picked = inputs.next().copied().map_or_else(Vec::new, whole);
     let mut took = Duration::ZERO;
     for _ in 0..RUNS_UNTIL_STEADY {
         took = timed(instance, &picked)?;
@@ -266,7 +259,7 @@ fn pick(
         return Ok(Picked::TooLong(took));
     }
     for larger in inputs {
-        let larger = inputs_of(larger);
+        let larger = whole(larger);
         let share = size(&larger) as f64 / size(&picked) as f64;
         if share <= 1.0 {
             continue;
@@ -282,7 +275,7 @@ fn pick(
     Ok(Picked::Inputs(picked))
 }
 
-fn timed(instance: &mut dyn ModelInstance, inputs: &Inputs) -> Result<Duration, BackendError> {
+fn timed(instance: &mut dyn ModelInstance, inputs: &[TrialInput]) -> Result<Duration, BackendError> {
     let began = clock::now();
     run_here(instance, inputs)?;
     Ok(clock::now() - began)
@@ -324,8 +317,8 @@ struct Runs {
 /// all others have been timed beside it.
 fn lap(
     model: &dyn Model,
-    inputs: &Inputs,
-    single: Option<&Inputs>,
+    inputs: &[TrialInput],
+    single: Option<&[TrialInput]>,
     split: Split,
 ) -> Result<(f64, Duration), BackendError> {
     let [begin, end] = [(); 2].map(|()| Gate::of(split.instances));
@@ -353,8 +346,8 @@ fn lap(
 
 fn runs(
     model: &dyn Model,
-    inputs: &Inputs,
-    single: Option<&Inputs>,
+    inputs: &[TrialInput],
+    single: Option<&[TrialInput]>,
     threads: usize,
     [begin, end]: [Pass<'_>; 2],
 ) -> Result<Runs, BackendError> {

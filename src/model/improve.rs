@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use super::by_size::BySize;
 use super::race::{Lap, race, warm};
-use super::trial::{Difference, Trial, differences, two_digits};
+use super::trial::Trial;
 use crate::backend::{Backend, BackendError, Device, Model, Preparation};
 use crate::clock;
-use crate::instance::{Later, ModelSlot, QueuedRequest, WarmUpInput};
+use crate::instance::{Later, ModelSlot, QueuedRequest};
 use crate::model_config::{Binding, ModelConfig};
 use crate::scheduler::Queue;
+use crate::trial::TrialInput;
+use crate::trial::compare::{Difference, differences, two_digits};
 
 /// The product's notion of equal answers: `max|a - b| <= 1e-5 max|b|`.
 const EQUAL: f64 = 1e-5;
@@ -40,7 +42,7 @@ pub struct Improvement {
     pub(super) config: Arc<ModelConfig>,
     pub(super) binding: Arc<Binding>,
     /// The sizes that are warmed on the server's own account.
-    pub(super) sizes: Vec<Vec<WarmUpInput>>,
+    pub(super) sizes: Vec<Vec<TrialInput>>,
     /// Of the model's file, in bytes.
     pub(super) file_size: u64,
     /// That its instances run it with.

@@ -4,13 +4,16 @@
 mod batching;
 mod by_size;
 mod calibrate;
+mod candidates;
 mod check;
 mod fit;
 mod improve;
 mod infer;
+mod load;
 mod plan;
 mod prepare;
 mod race;
+mod rehearse;
 mod samples;
 mod served;
 mod trial;

@@ -4,10 +4,12 @@
 use std::sync::Arc;
 
 use super::plan::Resources;
-use super::served::{LoadError, ModelSource, load_once};
-use super::trial::{Difference, Trial, two_digits};
+use super::load::load_once;
+use super::served::{LoadError, ModelSource};
+use super::trial::Trial;
 use crate::backend::{Backend, BackendError, BatchOutput, Device, Model, OutputType, Precision, Preparation};
 use crate::model_config::Binding;
+use crate::trial::compare::{Difference, two_digits};
 
 /// How far `for_inference` may bring an output from where it was, relative to
 /// the output's largest value. What a precision itself costs may be doubled.

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use super::trial::{Inputs, apart, inputs_of, run_here};
+use super::trial::whole;
 use super::warm_up::RUNS_UNTIL_STEADY;
 use crate::backend::{BackendError, BatchOutput, Model, ModelInstance};
-use crate::instance::WarmUpInput;
+use crate::trial::TrialInput;
+use crate::trial::run::{apart, run_here};
 
 /// How often both are timed: at least and at most.
 const ROUNDS: std::ops::RangeInclusive<usize> = 2..=7;
@@ -41,7 +42,7 @@ pub(super) struct Run {
 pub(super) fn race(
     base: &dyn Model,
     other: &dyn Model,
-    sizes: &[Inputs],
+    sizes: &[Vec<TrialInput>],
     threads: usize,
     time: fn() -> Duration,
 ) -> Result<Vec<Lap>, BackendError> {
@@ -55,7 +56,7 @@ pub(super) fn race(
 fn lap(
     base: &mut dyn ModelInstance,
     other: &mut dyn ModelInstance,
-    inputs: &Inputs,
+    inputs: &[TrialInput],
     least: usize,
     time: fn() -> Duration,
 ) -> Result<Lap, BackendError> {
@@ -78,7 +79,7 @@ fn lap(
 fn timed(
     instance: &mut dyn ModelInstance,
     run: &mut Run,
-    inputs: &Inputs,
+    inputs: &[TrialInput],
     time: fn() -> Duration,
 ) -> Result<(), BackendError> {
     let began = time();
@@ -92,7 +93,7 @@ fn timed(
 /// that is cheap.
 pub(super) fn warm(
     model: &dyn Model,
-    sizes: &[Vec<WarmUpInput>],
+    sizes: &[Vec<TrialInput>],
     threads: usize,
     time: fn() -> Duration,
 ) -> Result<(), BackendError> {
@@ -102,7 +103,7 @@ pub(super) fn warm(
         for size in sizes {
             let left = WARM_UP.saturating_sub(time().saturating_sub(began));
             let start = time();
-            run_here(instance.as_mut(), &inputs_of(size))?;
+            run_here(instance.as_mut(), &whole(size))?;
             // The next one is about twice as large.
             if time().saturating_sub(start) * 2 > left {
                 break;

@@ -7,11 +7,12 @@ use std::path::Path;
 use bytes::Bytes;
 use half::{bf16, f16};
 
-use crate::instance::{WarmUpInput, WarmUpSampleRun};
+use crate::instance::WarmUpSampleRun;
 use crate::model_config::{
     Binding, BoundInput, ModelConfig, TensorConfig, WarmUpData, WarmUpSample, WarmUpSource,
 };
 use crate::protocol::{Datatype, fill_shape};
+use crate::trial::TrialInput;
 
 /// The directory of the samples' files, beside the configuration.
 const DIRECTORY: &str = "warmup";
@@ -43,7 +44,7 @@ fn inputs(
     config: &ModelConfig,
     binding: &Binding,
     directory: Option<&Path>,
-) -> Result<Vec<WarmUpInput>, String> {
+) -> Result<Vec<TrialInput>, String> {
     let of_sample = |name: &str, bound: Option<&BoundInput>, data: &WarmUpData| {
         let spec = bound.and_then(|bound| bound.spec.as_ref());
         let inner = match spec {
@@ -51,7 +52,7 @@ fn inputs(
             None => data.dims.clone(),
         };
         let batch = (config.max_batch_size > 0).then_some(i64::from(sample.batch_size));
-        Ok::<_, String>(WarmUpInput {
+        Ok::<_, String>(TrialInput {
             name: name.to_owned(),
             datatype: data.datatype,
             shape: batch.into_iter().chain(inner).collect(),
@@ -68,7 +69,7 @@ fn inputs(
         Some(data) => of_sample(&bound.name, Some(bound), data),
         None => Err(format!("it lacks input '{}' of the model", bound.name)),
     };
-    let mut inputs: Vec<WarmUpInput> = binding.inputs.iter().map(bound).collect::<Result<_, _>>()?;
+    let mut inputs: Vec<TrialInput> = binding.inputs.iter().map(bound).collect::<Result<_, _>>()?;
     if let Some(place) = binding.open_keys {
         // What isn't another argument is a key of the dictionary.
         let keys = sample.inputs.iter().filter(|(name, _)| !is_bound(name));

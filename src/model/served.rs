@@ -1,6 +1,5 @@
 //! A version in service.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,23 +7,15 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::batching::Batching;
-use super::calibrate::{Asked, calibrate};
-use super::fit::check_transforms;
-use super::improve::{Begins, Improvement, file_size, is_open};
-use super::plan::{Placement, PlanError, Resources, plan};
-use super::prepare::{Prepared, prepare};
-use super::samples::samples;
-use super::trial::open_inputs;
-use super::warm_up::warm_up;
-use crate::backend::{Backend, BackendError, Device, LoadRequest, Model, Preparation};
-use crate::clock;
+use super::plan::{Placement, PlanError};
+use crate::backend::{BackendError, Preparation};
 use crate::faults::{DeviceFaults, Fault};
-use crate::instance::{Instance, InstanceSettings, Later, ModelSlot, Order, QueuedRequest, WarmUp, spawn};
+use crate::instance::{Instance, Order, QueuedRequest, RowState};
 use crate::metrics::{FailureReason, ModelMetrics};
 use crate::model_config::{Binding, ConfigError, InstanceGroup, ModelConfig, PLATFORM};
 use crate::model_settings::{BatchingSettings, Objective, SettingsError};
 use crate::protocol::{ModelMetadata, ModelStatistics, TensorMetadata};
-use crate::scheduler::{Levels, Policy, Queue};
+use crate::scheduler::Queue;
 use crate::transform::Transforms;
 
 /// Where a version comes from.
@@ -95,6 +86,9 @@ pub enum LoadError {
         /// What to ask for instead.
         advice: String,
     },
+    /// What is declared can't come.
+    #[error("the model doesn't give what config.pbtxt declares: {0}")]
+    Declared(String),
     /// A configured sample isn't a request of the model.
     #[error("{0}")]
     WarmUp(String),
@@ -107,230 +101,35 @@ pub enum LoadError {
 /// reference does not stop it, [`ServedModel::stop`] does.
 pub struct ServedModel {
     pub(super) name: Arc<str>,
-    version: u64,
+    pub(super) version: u64,
     pub(super) config: Arc<ModelConfig>,
     pub(super) binding: Arc<Binding>,
     pub(super) batching: Batching,
-    transforms: Option<Arc<Transforms>>,
-    placements: Vec<Placement>,
+    /// Whether its outputs are rows.
+    pub(super) rows: Arc<RowState>,
+    /// Whether its configuration asks for batches across callers.
+    pub(super) asked_to_batch: bool,
+    /// What it fails with on all that was tried at load.
+    pub(super) fails: Option<String>,
+    pub(super) transforms: Option<Arc<Transforms>>,
+    pub(super) placements: Vec<Placement>,
     /// What a trial of others showed, or why there was none.
-    plan_reason: Option<String>,
+    pub(super) plan_reason: Option<String>,
     /// The configuration as clients are told it.
-    config_json: Bytes,
+    pub(super) config_json: Bytes,
     /// What its settings do to its answers.
-    precision_note: Option<String>,
-    load_time: Duration,
+    pub(super) precision_note: Option<String>,
+    pub(super) load_time: Duration,
     pub(super) queue: Arc<Queue<QueuedRequest>>,
     /// Where answers are to leave in the order of their requests.
     pub(super) order: Option<Arc<Order>>,
     pub(super) metrics: Arc<ModelMetrics>,
-    faults: DeviceFaults,
+    pub(super) faults: DeviceFaults,
     /// Taken out by `stop`, which joins them.
-    instances: Mutex<Vec<Instance>>,
+    pub(super) instances: Mutex<Vec<Instance>>,
 }
 
 impl ServedModel {
-    /// Loads a version once for each device, starts its instances and waits
-    /// until all are warm. `queue_capacity` bounds its queue where the
-    /// configuration doesn't.
-    ///
-    /// # Errors
-    /// Why it can't be served; nothing of it is left running.
-    pub fn load(
-        backend: &dyn Backend,
-        source: &ModelSource,
-        resources: &Resources,
-        queue_capacity: usize,
-    ) -> std::result::Result<Self, LoadError> {
-        Self::load_to_improve(backend, source, resources, queue_capacity).map(|(served, _)| served)
-    }
-
-    /// The same, with what could make it faster once it serves.
-    ///
-    /// # Errors
-    /// As of [`ServedModel::load`].
-    pub fn load_to_improve(
-        backend: &dyn Backend,
-        source: &ModelSource,
-        resources: &Resources,
-        queue_capacity: usize,
-    ) -> std::result::Result<(Self, Option<Improvement>), LoadError> {
-        let started = clock::now();
-        let mut config = Arc::clone(&source.config);
-        // The first placement's device tells what the file is; whether it
-        // keeps state decides the rest of the plan.
-        let (first, _) = plan(&config.instance_groups, false, resources)?;
-        let device = first.first().map_or(Device::Cpu, |placement| placement.device);
-        let Prepared { model, preparation, note: precision_note } =
-            prepare(backend, source, device, resources)?;
-        let signature = model.signature().clone();
-        let open = signature.stateful.is_none()
-            && !resources.overlapped
-            && is_open(&preparation, device, &source.file);
-        let mut models = ModelsByDevice { backend, source, resources, preparation, loaded: BTreeMap::new() };
-        models.keep(device, model);
-        let (mut placements, notes) = plan(&config.instance_groups, signature.stateful.is_some(), resources)?;
-        for note in &notes {
-            tracing::warn!(model = config.name, "{note}");
-        }
-
-        let binding = Arc::new(Binding::new(&config, &signature)?);
-        if let Some(warning) = binding.warning() {
-            tracing::warn!(model = config.name, "{warning}");
-        }
-        let apart = signature.stateful.clone().or_else(|| {
-            // Nothing says that two callers' dictionaries have the same keys.
-            binding.open_keys.map(|_| "forward takes a dictionary whose keys aren't configured".to_owned())
-        });
-        if let Some(reason) = &apart
-            && config.dynamic_batching.is_some()
-        {
-            tracing::warn!(
-                model = config.name,
-                reason,
-                "requests of different callers aren't batched together"
-            );
-            let mut unbatched = (*config).clone();
-            unbatched.dynamic_batching = None;
-            config = Arc::new(unbatched);
-        }
-        if let Some(transforms) = &source.transforms {
-            check_transforms(transforms, &config, &binding).map_err(LoadError::Transform)?;
-        }
-        let batching = Batching::new(&source.batching, &config, &binding, apart.as_deref())?;
-        let mut runs = warm_up(&config, &binding, &batching);
-        let mut plan_reason = None;
-        if let Some(trials) = &resources.trials {
-            // Where a dimension is left open, one of the usual sizes will do.
-            let guessed = runs.first.is_empty();
-            let guesses = if guessed { open_inputs(&config, &binding) } else { Vec::new() };
-            let sizes = runs.first.iter().take(1).chain(&runs.later).chain(&guesses);
-            let asked = Asked {
-                groups: &config.instance_groups,
-                stateful: signature.stateful.is_some(),
-                batched: config.max_batch_size > 0,
-                processors: resources.processors,
-                target: source.objective.latency_target,
-                sizes: sizes.map(Vec::as_slice).collect(),
-                guessed,
-            };
-            let model = models.on(device)?;
-            let calibrated = calibrate(model.as_ref(), &mut placements, &asked, trials);
-            if calibrated.as_ref().is_some_and(|calibrated| calibrated.steady) {
-                // What is left is what each instance's thread has by itself: the second
-                // run tells how long one takes.
-                runs.first.truncate(2);
-            }
-            plan_reason = calibrated.map(|calibrated| calibrated.reason);
-        }
-        let mut policy = Policy::new(config.max_batch_size, config.dynamic_batching.as_ref(), queue_capacity);
-        // What is asked for the waiting holds for requests that run alone too.
-        let asked = source.config.dynamic_batching.as_ref();
-        policy.levels = Levels::new(asked);
-        batching.complete(&mut policy);
-        policy.instances = placements.iter().map(|placement| placement.instances).sum();
-        policy.latency_target = source.objective.latency_target;
-        policy.lookout = resources.lookout;
-        let ordered = asked.is_some_and(|batching| batching.preserve_ordering);
-        let queue = Arc::new(Queue::new(policy));
-        let metrics = Arc::new(ModelMetrics::new(&config.name, source.version));
-        crate::metrics::tag(&config.name, source.version, &config.metric_tags);
-        let samples = samples(&config, &binding, source.directory.as_deref()).map_err(LoadError::WarmUp)?;
-        let runs = if signature.stateful.is_some() {
-            // A run would change its state: only what is asked for.
-            WarmUp { samples, ..WarmUp::default() }
-        } else {
-            WarmUp { samples, ..runs }
-        };
-
-        let groups: Vec<InstanceGroup> = placements.iter().map(Placement::group).collect();
-        let served = Self {
-            config_json: Bytes::from(config.to_json(&groups)?),
-            name: Arc::from(config.name.as_str()),
-            version: source.version,
-            config: Arc::clone(&config),
-            binding: Arc::clone(&binding),
-            batching,
-            transforms: source.transforms.clone(),
-            placements,
-            plan_reason,
-            precision_note,
-            load_time: Duration::ZERO,
-            queue: Arc::clone(&queue),
-            order: ordered.then(Arc::default),
-            metrics: Arc::clone(&metrics),
-            faults: resources.faults.clone(),
-            instances: Mutex::default(),
-        };
-        let improvable = file_size(&source.file)
-            .filter(|_| open && served.placements.len() == 1)
-            .map(|file_size| Improvable { file_size });
-        match served.start(&mut models, &Arc::new(runs), improvable) {
-            Ok(improvement) => Ok((Self { load_time: clock::now() - started, ..served }, improvement)),
-            Err(error) => {
-                served.stop();
-                Err(error)
-            }
-        }
-    }
-
-    fn start(
-        &self,
-        models: &mut ModelsByDevice<'_>,
-        warm_up: &Arc<WarmUp>,
-        improvable: Option<Improvable>,
-    ) -> std::result::Result<Option<Improvement>, LoadError> {
-        let mut instances = self.instances.lock().unwrap_or_else(PoisonError::into_inner);
-        if !warm_up.later.is_empty() {
-            self.queue.hold_back_above(1);
-        }
-        let mut improvement = None;
-        for placement in &self.placements {
-            let model = models.on(placement.device)?;
-            let name = if placement.name.is_empty() { &*self.name } else { placement.name.as_str() };
-            let slot = Arc::new(ModelSlot::new(model));
-            let shared = Arc::new(Later::new(&warm_up.later));
-            if let Some(Improvable { file_size }) = improvable {
-                shared.defer();
-                let begins = Begins { later: Arc::clone(&shared), queue: Arc::clone(&self.queue) };
-                improvement = Some(Improvement {
-                    label: format!("{}/{}", self.name, self.version),
-                    config: Arc::clone(&self.config),
-                    binding: Arc::clone(&self.binding),
-                    sizes: warm_up.later.clone(),
-                    file_size,
-                    intra_op_threads: placement.intra_op_threads,
-                    slot: Arc::downgrade(&slot),
-                    begins,
-                });
-            }
-            for _ in 0..placement.instances {
-                let index = instances.len();
-                // A device keeps memory for each stream, a processor for all.
-                let later = match placement.device {
-                    Device::Cpu => Arc::clone(&shared),
-                    Device::Cuda(_) | Device::AsSaved => Arc::new(Later::new(&warm_up.later)),
-                };
-                instances.push(spawn(InstanceSettings {
-                    label: format!("{name}/{}.{index}", self.version),
-                    slot: Arc::clone(&slot),
-                    device: placement.device,
-                    faults: self.faults.clone(),
-                    intra_op_threads: placement.intra_op_threads,
-                    queue: Arc::clone(&self.queue),
-                    binding: Arc::clone(&self.binding),
-                    metrics: Arc::clone(&self.metrics),
-                    batched: self.config.max_batch_size > 0,
-                    padding: self.batching.padding.clone(),
-                    warm_up: Arc::clone(warm_up),
-                    later,
-                })?);
-            }
-        }
-        instances.iter().try_for_each(Instance::wait_ready)?;
-        Ok(improvement)
-    }
-
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
@@ -369,6 +168,15 @@ impl ServedModel {
     #[must_use]
     pub fn precision_note(&self) -> Option<&str> {
         self.precision_note.as_deref()
+    }
+
+    /// What an operator should know of how it serves, a sentence each; nothing
+    /// where all is as configured.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let fails = self.fails.as_ref().map(|error| format!("it fails on every input that was tried: {error}"));
+        let apart = if self.asked_to_batch { self.rows.apart() } else { None };
+        fails.into_iter().chain(apart).collect()
     }
 
     /// Its configuration in protobuf's JSON: what the file says, and what is
@@ -483,59 +291,5 @@ impl ServedModel {
         self.queue.close();
         let instances = std::mem::take(&mut *self.instances.lock().unwrap_or_else(PoisonError::into_inner));
         instances.into_iter().for_each(Instance::join);
-    }
-}
-
-/// That a version's code may become another while it serves.
-#[derive(Debug, Clone, Copy)]
-struct Improvable {
-    /// Of its file, in bytes.
-    file_size: u64,
-}
-
-/// Loads a version's file, prepared in this way; a device that has failed is
-/// latched.
-pub(super) fn load_once(
-    backend: &dyn Backend,
-    source: &ModelSource,
-    device: Device,
-    resources: &Resources,
-    preparation: &Preparation,
-) -> std::result::Result<Arc<dyn Model>, BackendError> {
-    let loaded = backend.load(&LoadRequest {
-        path: &source.file,
-        device,
-        parameters: &source.config.parameters,
-        overlapped: resources.overlapped,
-        preparation,
-    });
-    loaded.inspect_err(|error| resources.faults.notice(device, error))
-}
-
-/// Loads a file once for each device, when it is first asked for.
-struct ModelsByDevice<'a> {
-    backend: &'a dyn Backend,
-    source: &'a ModelSource,
-    resources: &'a Resources,
-    preparation: Preparation,
-    loaded: BTreeMap<Device, Arc<dyn Model>>,
-}
-
-impl ModelsByDevice<'_> {
-    fn on(&mut self, device: Device) -> std::result::Result<Arc<dyn Model>, BackendError> {
-        if let Some(model) = self.loaded.get(&device) {
-            return Ok(Arc::clone(model));
-        }
-        let model = load_once(self.backend, self.source, device, self.resources, &self.preparation)?;
-        self.keep(device, Arc::clone(&model));
-        Ok(model)
-    }
-
-    /// Says what an operator should know of the file on this device.
-    fn keep(&mut self, device: Device, model: Arc<dyn Model>) {
-        for note in &model.signature().notes {
-            tracing::warn!(model = self.source.config.name, version = self.source.version, "{note}");
-        }
-        self.loaded.insert(device, model);
     }
 }

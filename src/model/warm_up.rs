@@ -6,8 +6,9 @@ use bytes::Bytes;
 
 use super::batching::Batching;
 use super::check::bucket;
-use crate::instance::{Fill, Padding, WarmUp, WarmUpInput, number};
+use crate::instance::{Fill, Padding, WarmUp, number};
 use crate::model_config::{Binding, BoundInput, ModelConfig};
+use crate::trial::TrialInput;
 
 /// How often the first shape runs until it is at its steady speed.
 pub(super) const RUNS_UNTIL_STEADY: usize = 3;
@@ -29,7 +30,7 @@ pub(super) fn warm_up(config: &ModelConfig, binding: &Binding, batching: &Batchi
     let shortest = padding.map_or(0, |padding| padding.lengths.padded(1));
     let inputs = |rows: Option<u32>, length: u32| match padding {
         Some(padding) => padded_inputs(binding, padding, rows.unwrap_or(1), length),
-        None => declared_inputs(binding, rows, None),
+        None => declared_inputs(binding, rows),
     };
     let single = (config.max_batch_size > 0).then_some(1);
     let Some(steady) = inputs(single, shortest) else { return WarmUp::default() };
@@ -62,7 +63,7 @@ fn further_lengths(padding: &Padding, shortest: u32) -> Vec<u32> {
 }
 
 /// Inputs of `rows` requests, each of this length.
-fn padded_inputs(binding: &Binding, padding: &Padding, rows: u32, length: u32) -> Option<Vec<WarmUpInput>> {
+pub(super) fn padded_inputs(binding: &Binding, padding: &Padding, rows: u32, length: u32) -> Option<Vec<TrialInput>> {
     let input = |(bound, fill): (&BoundInput, &Fill)| {
         let spec = bound.spec.as_ref()?;
         spec.datatype.size()?;
@@ -82,31 +83,23 @@ fn padded_inputs(binding: &Binding, padding: &Padding, rows: u32, length: u32) -
         };
         let elements = usize::try_from(shape.iter().product::<i64>()).unwrap_or(0);
         let data = element.map(|element| Bytes::from(element.repeat(elements)));
-        Some(WarmUpInput { name: bound.name.clone(), datatype: spec.datatype, shape, data })
+        Some(TrialInput { name: bound.name.clone(), datatype: spec.datatype, shape, data })
     };
     binding.inputs.iter().zip(&padding.inputs).map(input).collect()
 }
 
-/// Inputs as they are configured, a dimension that varies being `open`. None
-/// where that isn't given, where the configuration doesn't say, or where the
-/// datatype has no zero.
-pub(super) fn declared_inputs(
-    binding: &Binding,
-    batch: Option<u32>,
-    open: Option<i64>,
-) -> Option<Vec<WarmUpInput>> {
-    binding
-        .inputs
-        .iter()
-        .map(|input| {
-            let spec = input.spec.as_ref()?;
-            spec.datatype.size()?;
-            let dims = spec.reshape.as_ref().unwrap_or(&spec.dims).iter();
-            let dims: Vec<i64> = dims
-                .map(|dimension| if *dimension < 0 { open } else { Some(*dimension) })
-                .collect::<Option<_>>()?;
-            let shape = batch.map(i64::from).into_iter().chain(dims).collect();
-            Some(WarmUpInput { name: input.name.clone(), datatype: spec.datatype, shape, data: None })
-        })
-        .collect()
+/// Inputs as they are configured. None where a dimension varies, the
+/// configuration doesn't say, or the datatype has no zero.
+fn declared_inputs(binding: &Binding, batch: Option<u32>) -> Option<Vec<TrialInput>> {
+    let declared = |input: &BoundInput| {
+        let spec = input.spec.as_ref()?;
+        spec.datatype.size()?;
+        let dims = spec.reshape.as_ref().unwrap_or(&spec.dims);
+        if dims.iter().any(|size| *size < 0) {
+            return None;
+        }
+        let shape = batch.map(i64::from).into_iter().chain(dims.iter().copied()).collect();
+        Some(TrialInput { name: input.name.clone(), datatype: spec.datatype, shape, data: None })
+    };
+    binding.inputs.iter().map(declared).collect()
 }

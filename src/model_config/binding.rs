@@ -12,7 +12,7 @@ use std::fmt;
 
 use super::arguments::{Arguments, check_kind};
 use super::{ConfigError, ModelConfig, TensorConfig};
-use crate::backend::{ArgumentKind, Signature};
+use crate::backend::{ArgumentKind, BatchOutput, Signature};
 
 /// Which of Triton's conventions the inputs' names follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +116,16 @@ impl Binding {
                 self.convention
             )
         })
+    }
+}
+
+impl BoundOutput {
+    /// The one of a model's outputs that is meant: the one with this key, else
+    /// the one at this position.
+    #[must_use]
+    pub fn find<'a>(&self, outputs: &'a [BatchOutput]) -> Option<&'a BatchOutput> {
+        let by_key = outputs.iter().find(|output| output.name.as_deref() == Some(&self.name));
+        by_key.or_else(|| outputs.get(self.index))
     }
 }
 

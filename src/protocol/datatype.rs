@@ -101,6 +101,16 @@ impl Datatype {
     pub fn is_float(self) -> bool {
         matches!(self, Self::Fp16 | Self::Bf16 | Self::Fp32 | Self::Fp64)
     }
+
+    /// Whether its values are whole numbers.
+    #[must_use]
+    pub fn is_whole(self) -> bool {
+        match self {
+            Self::Uint8 | Self::Uint16 | Self::Uint32 | Self::Uint64 => true,
+            Self::Int8 | Self::Int16 | Self::Int32 | Self::Int64 => true,
+            Self::Bool | Self::Fp16 | Self::Bf16 | Self::Fp32 | Self::Fp64 | Self::Bytes => false,
+        }
+    }
 }
 
 impl fmt::Display for Datatype {

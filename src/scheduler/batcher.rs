@@ -332,6 +332,12 @@ impl<T: Waiting> Batcher<T> {
         self.draining = true;
     }
 
+    /// Batches have at most so many rows from now on; `None` runs each request
+    /// by itself.
+    pub fn share_batches(&mut self, most: Option<u32>) {
+        self.policy.max_batch_size = most;
+    }
+
     /// Takes out the requests that nobody waits for any more.
     pub fn take_cancelled(&mut self) -> Vec<T> {
         let mut cancelled = Vec::new();

@@ -358,6 +358,14 @@ impl<T: Waiting> Queue<T> {
         self.lock().batcher.all_warm();
     }
 
+    /// Batches have at most so many rows from now on; `None` runs each request
+    /// by itself.
+    pub fn share_batches(&self, most: Option<u32>) {
+        let mut state = self.lock();
+        state.batcher.share_batches(most);
+        self.wake_all(&state);
+    }
+
     /// The model became another: nothing is known of how long it takes.
     pub fn forget_times(&self) {
         self.lock().batcher.forget_times();

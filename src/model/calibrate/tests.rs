@@ -17,7 +17,7 @@ fn group(count: Option<u32>) -> InstanceGroup {
     InstanceGroup { name: String::new(), count, kind: InstanceKind::Cpu, gpus: Vec::new() }
 }
 
-fn asked<'a>(groups: &'a [InstanceGroup], processors: usize, inputs: &'a [WarmUpInput]) -> Asked<'a> {
+fn asked<'a>(groups: &'a [InstanceGroup], processors: usize, inputs: &'a [TrialInput]) -> Asked<'a> {
     Asked {
         groups,
         stateful: false,
@@ -25,7 +25,6 @@ fn asked<'a>(groups: &'a [InstanceGroup], processors: usize, inputs: &'a [WarmUp
         processors,
         target: None,
         sizes: vec![inputs],
-        guessed: false,
     }
 }
 
@@ -126,8 +125,8 @@ fn takes(time: fn(usize) -> Duration) -> Takes {
     Takes(time, None, Signature::default())
 }
 
-fn zeros(rows: i64) -> [WarmUpInput; 1] {
-    [WarmUpInput { name: "x".to_owned(), datatype: Datatype::Fp32, shape: vec![rows, 4], data: None }]
+fn zeros(rows: i64) -> [TrialInput; 1] {
+    [TrialInput { name: "x".to_owned(), datatype: Datatype::Fp32, shape: vec![rows, 4], data: None }]
 }
 
 #[test]
@@ -163,39 +162,11 @@ fn what_is_fixed_or_cannot_be_tried_stays_as_it_is() {
     };
     let fails = takes(|_| Duration::ZERO);
     let open = asked(&[], 2, &inputs);
-    assert_eq!(refused(&fails, &open), "not calibrated: the model fails on zeros");
+    assert_eq!(refused(&fails, &open), "not calibrated: the model failed in the trial");
     let reason = refused(&takes(|_| 520 * MS), &open);
     assert!(reason.starts_with("not calibrated: a run takes 0."), "{reason}");
     let none = Asked { sizes: Vec::new(), ..asked(&[], 2, &[]) };
-    assert_eq!(refused(&one, &none), "not calibrated: config.pbtxt declares no inputs of numbers");
-}
-
-#[test]
-fn where_one_size_fails_another_is_tried() {
-    /// Takes batches of more than two alone.
-    struct Picky(Signature);
-    impl Model for Picky {
-        fn signature(&self) -> &Signature {
-            &self.0
-        }
-        fn instance(&self, _: usize) -> Result<Box<dyn ModelInstance>, BackendError> {
-            Ok(Box::new(PickyInstance))
-        }
-    }
-    struct PickyInstance;
-    impl ModelInstance for PickyInstance {
-        fn forward(&mut self, inputs: &[BatchInput<'_>]) -> Result<Vec<BatchOutput>, BackendError> {
-            let time = if inputs[0].shape[0] > 2 { MS } else { Duration::ZERO };
-            Running(time).forward(inputs)
-        }
-    }
-    let [small, large] = [zeros(1), zeros(4)];
-    let two = Asked { sizes: vec![&small, &large], guessed: true, ..asked(&[], 2, &[]) };
-    let mut placements =
-        [Placement { name: String::new(), device: Device::Cpu, instances: 2, intra_op_threads: 1 }];
-    let calibrated =
-        calibrate(&Picky(Signature::default()), &mut placements, &two, &Mutex::default()).unwrap();
-    assert!(calibrated.steady && calibrated.reason.starts_with("rows/s at warm-up: 2x1 "), "{calibrated:?}");
+    assert_eq!(refused(&one, &none), "not calibrated: no input is known on which it runs");
 }
 
 #[test]
@@ -209,7 +180,7 @@ fn a_trial_that_panics_is_a_trial_that_failed() {
     let (plan, reason) = tried(&panics, &asked(&[], 2, &inputs));
     assert_eq!(
         (plan.as_str(), reason.as_deref()),
-        ("cpu, 2 instances x 1 thread", Some("not calibrated: the model fails on zeros"))
+        ("cpu, 2 instances x 1 thread", Some("not calibrated: the model failed in the trial"))
     );
 }
 
@@ -225,16 +196,16 @@ fn a_target_is_held_against_a_single_row() {
 #[test]
 fn the_largest_inputs_are_picked_that_take_no_longer_than_they_may() {
     let (one, two, many) = (zeros(1), zeros(2), zeros(64));
-    let all: [&[WarmUpInput]; 3] = [&one, &two, &many];
+    let all: [&[TrialInput]; 3] = [&one, &two, &many];
     let rows = |took: Duration, longest: Duration| match pick(&mut Running(took), &all, longest).unwrap() {
-        Picked::Inputs(inputs) => inputs[0].0.shape[0],
+        Picked::Inputs(inputs) => inputs[0].shape[0],
         Picked::TooLong(took) => panic!("{took:?}"),
     };
     assert_eq!(rows(4 * MS, 3 * MS), 1);
     assert_eq!(rows(4 * MS, 100 * MS), 2, "64 would take 32 times as long");
     assert_eq!(rows(4 * MS, 10_000 * MS), 64);
     // One long row is no larger than many short ones, wherever it stands.
-    let all: [&[WarmUpInput]; 3] = [&one, &many, &two];
+    let all: [&[TrialInput]; 3] = [&one, &many, &two];
     let Picked::Inputs(picked) = pick(&mut Running(MS), &all, 10_000 * MS).unwrap() else { panic!() };
-    assert_eq!(picked[0].0.shape[0], 64);
+    assert_eq!(picked[0].shape[0], 64);
 }

@@ -177,7 +177,7 @@ fn a_trial_that_cannot_run_is_said_to_be_none() {
     assert!(kept, "nothing speaks against it");
     assert_eq!(
         note.unwrap(),
-        "bf16 weights, optimised for inference: answers not compared (config.pbtxt declares no inputs of numbers)"
+        "bf16 weights, optimised for inference: answers not compared (config.pbtxt declares no inputs)"
     );
     let backend = Drifting { takes: Some(7), ..Drifting::new(0.5, 0.0) };
     let (note, _) = outcome(&backend, DECLARED, asked(true, false));

@@ -1,0 +1,284 @@
+//! Whether requests of several callers may share a batch: only while it is
+//! proved that outputs are rows of inputs. What isn't known at load is found on
+//! the first requests, which run alone until then.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use super::QueuedRequest;
+use crate::backend::{BackendError, BatchOutput, HostBatch, ModelInstance};
+use crate::model_config::Binding;
+use crate::scheduler::Queue;
+use crate::trial::TrialInput;
+use crate::trial::rows::{Alone, Judge, RowRule, wanted};
+use crate::trial::run::run_here;
+
+/// So many requests of one shape are kept until their answers differ; then the
+/// oldest goes.
+const MOST_OF_A_SHAPE: usize = 12;
+
+/// So many shapes are kept at a time.
+const MOST_SHAPES: usize = 16;
+
+/// And so many bytes of inputs and outputs.
+const MOST_BYTES: usize = 256 << 20;
+
+/// What is known of a version's outputs, shared by its instances.
+#[derive(Debug)]
+pub struct RowState {
+    label: String,
+    binding: Arc<Binding>,
+    /// Where its requests wait.
+    queue: Arc<Queue<QueuedRequest>>,
+    /// The most rows of a batch.
+    most: u32,
+    rounding: f64,
+    /// Whether [`Stage`] is `Rows`: asked for each batch.
+    rows: AtomicBool,
+    /// Whether enough requests have run alone for a proof.
+    due: AtomicBool,
+    stage: Mutex<Stage>,
+    /// Requests that ran alone at load, until batches of all sizes were held to
+    /// them.
+    requests: Mutex<Arc<Vec<Alone>>>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Requests share batches.
+    Rows,
+    /// They don't, for this reason.
+    Apart(String),
+    /// They don't yet, for this reason; those that ran alone are kept.
+    Open { reason: String, kept: Kept },
+}
+
+impl RowState {
+    /// What was `found` at load, of batches of at most `most` rows; `rounding`
+    /// is [`Judge`]'s.
+    #[must_use]
+    pub fn new(
+        label: String,
+        binding: Arc<Binding>,
+        queue: Arc<Queue<QueuedRequest>>,
+        most: u32,
+        rounding: f64,
+        found: RowRule,
+    ) -> Self {
+        let (rows, stage) = match found {
+            RowRule::ByRow => (true, Stage::Rows),
+            RowRule::Whole(reason) => (false, Stage::Apart(reason)),
+            RowRule::Unknown(reason) => (false, Stage::Open { reason, kept: Kept::default() }),
+        };
+        let (rows, due) = (AtomicBool::new(rows), AtomicBool::new(false));
+        if !rows.load(Ordering::Relaxed) {
+            queue.share_batches(None);
+        }
+        let (stage, requests) = (Mutex::new(stage), Mutex::default());
+        Self { label, binding, queue, most, rounding, rows, due, stage, requests }
+    }
+
+    /// The same with requests that ran alone: batches of further sizes are held
+    /// to them when they are warmed up.
+    #[must_use]
+    pub fn with_requests(self, requests: Vec<Alone>) -> Self {
+        Self { requests: Mutex::new(Arc::new(requests)), ..self }
+    }
+
+    /// Runs a batch of as many rows as `inputs` have, of requests whose answers
+    /// are known, in their place. `None` where none of their shape are.
+    pub(super) fn run_held(
+        &self,
+        instance: &mut dyn ModelInstance,
+        inputs: &[TrialInput],
+    ) -> Option<Result<(), BackendError>> {
+        let requests = Arc::clone(&self.requests.lock().unwrap_or_else(PoisonError::into_inner));
+        let shapes = |inputs: &[TrialInput]| inputs.iter().map(shape_of).collect::<Vec<_>>();
+        let first = requests.first().filter(|first| shapes(&first.inputs) == shapes(inputs))?;
+        if !self.shares() {
+            return None;
+        }
+        let rows_of = |inputs: &[TrialInput]| inputs.first().and_then(|input| input.shape.first()).copied();
+        let count = rows_of(inputs)? / rows_of(&first.inputs)?.max(1);
+        let mut run = |inputs: &[TrialInput]| run_here(instance, inputs);
+        match self.judge().hold(&requests, usize::try_from(count).unwrap_or(1), &mut run) {
+            Ok(RowRule::Whole(reason)) => {
+                self.refute(&reason);
+                Some(Ok(()))
+            }
+            Ok(RowRule::ByRow | RowRule::Unknown(_)) => Some(Ok(())),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// All sizes have run: what they were held to isn't needed any more.
+    pub(super) fn forget_requests(&self) {
+        *self.requests.lock().unwrap_or_else(PoisonError::into_inner) = Arc::default();
+    }
+
+    /// Whether requests of several callers may share a batch.
+    #[must_use]
+    pub fn shares(&self) -> bool {
+        self.rows.load(Ordering::Acquire)
+    }
+
+    /// Why they don't, where they don't.
+    #[must_use]
+    pub fn apart(&self) -> Option<String> {
+        match &*self.lock() {
+            Stage::Rows => None,
+            Stage::Apart(reason) => Some(format!("each request runs by itself: {reason}")),
+            Stage::Open { reason, .. } => Some(format!(
+                "each request runs by itself until it is proved on requests that answers are theirs alone: {reason}"
+            )),
+        }
+    }
+
+    /// What a batch of the model gave isn't rows after all: from now on each
+    /// request runs by itself.
+    pub(super) fn refute(&self, reason: &str) {
+        let mut stage = self.lock();
+        if matches!(*stage, Stage::Apart(_)) {
+            return;
+        }
+        tracing::warn!(model = self.label, "each request runs by itself from now on: {reason}");
+        self.rows.store(false, Ordering::Release);
+        self.due.store(false, Ordering::Release);
+        *stage = Stage::Apart(reason.to_owned());
+        self.queue.share_batches(None);
+    }
+
+    /// Whether [`RowState::keep`] wants what ran.
+    pub(super) fn keeps(&self) -> bool {
+        !self.shares() && !self.due.load(Ordering::Acquire) && matches!(*self.lock(), Stage::Open { .. })
+    }
+
+    /// Keeps a request that ran alone, with what the model gave for it, until
+    /// there are enough for a proof.
+    pub(super) fn keep(&self, inputs: &HostBatch, outputs: &[BatchOutput]) {
+        let alone = Alone { inputs: copied(inputs), outputs: outputs.to_vec() };
+        let judge = self.judge();
+        let rows = alone.inputs.first().and_then(|input| input.shape.first()).copied().unwrap_or(1);
+        if let Err(reason) = judge.has_rows(&alone.outputs, rows) {
+            return self.refute(&reason);
+        }
+        if let Stage::Open { kept, .. } = &mut *self.lock()
+            && kept.add(alone, &judge)
+        {
+            self.due.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether [`RowState::prove`] has something to do.
+    #[must_use]
+    pub(super) fn is_due(&self) -> bool {
+        self.due.load(Ordering::Acquire)
+    }
+
+    /// Runs those that are kept together, once there are enough of them. Where
+    /// that shows that outputs are rows, requests share batches from now on.
+    /// Returns whether anything ran.
+    pub(super) fn prove(&self, instance: &mut dyn ModelInstance) -> bool {
+        if !self.due.swap(false, Ordering::AcqRel) {
+            return false;
+        }
+        let requests = match &mut *self.lock() {
+            Stage::Open { kept, .. } => kept.take_ready(),
+            Stage::Rows | Stage::Apart(_) => return false,
+        };
+        let mut run = |inputs: &[TrialInput]| run_here(instance, inputs);
+        match self.judge().judge(&requests, &mut run) {
+            Ok(RowRule::ByRow) => {
+                let mut stage = self.lock();
+                if matches!(*stage, Stage::Apart(_)) {
+                    return true;
+                }
+                *stage = Stage::Rows;
+                self.rows.store(true, Ordering::Release);
+                drop(stage);
+                tracing::info!(
+                    model = self.label,
+                    "requests share batches from now on: the first {} had the same answers together as alone",
+                    requests.len()
+                );
+                self.queue.share_batches(Some(self.most));
+            }
+            Ok(RowRule::Whole(reason)) => self.refute(&reason),
+            Ok(RowRule::Unknown(reason)) => tracing::debug!(model = self.label, reason, "nothing is proved yet"),
+            Err(BackendError::Device { message, .. }) => tracing::error!(model = self.label, "{message}"),
+            Err(error) => tracing::debug!(model = self.label, %error, "nothing is proved yet"),
+        }
+        true
+    }
+
+    fn judge(&self) -> Judge<'_> {
+        Judge { binding: &self.binding, most: self.most, rounding: self.rounding }
+    }
+
+    /// Consistent between any two statements under the lock.
+    fn lock(&self) -> MutexGuard<'_, Stage> {
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Requests that ran alone, by the shape that they have in common.
+#[derive(Debug, Default)]
+struct Kept {
+    by_shape: HashMap<Vec<(String, i64, Vec<i64>)>, Vec<Alone>>,
+    bytes: usize,
+    /// Of which there are enough.
+    ready: Option<Vec<(String, i64, Vec<i64>)>>,
+}
+
+impl Kept {
+    /// Whether there are enough of one shape now.
+    fn add(&mut self, alone: Alone, judge: &Judge<'_>) -> bool {
+        let bytes = size(&alone);
+        if self.bytes.saturating_add(bytes) > MOST_BYTES || self.by_shape.len() >= MOST_SHAPES {
+            (self.by_shape, self.bytes) = (HashMap::new(), 0);
+        }
+        let key: Vec<_> = alone.inputs.iter().map(shape_of).collect();
+        let wanted = wanted(&alone, judge.most);
+        let of_shape = self.by_shape.entry(key.clone()).or_default();
+        self.bytes += bytes;
+        of_shape.push(alone);
+        if of_shape.len() > MOST_OF_A_SHAPE {
+            self.bytes -= size(&of_shape.remove(0));
+        }
+        let enough = of_shape.len() >= wanted && judge.tells_apart(of_shape.as_slice());
+        if enough {
+            self.ready = Some(key);
+        }
+        enough
+    }
+
+    /// Those of which there are enough, the latest first: their answers differ.
+    fn take_ready(&mut self) -> Vec<Alone> {
+        let ready = self.ready.take().and_then(|key| self.by_shape.remove(&key)).unwrap_or_default();
+        self.bytes = self.bytes.saturating_sub(ready.iter().map(size).sum());
+        ready.into_iter().rev().collect()
+    }
+}
+
+/// What must be equal for requests to run together.
+fn shape_of(input: &TrialInput) -> (String, i64, Vec<i64>) {
+    (input.name.clone(), input.datatype as i64, input.shape.iter().skip(1).copied().collect())
+}
+
+fn size(alone: &Alone) -> usize {
+    let inputs: usize = alone.inputs.iter().map(|input| input.data.as_ref().map_or(0, Bytes::len)).sum();
+    inputs + alone.outputs.iter().map(|output| output.data.len()).sum::<usize>()
+}
+
+fn copied(inputs: &HostBatch) -> Vec<TrialInput> {
+    let copy = |input: crate::backend::BatchInput<'_>| TrialInput {
+        name: input.name.to_owned(),
+        datatype: input.datatype,
+        shape: input.shape.to_vec(),
+        data: Some(Bytes::copy_from_slice(input.data)),
+    };
+    inputs.inputs().into_iter().map(copy).collect()
+}

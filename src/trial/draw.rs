@@ -1,0 +1,144 @@
+//! Rows for a model that nobody described: the same for the same number, and
+//! unlike its neighbours.
+
+use bytes::Bytes;
+use half::{bf16, f16};
+
+use super::TrialInput;
+use crate::protocol::Datatype;
+
+/// Between which values elements are drawn.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Values {
+    /// Whole numbers, from the first to the last.
+    pub whole: (u8, u8),
+    /// Floating numbers, from the first up to the second.
+    pub real: (f64, f64),
+}
+
+impl Values {
+    /// What nearly every model takes. Any table has the rows 0 and 1, and any
+    /// mask these values.
+    pub const USUAL: Self = Self { whole: (0, 1), real: (-1.0, 1.0) };
+
+    /// Ranges to try one after the other until a model runs: an index must not
+    /// be beyond a table, and a length or a divisor not 0. No number is so large
+    /// that a tensor of that size in each dimension were a burden.
+    pub const WIDENING: [Self; 3] =
+        [Self::USUAL, Self { whole: (1, 8), real: (0.0, 1.0) }, Self { whole: (0, 99), real: (0.0, 255.0) }];
+
+    /// The same ranges where an index beyond a table can't be survived: on an
+    /// accelerator it ends the process.
+    pub const CAREFUL: [Self; 3] = [
+        Self::USUAL,
+        Self { real: (0.0, 1.0), ..Self::USUAL },
+        Self { real: (0.0, 255.0), ..Self::USUAL },
+    ];
+}
+
+/// The same inputs for row `row`, drawn where they have no elements yet. Each
+/// input's dimension 0 is 1, or no batch.
+#[must_use]
+pub fn row(inputs: &[TrialInput], row: u64, values: Values) -> Vec<TrialInput> {
+    let drawn = |(place, input): (usize, &TrialInput)| match input.data {
+        Some(_) => input.clone(),
+        None => {
+            let seed = row << 8 ^ place as u64;
+            let elements = 0..input.elements() as u64;
+            let mut bytes = Vec::new();
+            elements.for_each(|element| append(&mut bytes, input.datatype, mixed(seed, element), values));
+            TrialInput { data: Some(Bytes::from(bytes)), ..input.clone() }
+        }
+    };
+    inputs.iter().enumerate().map(drawn).collect()
+}
+
+/// Some 32 bits that no neighbour has.
+fn mixed(seed: u64, element: u64) -> u32 {
+    // The steps of splitmix64 (Steele, Lea and Flood, "Fast splittable
+    // pseudorandom number generators", 2014), whose upper half is well mixed.
+    let mut z = (seed << 40 ^ element).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (z >> 32) as u32
+}
+
+#[allow(clippy::cast_possible_truncation)]
+fn append(bytes: &mut Vec<u8>, datatype: Datatype, mixed: u32, values: Values) {
+    let Values { whole: (least, most), real: (low, high) } = values;
+    let unit = f64::from(mixed) / f64::from(u32::MAX);
+    let real = low + unit * (high - low);
+    let span = u32::from(most.saturating_sub(least)) + 1;
+    let whole = least.saturating_add((mixed % span) as u8);
+    match datatype {
+        Datatype::Fp16 => bytes.extend(f16::from_f64(real).to_le_bytes()),
+        Datatype::Bf16 => bytes.extend(bf16::from_f64(real).to_le_bytes()),
+        Datatype::Fp32 => bytes.extend((real as f32).to_le_bytes()),
+        Datatype::Fp64 => bytes.extend(real.to_le_bytes()),
+        Datatype::Bytes => {
+            let text = (mixed % 100).to_string();
+            bytes.extend((text.len() as u32).to_le_bytes());
+            bytes.extend(text.as_bytes());
+        }
+        // Pixels, mostly.
+        Datatype::Uint8 => bytes.push(mixed.to_le_bytes()[3]),
+        Datatype::Bool => bytes.push((mixed & 1) as u8),
+        Datatype::Int8
+        | Datatype::Int16
+        | Datatype::Uint16
+        | Datatype::Int32
+        | Datatype::Uint32
+        | Datatype::Int64
+        | Datatype::Uint64 => {
+            bytes.push(whole);
+            bytes.resize(bytes.len() + datatype.size().unwrap_or(1) - 1, 0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trial::compare::numbers;
+
+    fn input(datatype: Datatype) -> [TrialInput; 1] {
+        [TrialInput { name: "x".to_owned(), datatype, shape: vec![1, 400], data: None }]
+    }
+
+    #[test]
+    fn a_row_is_the_same_each_time_and_unlike_its_neighbours() {
+        for datatype in Datatype::all() {
+            let rows = [0, 1, 2].map(|number| row(&input(datatype), number, Values::USUAL));
+            assert_eq!(rows[0], row(&input(datatype), 0, Values::USUAL), "{datatype}");
+            assert!(rows[0] != rows[1] && rows[1] != rows[2] && rows[0] != rows[2], "{datatype}");
+        }
+    }
+
+    #[test]
+    fn two_inputs_of_a_row_differ_and_what_is_given_stays() {
+        let [one] = input(Datatype::Fp32);
+        let given = TrialInput { data: Some(Bytes::from_static(&[7; 1600])), ..one.clone() };
+        let drawn = row(&[one.clone(), one, given.clone()], 3, Values::USUAL);
+        assert_ne!(drawn[0].data, drawn[1].data);
+        assert_eq!(drawn[2], given);
+    }
+
+    #[test]
+    fn values_keep_to_their_range_and_fill_it() {
+        for values in Values::WIDENING.into_iter().chain(Values::CAREFUL) {
+            let all = |datatype| {
+                let drawn = row(&input(datatype), 0, values).remove(0);
+                numbers(datatype, &drawn.bytes()).collect::<Vec<f64>>()
+            };
+            let (least, most) = (f64::from(values.whole.0), f64::from(values.whole.1));
+            let whole = all(Datatype::Int64);
+            assert!(whole.iter().all(|value| (least..=most).contains(value)), "{values:?}");
+            assert!(whole.contains(&least) && whole.contains(&most), "{values:?}");
+            let (low, high) = values.real;
+            let real = all(Datatype::Fp64);
+            assert!(real.iter().all(|value| (low..=high).contains(value)), "{values:?}");
+            let quarter = (high - low) / 4.0;
+            assert!(real.iter().any(|v| *v < low + quarter) && real.iter().any(|v| *v > high - quarter));
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! A model run on inputs that no client sent: made up here, or given by its
+//! configuration. What it does on them is known before a client asks.
+//!
+//! [`draw`] makes rows that differ, [`run`] runs them, [`rows`] finds whether
+//! outputs are rows of inputs, [`compare`] tells how far two outputs are apart.
+
+pub mod compare;
+pub mod draw;
+mod input;
+pub mod rows;
+pub mod run;
+
+pub use input::TrialInput;
