@@ -205,19 +205,18 @@ async fn what_keeps_requests_apart_is_named() {
         ("layers", "has shape [2, 1, 3] for 1 row"),
         ("time_first", "has shape [4, 1, 1] for 1 row"),
         ("squeezes", "has shape [4] for 1 row"),
-        ("best", "has shape [3, 4] for 5 rows"),
+        ("best", "of a row depends on the rows beside it"),
         ("flips", "of a row depends on the rows beside it"),
         ("beyond_five", "of a row depends on the rows beside it"),
         ("random", "isn't the same twice for the same row, so whether it depends on the rows beside it can't be told"),
     ] {
         assert_eq!(told(name), format!("{begins}{reason}"), "{name}");
     }
-    assert_eq!(
-        told("late"),
-        "each request runs by itself until it is proved on requests that answers are theirs alone: the model fails \
-         on inputs that were made up: PyTorch execute failure: ValueError: expected values of 1000 and more; it \
-         fails on every input that was tried"
-    );
+    let late = told("late");
+    assert!(late.starts_with("it fails on every input that was tried: "), "{late}");
+    let until = "each request runs by itself until it is proved on requests that answers are theirs alone: \
+                 the model fails on inputs that were made up: ";
+    assert!(late.contains(until) && late.ends_with("expected values of 1000 and more"), "{late}");
 }
 
 /// A sample of the model's own, for what nobody would guess.

@@ -174,7 +174,9 @@ impl ServedModel {
     /// where all is as configured.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
-        let fails = self.fails.as_ref().map(|error| format!("it fails on every input that was tried: {error}"));
+        // Clients may know better what it takes.
+        let fails = self.fails.as_ref().filter(|_| self.statistics().inference_count == 0);
+        let fails = fails.map(|error| format!("it fails on every input that was tried: {error}"));
         let apart = if self.asked_to_batch { self.rows.apart() } else { None };
         fails.into_iter().chain(apart).collect()
     }
