@@ -23,6 +23,9 @@ const CONFIG: &str = r#"
     dynamic_batching { }
 "#;
 
+/// What such a model gives is tried at load: alone, together, and in the largest batch.
+const TRIED: [i64; 8] = [1, 1, 1, 1, 1, 3, 5, 8];
+
 /// A model that ran every batch size on its own account: from here on only
 /// requests run.
 fn serve(backend: &MockBackend, config: &str) -> Arc<ServedModel> {
@@ -113,7 +116,7 @@ async fn a_batch_forms_while_the_model_is_busy_and_each_gets_its_own_rows() {
 async fn further_batch_sizes_run_once_it_is_ready_and_never_before_a_request() {
     let backend = MockBackend::new(Behaviour::Identity, &["x"]);
     let model = serve(&backend, CONFIG);
-    assert_eq!(backend.control().batches(), [1, 1, 1, 2, 2, 4, 4, 8, 8]);
+    assert_eq!(backend.control().batches(), [&TRIED[..], &[1, 1, 1, 2, 2, 4, 4, 8, 8]].concat());
     model.stop();
 
     let backend = MockBackend::new(Behaviour::Identity, &["x"]);
@@ -145,7 +148,7 @@ async fn no_request_is_the_first_with_a_size_that_can_be_warmed_before() {
     wait_until_warm(&backend);
     // Eight that wait would go as one; the largest grows by steps instead.
     let mut largest = 1;
-    for rows in backend.control().batches() {
+    for rows in backend.control().batches().split_off(TRIED.len()) {
         assert!(rows <= 2 * largest, "{:?}", backend.control().batches());
         largest = largest.max(rows);
     }
@@ -186,7 +189,8 @@ async fn a_poisoned_batch_fails_the_guilty_alone() {
 async fn a_model_that_keeps_state_is_neither_batched_nor_run_twice() {
     let backend = MockBackend::new(Behaviour::FailsOn255, &["x"]).stateful();
     let model = serve_bounded(&backend, CONFIG, 100);
-    assert_eq!(backend.control().batches(), [0; 0], "no warm-up: it would change the state");
+    let before = backend.control().batches().len();
+    assert_eq!(before, 1, "on an instance of its own; no warm-up: it would change the state");
     backend.control().close_gate();
     let first = ask(&model, &[[1, 1]]);
     settle().await;
@@ -195,7 +199,7 @@ async fn a_model_that_keeps_state_is_neither_batched_nor_run_twice() {
     backend.control().open_gate();
     assert_eq!(data(first).await, [1, 1]);
     assert!(bad.await.unwrap().is_err());
-    assert_eq!(backend.control().batches(), [1, 1]);
+    assert_eq!(backend.control().batches()[before..], [1, 1]);
     model.stop();
 }
 
@@ -232,14 +236,52 @@ async fn a_panic_under_the_seam_is_answered_and_survived() {
 }
 
 #[tokio::test]
-async fn outputs_that_do_not_match_the_batch_are_refused_and_never_mixed() {
+async fn outputs_that_are_no_rows_are_their_requests_own_as_a_whole() {
     let backend = MockBackend::new(Behaviour::WrongRows, &["x"]);
+    let model = serve_bounded(&backend, CONFIG, 100);
+    assert_eq!(model.notes(), ["each request runs by itself: output 'y' has shape [2, 2] for 1 row"]);
+    let before = backend.control().batches().len();
+    backend.control().close_gate();
+    let asked = [ask(&model, &[[1, 2]]), ask(&model, &[[3, 4]]), ask(&model, &[[5, 6], [7, 8]])];
+    settle().await;
+    backend.control().open_gate();
+    let [one, other, two] = asked;
+    assert_eq!(data(one).await, [1, 2, 0, 0]);
+    assert_eq!(data(other).await, [3, 4, 0, 0]);
+    assert_eq!(data(two).await, [5, 6, 7, 8, 0, 0]);
+    assert_eq!(backend.control().batches()[before..], [1, 1, 2]);
+    model.stop();
+}
+
+/// The trial at load can't meet every value.
+#[tokio::test]
+async fn a_batch_that_is_no_rows_after_all_is_answered_one_by_one_and_is_the_last() {
+    let backend = MockBackend::new(Behaviour::LosesRowOn254, &["x"]);
     let model = serve(&backend, CONFIG);
-    let error = ask(&model, &[[1, 2]]).await.unwrap().unwrap_err();
+    assert_eq!(model.notes(), [""; 0]);
+    let before = backend.control().batches().len();
+    let ask_four = async |last: u8| {
+        backend.control().close_gate();
+        let first = ask(&model, &[[1, 1]]);
+        settle().await;
+        backend.control().wait_until_waiting(1);
+        let asked = [first, ask(&model, &[[2, 2]]), ask(&model, &[[3, last]]), ask(&model, &[[4, 4]])];
+        settle().await;
+        backend.control().open_gate();
+        let mut answers = Vec::new();
+        for answer in asked {
+            answers.push(data(answer).await);
+        }
+        answers
+    };
+    assert_eq!(ask_four(3).await, [[1, 1], [2, 2], [3, 3], [4, 4]]);
+    assert_eq!(ask_four(254).await, [&[1, 1][..], &[2, 2], &[], &[4, 4]]);
+    assert_eq!(ask_four(3).await, [[1, 1], [2, 2], [3, 3], [4, 4]]);
+    let ran = &backend.control().batches()[before..];
+    assert_eq!(ran, [1, 3, 1, 3, 1, 1, 1, 1, 1, 1, 1]);
     assert_eq!(
-        error.message(),
-        "output 'y' has shape [2, 2] for a batch of 1: its first dimension must be the batch; \
-         a model whose outputs don't batch needs max_batch_size: 0"
+        model.notes(),
+        ["each request runs by itself: output 'y' has shape [2, 2] for a batch of 3"]
     );
     model.stop();
 }

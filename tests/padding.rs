@@ -51,8 +51,9 @@ async fn busy(backend: &MockBackend, settings: &str, own: usize) -> (Arc<ServedM
     (model, first)
 }
 
-/// Batches of 1 three times; of 2 and 4, and of 1 at lengths of 4, 8 and 9, twice each.
-const OWN_RUNS: usize = 13;
+/// What is tried at load: batches of 1 three times, of 2, 3 and 4. Then batches of 1 three times; of 2 and 4, and of 1
+/// at lengths of 4, 8 and 9, twice each.
+const OWN_RUNS: usize = 6 + 13;
 
 type Answer = Result<InferenceResponse, Error>;
 

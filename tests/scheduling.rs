@@ -101,6 +101,7 @@ async fn a_late_request_is_answered_while_the_model_is_still_busy() {
     for (scheduling, schedule) in policies {
         let backend = MockBackend::new(Behaviour::Identity, &["x"]);
         let model = serve(&backend, scheduling);
+        let tried = backend.control().batches().len();
         let mut answers = Answers::new();
         backend.control().close_gate();
         answers.ask(&model, "runs", &[1, 2], Schedule::default()).await;
@@ -113,7 +114,7 @@ async fn a_late_request_is_answered_while_the_model_is_still_busy() {
         assert_eq!(error.message(), "Request timeout expired");
         backend.control().open_gate();
         assert_eq!(answers.names(1).await, ["runs"]);
-        assert_eq!(backend.control().batches(), [1], "what was late never ran");
+        assert_eq!(backend.control().batches()[tried..], [1], "what was late never ran");
         let told = model.statistics().inference_stats;
         assert_eq!((told.success.count, told.fail.count), (1, 1));
         model.stop();
@@ -207,11 +208,12 @@ async fn answers_leave_in_the_order_of_arrival_where_that_is_asked_for() {
                preserve_ordering: {preserve} max_queue_delay_microseconds: 200000 }}"
         );
         let model = serve(&backend, &scheduling);
+        let tried = backend.control().batches().len();
         let mut answers = Answers::new();
         answers.ask(&model, "waits", &[1, 2], Schedule::default()).await;
         answers.ask(&model, "full", &[2, 4], Schedule::default()).await;
         assert_eq!(answers.names(2).await, expected);
-        assert_eq!(backend.control().batches(), [2, 1], "the model ran them alike");
+        assert_eq!(backend.control().batches()[tried..], [2, 1], "the model ran them alike");
         model.stop();
     }
 }

@@ -19,8 +19,11 @@ pub enum Behaviour {
     Identity,
     /// Fails when any byte of its first input is 255, else gives it back.
     FailsOn255,
-    /// Gives its first input back with one row too many in its shape.
+    /// Gives its first input back with one row too many.
     WrongRows,
+    /// Gives its inputs back, but for the last row where any byte of the first
+    /// is 254.
+    LosesRowOn254,
     /// Panics when any byte of its first input is 255, else gives it back.
     PanicsOn255,
     /// The device fails for good when any byte of its first input is 255.
@@ -368,6 +371,10 @@ impl ModelInstance for MockInstance {
             | Behaviour::PanicsOn255
             | Behaviour::Poisons(_)
             | Behaviour::AddsFile => Ok(inputs.iter().map(|input| self.output(input, 0)).collect()),
+            Behaviour::LosesRowOn254 => {
+                let lost = first.is_some_and(|input| input.data.contains(&254));
+                Ok(inputs.iter().map(|input| self.output(input, -i64::from(lost))).collect())
+            }
             Behaviour::WrongRows => Ok(inputs.iter().map(|input| self.output(input, 1)).collect()),
         }
     }
@@ -376,14 +383,17 @@ impl ModelInstance for MockInstance {
 impl MockInstance {
     fn output(&self, input: &BatchInput<'_>, more_rows: i64) -> BatchOutput {
         let mut shape = input.shape.to_vec();
+        let mut data: Vec<u8> = input.data.iter().map(|byte| byte.wrapping_add(self.added)).collect();
         if let Some(rows) = shape.first_mut() {
+            let row = data.len() / usize::try_from(*rows).unwrap_or(1).max(1);
             *rows += more_rows;
+            data.resize(row * usize::try_from(*rows).unwrap_or(0), 0);
         }
         BatchOutput {
             name: self.named.then(|| input.name.to_owned()),
             datatype: input.datatype,
             shape,
-            data: input.data.iter().map(|byte| byte.wrapping_add(self.added)).collect(),
+            data: data.into(),
         }
     }
 }

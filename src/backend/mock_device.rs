@@ -98,6 +98,11 @@ impl MockDevice {
         self.lock().timeline.clone()
     }
 
+    /// Begins the timeline anew.
+    pub fn forget_timeline(&self) {
+        self.lock().timeline.clear();
+    }
+
     /// Memory that was written while the device still read it.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {

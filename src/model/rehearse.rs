@@ -152,7 +152,11 @@ impl Rehearsal<'_> {
         if rule != RowRule::ByRow || took * largest > QUICK {
             return Ok(rule);
         }
-        self.judge().hold(requests, largest as usize, &mut run)
+        match self.judge().hold(requests, largest as usize, &mut run)? {
+            whole @ RowRule::Whole(_) => Ok(whole),
+            // There may be too little memory for so many.
+            RowRule::ByRow | RowRule::Unknown(_) => Ok(RowRule::ByRow),
+        }
     }
 
     /// How many requests like this one are to run by themselves.
