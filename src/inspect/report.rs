@@ -28,7 +28,7 @@ pub(super) fn of_file(file: &Path, model: &dyn Model) -> String {
         let _ = writeln!(text, "  {name}: {kind}{default}");
     }
     let state = signature.stateful.as_deref().map_or_else(
-        || "keeps none: instances share it, and requests are batched".to_owned(),
+        || "keeps none: instances share it".to_owned(),
         |why| format!("{why}: it has one instance, and requests of different callers aren't batched"),
     );
     let frozen = facts.not_frozen.map_or_else(
