@@ -10,8 +10,7 @@ use crate::trial::draw::{self, Values};
 use crate::trial::rows::{Alone, Judge, ROUNDING, RowRule, wanted};
 use crate::trial::run::run_here;
 
-/// So many rows run where dimension 0 isn't a batch: what of a shape depends on
-/// the values shows by their differences.
+/// So many rows run where dimension 0 isn't a batch.
 const SEVERAL: usize = 3;
 
 /// An output as the trial found it.
@@ -111,6 +110,7 @@ impl Trial<'_> {
     fn found(&self, seen: Seen, values: Values) -> Found {
         let Seen { outputs, rule, mut shapes } = seen;
         let mut notes = Vec::new();
+        shapes.extend(self.shapes_of_others());
         let first = if rule == RowRule::ByRow { 1 } else { SEVERAL as i64 };
         let larger = self.template(first, self.size.saturating_add(self.size / 2).saturating_add(1));
         if larger != self.template(1, self.size) {
@@ -133,6 +133,15 @@ impl Trial<'_> {
             dims: dims(index, &shapes).split_off(batched.min(output.shape.len())),
         };
         Found { outputs: outputs.iter().enumerate().map(output).collect(), batch, notes }
+    }
+
+    /// What other values give, as far as the model takes them: how much it finds
+    /// may depend on them.
+    fn shapes_of_others(&self) -> Vec<Vec<Vec<i64>>> {
+        let zeros = self.template(1, self.size);
+        let drawn = Values::WIDENING.map(|values| draw::row(&zeros, SEVERAL as u64, values));
+        let others = drawn.iter().chain([&zeros]).filter_map(|inputs| self.forward(inputs).ok());
+        others.map(|outputs| shapes_of(&outputs)).collect()
     }
 
     fn may_batch(&self) -> bool {

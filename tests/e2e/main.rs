@@ -22,6 +22,7 @@ mod container;
 mod containers;
 mod control;
 mod datatypes;
+mod declared;
 mod devices;
 mod grpc;
 mod grpc_compression;
