@@ -279,10 +279,7 @@ async fn a_batch_that_is_no_rows_after_all_is_answered_one_by_one_and_is_the_las
     assert_eq!(ask_four(3).await, [[1, 1], [2, 2], [3, 3], [4, 4]]);
     let ran = &backend.control().batches()[before..];
     assert_eq!(ran, [1, 3, 1, 3, 1, 1, 1, 1, 1, 1, 1]);
-    assert_eq!(
-        model.notes(),
-        ["each request runs by itself: output 'y' has shape [2, 2] for a batch of 3"]
-    );
+    assert_eq!(model.notes(), ["each request runs by itself: output 'y' has shape [2, 2] for a batch of 3"]);
     model.stop();
 }
 

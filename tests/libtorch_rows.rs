@@ -24,8 +24,7 @@ const CALLERS_OF_A_MODEL: usize = 440;
 const AT_A_TIME: usize = 40;
 
 /// By row for every batch that there may be.
-const BY_ROW: [&str; 8] =
-    ["linear", "label", "recurrent", "keyed", "normalised", "padded", "late", "table"];
+const BY_ROW: [&str; 8] = ["linear", "label", "recurrent", "keyed", "normalised", "padded", "late", "table"];
 
 /// Not so, as a trial at load shows.
 const WHOLE: [&str; 15] = [
@@ -208,7 +207,10 @@ async fn what_keeps_requests_apart_is_named() {
         ("best", "of a row depends on the rows beside it"),
         ("flips", "of a row depends on the rows beside it"),
         ("beyond_five", "of a row depends on the rows beside it"),
-        ("random", "isn't the same twice for the same row, so whether it depends on the rows beside it can't be told"),
+        (
+            "random",
+            "isn't the same twice for the same row, so whether it depends on the rows beside it can't be told",
+        ),
     ] {
         assert_eq!(told(name), format!("{begins}{reason}"), "{name}");
     }

@@ -42,9 +42,7 @@ fn load(backend: &MockBackend, config: &str, settings: &str) -> Result<Arc<Serve
 /// gate with one request: what is asked now meets in the queue.
 async fn busy(backend: &MockBackend, settings: &str, own: usize) -> (Arc<ServedModel>, JoinHandle<Answer>) {
     let model = load(backend, CONFIG, settings).unwrap();
-    while backend.control().batches().len() < own {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    backend.control().wait_until_ran(own);
     backend.control().close_gate();
     let first = ask(&model, ids(&[&[9]])).await;
     backend.control().wait_until_waiting(1);
@@ -216,9 +214,7 @@ async fn answers_keep_their_order_though_batches_do_not() {
     let backend = MockBackend::new(Behaviour::Identity, &["ids", "mask"]);
     let config = CONFIG.replace("dynamic_batching { }", "dynamic_batching { preserve_ordering: true }");
     let model = load(&backend, &config, PADDING).unwrap();
-    while backend.control().batches().len() < OWN_RUNS {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    backend.control().wait_until_ran(OWN_RUNS);
     backend.control().close_gate();
     let mut asked = vec![ask(&model, ids(&[&[9]])).await];
     backend.control().wait_until_waiting(1);

@@ -59,6 +59,9 @@ pub struct Rewriting {
     pub off: u8,
 }
 
+/// How long a test waits for what should come at once.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
 /// The test's hand on a mock: a gate that forward waits at, and a record of
 /// what ran.
 #[derive(Debug, Default)]
@@ -94,10 +97,7 @@ impl Control {
 
     /// Returns once `count` forwards wait at the gate.
     pub fn wait_until_waiting(&self, count: usize) {
-        let mut state = self.lock();
-        while state.waiting < count {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
+        self.wait_until("forwards at the gate", count, |state| state.waiting);
     }
 
     /// The rows of each batch that ran, in order.
@@ -108,10 +108,20 @@ impl Control {
 
     /// Returns once memory was released so often.
     pub fn wait_until_released(&self, count: usize) {
-        let mut state = self.lock();
-        while state.released < count {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
+        self.wait_until("releases of memory", count, |state| state.released);
+    }
+
+    /// Returns once so many batches were run.
+    pub fn wait_until_ran(&self, count: usize) {
+        self.wait_until("batches run", count, |state| state.batches.len());
+    }
+
+    /// A test that would wait for ever fails instead, and says what there is.
+    fn wait_until(&self, what: &str, count: usize, there: impl Fn(&State) -> usize) {
+        let lacks = |state: &mut State| there(state) < count;
+        let waited = self.changed.wait_timeout_while(self.lock(), LONGEST_WAIT, lacks);
+        let (state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        assert!(!waited.timed_out(), "waited {LONGEST_WAIT:?} for {count} {what}: {state:?}");
     }
 
     /// How often memory was released.

@@ -155,7 +155,9 @@ impl Context {
             return name_outputs(outputs, &self.binding, Layout::Alone(rows));
         }
         if requests > 1 && !shares {
-            return Err(Unfit::NotRows("the batch left before its answers were found to be no rows".to_owned()));
+            return Err(Unfit::NotRows(
+                "the batch left before its answers were found to be no rows".to_owned(),
+            ));
         }
         let named = name_outputs(outputs, &self.binding, Layout::Rows(rows));
         let Err(Unfit::NotRows(reason)) = &named else { return named };

@@ -207,7 +207,9 @@ impl RowState {
                 self.queue.share_batches(Some(self.most));
             }
             Ok(RowRule::Whole(reason)) => self.refute(&reason),
-            Ok(RowRule::Unknown(reason)) => tracing::debug!(model = self.label, reason, "nothing is proved yet"),
+            Ok(RowRule::Unknown(reason)) => {
+                tracing::debug!(model = self.label, reason, "nothing is proved yet")
+            }
             Err(BackendError::Device { message, .. }) => tracing::error!(model = self.label, "{message}"),
             Err(error) => tracing::debug!(model = self.label, %error, "nothing is proved yet"),
         }

@@ -17,6 +17,10 @@ use crate::trial::draw::{self, Values};
 /// of sound.
 const OPEN_DIMENSIONS: [i64; 5] = [8, 64, 224, 1, 16_000];
 
+/// As few tokens where texts are padded; and fewer, of which several fit into a
+/// small `max_elements`.
+const PADDED_LENGTHS: [u32; 2] = [8, 2];
+
 /// Inputs of more elements aren't made up: several dimensions that are open
 /// multiply.
 const MOST_ELEMENTS: usize = 1 << 24;
@@ -69,7 +73,8 @@ fn matters(values: &Values, inputs: &[TrialInput]) -> bool {
     let (Values { whole, real }, usual) = (*values, Values::USUAL);
     let drawn = || inputs.iter().filter(|input| input.data.is_none());
     *values == usual
-        || (whole != usual.whole && drawn().any(|input| input.datatype.is_whole() && input.datatype != Datatype::Uint8))
+        || (whole != usual.whole
+            && drawn().any(|input| input.datatype.is_whole() && input.datatype != Datatype::Uint8))
         || (real != usual.real && drawn().any(|input| input.datatype.is_float()))
 }
 
@@ -79,8 +84,9 @@ fn shapes(binding: &Binding, batched: bool, batching: Option<&Batching>) -> Vec<
         return Vec::new();
     }
     if let Some(padding) = batching.and_then(|batching| batching.padding.as_deref()) {
-        let length = padding.lengths.padded(8).min(padding.lengths.max_length.unwrap_or(u32::MAX));
-        return padded_inputs(binding, padding, 1, length).into_iter().collect();
+        let most = padding.lengths.max_length.unwrap_or(u32::MAX);
+        let lengths = PADDED_LENGTHS.map(|length| padding.lengths.padded(length).min(most));
+        return lengths.iter().filter_map(|length| padded_inputs(binding, padding, 1, *length)).collect();
     }
     let mut found: Vec<Vec<TrialInput>> = Vec::new();
     for open in OPEN_DIMENSIONS {
@@ -110,7 +116,8 @@ fn given(sample: &WarmUpSampleRun, batched: bool) -> Candidate {
         if let (true, Some(first)) = (batched, input.shape.first_mut()) {
             *first = 1;
         }
-        input.data = input.data.map(|data| data.slice(..data.len() / usize::try_from(rows).unwrap_or(1).max(1)));
+        input.data =
+            input.data.map(|data| data.slice(..data.len() / usize::try_from(rows).unwrap_or(1).max(1)));
         input
     };
     Candidate { inputs: sample.inputs.iter().map(first_row).collect(), values: None }
@@ -169,7 +176,8 @@ mod tests {
             shape: shape.to_vec(),
             data: Some(Bytes::from_static(data)),
         };
-        let inputs = vec![input(&[2, 3], &[1, 0, 2, 0, 3, 0, 1, 0, 2, 0, 3, 0]), input(&[2, 1], &[9, 0, 9, 0])];
+        let inputs =
+            vec![input(&[2, 3], &[1, 0, 2, 0, 3, 0, 1, 0, 2, 0, 3, 0]), input(&[2, 1], &[9, 0, 9, 0])];
         let sample = given(&WarmUpSampleRun { name: "s".to_owned(), count: 1, inputs }, true);
         let rows = [0, 1].map(|number| sample.row(number));
         assert_eq!(rows[0], [input(&[1, 3], &[1, 0, 2, 0, 3, 0]), input(&[1, 1], &[9, 0])]);

@@ -224,7 +224,10 @@ impl Loading<'_> {
         let rounding = rehearsal.rounding();
         let model = &bound.config.name;
         if let Some(error) = &rehearsed.fails {
-            tracing::warn!(model, "the model fails on every input that was tried, and may fail on requests: {error}");
+            tracing::warn!(
+                model,
+                "the model fails on every input that was tried, and may fail on requests: {error}"
+            );
         }
         if bound.config.dynamic_batching.is_none() {
             return Ok(Tried { bound, rehearsed, rounding });
@@ -260,7 +263,9 @@ impl Loading<'_> {
             // What is known to run, in the place of zeros.
             runs.first.iter_mut().for_each(|inputs| inputs.clone_from(&ran.inputs));
         }
-        let Some(trials) = &self.resources.trials else { return Ok(Planned { placements, reason: None, runs }) };
+        let Some(trials) = &self.resources.trials else {
+            return Ok(Planned { placements, reason: None, runs });
+        };
         let ran = rehearsed.ran.iter().take(1).map(|request| request.inputs.as_slice());
         let asked = Asked {
             groups: &config.instance_groups,

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use super::plan::Resources;
 use super::load::load_once;
+use super::plan::Resources;
 use super::served::{LoadError, ModelSource};
 use super::trial::Trial;
 use crate::backend::{Backend, BackendError, BatchOutput, Device, Model, OutputType, Precision, Preparation};

@@ -97,11 +97,7 @@ impl Rehearsal<'_> {
         })
     }
 
-    fn attempt(
-        &self,
-        instance: &mut dyn ModelInstance,
-        candidate: &Candidate,
-    ) -> Result<Attempt, LoadError> {
+    fn attempt(&self, instance: &mut dyn ModelInstance, candidate: &Candidate) -> Result<Attempt, LoadError> {
         let mut requests = Vec::new();
         let mut wrong_shapes = Vec::new();
         let (mut count, mut took) = (1, Duration::MAX);

@@ -63,7 +63,12 @@ fn further_lengths(padding: &Padding, shortest: u32) -> Vec<u32> {
 }
 
 /// Inputs of `rows` requests, each of this length.
-pub(super) fn padded_inputs(binding: &Binding, padding: &Padding, rows: u32, length: u32) -> Option<Vec<TrialInput>> {
+pub(super) fn padded_inputs(
+    binding: &Binding,
+    padding: &Padding,
+    rows: u32,
+    length: u32,
+) -> Option<Vec<TrialInput>> {
     let input = |(bound, fill): (&BoundInput, &Fill)| {
         let spec = bound.spec.as_ref()?;
         spec.datatype.size()?;

@@ -29,11 +29,8 @@ impl Values {
 
     /// The same ranges where an index beyond a table can't be survived: on an
     /// accelerator it ends the process.
-    pub const CAREFUL: [Self; 3] = [
-        Self::USUAL,
-        Self { real: (0.0, 1.0), ..Self::USUAL },
-        Self { real: (0.0, 255.0), ..Self::USUAL },
-    ];
+    pub const CAREFUL: [Self; 3] =
+        [Self::USUAL, Self { real: (0.0, 1.0), ..Self::USUAL }, Self { real: (0.0, 255.0), ..Self::USUAL }];
 }
 
 /// The same inputs for row `row`, drawn where they have no elements yet. Each

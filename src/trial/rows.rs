@@ -96,7 +96,13 @@ impl Judge<'_> {
             }
         }
         let rows: Vec<i64> = requests.iter().map(Alone::rows).collect();
-        for size in sizes(&rows, &first.outputs, self.most) {
+        let sizes = sizes(&rows, &first.outputs, self.most);
+        if sizes.is_empty() && self.most > 1 {
+            return Ok(RowRule::Unknown(
+                "no two of the requests that were tried fit in one batch".to_owned(),
+            ));
+        }
+        for size in sizes {
             match self.hold(&requests[..size], size, run)? {
                 RowRule::ByRow => {}
                 other => return Ok(other),
@@ -242,9 +248,8 @@ enum Apart {
 /// its name on the wire.
 fn delivered<'a>(outputs: &'a [BatchOutput], binding: &Binding) -> Vec<(String, &'a BatchOutput)> {
     if binding.outputs.is_empty() {
-        let named = |(index, output): (usize, &'a BatchOutput)| {
-            (output_name(index, output.name.as_deref()), output)
-        };
+        let named =
+            |(index, output): (usize, &'a BatchOutput)| (output_name(index, output.name.as_deref()), output);
         return outputs.iter().enumerate().map(named).collect();
     }
     let bound = binding.outputs.iter();
@@ -258,8 +263,7 @@ fn sizes(rows: &[i64], outputs: &[BatchOutput], most: u32) -> Vec<usize> {
     let rows_of = |count: &usize| rows.iter().take(*count).sum::<i64>();
     let fits = |count: &usize| *count <= rows.len() && rows_of(count) <= i64::from(most);
     let fitting = || TOGETHER.into_iter().filter(fits);
-    let stands_out =
-        |count: &usize| !outputs.iter().any(|output| output.shape.contains(&rows_of(count)));
+    let stands_out = |count: &usize| !outputs.iter().any(|output| output.shape.contains(&rows_of(count)));
     let standing_out: Vec<usize> = fitting().filter(stands_out).take(SIZES).collect();
     if standing_out.is_empty() { fitting().take(SIZES).collect() } else { standing_out }
 }

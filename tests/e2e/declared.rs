@@ -68,12 +68,16 @@ async fn a_version_that_can_not_answer_as_declared_is_not_served_and_the_reason_
         (
             "shape",
             "UNAVAILABLE",
-            format!("{served}output 'y' has shape [1, 3], but config.pbtxt declares dims [64, 4] behind the batch"),
+            format!(
+                "{served}output 'y' has shape [1, 3], but config.pbtxt declares dims [64, 4] behind the batch"
+            ),
         ),
         (
             "size",
             "UNAVAILABLE",
-            format!("{served}output 'y' has shape [1, 3], but config.pbtxt declares dims [5] behind the batch"),
+            format!(
+                "{served}output 'y' has shape [1, 3], but config.pbtxt declares dims [5] behind the batch"
+            ),
         ),
         // What it is made for isn't known: perhaps a client knows better.
         ("dims", "READY", fails.to_owned()),
@@ -109,7 +113,10 @@ async fn hits_are_the_caller_s_own() {
     let root = repository(&[("hits", "hits", config)]);
     let server = Server::start(root.path(), &[]);
     let reason = index(&server).await[0]["reason"].clone();
-    assert!(reason.as_str().is_some_and(|told| told.starts_with("each request runs by itself: ")), "{reason}");
+    assert!(
+        reason.as_str().is_some_and(|told| told.starts_with("each request runs by itself: ")),
+        "{reason}"
+    );
     let mut callers = JoinSet::new();
     for number in 0..200 {
         let url = server.url("/v2/models/hits/infer");

@@ -152,7 +152,10 @@ fn a_trial_finds_what_a_file_does_not_tell() {
     };
     let (config, report) = made("mixes_rows", &["x:FP32:-1,4"]);
     assert!(config.contains("max_batch_size: 0") && config.contains("dims: [ -1, 4 ]"), "{config}");
-    assert!(report.contains("batch: none: output 'OUTPUT__0' of a row depends on the rows beside it"), "{report}");
+    assert!(
+        report.contains("batch: none: output 'OUTPUT__0' of a row depends on the rows beside it"),
+        "{report}"
+    );
 
     let (config, _) = made("picture", &["x:FP32:-1,3,-1,-1"]);
     for line in [

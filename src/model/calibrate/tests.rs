@@ -18,14 +18,7 @@ fn group(count: Option<u32>) -> InstanceGroup {
 }
 
 fn asked<'a>(groups: &'a [InstanceGroup], processors: usize, inputs: &'a [TrialInput]) -> Asked<'a> {
-    Asked {
-        groups,
-        stateful: false,
-        batched: true,
-        processors,
-        target: None,
-        sizes: vec![inputs],
-    }
+    Asked { groups, stateful: false, batched: true, processors, target: None, sizes: vec![inputs] }
 }
 
 fn shown(asked: &Asked<'_>, instances: usize) -> String {
