@@ -105,9 +105,10 @@ impl Layout {
     fn check_rows(self, name: &str, output: &BatchOutput) -> std::result::Result<(), Unfit> {
         let Self::Rows(rows) = self else { return Ok(()) };
         let first = output.shape.first().copied();
-        let rows_there = match output.datatype {
-            Datatype::Bytes => first.is_some_and(|first| first % i64::from(rows.max(1)) == 0),
-            _ => first == Some(i64::from(rows)),
+        let rows_there = if output.datatype == Datatype::Bytes {
+            first.is_some_and(|first| first % i64::from(rows.max(1)) == 0)
+        } else {
+            first == Some(i64::from(rows))
         };
         if rows_there {
             return Ok(());

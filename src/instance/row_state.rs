@@ -229,10 +229,10 @@ impl RowState {
 /// Requests that ran alone, by the shape that they have in common.
 #[derive(Debug, Default)]
 struct Kept {
-    by_shape: HashMap<Vec<(String, i64, Vec<i64>)>, Vec<Alone>>,
+    by_shape: HashMap<Vec<InputShape>, Vec<Alone>>,
     bytes: usize,
     /// Of which there are enough.
-    ready: Option<Vec<(String, i64, Vec<i64>)>>,
+    ready: Option<Vec<InputShape>>,
 }
 
 impl Kept {
@@ -265,8 +265,11 @@ impl Kept {
     }
 }
 
-/// What must be equal for requests to run together.
-fn shape_of(input: &TrialInput) -> (String, i64, Vec<i64>) {
+/// What must be equal for requests to run together: an input's name, its
+/// datatype and its dimensions behind the batch.
+type InputShape = (String, i64, Vec<i64>);
+
+fn shape_of(input: &TrialInput) -> InputShape {
     (input.name.clone(), input.datatype as i64, input.shape.iter().skip(1).copied().collect())
 }
 

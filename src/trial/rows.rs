@@ -38,6 +38,9 @@ pub enum RowRule {
     Unknown(String),
 }
 
+/// Runs a model once.
+pub type Run<'a> = dyn FnMut(&[TrialInput]) -> Result<Vec<BatchOutput>, BackendError> + 'a;
+
 /// A request that ran alone.
 #[derive(Debug, Clone)]
 pub struct Alone {
@@ -82,11 +85,7 @@ impl Judge<'_> {
     ///
     /// # Errors
     /// Where a run failed for a reason other than the model's.
-    pub fn judge(
-        &self,
-        requests: &[Alone],
-        run: &mut dyn FnMut(&[TrialInput]) -> Result<Vec<BatchOutput>, BackendError>,
-    ) -> Result<RowRule, BackendError> {
+    pub fn judge(&self, requests: &[Alone], run: &mut Run<'_>) -> Result<RowRule, BackendError> {
         let Some(first) = requests.first() else {
             return Ok(RowRule::Unknown("no request ran".to_owned()));
         };
@@ -105,7 +104,7 @@ impl Judge<'_> {
         for size in sizes {
             match self.hold(&requests[..size], size, run)? {
                 RowRule::ByRow => {}
-                other => return Ok(other),
+                other @ (RowRule::Whole(_) | RowRule::Unknown(_)) => return Ok(other),
             }
         }
         if self.tells_apart(requests) {
@@ -119,12 +118,7 @@ impl Judge<'_> {
     ///
     /// # Errors
     /// As of [`Judge::judge`].
-    pub fn hold(
-        &self,
-        requests: &[Alone],
-        count: usize,
-        run: &mut dyn FnMut(&[TrialInput]) -> Result<Vec<BatchOutput>, BackendError>,
-    ) -> Result<RowRule, BackendError> {
+    pub fn hold(&self, requests: &[Alone], count: usize, run: &mut Run<'_>) -> Result<RowRule, BackendError> {
         // None is where it would be if the order were of no matter.
         let company: Vec<&Alone> = requests.iter().cycle().skip(1).take(count).collect();
         let Some(first) = company.first() else { return Ok(RowRule::ByRow) };
@@ -187,12 +181,7 @@ impl Judge<'_> {
 
     /// Values that differ may not be the company's doing: some models give
     /// others each time.
-    fn explain(
-        &self,
-        difference: Apart,
-        first: &Alone,
-        run: &mut dyn FnMut(&[TrialInput]) -> Result<Vec<BatchOutput>, BackendError>,
-    ) -> Result<RowRule, BackendError> {
+    fn explain(&self, difference: Apart, first: &Alone, run: &mut Run<'_>) -> Result<RowRule, BackendError> {
         let name = match difference {
             Apart::Shape(reason) => return Ok(RowRule::Whole(reason)),
             Apart::Values(name) => name,
