@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::settings::ServeSettings;
-use crate::{bench, devices, healthcheck, inspect};
+use crate::{bench, devices, inspect};
 
 /// Serves PyTorch models: TorchScript behind a dynamic batcher, over HTTP and gRPC, in one binary
 #[derive(Debug, Parser)]
@@ -25,7 +25,7 @@ pub enum Command {
     /// Say what a model file takes and gives, and write its config.pbtxt
     Inspect(inspect::Args),
     /// Ask a running server whether it is ready: exit code 0 says yes
-    Healthcheck(healthcheck::Args),
+    Healthcheck(cresset_healthcheck::Args),
     /// Show the GPUs and processors that models can use, and why something is not used
     Devices(devices::Args),
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use clap::Parser as _;
 use cresset::backend::{Backend, MemorySettings};
 use cresset::cli::{Cli, Command};
-use cresset::settings::ServeSettings;
-use cresset::{bench, devices, healthcheck, inspect, serve, shutdown, telemetry};
+use cresset::settings::{LogFormat, ServeSettings};
+use cresset::{bench, command_line, devices, inspect, serve, shutdown, telemetry};
 
 /// Requests are many small blocks on several threads; tensors are libtorch's,
 /// which takes them from the C library whatever stands here.
@@ -15,14 +15,24 @@ use cresset::{bench, devices, healthcheck, inspect, serve, shutdown, telemetry};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// What a command line that can't be understood ends with, as the parser's own.
+const USAGE: u8 = 2;
+
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Serve(settings) => run_server(&settings),
+    let given = match command_line::read(std::env::args_os(), &|name| std::env::var_os(name)) {
+        Ok(given) => given,
+        Err(error) => {
+            eprintln!("cresset: {error}");
+            return ExitCode::from(USAGE);
+        }
+    };
+    let result = match Cli::parse_from(given.arguments).command {
+        Command::Serve(settings) => run_server(&settings, &given.notes),
         Command::Bench(args) => {
             bench::run(&args).and_then(|outcome| bench::write(&outcome, &args.report, &mut std::io::stdout()))
         }
         Command::Inspect(args) => run_inspect(&args),
-        Command::Healthcheck(args) => healthcheck::run(&args).map(|()| 0),
+        Command::Healthcheck(args) => cresset_healthcheck::run(&args).map(|()| 0),
         Command::Devices(args) => show_devices(args),
     };
     match result {
@@ -34,13 +44,19 @@ fn main() -> ExitCode {
     }
 }
 
-fn run_server(settings: &ServeSettings) -> anyhow::Result<u8> {
+fn run_server(settings: &ServeSettings, notes: &[String]) -> anyhow::Result<u8> {
     telemetry::start(&settings.log)?;
+    for note in notes {
+        tracing::info!("{note}");
+    }
     let backend = backend("serve", settings.memory());
     let outcome = match backend.and_then(|backend| serve::run(settings, backend)) {
         Ok(outcome) => outcome,
         Err(error) => {
-            eprintln!("cresset: {error:#}");
+            match settings.log.log_format {
+                LogFormat::Human => eprintln!("cresset: {error:#}"),
+                LogFormat::Json => tracing::error!("{error:#}"),
+            }
             shutdown::exit(1);
         }
     };

@@ -11,23 +11,28 @@ use anyhow::Context as _;
 use crate::admission::Admission;
 use crate::backend::{Accelerators, Backend};
 use crate::devices::has_quota;
-use crate::engine::{Control, ControlMode, Engine, Follower, LoadReport, Loader};
+use crate::engine::{Control, ControlMode, Engine, Follower, Identity, LoadReport, Loader};
 use crate::faults::DeviceFaults;
 use crate::grpc;
 use crate::http::{self, Listeners, Servers};
 use crate::listen::listen;
 use crate::model::{DevicePreference, Resources};
 use crate::model_repository::ModelRepository;
-use crate::settings::{AtStart, ControlSettings, OnDeviceFault, ServeSettings, processors};
+use crate::settings::{AtStart, LogFormat, OnDeviceFault, ServeSettings, processors};
 use crate::shutdown::StopSignals;
 use crate::transform::Pool;
 
-/// Writes a line to standard output; who closed it doesn't want to read, and is
-/// no reason to stop serving.
+/// Says a line of what the server says of itself at the start: on standard
+/// output, or in the log where that is JSON. If standard output is closed, that
+/// is no reason to stop serving.
 macro_rules! say {
-    ($($line:tt)*) => {{
+    ($format:expr, $($line:tt)*) => {{
         use std::io::Write as _;
-        let _ = writeln!(std::io::stdout(), $($line)*);
+        let line = format!($($line)*);
+        match $format {
+            LogFormat::Human => _ = writeln!(std::io::stdout(), "{line}"),
+            LogFormat::Json => tracing::info!("{}", line.trim()),
+        }
     }};
 }
 
@@ -105,7 +110,8 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
     let loader = Arc::new(loader.context("no thread for unloading")?);
     let control = control(settings);
     let engine = Engine::new(pool, model_name.clone(), Arc::clone(&loader), control);
-    let engine = Arc::new(engine.with_faults(resources.faults.clone()));
+    let identity = Identity { name: settings.id.clone(), lenient: !settings.strict_readiness };
+    let engine = Arc::new(engine.with_faults(resources.faults.clone()).with_identity(identity));
     // One memory for what both surfaces take in.
     let admission = Admission::new(settings.http.max_request_memory);
     let surfaces = Surfaces {
@@ -131,17 +137,18 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
         })?;
         report
     };
+    let format = settings.log.log_format;
     tokio::select! {
         report = loading => {
             let report = report.context("loading the models ended in a panic; see the log")?;
-            announce(&report, &addresses, backend.as_ref(), &resources, &settings.control)?;
+            announce(&report, &addresses, backend.as_ref(), &resources, settings)?;
             if let Some(name) = &model_name {
                 check_default_model(&engine, name, settings.control.model_control_mode)?;
             }
-            say!("try         {}", line_to_try(&engine, settings, addresses.http));
+            say!(format, "try         {}", line_to_try(&engine, settings, addresses.http));
             match report.failed.len() {
-                0 => say!("ready"),
-                failed => say!("NOT ready: {failed} of the models above can't be served; the others are"),
+                0 => say!(format, "ready"),
+                failed => say!(format, "NOT ready: {failed} of the models above can't be served; the others are"),
             }
         }
         end = end(&mut signals, &engine, &resources.faults, settings) => {
@@ -340,10 +347,19 @@ fn announce(
     addresses: &Addresses,
     backend: &dyn Backend,
     resources: &Resources,
-    control: &ControlSettings,
+    settings: &ServeSettings,
 ) -> anyhow::Result<()> {
-    if report.served.is_empty() && control.model_control_mode == ControlMode::None {
+    let (control, format) = (&settings.control, settings.log.log_format);
+    let ends = match settings.exit_on_error {
+        Some(true) => !report.failed.is_empty(),
+        Some(false) => false,
+        None => report.served.is_empty() && control.model_control_mode == ControlMode::None,
+    };
+    if ends && report.served.is_empty() {
         anyhow::bail!("no model can be served: {}", report.failed.join("; "));
+    }
+    if ends {
+        anyhow::bail!("--exit-on-error: not every model can be served: {}", report.failed.join("; "));
     }
     for line in &report.failed {
         tracing::error!("not served: {line}");
@@ -356,24 +372,28 @@ fn announce(
             format!("{} processors", resources.processors)
         }
     };
-    say!("cresset {} with {} on {device}", env!("CARGO_PKG_VERSION"), backend.description());
+    say!(format, "cresset {} with {} on {device}", env!("CARGO_PKG_VERSION"), backend.description());
     for line in &report.served {
-        say!("  {line}");
+        say!(format, "  {line}");
     }
     for line in &report.failed {
-        say!("  NOT served: {line}");
+        say!(format, "  NOT served: {line}");
     }
-    say!("inference   http://{}", addresses.http);
+    say!(format, "inference   http://{}", addresses.http);
     match control.model_control_mode {
         ControlMode::None => {}
         ControlMode::Poll => {
-            say!("models      as the model repository changes, every {} s", control.repository_poll_secs);
+            say!(
+                format,
+                "models      as the model repository changes, every {} s",
+                control.repository_poll_secs
+            );
         }
-        ControlMode::Explicit => say!("models      as they are loaded and unloaded"),
+        ControlMode::Explicit => say!(format, "models      as they are loaded and unloaded"),
     }
     // As gRPC's clients take it: without a scheme.
-    say!("grpc        {}", addresses.grpc);
-    say!("metrics     http://{}/metrics", addresses.metrics);
+    say!(format, "grpc        {}", addresses.grpc);
+    say!(format, "metrics     http://{}/metrics", addresses.metrics);
     Ok(())
 }
 

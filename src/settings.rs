@@ -30,6 +30,27 @@ pub struct ServeSettings {
     #[command(flatten)]
     pub control: ControlSettings,
 
+    /// Name by which the server calls itself in its metadata
+    ///
+    /// For clients that look for one, such as triton.
+    #[arg(long, env = "CRESSET_ID", value_name = "NAME", default_value = env!("CARGO_PKG_NAME"))]
+    pub id: String,
+
+    /// Whether a model that can't be served ends the start
+    ///
+    /// true ends it with the first such model's reason; false serves what there is, if nothing
+    /// else then health and metadata. Without it the server ends only if no model can be served,
+    /// and isn't ready if one can't.
+    #[arg(long, env = "CRESSET_EXIT_ON_ERROR", value_name = "BOOL")]
+    pub exit_on_error: Option<bool>,
+
+    /// Whether the server is ready only if every model is
+    ///
+    /// With false it is ready once what can be loaded is.
+    #[arg(long, env = "CRESSET_STRICT_READINESS", value_name = "BOOL", default_value_t = true,
+          action = clap::ArgAction::Set)]
+    pub strict_readiness: bool,
+
     /// Model that POST /predict goes to
     ///
     /// Without it: the only model, else the only one that declares a transform.
@@ -241,16 +262,23 @@ pub struct GrpcSettings {
     pub grpc_window_bytes: u32,
 }
 
-/// Settings of the log, which goes to standard error and holds no payloads.
+/// Settings of the log, which holds no payloads.
 #[derive(Debug, Clone, Args)]
 pub struct LogSettings {
     /// For people, or for machines
+    ///
+    /// With json all that the server prints is one JSON object a line, what it says of itself at
+    /// the start included.
     #[arg(long, env = "CRESSET_LOG_FORMAT", value_enum, default_value_t = LogFormat::Human)]
     pub log_format: LogFormat,
 
     /// What is logged: error, warn, info, debug or trace, or a filter by module
     #[arg(long, env = "CRESSET_LOG", value_name = "FILTER", default_value = "info")]
     pub log: String,
+
+    /// File that the log is appended to [default: standard error]
+    #[arg(long, env = "CRESSET_LOG_FILE", value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
 }
 
 /// How a line of the log looks.

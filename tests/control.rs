@@ -348,7 +348,7 @@ async fn a_configuration_that_comes_with_the_call_stands_until_the_next() {
     assert_eq!(code, ErrorCode::InvalidArgument);
     assert_eq!(
         message,
-        "load failed for model 'm': Invalid config override: config: field 'max_batch_size': \
+        "failed to load 'm', failed to poll from model repository: Invalid config override: config: field 'max_batch_size': \
          expected 0 or more, got -1; versions that answer: 1"
     );
     assert_eq!(house.ask(None, 1).await.unwrap(), (1, 11));
@@ -464,7 +464,7 @@ async fn a_name_in_two_repositories_is_refused_and_what_serves_goes_on() {
     assert_eq!(code, ErrorCode::InvalidArgument);
     assert_eq!(
         message,
-        "load failed for model 'm': model appears in two or more repositories: the server's log names them; \
+        "failed to load 'm', failed to poll from model repository: model appears in two or more repositories: the server's log names them; \
          versions that answer: 1"
     );
     assert_eq!(house.ask(None, 1).await.unwrap(), (1, 11));

@@ -174,12 +174,16 @@ fn answer(name: &str, outcome: Loaded) -> Result<()> {
         None => format!("{};", problem.reason),
     });
     let reasons: Vec<String> = reasons.collect();
+    // Triton's words for a model that it can't even begin with, and for versions.
+    let whole = outcome.failures.iter().all(|problem| problem.version.is_none());
+    let failed = if whole {
+        format!("failed to load '{name}', failed to poll from model repository")
+    } else {
+        format!("load failed for model '{name}'")
+    };
     let answering: Vec<String> = outcome.answering.iter().map(ToString::to_string).collect();
     let answering = if answering.is_empty() { "none".to_owned() } else { answering.join(", ") };
-    Err(Error::invalid(format!(
-        "load failed for model '{name}': {} versions that answer: {answering}",
-        reasons.join(" ")
-    )))
+    Err(Error::invalid(format!("{failed}: {} versions that answer: {answering}", reasons.join(" "))))
 }
 
 /// One model's load, as the operator is told of it.

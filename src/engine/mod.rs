@@ -61,6 +61,22 @@ pub struct Engine {
     default_model: Option<String>,
     /// The devices that have failed.
     faults: DeviceFaults,
+    identity: Identity,
+}
+
+/// What a server says of itself as a whole.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Its name.
+    pub name: String,
+    /// Whether it says that it is ready though a model isn't.
+    pub lenient: bool,
+}
+
+impl Default for Identity {
+    fn default() -> Self {
+        Self { name: env!("CARGO_PKG_NAME").to_owned(), lenient: false }
+    }
 }
 
 impl Engine {
@@ -76,7 +92,14 @@ impl Engine {
             pool,
             default_model,
             faults: DeviceFaults::new(),
+            identity: Identity::default(),
         }
+    }
+
+    /// The same under a name of its own, and with its own word on readiness.
+    #[must_use]
+    pub fn with_identity(self, identity: Identity) -> Self {
+        Self { identity, ..self }
     }
 
     /// The same, ready only as long as none of these devices has failed.
@@ -114,7 +137,7 @@ impl Engine {
         self.loaded.load(Ordering::Acquire)
             && !self.draining()
             && self.faults.is_empty()
-            && self.models().read().all_ready()
+            && (self.identity.lenient || self.models().read().all_ready())
     }
 
     /// The threads for work that must not run on the async ones.
@@ -167,7 +190,7 @@ impl Engine {
     #[must_use]
     pub fn metadata(&self) -> ServerMetadata {
         ServerMetadata {
-            name: env!("CARGO_PKG_NAME").to_owned(),
+            name: self.identity.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             extensions: EXTENSIONS.iter().copied().map(str::to_owned).collect(),
         }

@@ -29,9 +29,13 @@ pub(super) fn is_server_error(code: Code) -> bool {
     matches!(code, Code::Internal | Code::Unknown | Code::DataLoss)
 }
 
-/// The client gave its request a time, and it is over.
+/// The client gave its request a time, and it is over. The first words are
+/// those of gRPC's own libraries, which clients look for.
 pub(super) fn deadline_exceeded() -> Status {
-    Status::new(Code::DeadlineExceeded, "the request's deadline passed before it was answered")
+    Status::new(
+        Code::DeadlineExceeded,
+        "Deadline Exceeded: the request's deadline passed before it was answered",
+    )
 }
 
 /// A stream that the server's stop ends between two requests.

@@ -92,10 +92,10 @@ pub(super) fn method_not_allowed(allowed: &Method) -> HttpResponse {
     response
 }
 
-/// A probe's answer: the status says it, the body is empty. Not ready is 400,
-/// as Triton has it.
-pub(super) fn probe(healthy: bool) -> HttpResponse {
-    HttpResponse::new(if healthy { StatusCode::OK } else { StatusCode::BAD_REQUEST })
+/// A probe's answer: the status says it, and the body once more, as KServe's
+/// protocol has it. Not ready is 400, as Triton has it.
+pub(super) fn probe(healthy: bool, body: &serde_json::Value) -> HttpResponse {
+    HttpResponse::build(if healthy { StatusCode::OK } else { StatusCode::BAD_REQUEST }).json(body)
 }
 
 /// TorchServe's answer to `/ping`.

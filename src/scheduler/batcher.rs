@@ -113,7 +113,7 @@ impl Policy {
 pub enum CloseReason {
     /// No further request would have fitted.
     Full,
-    /// It reached a preferred size.
+    /// It reached a preferred size, or is one request beyond them all.
     Preferred,
     /// An instance was free and no delay is asked for.
     Ready,
@@ -414,7 +414,11 @@ impl<T: Waiting> Batcher<T> {
                 self.forecast.left(key, batch.rows, could, arrivals, now);
                 Decision::Run(batch)
             }
-            (None, Some(due)) => Decision::WaitUntil(due),
+            // A request whose time is over is taken away then: what remains may be of a
+            // preferred size.
+            (None, Some(due)) => {
+                Decision::WaitUntil(self.next_deadline.map_or(due, |deadline| due.min(deadline)))
+            }
             (None, None) => Decision::Idle,
         }
     }
@@ -550,6 +554,13 @@ impl Policy {
         }
     }
 
+    /// Whether the request that goes first has more rows than any preferred size:
+    /// no company makes one of it. (Triton's rule: it leaves by itself.)
+    fn is_beyond_preferred<T: Waiting>(&self, bucket: &VecDeque<Entry<T>>) -> bool {
+        let first = bucket.front().map(|entry| entry.request.rows());
+        self.preferred_batch_sizes.last().is_some_and(|largest| first > Some(*largest))
+    }
+
     /// The batch that may leave this bucket, which isn't empty.
     fn cut<T: Waiting>(&self, bucket: &VecDeque<Entry<T>>, now: Instant, draining: bool) -> Leaves {
         let Some(max) = self.max_batch_size else {
@@ -574,6 +585,11 @@ impl Policy {
             return Leaves::Now(Cut::of(members, rows, CloseReason::Preferred));
         }
         let due = oldest + self.max_queue_delay;
+        if !full && !draining && now < due && self.is_beyond_preferred(bucket) {
+            let rows = bucket.front().map_or(1, |entry| entry.request.rows());
+            members.truncate(1);
+            return Leaves::Now(Cut::of(members, rows, CloseReason::Preferred));
+        }
         let reason = if full {
             CloseReason::Full
         } else if draining {

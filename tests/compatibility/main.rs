@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod fields;
+mod flags;
 mod protocol;
 mod table;
 
@@ -50,6 +51,7 @@ fn page() -> String {
     table(&mut page, "HTTP", "path", &protocol::endpoints());
     table(&mut page, "gRPC", "call", &protocol::calls());
     table(&mut page, "Fields of gRPC requests", "field", &protocol::fields());
+    flags::table(&mut page);
     page
 }
 

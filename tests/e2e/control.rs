@@ -256,7 +256,7 @@ async fn what_is_refused_is_refused_alike_on_both_surfaces() {
             "m",
             vec![("config", json!("{"))],
             400,
-            "load failed for model 'm': Invalid config override: config:1:",
+            "failed to load 'm', failed to poll from model repository: Invalid config override: config:1:",
         ),
         ("m", vec![("file:1/model.pt", json!("YQ=="))], 501, "load parameter 'file:1/model.pt': "),
     ] {

@@ -416,7 +416,7 @@ async fn the_server_itself_says_that_a_deadline_passed() {
     let mut answers = client.model_stream_infer(request).await.unwrap().into_inner();
     let late = answers.next().await.unwrap().unwrap_err();
     assert_eq!(late.code(), Code::DeadlineExceeded, "{late}");
-    assert_eq!(late.message(), "the request's deadline passed before it was answered");
+    assert_eq!(late.message(), "Deadline Exceeded: the request's deadline passed before it was answered");
     assert!(asked.elapsed() < Duration::from_secs(2));
 
     let mut request = Request::new(busy(1.0));

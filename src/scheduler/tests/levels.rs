@@ -197,3 +197,50 @@ proptest! {
         prop_assert!(batcher.is_empty());
     }
 }
+
+/// Batches of 4 are preferred, and worth ten seconds; a request's own time is one.
+fn preferring_four(timeout_action: TimeoutAction) -> Batcher<Request> {
+    let policy = QueuePolicy { default_timeout: Some(1000 * MS), timeout_action, ..QueuePolicy::default() };
+    let levels = Levels { default_policy: policy, ..Levels::default() };
+    Batcher::new(Policy { levels, ..super::policy(8, &[4], 10_000 * MS) })
+}
+
+#[test]
+fn what_remains_when_a_requests_time_is_over_is_looked_at_again_at_once() {
+    for action in [TimeoutAction::Reject, TimeoutAction::Delay] {
+        let start = clock::now();
+        let mut batcher = preferring_four(action);
+        batcher.push(request(0, 1, 0, start)).unwrap();
+        for id in [1, 2] {
+            batcher.push(request(id, 2, 0, start + 200 * MS)).unwrap();
+        }
+        // One and two and two make no four. An instance that sleeps wakes when the first is late.
+        let asked = batcher.next(start + 200 * MS);
+        assert!(matches!(asked, Decision::WaitUntil(due) if due == start + 1000 * MS), "{asked:?}");
+        let refused = if action == TimeoutAction::Reject { vec![0] } else { Vec::new() };
+        assert_eq!(late(&mut batcher, start + 1000 * MS), refused);
+        assert_eq!(ids(batcher.next(start + 1000 * MS)), (vec![1, 2], CloseReason::Preferred));
+        match action {
+            TimeoutAction::Reject => assert!(matches!(batcher.next(start + 1000 * MS), Decision::Idle)),
+            TimeoutAction::Delay => {
+                assert_eq!(ids(batcher.next(start + 10_000 * MS)), (vec![0], CloseReason::Delay));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_request_beyond_all_preferred_sizes_leaves_at_once_and_by_itself() {
+    let start = clock::now();
+    for (preferred, rows, reachable) in [(&[4][..], 5, false), (&[2, 6], 7, false), (&[2, 6], 5, true)] {
+        let mut batcher = Batcher::new(policy(16, preferred, 10_000 * MS));
+        batcher.push(request(0, rows, 0, start)).unwrap();
+        if reachable {
+            assert!(matches!(batcher.next(start), Decision::WaitUntil(_)), "{rows} of {preferred:?}");
+            continue;
+        }
+        batcher.push(request(1, 1, 0, start)).unwrap();
+        assert_eq!(ids(batcher.next(start)), (vec![0], CloseReason::Preferred), "{rows} of {preferred:?}");
+        assert!(matches!(batcher.next(start), Decision::WaitUntil(_)), "the other has sizes to reach");
+    }
+}

@@ -1,5 +1,6 @@
 //! `cresset healthcheck`: a probe for a container's `HEALTHCHECK`, so that an
-//! image needs no HTTP client.
+//! image needs no HTTP client. `cresset-healthcheck` is the same in a binary of
+//! its own.
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};

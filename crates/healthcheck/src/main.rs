@@ -1,0 +1,25 @@
+//! `cresset-healthcheck`: what an image runs every few seconds. It maps no
+//! libtorch, which alone takes more time and memory than asking.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use cresset_healthcheck::Args;
+
+/// Ask a running server whether it is ready: exit code 0 says yes
+#[derive(Debug, clap::Parser)]
+#[command(name = "cresset-healthcheck", version)]
+struct Cli {
+    #[command(flatten)]
+    args: Args,
+}
+
+fn main() -> ExitCode {
+    match cresset_healthcheck::run(&Cli::parse().args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cresset-healthcheck: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
