@@ -36,8 +36,8 @@ fn serve(backend: &MockBackend, config: &str) -> Arc<ServedModel> {
 
 fn wait_until_warm(backend: &MockBackend) {
     for _ in 0..1000 {
-        // Each size twice.
-        if backend.control().batches().iter().filter(|rows| **rows == 8).count() >= 2 {
+        // Once at load, and then each size twice.
+        if backend.control().batches().iter().filter(|rows| **rows == 8).count() >= 3 {
             return;
         }
         std::thread::sleep(Duration::from_millis(10));

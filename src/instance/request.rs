@@ -176,8 +176,12 @@ impl Responder {
         if let Some(part) = self.part.take() {
             return part.refuse(error);
         }
-        self.give_turn_up();
+        // Before those behind it, whose answers may only have waited for this one.
+        let turn = self.turn.take();
         self.fail(FailureReason::Rejected, error);
+        if let Some(turn) = turn {
+            turn.leave(None);
+        }
     }
 
     fn give_turn_up(&mut self) {
