@@ -1,5 +1,7 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 use clap::{Parser, Subcommand};
 
 use crate::settings::ServeSettings;
@@ -28,4 +30,18 @@ pub enum Command {
     Healthcheck(cresset_healthcheck::Args),
     /// Show the GPUs and processors that models can use, and why something is not used
     Devices(devices::Args),
+    /// Open libraries of operators and end: the server tries in another process
+    /// what might end its own.
+    #[command(hide = true)]
+    TryLibraries(TryLibraries),
+}
+
+/// Arguments of the trial.
+#[derive(Debug, Clone, clap::Args)]
+pub struct TryLibraries {
+    /// Opens torchvision's operators first.
+    #[arg(long)]
+    pub torchvision: bool,
+    /// The libraries, in the order in which they are opened.
+    pub libraries: Vec<PathBuf>,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Parser as _;
 use cresset::backend::{Backend, MemorySettings};
-use cresset::cli::{Cli, Command};
+use cresset::cli::{Cli, Command, TryLibraries};
 use cresset::settings::{LogFormat, ServeSettings};
 use cresset::{bench, command_line, devices, inspect, serve, shutdown, telemetry};
 
@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => run_inspect(&args),
         Command::Healthcheck(args) => cresset_healthcheck::run(&args).map(|()| 0),
         Command::Devices(args) => show_devices(args),
+        Command::TryLibraries(args) => try_libraries(&args),
     };
     match result {
         Ok(code) => ExitCode::from(code),
@@ -90,10 +91,26 @@ fn show_devices(args: devices::Args) -> anyhow::Result<u8> {
 #[cfg(feature = "libtorch")]
 fn backend(_: &str, memory: MemorySettings<'_>) -> anyhow::Result<Arc<dyn Backend>> {
     cresset::backend::libtorch::keep_freed_memory();
+    // Its own file, also when another one has taken its place.
+    cresset::backend::libtorch::try_libraries_with("/proc/self/exe".into());
     Ok(cresset::backend::libtorch::backend_with(memory)?)
 }
 
 #[cfg(not(feature = "libtorch"))]
 fn backend(purpose: &str, _: MemorySettings<'_>) -> anyhow::Result<Arc<dyn Backend>> {
     anyhow::bail!("this build has no libtorch, so it can't {purpose}; build with the default features")
+}
+
+#[cfg(feature = "libtorch")]
+fn try_libraries(args: &TryLibraries) -> anyhow::Result<u8> {
+    let tried = cresset::backend::libtorch::try_libraries(args.torchvision, &args.libraries);
+    if let Err(why) = &tried {
+        eprintln!("cresset: {why}");
+    }
+    shutdown::exit(tried.is_err().into())
+}
+
+#[cfg(not(feature = "libtorch"))]
+fn try_libraries(_: &TryLibraries) -> anyhow::Result<u8> {
+    anyhow::bail!("this build has no libtorch, so it can't open libraries of operators")
 }

@@ -90,6 +90,10 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
     let mut signals = StopSignals::install().context("can't catch SIGTERM and SIGINT")?;
     raise_file_limit();
     let (repository, names) = repository(settings)?;
+    // An empty one is how compose files say that it isn't set.
+    for library in settings.op_library.iter().filter(|path| !path.as_os_str().is_empty()) {
+        backend.open_operators(library).with_context(|| format!("--op-library {}", library.display()))?;
+    }
     let resources = resources(settings, backend.as_ref())?;
     if resources.preference != DevicePreference::Cpu {
         monitoring::devices(Arc::clone(&backend));

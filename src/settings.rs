@@ -91,6 +91,13 @@ pub struct ServeSettings {
     #[arg(long, env = "CRESSET_ON_UNLOAD", value_enum, default_value_t = OnUnload::Release)]
     pub on_unload: OnUnload,
 
+    /// Library of operators that models call and libtorch doesn't have, opened before any model
+    ///
+    /// Repeat the flag for more than one (in the environment: colons between them). torchvision's
+    /// operators are there without. A model's own stand in its config.pbtxt: model_operations.
+    #[arg(long, env = "CRESSET_OP_LIBRARY", value_name = "PATH", value_delimiter = ':')]
+    pub op_library: Vec<PathBuf>,
+
     /// Requests that may wait for one model, where its configuration doesn't say
     ///
     /// One more is refused at once with 503.

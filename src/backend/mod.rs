@@ -47,6 +47,16 @@ pub trait Backend: Send + Sync {
     /// and never an abort, whatever the file holds.
     fn load(&self, request: &LoadRequest<'_>) -> Result<Arc<dyn Model>, BackendError>;
 
+    /// Opens a library of operators for the models that are loaded from now on;
+    /// it stays open. One that is open isn't opened again.
+    ///
+    /// # Errors
+    /// [`BackendError::Load`] with why it can't be opened.
+    fn open_operators(&self, library: &Path) -> Result<(), BackendError> {
+        let message = "this backend opens no libraries of operators".to_owned();
+        Err(BackendError::Load { detail: format!("{}: {message}", library.display()), message })
+    }
+
     /// Hands memory that unloaded models left behind back to the system; to be
     /// called when the last reference to one is gone. Slow: never on the path
     /// of a request.

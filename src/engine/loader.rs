@@ -246,7 +246,7 @@ impl Loader {
 
     /// Reads what stands beside a model's versions.
     fn read(&self, entry: ModelEntry) -> Wanted {
-        let ModelEntry { directory, config, versions, present, problems: failures, .. } = entry;
+        let ModelEntry { directory, config, versions, present, op_libraries, problems: failures, .. } = entry;
         let mut wanted = Wanted { present: present.into_iter().collect(), failures, ..Wanted::default() };
         let Some(mut config) = config else { return wanted };
         let beside = ModelSettings::read(&directory)
@@ -268,6 +268,7 @@ impl Loader {
                     version,
                     directory: Some(directory.clone()),
                     file,
+                    op_libraries: op_libraries.clone(),
                     config: Arc::clone(&config),
                     transforms: transforms.clone(),
                     preparation: preparation.clone(),

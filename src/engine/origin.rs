@@ -20,6 +20,7 @@ pub(super) struct Origin {
     preparation: Preparation,
     batching: BatchingSettings,
     objective: Objective,
+    op_libraries: Vec<PathBuf>,
     file: PathBuf,
     /// `None` where there was no file.
     stamp: Option<FileStamp>,
@@ -33,6 +34,7 @@ impl Origin {
             preparation: source.preparation.clone(),
             batching: source.batching.clone(),
             objective: source.objective,
+            op_libraries: source.op_libraries.clone(),
             file: source.file.clone(),
             stamp: FileStamp::of(&source.file).ok(),
         }
@@ -43,6 +45,7 @@ impl Origin {
         self.stamp.is_some()
             && self.stamp == other.stamp
             && self.file == other.file
+            && self.op_libraries == other.op_libraries
             && self.config == other.config
             && self.transforms == other.transforms
             && self.preparation == other.preparation

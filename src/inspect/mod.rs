@@ -47,6 +47,12 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(i64).range(1..=1 << 20))]
     pub size: i64,
 
+    /// Library of operators that the model calls and libtorch doesn't have; repeat it for more
+    ///
+    /// torchvision's operators are there without.
+    #[arg(long, value_name = "PATH")]
+    pub op_library: Vec<PathBuf>,
+
     /// File to write the configuration to [default: standard output]
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -73,6 +79,9 @@ pub fn run(args: &Args, backend: &dyn Backend) -> anyhow::Result<()> {
             "{} is there already: --force writes over it",
             path.display()
         );
+    }
+    for library in &args.op_library {
+        backend.open_operators(library).with_context(|| format!("--op-library {}", library.display()))?;
     }
     let parameters = BTreeMap::new();
     let request = LoadRequest {

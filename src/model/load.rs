@@ -54,6 +54,7 @@ impl ServedModel {
         queue_capacity: usize,
     ) -> Result<(Self, Option<Improvement>), LoadError> {
         let started = clock::now();
+        source.op_libraries.iter().try_for_each(|library| backend.open_operators(library))?;
         // The first placement's device tells what the file is; whether it
         // keeps state decides the rest of the plan.
         let (first, _) = plan(&source.config.instance_groups, false, resources)?;

@@ -28,6 +28,8 @@ pub struct ModelSource {
     pub directory: Option<PathBuf>,
     /// The model file, wherever links led to.
     pub file: PathBuf,
+    /// Libraries of operators that it needs, wherever links led to.
+    pub op_libraries: Vec<PathBuf>,
     /// The model's configuration.
     pub config: Arc<ModelConfig>,
     /// What stands in front of and behind its tensors.
@@ -49,6 +51,7 @@ impl ModelSource {
             version: 1,
             directory: None,
             file: file.into(),
+            op_libraries: Vec::new(),
             config: Arc::new(config),
             transforms: None,
             preparation: Preparation::default(),

@@ -1,11 +1,11 @@
 //! `default_model_filename` and `cc_model_filenames`: which file of a version's
-//! directory is the model.
+//! directory is the model; and `model_operations`: what it needs beside it.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Component, Path};
 
-use super::{ConfigError, DEFAULT_MODEL_FILENAME};
+use super::{ConfigError, DEFAULT_MODEL_FILENAME, proto};
 use crate::backend::ComputeCapability;
 
 /// The files that a version may be loaded from.
@@ -55,6 +55,23 @@ pub(super) fn filenames(
             ));
         };
         names.by_capability.insert(key, plain(&format!("{BY_CAPABILITY}['{capability}']"), name)?);
+    }
+    Ok(names)
+}
+
+/// The libraries that `model_operations` names, by their paths inside the
+/// model's directory.
+pub(super) fn op_libraries(operations: Option<proto::ModelOperations>) -> Result<Vec<String>, ConfigError> {
+    let names = operations.map(|operations| operations.op_library_filename).unwrap_or_default();
+    for (index, name) in names.iter().enumerate() {
+        let inside = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
+        if !inside || name.is_empty() || name.contains('\0') {
+            return Err(ConfigError::value(
+                format!("model_operations.op_library_filename[{index}]"),
+                "a file inside the model's directory (--op-library opens others)",
+                format!("'{}'", name.escape_debug()),
+            ));
+        }
     }
     Ok(names)
 }

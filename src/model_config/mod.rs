@@ -59,6 +59,8 @@ pub struct ModelConfig {
     pub version_policy: VersionPolicy,
     /// The files inside a version's directory.
     pub model_filename: ModelFilenames,
+    /// `model_operations`: libraries of operators, inside the model's directory.
+    pub op_libraries: Vec<String>,
     /// `parameters { key … value { string_value … } }`.
     pub parameters: BTreeMap<String, String>,
     /// `metric_tags`: labels of its metrics, beside those that each has.

@@ -58,6 +58,8 @@ pub struct ModelEntry {
     pub versions: Vec<VersionEntry>,
     /// The versions that have a directory, whether they are served or not.
     pub present: Vec<u64>,
+    /// The libraries of operators that its configuration names.
+    pub op_libraries: Vec<PathBuf>,
     /// Why it, or some version of it, isn't served; empty where all is well.
     pub problems: Vec<Problem>,
 }

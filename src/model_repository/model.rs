@@ -17,6 +17,7 @@ pub(super) fn entry(root: &Root, name: &str, given: Option<&str>) -> ModelEntry 
         config: None,
         versions: Vec::new(),
         present: Vec::new(),
+        op_libraries: Vec::new(),
         problems: Vec::new(),
     };
     if let Err(reason) = fill(root, &mut entry, given) {
@@ -42,6 +43,10 @@ fn fill(root: &Root, entry: &mut ModelEntry, given: Option<&str>) -> Result<(), 
     let ModelFilenames { default: filename, by_capability } = &config.model_filename;
     if entry.present.is_empty() {
         return Err(no_version(&entry.directory, filename));
+    }
+    for name in &config.op_libraries {
+        let what = format!("the library of operators '{name}'");
+        entry.op_libraries.push(resolve(root, &entry.directory.join(name), &what)?);
     }
     let chosen = config.version_policy.choose(&entry.present);
     if let VersionPolicy::Specific(wanted) = &config.version_policy {

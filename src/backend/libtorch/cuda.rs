@@ -56,7 +56,7 @@ fn open_torch_cuda() -> Result<(), String> {
 }
 
 /// The folder that `libtorch_cpu.so` was loaded from.
-fn torch_folder() -> Option<PathBuf> {
+pub(super) fn torch_folder() -> Option<PathBuf> {
     // SAFETY: null or a text that the loader keeps while the library is open,
     // which is for ever: the binary links it.
     let file = unsafe {
@@ -69,6 +69,6 @@ fn torch_folder() -> Option<PathBuf> {
     Path::new(OsStr::from_bytes(file.to_bytes())).parent().map(Path::to_owned)
 }
 
-fn c_path(path: &Path) -> Result<CString, String> {
+pub(super) fn c_path(path: &Path) -> Result<CString, String> {
     CString::new(path.as_os_str().as_bytes()).map_err(|error| error.to_string())
 }

@@ -6,8 +6,8 @@
 
 use std::path::Path;
 
-use super::device;
 use super::ffi::Failure;
+use super::{device, operators};
 use crate::backend::{BackendError, Device, DeviceFault};
 
 /// A client's line is cut here: a model can put anything into its messages.
@@ -60,8 +60,8 @@ pub(super) fn load(failure: Failure, device: Device) -> BackendError {
         ))
     } else if detail.contains("PytorchStreamReader") {
         not_torchscript("the zip archive is truncated or damaged")
-    } else if let Some(operator) = after(&detail, "Unknown builtin op: ") {
-        format!("can't be loaded: unknown operator {}", operator.trim_end_matches('.'))
+    } else if let Some(unknown) = operators::unknown(&detail) {
+        format!("can't be loaded: {unknown}")
     } else {
         format!("can't be loaded: {}", line(&detail))
     };

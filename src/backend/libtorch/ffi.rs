@@ -1,4 +1,4 @@
-//! `shim.h`, declared for Rust; change both together.
+//! `shim.h` and `operators.h`, declared for Rust; change both together.
 
 use std::ffi::{CStr, c_char, c_void};
 use std::marker::{PhantomData, PhantomPinned};
@@ -112,6 +112,7 @@ unsafe extern "C" {
     fn cresset_text_free(text: *mut c_char);
     pub(super) fn cresset_torch_version() -> *const c_char;
     pub(super) fn cresset_torch_library() -> *const c_char;
+    pub(super) fn cresset_has_operator(name: *const c_char) -> i32;
     pub(super) fn cresset_set_tensor_fuser(enabled: i32);
     pub(super) fn cresset_set_tf32(allowed: i32);
     pub(super) fn cresset_set_cudnn(enabled: i32);

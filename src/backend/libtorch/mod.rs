@@ -11,16 +11,19 @@ mod error;
 mod ffi;
 mod flight;
 mod instance;
+mod library_trial;
 mod memory;
 #[cfg(target_arch = "x86_64")]
 mod mkl;
 mod module;
+mod operators;
 mod options;
 mod outputs;
 mod scalar_type;
 mod tf32;
 mod threads;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::{
@@ -28,6 +31,7 @@ use super::{
     MemorySettings, Model, OnUnload,
 };
 use crate::nvidia::Driver;
+pub use library_trial::{run as try_libraries, try_with as try_libraries_with};
 use module::LibtorchModel;
 
 /// The backend of this build. Opens CUDA where the machine has it, so it
@@ -130,7 +134,12 @@ impl Backend for LibtorchBackend {
 
     fn load(&self, request: &LoadRequest<'_>) -> Result<Arc<dyn Model>, BackendError> {
         self.check(request.device)?;
-        Ok(Arc::new(LibtorchModel::load(request, &self.tf32)?))
+        let load = || LibtorchModel::load(request, &self.tf32);
+        Ok(Arc::new(operators::with_torchvision(&self.accelerators, load)?))
+    }
+
+    fn open_operators(&self, library: &Path) -> Result<(), BackendError> {
+        operators::open(library, &self.accelerators)
     }
 
     fn release_memory(&self) {
