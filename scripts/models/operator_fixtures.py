@@ -199,16 +199,16 @@ def operators() -> Dict[str, Tuple[nn.Module, Dict[str, Tensor]]]:
     }
 
 
-def told(tensor: Tensor) -> dict:
+def told(tensor: Tensor, digits: int = 5) -> dict:
     """A tensor as the protocol's JSON has it."""
     datatype = {torch.float32: "FP32", torch.int64: "INT64"}[tensor.dtype]
     # Five digits say about as much as two processors agree on.
-    values = [float(f"{value:.5g}") if datatype == "FP32" else value for value in tensor.flatten().tolist()]
+    values = [float(f"{value:.{digits}g}") if datatype == "FP32" else value for value in tensor.flatten().tolist()]
     return {"datatype": datatype, "shape": list(tensor.shape), "data": values}
 
 
 def short(tensor: Tensor) -> Tensor:
-    """The same in few digits, where it is floating."""
+    """The same in eight digits or fewer, where it is floating."""
     return (tensor * 64).round() / 64 if tensor.dtype == torch.float32 else tensor
 
 
@@ -220,7 +220,7 @@ def main(directory: Path) -> None:
     for name, module in detectors().items():
         cases[name] = (spread(module, 0.3 if "rcnn" in name else 0.15), {"x": picture})
     # All detectors see the same one: it is written once.
-    references = {"picture": told(short(picture))}
+    references = {"picture": told(short(picture), 8)}
     for name, (module, inputs) in cases.items():
         inputs = {key: short(value) for key, value in inputs.items()}
         scripted = torch.jit.script(module.eval())
@@ -231,7 +231,7 @@ def main(directory: Path) -> None:
         print(name, [tuple(output.shape) for output in outputs], (directory / f"{name}.pt").stat().st_size)
         references[name] = {
             "inputs": [
-                {"name": key, **told(value)} for key, value in inputs.items() if value.shape != picture.shape
+                {"name": key, **told(value, 8)} for key, value in inputs.items() if value.shape != picture.shape
             ],
             "outputs": [told(output) for output in outputs],
         }

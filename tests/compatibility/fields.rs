@@ -34,6 +34,7 @@ const INPUT: &str = "input { name: 'x' data_type: TYPE_FP32 format: FORMAT_NCHW 
 const OUTPUT: &str = "output { name: 'y' data_type: TYPE_FP32 dims: [ 4 ] reshape { shape: [ 2, 2 ] } label_filename: 'l.txt' }";
 const GROUP: &str = "instance_group { name: 'mine' kind: KIND_GPU count: 3 gpus: [ 1 ] }";
 const SWITCH: &str = "parameters { key: 'INFERENCE_MODE' value { string_value: 'false' } }";
+const OPERATIONS: &str = "model_operations { op_library_filename: 'libmine.so' }";
 const ZERO: &str = "max_batch_size: 4 model_warmup { name: 's' batch_size: 2 count: 3
     inputs { key: 'x' value { data_type: TYPE_INT8 dims: 5 zero_data: true } } }";
 const RANDOM: &str = "model_warmup { name: 's' batch_size: 1
@@ -111,6 +112,8 @@ const SERVED: &[Served] = &[
     ("model_warmup.inputs.random_data", RANDOM, Shows("source: Random"), "from 0 to 1; integers and booleans of 0 or 1; empty strings"),
     ("model_warmup.inputs.input_data_file", FILE, Shows("source: File(\"f\")"), "raw elements, in the directory `warmup` beside the configuration"),
     ("model_warmup.count", ZERO, Shows("count: 3"), "times; 0 for once"),
+    ("model_operations", OPERATIONS, Shows("op_libraries: [\"libmine.so\"]"), "libraries of operators that libtorch doesn't have; torchvision's are there without"),
+    ("model_operations.op_library_filename", OPERATIONS, Checks("model_operations { op_library_filename: '../libmine.so' }"), "inside the model's directory; opened once, before the model is loaded, and open until the server ends; the model isn't served where one can't be"),
     ("model_transaction_policy", "model_transaction_policy { decoupled: false }", Checks("model_transaction_policy { decoupled: true }"), "one response for each request"),
     ("response_cache", "response_cache { enable: false }", Checks("response_cache { enable: true }"), "off"),
 ];

@@ -32,6 +32,7 @@ mod inspect;
 mod kserve;
 mod load;
 mod naming;
+mod operators;
 mod padding;
 mod photographs;
 mod precision;

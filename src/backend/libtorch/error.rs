@@ -150,12 +150,6 @@ fn fault_in(detail: &str, answer: &str) -> DeviceFault {
     }
 }
 
-/// The rest of the line behind `words`.
-fn after<'a>(text: &'a str, words: &str) -> Option<&'a str> {
-    let (_, rest) = text.split_once(words)?;
-    rest.lines().next()
-}
-
 /// The one line that tells what was wrong.
 ///
 /// The interpreter prints the code with `<--- HERE` under the place, further
@@ -201,7 +195,8 @@ fn without_folders(message: &str) -> String {
         .collect()
 }
 
-fn cut(message: &str) -> String {
+/// No longer than a client's line may be.
+pub(super) fn cut(message: &str) -> String {
     match message.char_indices().nth(LONGEST_LINE) {
         Some((end, _)) => format!("{}…", &message[..end]),
         None => message.to_owned(),

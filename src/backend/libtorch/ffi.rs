@@ -112,6 +112,7 @@ unsafe extern "C" {
     fn cresset_text_free(text: *mut c_char);
     pub(super) fn cresset_torch_version() -> *const c_char;
     pub(super) fn cresset_torch_library() -> *const c_char;
+    pub(super) fn cresset_open_library(path: *const c_char, flags: i32, error: *mut *mut c_char) -> i32;
     pub(super) fn cresset_has_operator(name: *const c_char) -> i32;
     pub(super) fn cresset_set_tensor_fuser(enabled: i32);
     pub(super) fn cresset_set_tf32(allowed: i32);

@@ -69,18 +69,11 @@ fn wait(child: &mut Child) -> std::io::Result<Option<ExitStatus>> {
 
 /// What went wrong, from what the process left behind.
 fn told(status: ExitStatus, said: &str) -> String {
-    const OURS: &str = "cresset: ";
-    // An exception that nobody caught: `what():  Only a single TORCH_LIBRARY …`.
-    let thrown = said.split_once("what():").map(|(_, rest)| rest);
-    let own = said.lines().find_map(|line| line.strip_prefix(OURS));
-    let reason = match (own, thrown) {
-        (Some(own), _) => return own.to_owned(),
-        (None, Some(thrown)) => thrown.lines().next().unwrap_or_default().trim(),
-        (None, None) => {
-            said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing").trim()
-        }
-    };
-    format!("its initialisers end the process ({status}): {reason}")
+    if let Some(ours) = said.lines().find_map(|line| line.strip_prefix("cresset: ")) {
+        return ours.to_owned();
+    }
+    let last = said.lines().rfind(|line| !line.trim().is_empty()).map_or("it said nothing", str::trim);
+    format!("its initialisers end the process ({status}): {last}")
 }
 
 /// The other process's part: opens torchvision's operators, if asked for, and

@@ -3,6 +3,8 @@
 
 #include <stdint.h>
 
+#include "shim.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -10,6 +12,11 @@ extern "C" {
 // 1 if some library has registered an operator of this name
 // (`torchvision::nms`), else 0.
 int32_t cresset_has_operator(const char* name);
+
+// Opens a library, with flags of dlopen's, for as long as the process lives.
+// In `error`, why not: the loader's words, or what an initialiser threw, after
+// which the loader is in no state to go on with. Freed by cresset_text_free.
+CressetStatus cresset_open_library(const char* path, int32_t flags, char** error);
 
 #ifdef __cplusplus
 }

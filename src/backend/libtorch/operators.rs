@@ -18,7 +18,7 @@ use std::hash::Hasher as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use super::{cuda, ffi, library_trial};
+use super::{cuda, error, ffi, library_trial};
 use crate::backend::{Accelerators, BackendError};
 use crate::dl::Library;
 
@@ -27,6 +27,8 @@ use crate::dl::Library;
 const TORCHVISION: &str = "torchvision";
 const TORCHVISION_LIBRARY: &str = "libtorchvision.so";
 
+/// The name by which libtorch is needed as a whole. The server links its parts.
+const TORCH: &str = "libtorch.so";
 /// Needed by whatever is built as an extension of Python's torch, for nothing.
 const PYTHON: &str = "libtorch_python.so";
 /// Needed by what was built for CUDA; the real ones are there where CUDA is.
@@ -72,9 +74,19 @@ pub(super) fn open(path: &Path, accelerators: &Accelerators) -> Result<(), Backe
 /// Opens it in this process, whatever comes of that.
 pub(super) fn open_here(path: &Path, accelerators: &Accelerators) -> Result<(), String> {
     open_stand_ins(accelerators);
+    let path = cuda::c_path(path)?;
     // At once, because a symbol that is missing in the middle of a request
     // would end the process.
-    Library::open(&cuda::c_path(path)?, libc::RTLD_NOW | libc::RTLD_LOCAL).map(|_| ())
+    let flags = libc::RTLD_NOW | libc::RTLD_LOCAL;
+    ffi::done(|error| {
+        // SAFETY: the path is terminated, and lives as long as the call. What
+        // the library's initialisers do is their own affair.
+        unsafe { ffi::cresset_open_library(path.as_ptr(), flags, error) }
+    })
+    .map_err(|failure| match failure {
+        ffi::Failure::Said(why) => why,
+        ffi::Failure::OutOfMemory => "out of memory".to_owned(),
+    })
 }
 
 /// Loads, and once more with torchvision's operators where the file names one
@@ -186,18 +198,20 @@ pub(super) fn open_torchvision(accelerators: &Accelerators) -> Result<(), String
     OPEN.get_or_init(open).clone()
 }
 
-/// Opens what stands for libraries that others need by name. The loader goes
-/// by the names that they give themselves, so the real ones come first where
-/// they are open.
+/// Opens what others need by name, from where it is or what stands for it. The
+/// loader goes by the names that libraries give themselves, so the real ones
+/// come first where they are open.
 fn open_stand_ins(accelerators: &Accelerators) {
     let Some(folder) = cuda::torch_folder() else { return };
     let cuda: &[&str] = match accelerators {
         Accelerators::Cuda(_) => &[],
         Accelerators::None(_) => &CUDA,
     };
-    for name in [PYTHON].iter().chain(cuda) {
+    let stand_ins = folder.join(TORCHVISION);
+    let by_name = [PYTHON].iter().chain(cuda).map(|name| stand_ins.join(name));
+    for path in std::iter::once(folder.join(TORCH)).chain(by_name) {
         // Where one is missing, the loader says so of what needs it.
-        if let Ok(path) = cuda::c_path(&folder.join(TORCHVISION).join(name)) {
+        if let Ok(path) = cuda::c_path(&path) {
             let _ = Library::open(&path, libc::RTLD_LAZY | libc::RTLD_LOCAL);
         }
     }
@@ -217,7 +231,7 @@ fn content(path: &Path) -> Result<Content, String> {
 
 fn cannot_open(path: &Path, why: &str) -> BackendError {
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-    let why_short = without_folder(why, path);
+    let why_short = error::cut(&without_folder(why, path));
     let advice = if why.contains("undefined symbol: Py") || why.contains("undefined symbol: _Py") {
         "; it is an extension of Python's: build it without (torch.utils.cpp_extension.load(…, \
          is_python_module=False), or CMake with find_package(Torch))"
