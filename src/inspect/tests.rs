@@ -8,6 +8,7 @@ fn args(file: &Path, inputs: &[&str]) -> Args {
         name: None,
         max_batch: 8,
         size: 4,
+        op_library: Vec::new(),
         output: None,
         force: false,
     }
