@@ -25,6 +25,15 @@ pub enum Prediction {
         /// Best first.
         ranked: Vec<Ranked>,
     },
+    /// The same for each of several rows.
+    LabelRows {
+        /// The model.
+        model_name: Arc<str>,
+        /// The version that computed them.
+        model_version: u64,
+        /// In the order of the request.
+        rows: Vec<Vec<Ranked>>,
+    },
     /// The outputs by name.
     Tensors(Vec<Tensor>),
     /// The answer to a request of the Open Inference Protocol.
@@ -98,7 +107,13 @@ impl Engine {
             })
             .await?;
         let (response, forms) = model.infer(request).await?;
-        Ok(if named { Prediction::Tensors(response.outputs) } else { Prediction::Inference(response, forms) })
+        // A photograph's model answers tensors with tensors.
+        let transforms = model.transforms().filter(|transforms| named && transforms.image.is_none());
+        match transforms.and_then(|transforms| transforms.classification.as_ref()) {
+            Some(classification) => labels(classification, response),
+            None if named => Ok(Prediction::Tensors(response.outputs)),
+            None => Ok(Prediction::Inference(response, forms)),
+        }
     }
 
     /// Answers rows, each an array or an object by input name: KServe's first
@@ -146,6 +161,15 @@ fn labels(classification: &Classification, response: InferenceResponse) -> Resul
     };
     let scores: Vec<f32> =
         output.data.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-    let ranked = classification.apply(&scores)?;
-    Ok(Prediction::Labels { model_name: response.model_name, model_version: response.model_version, ranked })
+    let (model_name, model_version) = (response.model_name, response.model_version);
+    let classes = output.shape.last().and_then(|classes| usize::try_from(*classes).ok()).unwrap_or_default();
+    if output.shape.len() < 2 || scores.len() == classes || classes == 0 {
+        let ranked = classification.apply(&scores)?;
+        return Ok(Prediction::Labels { model_name, model_version, ranked });
+    }
+    let rows = scores
+        .chunks_exact(classes)
+        .map(|row| classification.apply(row))
+        .collect::<std::result::Result<_, _>>()?;
+    Ok(Prediction::LabelRows { model_name, model_version, rows })
 }

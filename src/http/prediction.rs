@@ -58,10 +58,17 @@ async fn answer(
             LabelForm::List => HttpResponse::Ok().json(Labelled {
                 model_name: &model_name,
                 model_version: model_version.to_string(),
-                predictions: ranked
-                    .iter()
-                    .map(|r| Label { label: &r.label, probability: r.probability, index: r.index })
-                    .collect(),
+                predictions: listed(&ranked),
+            }),
+        }),
+        Prediction::LabelRows { model_name, model_version, rows } => Ok(match labels {
+            LabelForm::Map => {
+                HttpResponse::Ok().json(rows.iter().map(|row| ByLabel(row)).collect::<Vec<_>>())
+            }
+            LabelForm::List => HttpResponse::Ok().json(LabelledRows {
+                model_name: &model_name,
+                model_version: model_version.to_string(),
+                predictions: rows.iter().map(|row| listed(row)).collect(),
             }),
         }),
         Prediction::Tensors(tensors) => {
@@ -70,6 +77,17 @@ async fn answer(
         }
         Prediction::Inference(response, forms) => inference::answer(state, request, response, forms).await,
     }
+}
+
+fn listed(ranked: &[Ranked]) -> Vec<Label<'_>> {
+    ranked.iter().map(|r| Label { label: &r.label, probability: r.probability, index: r.index }).collect()
+}
+
+#[derive(Serialize)]
+struct LabelledRows<'a> {
+    model_name: &'a str,
+    model_version: String,
+    predictions: Vec<Vec<Label<'a>>>,
 }
 
 #[derive(Serialize)]

@@ -1,6 +1,6 @@
 //! Whether the declared transforms fit the model that they stand around.
 
-use crate::model_config::{Binding, ModelConfig};
+use crate::model_config::{Binding, ModelConfig, TensorConfig};
 use crate::protocol::Datatype;
 use crate::transform::Transforms;
 
@@ -38,6 +38,17 @@ pub(super) fn check_transforms(
                     spec.datatype, spec.dims
                 ));
             }
+        }
+    }
+    if let Some(classification) = &transforms.classification {
+        let named = |output: &&TensorConfig| classification.output().is_none_or(|name| name == output.name);
+        if let Some(output) = config.outputs.iter().find(named)
+            && output.datatype != Datatype::Fp32
+        {
+            return Err(format!(
+                "[transform.classification]: output '{}' is {}, and scores are FP32",
+                output.name, output.datatype
+            ));
         }
     }
     if let Some(output) = transforms.classification.as_ref().and_then(|c| c.output())

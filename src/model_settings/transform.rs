@@ -7,7 +7,9 @@ use toml::{Spanned, Value};
 
 use super::labels;
 use super::source::{SettingsError, Source};
-use crate::transform::{ChannelOrder, Classification, ImageTransform, Scale, Size, Transforms};
+use crate::transform::{
+    ChannelOrder, Classification, Declared, ImageTransform, Interpolation, Preset, Scale, Size, Transforms,
+};
 
 /// The largest short side and crop, in pixels: a tensor of 201 MB.
 const MAX_SIDE: i64 = 4096;
@@ -17,32 +19,44 @@ const DEFAULT_TOP_K: i64 = 5;
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TransformTable {
-    image: Option<ImageTable>,
+    image: Option<Spanned<ImageTable>>,
     classification: Option<ClassificationTable>,
 }
 
-/// What decides the numbers that the model sees has no default: a wrong one
-/// would show only as a slightly worse model.
+/// What decides the numbers that the model sees has no default but a preset's:
+/// a wrong one would show only as a slightly worse model.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ImageTable {
+    preset: Option<Spanned<String>>,
     input: Option<Spanned<String>>,
-    resize_short_side: Spanned<i64>,
-    center_crop: Spanned<Value>,
+    resize_short_side: Option<Spanned<i64>>,
+    center_crop: Option<Spanned<Value>>,
+    interpolation: Option<Interpolation>,
     #[serde(default)]
     channel_order: ChannelOrder,
-    mean: Spanned<[f32; 3]>,
-    std: Spanned<[f32; 3]>,
+    scale: Option<Spanned<f32>>,
+    mean: Option<Spanned<[f32; 3]>>,
+    std: Option<Spanned<[f32; 3]>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ClassificationTable {
     output: Option<Spanned<String>>,
+    #[serde(default = "yes")]
     softmax: bool,
     top_k: Option<Spanned<i64>>,
     labels: Spanned<String>,
 }
+
+/// Models give logits, as a rule.
+fn yes() -> bool {
+    true
+}
+
+/// Where a preset stands for a key.
+const HERE: Range<usize> = 0..0;
 
 impl Source<'_> {
     pub(super) fn transforms(&self, table: TransformTable) -> Result<Transforms, SettingsError> {
@@ -52,47 +66,114 @@ impl Source<'_> {
         })
     }
 
-    fn image(&self, table: ImageTable) -> Result<ImageTransform, SettingsError> {
-        let short_side = self.side(
-            "resize_short_side",
-            &table.resize_short_side.span(),
-            *table.resize_short_side.get_ref(),
-        )?;
-        let crop = self.crop(&table.center_crop)?;
+    fn image(&self, table: Spanned<ImageTable>) -> Result<ImageTransform, SettingsError> {
+        let whole = table.span();
+        let table = table.into_inner();
+        let preset = table.preset.as_ref().map(|name| self.preset(name)).transpose()?;
+        let missing = |key: &str| self.wrong(&whole, format!("missing key '{key}'"));
+        let short_side = match (&table.resize_short_side, preset) {
+            (Some(side), _) => self.side("resize_short_side", &side.span(), *side.get_ref())?,
+            (None, Some(preset)) => preset.short_side,
+            (None, None) => return Err(missing("resize_short_side")),
+        };
+        let (crop, crop_span) = match (&table.center_crop, preset) {
+            (Some(crop), _) => (self.crop(crop)?, crop.span()),
+            (None, Some(preset)) => (Size { height: preset.crop, width: preset.crop }, whole.clone()),
+            (None, None) => return Err(missing("center_crop")),
+        };
         if crop.height.max(crop.width) > short_side {
             return Err(self.wrong(
-                &table.center_crop.span(),
+                &crop_span,
                 format!(
                     "center_crop {} x {} is larger than resize_short_side {short_side}: there would be nothing to crop",
                     crop.height, crop.width
                 ),
             ));
         }
-        for (key, values) in [("mean", &table.mean), ("std", &table.std)] {
-            if let Some(value) = values.get_ref().iter().find(|value| !value.is_finite()) {
-                return Err(
-                    self.wrong(&values.span(), format!("{key} holds {value}: finite numbers were expected"))
-                );
-            }
-        }
-        if let Some(value) = table.std.get_ref().iter().find(|value| **value <= 0.0) {
-            return Err(
-                self.wrong(&table.std.span(), format!("std holds {value}: numbers above 0 were expected"))
-            );
-        }
-        let values = table.mean.get_ref().iter().zip(table.std.get_ref());
-        if values.flat_map(|(mean, std)| [(0.0 - mean) / std, (255.0 - mean) / std]).any(f32::is_infinite) {
-            let message = "(pixel - mean) / std overflows FP32".to_owned();
-            return Err(self.wrong(&table.std.span(), message));
-        }
-        Ok(ImageTransform::new(
-            self.tensor("input", table.input)?,
+        let values =
+            |key: &str, given: Option<Spanned<[f32; 3]>>, known: Option<[f32; 3]>| match (given, known) {
+                (Some(given), _) => Ok((*given.get_ref(), given.span())),
+                (None, Some(known)) => Ok((known, HERE)),
+                (None, None) => Err(missing(key)),
+            };
+        let mean = values("mean", table.mean, preset.map(|preset| preset.mean))?;
+        let std = values("std", table.std, preset.map(|preset| preset.std))?;
+        self.numbers("mean", &mean)?;
+        self.numbers("std", &std)?;
+        let scale = self.scale(table.scale, &mean, &std)?;
+        let declared = Declared {
+            input: self.tensor("input", table.input)?,
             short_side,
             crop,
-            table.channel_order,
-            table.mean.into_inner(),
-            table.std.into_inner(),
-        ))
+            interpolation: table
+                .interpolation
+                .or(preset.map(|preset| preset.interpolation))
+                .unwrap_or_default(),
+            order: table.channel_order,
+            scale,
+            mean: mean.0,
+            std: std.0,
+        };
+        let mut ends = (0..3).flat_map(|channel| [0.0, 255.0].map(|level| declared.value(channel, level)));
+        if ends.any(f32::is_infinite) {
+            return Err(self.wrong(&std.1, "(pixel / scale - mean) / std overflows FP32".to_owned()));
+        }
+        Ok(ImageTransform::new(declared))
+    }
+
+    fn preset(&self, name: &Spanned<String>) -> Result<&'static Preset, SettingsError> {
+        Preset::of(name.get_ref()).ok_or_else(|| {
+            let message = format!("preset is '{}': one of {} was expected", name.get_ref(), Preset::names());
+            self.wrong(&name.span(), message)
+        })
+    }
+
+    /// A mean or a deviation for each channel.
+    fn numbers(&self, key: &str, (values, span): &([f32; 3], Range<usize>)) -> Result<(), SettingsError> {
+        if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+            return Err(self.wrong(span, format!("{key} holds {value}: finite numbers were expected")));
+        }
+        match values.iter().find(|value| key == "std" && **value <= 0.0) {
+            Some(value) => {
+                Err(self.wrong(span, format!("{key} holds {value}: numbers above 0 were expected")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// What levels of 0 to 255 are divided by. Means and deviations tell which
+    /// scale they are of, mostly: torchvision's are of 0 to 1, and a deviation
+    /// below one level in 255 is nobody's.
+    fn scale(
+        &self,
+        given: Option<Spanned<f32>>,
+        (mean, mean_span): &([f32; 3], Range<usize>),
+        (std, std_span): &([f32; 3], Range<usize>),
+    ) -> Result<f32, SettingsError> {
+        const SAY: &str = "say which: scale = 255 divides pixels of 0 to 255 first, so that mean and std are of 0 to 1, \
+                           as torchvision's; scale = 1 leaves them";
+        if let Some(scale) = given {
+            let value = *scale.get_ref();
+            if value.is_finite() && value > 0.0 {
+                return Ok(value);
+            }
+            return Err(self.wrong(&scale.span(), format!("scale is {value}: 255 or 1 was expected")));
+        }
+        let below = std.iter().filter(|value| **value < 1.0).count();
+        let small_means = mean.iter().all(|value| value.abs() <= 1.0);
+        match below {
+            3 if small_means => Ok(255.0),
+            3 => {
+                Err(self.wrong(mean_span, format!("mean is of pixels of 0 to 255 and std of 0 to 1: {SAY}")))
+            }
+            0 if small_means && mean.iter().any(|value| *value != 0.0) => Err(self
+                .wrong(mean_span, format!("mean is of pixels of 0 to 1 and std may be of 0 to 255: {SAY}"))),
+            0 => Ok(1.0),
+            _ => Err(self.wrong(
+                std_span,
+                format!("std is in part of pixels of 0 to 1 and in part of 0 to 255: {SAY}"),
+            )),
+        }
     }
 
     fn classification(&self, table: ClassificationTable) -> Result<Classification, SettingsError> {
@@ -225,7 +306,7 @@ labels = \"labels.txt\"
     fn keys_that_are_not_known_are_refused() {
         insta::assert_snapshot!(
             refused("[transform.image]\nresize = 256\n"),
-            @"cresset.toml, line 2: unknown key 'resize', expected one of 'input', 'resize_short_side', 'center_crop', 'channel_order', 'mean', 'std'"
+            @"cresset.toml, line 2: unknown key 'resize', expected one of 'preset', 'input', 'resize_short_side', 'center_crop', 'interpolation', 'channel_order', 'scale', 'mean', 'std'"
         );
         insta::assert_snapshot!(refused("[transform.audio]\n"), @"cresset.toml, line 1: unknown key 'audio', expected 'image' or 'classification'");
         insta::assert_snapshot!(refused("\n[pading]\n"), @"cresset.toml, line 2: unknown key 'pading', expected one of 'transform', 'precision', 'optimize', 'batching', 'padding'");
@@ -261,11 +342,84 @@ labels = \"labels.txt\"
         insta::assert_snapshot!(replaced(IMAGE, "std", "std = [1, 0.0, 1]"), @"cresset.toml, line 7: std holds 0: numbers above 0 were expected");
         insta::assert_snapshot!(replaced(IMAGE, "std", "std = [1, 1, 1e60]"), @"cresset.toml, line 7: std holds inf: finite numbers were expected");
         insta::assert_snapshot!(
-            replaced(IMAGE, "std", "std = [1, 1, 1e-40]"),
-            @"cresset.toml, line 7: (pixel - mean) / std overflows FP32"
+            replaced(IMAGE, "std", "scale = 1\nstd = [1, 1, 1e-40]"),
+            @"cresset.toml, line 8: (pixel / scale - mean) / std overflows FP32"
         );
         insta::assert_snapshot!(replaced(CLASSIFICATION, "top_k", "top_k = 0"), @"cresset.toml, line 4: top_k is 0: 1 to 3, the number of labels, was expected");
         insta::assert_snapshot!(replaced(CLASSIFICATION, "top_k", "top_k = 4"), @"cresset.toml, line 4: top_k is 4: 1 to 3, the number of labels, was expected");
+    }
+
+    /// The first pixel of a white picture's tensor.
+    fn white(settings: &str) -> [f32; 3] {
+        let image = read_text(settings).unwrap().transforms.unwrap().image.unwrap();
+        let mut png = Vec::new();
+        let picture = image::RgbImage::from_pixel(2, 2, image::Rgb([255; 3]));
+        let picture = image::DynamicImage::from(picture);
+        picture.write_to(&mut std::io::Cursor::new(&mut png), image::ImageFormat::Png).unwrap();
+        let tensor: Vec<f32> = bytemuck::pod_collect_to_vec(&image.apply(&png).unwrap());
+        let plane = tensor.len() / 3;
+        [tensor[0], tensor[plane], tensor[2 * plane]]
+    }
+
+    const NORMALIZE: &str = "mean = [0.485, 0.456, 0.406]\nstd = [0.229, 0.224, 0.225]\n";
+    const SIDES: &str = "[transform.image]\nresize_short_side = 4\ncenter_crop = 2\n";
+
+    #[test]
+    fn torchvisions_mean_and_std_mean_what_they_mean_there() {
+        // torchvision's Normalize of ones.
+        let expected = [(1.0 - 0.485) / 0.229, (1.0 - 0.456) / 0.224, (1.0 - 0.406) / 0.225_f32];
+        assert_eq!(white(&format!("{SIDES}{NORMALIZE}")), expected);
+        assert_eq!(white(&format!("{SIDES}scale = 255\n{NORMALIZE}")), expected);
+        assert_eq!(white("[transform.image]\npreset = \"torchvision/resnet\"\n"), expected);
+        assert_eq!(white(&format!("{SIDES}mean = [0, 0, 0]\nstd = [1, 1, 1]\n")), [255.0; 3]);
+        assert_eq!(white(&format!("{SIDES}scale = 255\nmean = [0, 0, 0]\nstd = [1, 1, 1]\n")), [1.0; 3]);
+        assert_eq!(white(&format!("{SIDES}scale = 1\nmean = [0.5, 0, 0]\nstd = [0.5, 1, 1]\n"))[0], 509.0);
+        assert_eq!(
+            white(&format!("{SIDES}mean = [127.5, 127.5, 127.5]\nstd = [127.5, 127.5, 127.5]\n")),
+            [1.0; 3]
+        );
+    }
+
+    #[test]
+    fn scales_that_do_not_go_together_are_asked_about() {
+        for (values, what) in [
+            (
+                "mean = [123.7, 116.3, 103.5]\nstd = [0.229, 0.224, 0.225]",
+                "line 4: mean is of pixels of 0 to 255 and std of 0 to 1",
+            ),
+            ("mean = [0.485, 0.456, 0.406]\nstd = [58.4, 57.1, 57.4]", "line 4: mean is of pixels of 0 to 1"),
+            ("mean = [0.485, 0.456, 0.406]\nstd = [1, 1, 1]", "line 4: mean is of pixels of 0 to 1"),
+            ("mean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 58]", "line 5: std is in part of pixels of 0 to 1"),
+        ] {
+            let error = refused(&format!("{SIDES}{values}\n"));
+            assert!(error.contains(what) && error.contains("scale = 255"), "{error}");
+            read_text(&format!("{SIDES}scale = 1\n{values}\n")).unwrap();
+        }
+        for scale in ["0", "-1", "nan", "inf"] {
+            let error = refused(&format!("{SIDES}scale = {scale}\n{NORMALIZE}"));
+            assert!(error.contains("255 or 1 was expected"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_preset_stands_for_what_is_left_out() {
+        let of = |text: &str| read_text(text).unwrap().transforms.unwrap().image.unwrap();
+        let whole =
+            "[transform.image]\ninterpolation = \"bilinear\"\nresize_short_side = 256\ncenter_crop = 224\n";
+        let resnet = "[transform.image]\npreset = \"torchvision/resnet\"\n";
+        assert_eq!(of(resnet), of(&format!("{whole}{NORMALIZE}")));
+        assert_eq!(of(&format!("{resnet}center_crop = 192\n")).shape(), [1, 3, 192, 192]);
+        assert_ne!(of(&format!("{resnet}interpolation = \"bicubic\"\n")), of(resnet));
+        for name in crate::transform::Preset::names().split(", ") {
+            of(&format!("[transform.image]\npreset = \"{name}\"\n"));
+        }
+        let error = refused("[transform.image]\npreset = \"torchvision/resnext\"\n");
+        assert!(
+            error.contains("line 2: preset is 'torchvision/resnext': one of torchvision/resnet, "),
+            "{error}"
+        );
+        let error = refused(&format!("{resnet}resize_short_side = 200\n"));
+        assert!(error.contains("center_crop 224 x 224 is larger than resize_short_side 200"), "{error}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::decode::{Channels, Decoded, decode};
 use super::error::TransformError;
 use super::fit::{Fit, Size, Turn};
-use super::resize::resize;
+use super::resize::{Interpolation, resize};
 
 /// `[transform.image]`: a JPEG or PNG to one input tensor.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,9 +13,10 @@ pub struct ImageTransform {
     input: Option<String>,
     short_side: u32,
     crop: Size,
+    interpolation: Interpolation,
     /// The stored channel, red 0 to blue 2, of each of the tensor's.
     channels: [usize; 3],
-    /// `(level - mean) / std` for each of the tensor's channels, as
+    /// `(level / scale - mean) / std` for each of the tensor's channels, as
     /// little-endian bytes.
     levels: [Box<Levels>; 3],
 }
@@ -33,26 +34,39 @@ pub(crate) enum ChannelOrder {
     Bgr,
 }
 
+/// What is declared of a picture, each value checked: `crop` lies within
+/// `short_side`, `scale` and `std` are above 0.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Declared {
+    pub(crate) input: Option<String>,
+    pub(crate) short_side: u32,
+    pub(crate) crop: Size,
+    pub(crate) interpolation: Interpolation,
+    pub(crate) order: ChannelOrder,
+    /// What levels of 0 to 255 are divided by before anything else.
+    pub(crate) scale: f32,
+    pub(crate) mean: [f32; 3],
+    pub(crate) std: [f32; 3],
+}
+
+impl Declared {
+    /// What becomes of a level, in torchvision's order of operations.
+    pub(crate) fn value(&self, channel: usize, level: f32) -> f32 {
+        (level / self.scale - self.mean[channel]) / self.std[channel]
+    }
+}
+
 impl ImageTransform {
-    /// Of values that were checked: `crop` within `short_side`, `std` above 0.
-    pub(crate) fn new(
-        input: Option<String>,
-        short_side: u32,
-        crop: Size,
-        order: ChannelOrder,
-        mean: [f32; 3],
-        std: [f32; 3],
-    ) -> Self {
+    pub(crate) fn new(declared: Declared) -> Self {
         let levels = [0, 1, 2].map(|channel: usize| -> Box<Levels> {
-            Box::new(std::array::from_fn(|level| {
-                ((level as f32 - mean[channel]) / std[channel]).to_le_bytes()
-            }))
+            Box::new(std::array::from_fn(|level| declared.value(channel, level as f32).to_le_bytes()))
         });
+        let Declared { input, short_side, crop, interpolation, order, .. } = declared;
         let channels = match order {
             ChannelOrder::Rgb => [0, 1, 2],
             ChannelOrder::Bgr => [2, 1, 0],
         };
-        Self { input, short_side, crop, channels, levels }
+        Self { input, short_side, crop, interpolation, channels, levels }
     }
 
     /// The configured input's name; `None` for the model's only one.
@@ -70,9 +84,9 @@ impl ImageTransform {
     /// Turns an encoded JPEG or PNG into the tensor's bytes: FP32,
     /// little-endian, of [`shape`](Self::shape), channels apart.
     ///
-    /// Its EXIF orientation is applied, the short side resized (bicubic,
-    /// antialiased), the middle cropped, and each level becomes
-    /// `(level - mean) / std` on the scale of 0 to 255. Takes milliseconds:
+    /// Its EXIF orientation is applied, the short side resized
+    /// (antialiased), the middle cropped, and each level of 0 to 255 becomes
+    /// `(level / scale - mean) / std`. Takes milliseconds:
     /// not for an async thread.
     ///
     /// # Errors
@@ -81,7 +95,7 @@ impl ImageTransform {
     pub fn apply(&self, encoded: &[u8]) -> Result<Vec<u8>, TransformError> {
         let decoded = decode(encoded)?;
         let fit = Fit::new(decoded.size, decoded.turn, self.short_side, self.crop);
-        let small = resize(&decoded, &fit)?;
+        let small = resize(&decoded, &fit, self.interpolation)?;
         let Decoded { channels, turn, .. } = decoded;
         Ok(self.normalise(&small, channels, turn))
     }
@@ -154,8 +168,18 @@ mod tests {
 
     const PLAIN: ([f32; 3], [f32; 3]) = ([0.0; 3], [1.0; 3]);
 
+    fn declared(
+        short_side: u32,
+        crop: Size,
+        order: ChannelOrder,
+        (mean, std): ([f32; 3], [f32; 3]),
+    ) -> Declared {
+        let interpolation = Interpolation::Bicubic;
+        Declared { input: None, short_side, crop, interpolation, order, scale: 1.0, mean, std }
+    }
+
     fn transform(short_side: u32, height: u32, width: u32, order: ChannelOrder) -> ImageTransform {
-        ImageTransform::new(None, short_side, Size { height, width }, order, PLAIN.0, PLAIN.1)
+        ImageTransform::new(declared(short_side, Size { height, width }, order, PLAIN))
     }
 
     fn values(tensor: &[u8]) -> Vec<f32> {
@@ -225,7 +249,8 @@ mod tests {
     fn channels_are_ordered_and_scaled() {
         let picture = RgbImage::from_pixel(2, 2, image::Rgb([10, 20, 30]));
         let of = |order, mean, std| {
-            let transform = ImageTransform::new(None, 1, Size { height: 1, width: 1 }, order, mean, std);
+            let transform =
+                ImageTransform::new(declared(1, Size { height: 1, width: 1 }, order, (mean, std)));
             values(&transform.apply(&png(&picture.clone().into())).unwrap())
         };
         assert_eq!(of(ChannelOrder::Rgb, [0.0; 3], [1.0; 3]), [10.0, 20.0, 30.0]);

@@ -22,6 +22,7 @@ mod image;
 mod jpeg;
 mod png;
 mod pool;
+mod presets;
 mod resize;
 #[cfg(test)]
 mod testing;
@@ -31,9 +32,11 @@ pub use classification::{Classification, Ranked};
 pub use decode::looks_like_image;
 pub use error::{Format, TransformError};
 pub(crate) use fit::Size;
-pub(crate) use image::ChannelOrder;
 pub use image::ImageTransform;
+pub(crate) use image::{ChannelOrder, Declared};
 pub use pool::Pool;
+pub(crate) use presets::Preset;
+pub(crate) use resize::Interpolation;
 
 /// The transforms that one model declares; each may be absent.
 #[derive(Debug, Clone, PartialEq)]

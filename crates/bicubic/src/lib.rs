@@ -1,5 +1,5 @@
-//! Bicubic resizing of 8-bit images: Catmull and Rom's kernel (a = -0.5),
-//! widened by the scale where it shrinks.
+//! Resizing of 8-bit images, bicubic (Catmull and Rom's kernel, a = -0.5) or
+//! bilinear, with kernels that are widened by the scale where it shrinks.
 //!
 //! A crate of its own because of the library under it, whose functions are
 //! generic over pixels and images: they are compiled where they are called,
@@ -33,33 +33,53 @@ pub struct Span {
     pub pixels: u32,
 }
 
+/// Which kernel pixels are weighed by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kernel {
+    /// A triangle: one pixel to each side.
+    Bilinear,
+    /// Catmull and Rom's: two pixels to each side.
+    Bicubic,
+}
+
 /// Resizes the part of `source` that the two spans cut out, down first where
 /// both directions change, with each step rounded to 8 bits. The result has
 /// `down.pixels` rows of `across.pixels` pixels.
 ///
 /// # Errors
 /// In words, when the sizes don't fit each other or the source.
-pub fn resize(source: Source<'_>, across: Span, down: Span) -> Result<Vec<u8>, String> {
+pub fn resize(source: Source<'_>, across: Span, down: Span, kernel: Kernel) -> Result<Vec<u8>, String> {
     match source.channels {
-        1 => typed::<U8>(source, across, down),
-        2 => typed::<U8x2>(source, across, down),
-        3 => typed::<U8x3>(source, across, down),
-        4 => typed::<U8x4>(source, across, down),
+        1 => typed::<U8>(source, across, down, kernel),
+        2 => typed::<U8x2>(source, across, down, kernel),
+        3 => typed::<U8x3>(source, across, down, kernel),
+        4 => typed::<U8x4>(source, across, down, kernel),
         other => Err(format!("{other} channels; 1 to 4 can be resized")),
     }
 }
 
-fn typed<P: PixelTrait>(source: Source<'_>, across: Span, down: Span) -> Result<Vec<u8>, String> {
+fn typed<P: PixelTrait>(
+    source: Source<'_>,
+    across: Span,
+    down: Span,
+    kernel: Kernel,
+) -> Result<Vec<u8>, String> {
+    let filter = match kernel {
+        Kernel::Bilinear => FilterType::Bilinear,
+        Kernel::Bicubic => FilterType::CatmullRom,
+    };
     let stored =
         TypedImageRef::<P>::from_buffer(source.width, source.height, source.pixels).map_err(words)?;
     let mut image = Image::new(across.pixels, down.pixels, P::pixel_type());
     let mut view = image.typed_image_mut::<P>().ok_or("an image that lost its pixels' type")?;
     // Alpha is a channel like any other: the colour under it is taken as it
     // is stored.
-    let options = ResizeOptions::new()
-        .resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom))
-        .use_alpha(false)
-        .crop(across.start, down.start, across.length, down.length);
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false).crop(
+        across.start,
+        down.start,
+        across.length,
+        down.length,
+    );
     Resizer::new().resize_typed(&stored, &mut view, &options).map_err(words)?;
     Ok(image.into_vec())
 }
