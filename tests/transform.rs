@@ -33,7 +33,7 @@ struct Apart {
 #[test]
 fn every_kind_of_image_has_pillows_pixels() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transform");
-    let transform = identity();
+    let transform = identity("");
     let mut names: Vec<String> = fs::read_dir(&directory)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -55,8 +55,23 @@ fn every_kind_of_image_has_pillows_pixels() {
     assert!(wrong.is_none(), "{} is off", wrong.unwrap().name);
 }
 
+/// Both orders of the two steps: the second lies on its side.
+#[test]
+fn bilinear_is_pillows_too() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transform");
+    let bilinear = identity("interpolation = \"bilinear\"\n");
+    for name in ["rgb.png", "held_6.png"] {
+        let reference = format!("{}.bilinear.pixels.png", name.replace('.', "_"));
+        let Apart { mean, most, .. } = against(&bilinear, &directory, name.to_owned(), &reference);
+        println!("{name:20} mean {mean:.4}, most {most}");
+        assert!(mean <= 0.25 && most <= MOST_OF_A_PNG, "{name}: mean {mean}, most {most}");
+    }
+    let Apart { mean, .. } = apart(&bilinear, &directory, "rgb.png".to_owned());
+    assert!(mean > 0.5, "it is another one than bicubic: {mean}");
+}
+
 /// A transform whose values are the levels themselves.
-fn identity() -> ImageTransform {
+fn identity(more: &str) -> ImageTransform {
     let model = tempfile::tempdir().unwrap();
     let text = "\
 [transform.image]
@@ -65,6 +80,7 @@ center_crop = [40, 48]
 mean = [0, 0, 0]
 std = [1, 1, 1]
 ";
+    let text = format!("{text}{more}");
     fs::write(model.path().join("cresset.toml"), text).unwrap();
     let transform = ModelSettings::read(model.path()).unwrap().transforms.unwrap().image.unwrap();
     assert_eq!(transform.shape(), [1, 3, HEIGHT as i64, WIDTH as i64]);
@@ -72,13 +88,17 @@ std = [1, 1, 1]
 }
 
 fn apart(transform: &ImageTransform, directory: &Path, name: String) -> Apart {
+    let reference = format!("{}.pixels.png", name.replace('.', "_"));
+    against(transform, directory, name, &reference)
+}
+
+fn against(transform: &ImageTransform, directory: &Path, name: String, reference: &str) -> Apart {
     let encoded = fs::read(directory.join(&name)).unwrap();
     let tensor = transform.apply(&encoded).unwrap_or_else(|error| panic!("{name}: {error}"));
     let values: Vec<f32> =
         tensor.chunks_exact(4).map(|value| f32::from_le_bytes(value.try_into().unwrap())).collect();
 
-    let reference = directory.join(format!("{}.pixels.png", name.replace('.', "_")));
-    let reference = image::open(reference).unwrap().to_rgb8();
+    let reference = image::open(directory.join(reference)).unwrap().to_rgb8();
     assert_eq!((reference.width() as usize, reference.height() as usize), (WIDTH, HEIGHT));
     let differences = reference.enumerate_pixels().flat_map(|(x, y, pixel)| {
         let at = y as usize * WIDTH + x as usize;

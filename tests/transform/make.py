@@ -116,7 +116,7 @@ def kinds() -> dict[str, bytes]:
     }
 
 
-def pixels(encoded: bytes) -> Image.Image:
+def pixels(encoded: bytes, how: Image.Resampling = Image.Resampling.BICUBIC) -> Image.Image:
     image = ImageOps.exif_transpose(Image.open(io.BytesIO(encoded)))
     if image.mode.startswith("I"):  # Pillow's conversion of 16-bit grey would clip, not scale
         image = Image.fromarray((numpy.asarray(image).astype(numpy.uint16) >> 8).astype(numpy.uint8))
@@ -126,11 +126,14 @@ def pixels(encoded: bytes) -> Image.Image:
     short = min(image.size)
     width, height = (SHORT_SIDE * side // short for side in image.size)
     left, top = round((width - CROP_WIDTH) / 2), round((height - CROP_HEIGHT) / 2)
-    resized = image.resize((width, height), Image.Resampling.BICUBIC)
+    resized = image.resize((width, height), how)
     return resized.crop((left, top, left + CROP_WIDTH, top + CROP_HEIGHT))
 
 
 if __name__ == "__main__":
+    for name in ("rgb.png", "held_6.png"):
+        bilinear = pixels(kinds()[name], Image.Resampling.BILINEAR)
+        (HERE / f"{name.replace('.', '_')}.bilinear.pixels.png").write_bytes(png(bilinear, optimize=True))
     for name, encoded in kinds().items():
         (HERE / name).write_bytes(encoded)
         stem = name.replace(".", "_")
