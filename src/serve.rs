@@ -1,5 +1,6 @@
 //! `cresset serve`: from settings to a stopped server.
 
+mod example;
 mod monitoring;
 
 use std::net::SocketAddr;
@@ -149,7 +150,7 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
             if let Some(name) = &model_name {
                 check_default_model(&engine, name, settings.control.model_control_mode)?;
             }
-            say!(format, "try         {}", line_to_try(&engine, settings, addresses.http));
+            say!(format, "try         {}", example::line(&engine, settings, addresses.http));
             match report.failed.len() {
                 0 => say!(format, "ready"),
                 failed => say!(format, "NOT ready: {failed} of the models above can't be served; the others are"),
@@ -399,24 +400,6 @@ fn announce(
     say!(format, "grpc        {}", addresses.grpc);
     say!(format, "metrics     http://{}/metrics", addresses.metrics);
     Ok(())
-}
-
-/// A command that a newcomer can paste: with a sample of the model's own where
-/// it has one.
-fn line_to_try(engine: &Engine, settings: &ServeSettings, http: SocketAddr) -> String {
-    let Ok(model) = engine.default_model() else {
-        return format!("curl http://{http}/v2");
-    };
-    if model.transforms().is_none_or(|transforms| transforms.image.is_none()) {
-        return format!("curl http://{http}/v2/models/{}", model.name());
-    }
-    let sample = settings.model_repository.iter().find_map(|root| {
-        let samples = std::fs::read_dir(root.join(&**model.name()).join("samples")).ok()?;
-        let files = samples.filter_map(|entry| Some(entry.ok()?.path()));
-        files.filter(|path| path.extension().is_some_and(|kind| kind == "jpg" || kind == "png")).min()
-    });
-    let photograph = sample.unwrap_or_else(|| "photograph.jpg".into());
-    format!("curl --data-binary @{} http://{http}/predict", photograph.display())
 }
 
 /// Connections are descriptors: the soft limit goes up to the hard one.

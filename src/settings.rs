@@ -9,8 +9,19 @@ use crate::backend::{MemorySettings, OnUnload};
 use crate::engine::ControlMode;
 use crate::model::DevicePreference;
 
+/// Under the flags of `cresset serve --help`.
+const EXAMPLES: &str = "\
+Examples:
+  cresset serve --model-repository models
+  cresset serve --model-repository models --model-control-mode poll --repository-poll-secs 2
+  cresset serve --model-repository models --host 0.0.0.0 --device cuda
+  CRESSET_MODEL_REPOSITORY=models cresset serve --log-format json
+
+tritonserver's flags are understood too: docs/compatibility.md says what each does here.";
+
 /// Settings of `cresset serve`.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Models", after_help = EXAMPLES)]
 pub struct ServeSettings {
     /// Directory of models, each as <model>/config.pbtxt and <model>/<version>/model.pt
     ///
@@ -61,7 +72,7 @@ pub struct ServeSettings {
     ///
     /// auto takes a GPU where there is one, else the CPU, and says which and why; cuda fails
     /// with the cause where there is none.
-    #[arg(long, env = "CRESSET_DEVICE", value_enum, default_value_t = DevicePreference::Auto)]
+    #[arg(help_heading = "Devices", long, env = "CRESSET_DEVICE", value_enum, default_value_t = DevicePreference::Auto)]
     pub device: DevicePreference,
 
     /// What to do when a device has failed so that only a new process can use it again
@@ -69,7 +80,7 @@ pub struct ServeSettings {
     /// Either way the server isn't ready from then on, and requests for that device get 503.
     /// exit answers what was accepted and ends with code 70, for the orchestrator to start
     /// the server anew; stay goes on with the models of other devices.
-    #[arg(long, env = "CRESSET_ON_DEVICE_FAULT", value_enum, default_value_t = OnDeviceFault::Exit)]
+    #[arg(help_heading = "Devices", long, env = "CRESSET_ON_DEVICE_FAULT", value_enum, default_value_t = OnDeviceFault::Exit)]
     pub on_device_fault: OnDeviceFault,
 
     /// Drives models on processors as if these were an accelerator: with copies in and out, in
@@ -81,14 +92,14 @@ pub struct ServeSettings {
     ///
     /// For example expandable_segments:True, or max_split_size_mb:128,garbage_collection_threshold:0.8.
     /// It takes the place of that variable.
-    #[arg(long, env = "CRESSET_CUDA_ALLOCATOR_SETTINGS", value_name = "TEXT")]
+    #[arg(help_heading = "Devices", long, env = "CRESSET_CUDA_ALLOCATOR_SETTINGS", value_name = "TEXT")]
     pub cuda_allocator_settings: Option<String>,
 
     /// What becomes of a GPU's memory that an unloaded or replaced model leaves free
     ///
     /// release gives it back to the device, which waits for what every GPU computes at the time;
     /// keep leaves it with libtorch, for the next model.
-    #[arg(long, env = "CRESSET_ON_UNLOAD", value_enum, default_value_t = OnUnload::Release)]
+    #[arg(help_heading = "Devices", long, env = "CRESSET_ON_UNLOAD", value_enum, default_value_t = OnUnload::Release)]
     pub on_unload: OnUnload,
 
     /// Library of operators that models call and libtorch doesn't have, opened before any model
@@ -197,6 +208,7 @@ pub enum AtStart {
 
 /// Settings of the HTTP surface.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "HTTP, and what both surfaces share")]
 pub struct HttpSettings {
     /// Address to listen on
     ///
@@ -250,6 +262,7 @@ pub struct HttpSettings {
 /// Settings of the gRPC surface; its address, its largest message and its
 /// patience are those of HTTP.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "gRPC")]
 pub struct GrpcSettings {
     /// Port for inference over gRPC; 0 for a free one
     #[arg(long, env = "CRESSET_GRPC_PORT", value_name = "PORT", default_value_t = 8001)]
@@ -271,6 +284,7 @@ pub struct GrpcSettings {
 
 /// Settings of the log, which holds no payloads.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Log")]
 pub struct LogSettings {
     /// For people, or for machines
     ///

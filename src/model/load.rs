@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::batching::Batching;
 use super::calibrate::{Asked, Calibrated, calibrate};
+use super::example::example;
 use super::fit::check_transforms;
 use super::improve::{Begins, Improvement, file_size, is_open};
 use super::plan::{Placement, Resources, plan};
@@ -323,6 +324,7 @@ impl Loading<'_> {
         let label = format!("{}/{}", config.name, self.source.version);
         let (rows_of, in_queue) = (Arc::clone(&binding), Arc::clone(&queue));
         let rows = RowState::new(label, rows_of, in_queue, config.max_batch_size, rounding, rule);
+        let example = example(&ran, &binding);
         let rows = if runs.later.is_empty() { rows } else { rows.with_requests(ran) };
         let served = ServedModel {
             config_json: Bytes::from(config.to_json(&groups)?),
@@ -334,6 +336,7 @@ impl Loading<'_> {
             rows: Arc::new(rows),
             asked_to_batch: asked.is_some(),
             fails,
+            example,
             transforms: self.source.transforms.clone(),
             placements,
             plan_reason,

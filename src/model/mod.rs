@@ -6,6 +6,7 @@ mod by_size;
 mod calibrate;
 mod candidates;
 mod check;
+mod example;
 mod fit;
 mod improve;
 mod infer;

@@ -114,6 +114,8 @@ pub struct ServedModel {
     pub(super) asked_to_batch: bool,
     /// What it fails with on all that was tried at load.
     pub(super) fails: Option<String>,
+    /// A short body that it ran on at load.
+    pub(super) example: Option<Box<str>>,
     pub(super) transforms: Option<Arc<Transforms>>,
     pub(super) placements: Vec<Placement>,
     /// What a trial of others showed, or why there was none.
@@ -137,6 +139,13 @@ impl ServedModel {
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// A body for `POST /predictions/<model>` that the model ran on when it was
+    /// loaded, where there is a short one.
+    #[must_use]
+    pub fn example(&self) -> Option<&str> {
+        self.example.as_deref()
     }
 
     /// Its version's number.

@@ -1,0 +1,89 @@
+//! A command that a newcomer can paste.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::engine::Engine;
+use crate::model::ServedModel;
+use crate::settings::ServeSettings;
+
+/// The port that README publishes a container's at.
+const PUBLISHED: u16 = 8080;
+
+/// How the server is reached from where its output is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Reached {
+    authority: String,
+    /// It runs in a container: of its paths only those that the checkout has too
+    /// mean anything outside.
+    contained: bool,
+}
+
+impl Reached {
+    fn new(http: SocketAddr, contained: bool) -> Self {
+        let authority = match (contained, http.ip().is_unspecified()) {
+            (true, true) => format!("localhost:{PUBLISHED}"),
+            (false, true) => format!("localhost:{}", http.port()),
+            (_, false) => http.to_string(),
+        };
+        Self { authority, contained }
+    }
+}
+
+/// A command that asks the server for something: a prediction where one model
+/// is the default, with a sample of its own or with what it ran on at load.
+pub(super) fn line(engine: &Engine, settings: &ServeSettings, http: SocketAddr) -> String {
+    let contained = ["/.dockerenv", "/run/.containerenv"].iter().any(|file| Path::new(file).exists());
+    let reached = Reached::new(http, contained);
+    let command = match engine.default_model() {
+        Err(_) => format!("curl http://{}/v2", reached.authority),
+        Ok(model) => command(&model, settings, &reached),
+    };
+    if contained && http.ip().is_unspecified() {
+        return format!("{command}   # if it is published by -p {PUBLISHED}:{}", http.port());
+    }
+    command
+}
+
+fn command(model: &ServedModel, settings: &ServeSettings, reached: &Reached) -> String {
+    let Reached { authority, contained } = reached;
+    if model.transforms().is_some_and(|transforms| transforms.image.is_some()) {
+        let photograph = sample(model.name(), settings).unwrap_or_else(|| "photograph.jpg".into());
+        let shown = photograph.strip_prefix("/").ok().filter(|_| *contained).unwrap_or(&photograph);
+        return format!("curl --data-binary @{} http://{authority}/predict", shown.display());
+    }
+    match model.example() {
+        Some(body) => {
+            format!(
+                "curl -d '{}' http://{authority}/predictions/{}",
+                body.replace('\'', "'\\''"),
+                model.name()
+            )
+        }
+        None => format!("curl http://{authority}/v2/models/{}", model.name()),
+    }
+}
+
+/// A photograph that stands beside the model.
+fn sample(model: &str, settings: &ServeSettings) -> Option<PathBuf> {
+    settings.model_repository.iter().find_map(|root| {
+        let samples = std::fs::read_dir(root.join(model).join("samples")).ok()?;
+        let files = samples.filter_map(|entry| Some(entry.ok()?.path()));
+        files.filter(|path| path.extension().is_some_and(|kind| kind == "jpg" || kind == "png")).min()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_is_the_readers() {
+        let at = |address: &str, contained| Reached::new(address.parse().unwrap(), contained).authority;
+        assert_eq!(at("127.0.0.1:8000", false), "127.0.0.1:8000");
+        assert_eq!(at("0.0.0.0:8000", false), "localhost:8000");
+        assert_eq!(at("[::]:9000", false), "localhost:9000");
+        assert_eq!(at("0.0.0.0:8000", true), "localhost:8080");
+        assert_eq!(at("127.0.0.1:8000", true), "127.0.0.1:8000", "inside, and nowhere else");
+    }
+}
