@@ -1,14 +1,110 @@
 //! The log.
 
+mod settings;
+
 use std::fs::File;
 use std::io::IsTerminal as _;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
+use once_cell::sync::OnceCell;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
+pub use settings::{LogSettings as ShownSettings, Setting, change_traces, traces};
+
+use crate::error::{Error, Result};
 use crate::settings::{LogFormat, LogSettings};
+
+/// What is logged from which level on, as Triton's flags and calls say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Levels {
+    /// From 1 on, what is of use to a developer.
+    verbose: u32,
+    info: bool,
+    warning: bool,
+    error: bool,
+}
+
+impl Default for Levels {
+    fn default() -> Self {
+        Self { verbose: 0, info: true, warning: true, error: true }
+    }
+}
+
+impl Levels {
+    /// Those that `--log` asks for, if it is a level and no filter by module.
+    fn of(filter: &str) -> Self {
+        let off = Self { verbose: 0, info: false, warning: false, error: false };
+        match filter.to_lowercase().as_str() {
+            "off" => off,
+            "error" => Self { error: true, ..off },
+            "warn" => Self { error: true, warning: true, ..off },
+            "debug" | "trace" => Self { verbose: 1, ..Self::default() },
+            _ => Self::default(),
+        }
+    }
+
+    fn filter(self) -> &'static str {
+        match self {
+            Self { verbose: 1.., .. } => "debug",
+            Self { info: true, .. } => "info",
+            Self { warning: true, .. } => "warn",
+            Self { error: true, .. } => "error",
+            Self { .. } => "off",
+        }
+    }
+}
+
+/// The running log.
+struct Running {
+    levels: Mutex<Levels>,
+    /// As it was asked for; empty for standard error.
+    file: String,
+    /// Puts another filter in the place of the one that is there.
+    refilter: Box<dyn Fn(EnvFilter) -> bool + Send + Sync>,
+}
+
+static RUNNING: OnceCell<Running> = OnceCell::new();
+
+/// What is logged, by Triton's names.
+#[must_use]
+pub fn shown() -> ShownSettings {
+    match RUNNING.get() {
+        Some(running) => {
+            let levels = *running.levels.lock().unwrap_or_else(PoisonError::into_inner);
+            settings::shown(levels, &running.file)
+        }
+        None => settings::shown(Levels::default(), ""),
+    }
+}
+
+/// Changes what is logged.
+///
+/// # Errors
+/// A setting that isn't there, or can't be changed while the server runs.
+pub fn change(wanted: &ShownSettings) -> Result<()> {
+    let Some(running) = RUNNING.get() else { return Err(Error::unavailable("there is no log")) };
+    let mut levels = running.levels.lock().unwrap_or_else(PoisonError::into_inner);
+    let changed = settings::changed(*levels, &running.file, wanted).map_err(Error::invalid)?;
+    if changed != *levels {
+        let filter = filter(changed.filter()).map_err(|error| Error::internal(error.to_string()))?;
+        if !(running.refilter)(filter) {
+            return Err(Error::internal("the log takes no other filter"));
+        }
+        *levels = changed;
+        tracing::info!("what is logged was changed by a client: from '{}' on", changed.filter());
+    }
+    Ok(())
+}
+
+fn filter(directives: &str) -> anyhow::Result<EnvFilter> {
+    // The web framework's own news is no operator's, and its errors are of
+    // requests that aren't HTTP, which a client sends as often as it likes.
+    // Who wants them names them.
+    EnvFilter::try_new(format!("actix_server=warn,actix_http=off,{directives}"))
+        .map_err(|error| anyhow::anyhow!("--log '{directives}' can't be read: {error}"))
+}
 
 /// Sends the log to standard error or a file, in the form and the detail asked
 /// for.
@@ -16,11 +112,7 @@ use crate::settings::{LogFormat, LogSettings};
 /// # Errors
 /// A filter that can't be read, a file that can't be written, or a second call.
 pub fn start(settings: &LogSettings) -> anyhow::Result<()> {
-    // The web framework's own news is no operator's, and its errors are of
-    // requests that aren't HTTP, which a client sends as often as it likes.
-    // Who wants them names them.
-    let filter = EnvFilter::try_new(format!("actix_server=warn,actix_http=off,{}", settings.log))
-        .map_err(|error| anyhow::anyhow!("--log '{}' can't be read: {error}", settings.log))?;
+    let filter = filter(&settings.log)?;
     // An empty one is how compose files say that it isn't set.
     let file = settings.log_file.as_deref().filter(|file| !file.as_os_str().is_empty());
     let writer = match file {
@@ -32,11 +124,24 @@ pub fn start(settings: &LogSettings) -> anyhow::Result<()> {
         .with_writer(writer)
         .with_target(false)
         .with_ansi(file.is_none() && std::io::stderr().is_terminal());
-    let started = match settings.log_format {
-        LogFormat::Human => log.try_init(),
-        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    let (started, refilter): (_, Box<dyn Fn(EnvFilter) -> bool + Send + Sync>) = match settings.log_format {
+        LogFormat::Human => {
+            let log = log.with_filter_reloading();
+            let handle = log.reload_handle();
+            (log.try_init(), Box::new(move |filter| handle.reload(filter).is_ok()))
+        }
+        LogFormat::Json => {
+            let log = log.json().flatten_event(true).with_filter_reloading();
+            let handle = log.reload_handle();
+            (log.try_init(), Box::new(move |filter| handle.reload(filter).is_ok()))
+        }
     };
-    started.map_err(|error| anyhow::anyhow!("the log can't be started: {error}"))
+    started.map_err(|error| anyhow::anyhow!("the log can't be started: {error}"))?;
+    let file = file.map_or_else(String::new, |file| file.display().to_string());
+    let levels = Mutex::new(Levels::of(&settings.log));
+    // Once in a process: the line above fails the second time.
+    _ = RUNNING.set(Running { levels, file, refilter });
+    Ok(())
 }
 
 fn open(path: &Path) -> anyhow::Result<File> {

@@ -42,6 +42,22 @@ impl Control {
         self.mode == ControlMode::Explicit && self.open
     }
 
+    /// Refuses changes of what is logged where others than this machine reach the
+    /// server: a log that a client can silence tells nobody of it.
+    ///
+    /// # Errors
+    /// That they are refused, and what to do.
+    pub fn allow_log_changes(&self) -> Result<()> {
+        if !self.open {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorCode::PermissionDenied,
+            "what is logged isn't changed on an address that others reach, and there are no keys yet to tell who \
+             may: start the server with --log, or listen on a loopback address (--host 127.0.0.1)",
+        ))
+    }
+
     /// Refuses in Triton's words, where it has some.
     fn allow(&self) -> Result<()> {
         let mode = match self.mode {

@@ -41,6 +41,7 @@ const EXTENSIONS: &[&str] = &[
     "model_configuration",
     "binary_tensor_data",
     "statistics",
+    "logging",
 ];
 
 /// The served models and what is around them.
@@ -184,6 +185,12 @@ impl Engine {
     #[must_use]
     pub fn model_ready(&self, name: &str, version: Option<u64>) -> bool {
         !self.draining() && self.resolve(name, version).is_ok_and(|model| model.fault().is_none())
+    }
+
+    /// Whether, and for whom, anything is changed on demand.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        self.control
     }
 
     /// What the server says of itself.

@@ -23,6 +23,7 @@ pub mod proto;
 mod repository;
 mod server;
 mod service;
+mod settings;
 mod socket;
 mod status;
 

@@ -9,20 +9,21 @@ use super::body::Lease;
 use super::call::Until;
 use super::proto::grpc_inference_service_server::GrpcInferenceService;
 use super::proto::{
-    ModelConfigRequest, ModelConfigResponse, ModelInferRequest, ModelInferResponse, ModelMetadataRequest,
-    ModelMetadataResponse, ModelReadyRequest, ModelReadyResponse, ModelStatisticsRequest,
-    ModelStatisticsResponse, ModelStreamInferResponse, RepositoryIndexRequest, RepositoryIndexResponse,
-    RepositoryModelLoadRequest, RepositoryModelLoadResponse, RepositoryModelUnloadRequest,
-    RepositoryModelUnloadResponse, ServerLiveRequest, ServerLiveResponse, ServerMetadataRequest,
-    ServerMetadataResponse, ServerReadyRequest, ServerReadyResponse,
+    LogSettingsRequest, LogSettingsResponse, ModelConfigRequest, ModelConfigResponse, ModelInferRequest,
+    ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse, ModelReadyRequest, ModelReadyResponse,
+    ModelStatisticsRequest, ModelStatisticsResponse, ModelStreamInferResponse, RepositoryIndexRequest,
+    RepositoryIndexResponse, RepositoryModelLoadRequest, RepositoryModelLoadResponse,
+    RepositoryModelUnloadRequest, RepositoryModelUnloadResponse, ServerLiveRequest, ServerLiveResponse,
+    ServerMetadataRequest, ServerMetadataResponse, ServerReadyRequest, ServerReadyResponse,
+    TraceSettingRequest, TraceSettingResponse,
 };
 use super::status::failed;
-use super::{inference, metadata, repository};
+use super::{inference, metadata, repository, settings};
 use crate::engine::Engine;
 
 /// The calls that are answered; of the others [`super::call`] says that they
 /// aren't offered, before any of this is asked.
-pub(super) const OFFERED: [&str; 12] = [
+pub(super) const OFFERED: [&str; 14] = [
     "ServerLive",
     "ServerReady",
     "ModelReady",
@@ -35,6 +36,8 @@ pub(super) const OFFERED: [&str; 12] = [
     "RepositoryModelUnload",
     "ModelInfer",
     "ModelStreamInfer",
+    "TraceSetting",
+    "LogSettings",
 ];
 
 /// `inference.GRPCInferenceService`.
@@ -123,6 +126,22 @@ impl GrpcInferenceService for Service {
     ) -> Result<Response<RepositoryModelUnloadResponse>, Status> {
         let unloaded = repository::unload(&self.engine, request.into_inner()).await;
         unloaded.map(Response::new).map_err(|error| failed(&error))
+    }
+
+    async fn trace_setting(
+        &self,
+        request: Request<TraceSettingRequest>,
+    ) -> Result<Response<TraceSettingResponse>, Status> {
+        let shown = settings::traces(&self.engine, request.into_inner());
+        shown.map(Response::new).map_err(|error| failed(&error))
+    }
+
+    async fn log_settings(
+        &self,
+        request: Request<LogSettingsRequest>,
+    ) -> Result<Response<LogSettingsResponse>, Status> {
+        let shown = settings::log(&self.engine, request.into_inner());
+        shown.map(Response::new).map_err(|error| failed(&error))
     }
 
     async fn model_infer(

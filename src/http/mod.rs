@@ -23,6 +23,7 @@ mod prediction;
 mod repository;
 mod routes;
 mod server;
+mod settings;
 mod statistics;
 mod status;
 

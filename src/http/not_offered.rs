@@ -8,17 +8,12 @@ use crate::error::{Error, ErrorCode};
 
 const SHARED_MEMORY: &str =
     "the shared memory extensions are not offered: tensors travel in requests and answers";
-const TRACE: &str = "the trace extension is not offered: durations stand in the statistics and the metrics";
-const LOGGING: &str = "the logging extension is not offered: '--log' says what is logged";
 const GENERATE: &str = "the generate extension is not offered: a request has exactly one response";
 const REPOSITORY: &str = "'repository_name' specification is not supported: leave the repository's name out";
 const SAGEMAKER: &str = "the paths of Amazon SageMaker are not offered";
 
 /// By path, whatever the method.
-const PATHS: [(&str, &str); 17] = [
-    ("/v2/logging", LOGGING),
-    ("/v2/trace/setting", TRACE),
-    ("/v2/models/{model}/trace/setting", TRACE),
+const PATHS: [(&str, &str); 14] = [
     ("/v2/models/{model}/generate", GENERATE),
     ("/v2/models/{model}/generate_stream", GENERATE),
     ("/v2/models/{model}/versions/{version}/generate", GENERATE),

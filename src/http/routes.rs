@@ -5,9 +5,10 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Route, guard};
 
 use super::status::{method_not_allowed, no_such_path};
-use super::{health, inference, kserve, metadata, not_offered, prediction, repository, statistics};
+use super::{health, inference, kserve, metadata, not_offered, prediction, repository, settings, statistics};
 
-/// A path, its one method, and what answers it; any other method is told which.
+/// A path, a method, and what answers it. A path that takes several has an entry
+/// for each, one behind the other; any other method is told which there are.
 struct Entry {
     path: String,
     method: Method,
@@ -55,6 +56,13 @@ fn of_inference() -> Vec<Entry> {
         add(&format!("{model}/ready"), Method::GET, get().to(health::model_ready));
     }
     add("/v2/repository/index", Method::POST, web::post().to(repository::index));
+    add("/v2/logging", Method::GET, get().to(settings::log));
+    add("/v2/logging", Method::POST, web::post().to(settings::change_log));
+    add("/v2/trace/setting", Method::GET, get().to(settings::traces));
+    add("/v2/trace/setting", Method::POST, web::post().to(settings::change_traces));
+    let traces = "/v2/models/{model}/trace/setting";
+    add(traces, Method::GET, get().to(settings::traces_of));
+    add(traces, Method::POST, web::post().to(settings::change_traces_of));
     let control = "/v2/repository/models/{model}";
     add(&format!("{control}/load"), Method::POST, web::post().to(repository::load));
     add(&format!("{control}/unload"), Method::POST, web::post().to(repository::unload));
@@ -89,9 +97,16 @@ fn get() -> Route {
 }
 
 fn register(config: &mut ServiceConfig, entries: Vec<Entry>) {
-    for Entry { path, method, handler } in entries {
-        config.service(web::resource(path).route(handler).default_service(web::to(move || {
-            let allowed = method.clone();
+    let mut entries = entries.into_iter().peekable();
+    while let Some(Entry { path, method, handler }) = entries.next() {
+        let mut resource = web::resource(path.as_str()).route(handler);
+        let mut allowed = vec![method];
+        while let Some(Entry { method, handler, .. }) = entries.next_if(|next| next.path == path) {
+            resource = resource.route(handler);
+            allowed.push(method);
+        }
+        config.service(resource.default_service(web::to(move || {
+            let allowed = allowed.clone();
             async move { method_not_allowed(&allowed) }
         })));
     }

@@ -83,10 +83,11 @@ pub(super) fn no_such_path(request: &HttpRequest) -> HttpResponse {
 }
 
 /// The answer to a method that a path doesn't take.
-pub(super) fn method_not_allowed(allowed: &Method) -> HttpResponse {
-    let message = format!("Method Not Allowed: use {allowed}");
+pub(super) fn method_not_allowed(allowed: &[Method]) -> HttpResponse {
+    let names: Vec<&str> = allowed.iter().map(Method::as_str).collect();
+    let message = format!("Method Not Allowed: use {}", names.join(" or "));
     let mut response = error_response(StatusCode::METHOD_NOT_ALLOWED, &message);
-    if let Ok(value) = HeaderValue::from_str(allowed.as_str()) {
+    if let Ok(value) = HeaderValue::from_str(&names.join(", ")) {
         response.headers_mut().insert(header::ALLOW, value);
     }
     response

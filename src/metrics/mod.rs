@@ -5,6 +5,7 @@
 //! the program.
 
 mod devices;
+mod processors;
 mod series;
 mod statistics;
 mod table;
@@ -237,6 +238,7 @@ pub fn watch_devices(source: impl Fn() -> DeviceReadings + Send + 'static) {
 #[must_use]
 pub fn render() -> Vec<u8> {
     TABLE.devices.refresh(clock::now());
+    TABLE.processors.refresh();
     let mut text = Vec::with_capacity(16 * 1024);
     let mut families = TABLE.registry.gather();
     add_tags(&mut families);

@@ -11,6 +11,7 @@ use prometheus::{
 };
 
 use super::devices::Devices;
+use super::processors::Processors;
 
 const MODEL: [&str; 2] = ["model", "version"];
 const MODEL_AND_REASON: [&str; 3] = ["model", "version", "reason"];
@@ -46,6 +47,7 @@ pub(super) struct Table {
     pub(super) grpc_responses: IntCounterVec,
     pub(super) request_bytes: IntGauge,
     pub(super) devices: Devices,
+    pub(super) processors: Processors,
 }
 
 pub(super) struct TimerFamily {
@@ -93,6 +95,7 @@ impl Table {
             ),
             request_bytes: gauge(&r, "cresset_request_bytes", "bytes of request bodies held in memory"),
             devices: Devices::new(DeviceFamilies::new(&r)),
+            processors: Processors::new(&r),
             tags: Mutex::default(),
             registry: r,
         }
@@ -182,7 +185,10 @@ fn histograms(registry: &Registry, name: &str, help: &str, labels: &[&str], buck
 /// Names are constants of this file: a bad or doubled one is caught by the
 /// test below and can't depend on input.
 #[allow(clippy::expect_used)]
-fn register<C: Collector + Clone + 'static>(registry: &Registry, metric: prometheus::Result<C>) -> C {
+pub(super) fn register<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    metric: prometheus::Result<C>,
+) -> C {
     let metric = metric.expect("metric names and labels are valid");
     registry.register(Box::new(metric.clone())).expect("metric names are distinct");
     metric

@@ -23,7 +23,7 @@ def test_server_metadata(surface: Surface) -> None:
     assert told["name"] == "cresset" and told["version"]
     offered = {"classification", "model_repository", "model_configuration", "binary_tensor_data", "statistics"}
     assert offered <= set(told["extensions"])
-    assert not {"system_shared_memory", "cuda_shared_memory", "trace", "logging", "sequence"} & set(told["extensions"])
+    assert not {"system_shared_memory", "cuda_shared_memory", "trace", "sequence"} & set(told["extensions"])
 
 
 @pytest.mark.parametrize("version", ["", "1"])
@@ -76,8 +76,23 @@ def test_loading_is_off_unless_asked_for(surface: Surface) -> None:
 
 
 def test_what_is_not_offered_says_so(surface: Surface) -> None:
-    for call in ["get_system_shared_memory_status", "get_cuda_shared_memory_status", "get_trace_settings", "get_log_settings"]:
+    for call in ["get_system_shared_memory_status", "get_cuda_shared_memory_status"]:
         with pytest.raises(InferenceServerException) as error:
             surface.told(call)
         assert status(error.value) in ("404", "501"), call
         assert "no such path" in error.value.message() or "not offered" in error.value.message(), call
+
+
+def test_what_is_logged_is_told_and_changed(surface: Surface) -> None:
+    assert "log_verbose_level" in str(surface.told("get_log_settings"))
+    changed = surface.told("update_log_settings", {"log_verbose_level": 0, "log_info": True})
+    assert "log_info" in str(changed)
+    with pytest.raises(InferenceServerException, match="log-file"):
+        surface.told("update_log_settings", {"log_file": "/tmp/elsewhere"})
+
+
+def test_traces_are_off(surface: Surface) -> None:
+    assert "OFF" in str(surface.told("get_trace_settings"))
+    assert "OFF" in str(surface.told("update_trace_settings", None, {"trace_level": ["OFF"]}))
+    with pytest.raises(InferenceServerException, match="there are no traces"):
+        surface.told("update_trace_settings", None, {"trace_level": ["TIMESTAMPS"]})

@@ -18,7 +18,7 @@ pub(crate) type Endpoint = (&'static str, &'static str, &'static str, &'static s
 const INFER: &str = r#"{"inputs":[{"name":"INPUT0","shape":[1,2],"datatype":"FP32","data":[1,2]}]}"#;
 const ANSWER: &str = r#""data":[1.0,2.0]"#;
 const ONE_RESPONSE: &str = "a request has exactly one response";
-const NO_TRACE: &str = "durations stand in the statistics and the metrics";
+const NO_TRACE: &str = "off, and nothing else is taken: durations stand in the statistics and the metrics";
 const NO_SHARED: &str = "tensors travel in requests and answers";
 const NO_REPOSITORY: &str = "models go by their own names: leave the repository's out";
 const NO_CLOUD: &str = "paths of a cloud's own are not offered";
@@ -43,12 +43,12 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
     ("POST", "/v2/models/{model}/versions/{version}/generate", "/v2/models/identity/versions/1/generate", "{}", 501, "generate", Refused(ONE_RESPONSE)),
     ("POST", "/v2/models/{model}/generate_stream", "/v2/models/identity/generate_stream", "{}", 501, "generate", Refused(ONE_RESPONSE)),
     ("POST", "/v2/models/{model}/versions/{version}/generate_stream", "/v2/models/identity/versions/1/generate_stream", "{}", 501, "generate", Refused(ONE_RESPONSE)),
-    ("GET", "/v2/models/{model}/trace/setting", "/v2/models/identity/trace/setting", "", 501, "trace", Refused(NO_TRACE)),
-    ("POST", "/v2/models/{model}/trace/setting", "/v2/models/identity/trace/setting", "{}", 501, "trace", Refused(NO_TRACE)),
-    ("GET", "/v2/trace/setting", "/v2/trace/setting", "", 501, "trace", Refused(NO_TRACE)),
-    ("POST", "/v2/trace/setting", "/v2/trace/setting", "{}", 501, "trace", Refused(NO_TRACE)),
-    ("GET", "/v2/logging", "/v2/logging", "", 501, "logging", Refused("`--log` says what is logged")),
-    ("POST", "/v2/logging", "/v2/logging", "{}", 501, "logging", Refused("`--log` says what is logged")),
+    ("GET", "/v2/models/{model}/trace/setting", "/v2/models/identity/trace/setting", "", 200, r#""trace_level":["OFF"]"#, Served(NO_TRACE)),
+    ("POST", "/v2/models/{model}/trace/setting", "/v2/models/identity/trace/setting", r#"{"trace_level":["OFF"]}"#, 200, r#""trace_level":["OFF"]"#, Served(NO_TRACE)),
+    ("GET", "/v2/trace/setting", "/v2/trace/setting", "", 200, r#""trace_level":["OFF"]"#, Served(NO_TRACE)),
+    ("POST", "/v2/trace/setting", "/v2/trace/setting", r#"{"trace_level":"OFF"}"#, 200, r#""trace_level":["OFF"]"#, Served(NO_TRACE)),
+    ("GET", "/v2/logging", "/v2/logging", "", 200, "log_verbose_level", Served("what is logged")),
+    ("POST", "/v2/logging", "/v2/logging", r#"{"log_info":true}"#, 200, r#""log_info":true"#, Served("levels, on a loopback address; the file by `--log-file`")),
     ("POST", "/v2/repository/index", "/v2/repository/index", "", 200, r#""state":"READY""#, Served("every model, whether it answers, and why not")),
     ("POST", "/v2/repository/{repository}/index", "/v2/repository/mine/index", "", 501, "repository_name", Refused(NO_REPOSITORY)),
     ("POST", "/v2/repository/models/{model}/load", "/v2/repository/models/identity/load", "", 200, "", Served("with `--model-control-mode=explicit`: anew what was changed")),
@@ -113,8 +113,8 @@ pub(crate) const CALLS: &[Asked] = &[
     ("CudaSharedMemoryStatus", "CudaSharedMemoryStatus", "", UNIMPLEMENTED, "not offered", Refused(NO_SHARED)),
     ("CudaSharedMemoryRegister", "CudaSharedMemoryRegister", "name: 'r'", UNIMPLEMENTED, "not offered", Refused(NO_SHARED)),
     ("CudaSharedMemoryUnregister", "CudaSharedMemoryUnregister", "name: 'r'", UNIMPLEMENTED, "not offered", Refused(NO_SHARED)),
-    ("TraceSetting", "TraceSetting", "", UNIMPLEMENTED, "not offered", Refused(NO_TRACE)),
-    ("LogSettings", "LogSettings", "", UNIMPLEMENTED, "not offered", Refused("`--log` says what is logged")),
+    ("TraceSetting", "TraceSetting", "", OK, "OFF", Served(NO_TRACE)),
+    ("LogSettings", "LogSettings", "", OK, "log_verbose_level", Served("levels, on a loopback address; the file by `--log-file`")),
 ];
 
 const REGION: &str = "model_name: 'identity' inputs { name: 'INPUT0' datatype: 'FP32' shape: [1, 2]
@@ -173,5 +173,12 @@ pub(crate) const FIELDS: &[Asked] = &[
     ("ModelRepositoryParameter.int64_param", "RepositoryModelLoad", "model_name: 'identity' parameters { key: 'config' value { int64_param: 1 } }", INVALID, "config", Refused(WRONG_TYPE)),
     ("ModelRepositoryParameter.string_param", "RepositoryModelLoad", "model_name: 'identity' parameters { key: 'config' value { string_param: '[]' } }", INVALID, "config", Served("`config`")),
     ("ModelRepositoryParameter.bytes_param", "RepositoryModelLoad", "model_name: 'identity' parameters { key: 'file:1/model.pt' value { bytes_param: 'x' } }", UNIMPLEMENTED, "file", Refused("a model's files come from its directory")),
+    ("TraceSettingRequest.settings", "TraceSetting", "settings { key: 'trace_level' value { value: 'TIMESTAMPS' } }", INVALID, "there are no traces", Refused("but for what is there: off")),
+    ("TraceSettingRequest.SettingValue.value", "TraceSetting", "settings { key: 'trace_level' value { value: 'OFF' } }", OK, "OFF", Served("the level OFF")),
+    ("TraceSettingRequest.model_name", "TraceSetting", "model_name: 'nope'", NOT_FOUND, "is not found", Served("it must be served")),
+    ("LogSettingsRequest.settings", "LogSettings", "settings { key: 'log_info' value { bool_param: true } }", OK, "log_info", Served("levels, on a loopback address")),
+    ("LogSettingsRequest.SettingValue.bool_param", "LogSettings", "settings { key: 'log_warning' value { bool_param: true } }", OK, "log_warning", Served("log_info, log_warning, log_error")),
+    ("LogSettingsRequest.SettingValue.uint32_param", "LogSettings", "settings { key: 'log_verbose_level' value { uint32_param: 0 } }", OK, "log_verbose_level", Served("log_verbose_level")),
+    ("LogSettingsRequest.SettingValue.string_param", "LogSettings", "settings { key: 'log_file' value { string_param: '/tmp/l' } }", INVALID, "--log-file", Refused("but for the file and the form that are there")),
     ("RepositoryIndexRequest.ready", "RepositoryIndex", "ready: true", OK, "READY", Served("only what answers")),
 ];

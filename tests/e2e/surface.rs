@@ -15,18 +15,22 @@ async fn the_server_and_its_models_say_what_they_are() {
         body,
         json!({"name": "cresset", "version": env!("CARGO_PKG_VERSION"), "extensions":
             ["classification", "model_repository", "model_repository(unload_dependents)", "schedule_policy",
-             "model_configuration", "binary_tensor_data", "statistics"]})
+             "model_configuration", "binary_tensor_data", "statistics", "logging"]})
     );
-    for path in [
-        "/v2/health/live",
-        "/v2/health/ready",
-        "/v2/models/simple/ready",
-        "/v2/models/simple/versions/1/ready",
+    let model = json!({"name": "simple", "ready": true});
+    for (path, answer) in [
+        ("/v2/health/live", json!({"live": true})),
+        ("/v2/health/ready", json!({"ready": true})),
+        ("/v2/models/simple/ready", model.clone()),
+        ("/v2/models/simple/versions/1/ready", model),
     ] {
-        assert_eq!(get(&server.url(path)).await, (200, Value::Null), "{path}");
+        assert_eq!(get(&server.url(path)).await, (200, answer), "{path}");
     }
     assert_eq!(get(&server.url("/ping")).await, (200, json!({"status": "Healthy"})));
-    assert_eq!(get(&server.url("/v2/models/nope/ready")).await, (400, Value::Null));
+    assert_eq!(
+        get(&server.url("/v2/models/nope/ready")).await,
+        (400, json!({"name": "nope", "ready": false}))
+    );
 
     let simple = json!({
         "name": "simple", "versions": ["1"], "platform": "pytorch_libtorch",
@@ -224,4 +228,22 @@ async fn errors_name_what_was_expected_and_what_came() {
         let (got, answer) = post(&server.url(path), body.clone()).await;
         assert_eq!((got, answer), (status, json!({ "error": message })), "{path} {body}");
     }
+}
+
+#[tokio::test]
+async fn what_is_logged_is_shown_and_changed_and_traces_are_off() {
+    let server = Server::with_default_models(&["--id=triton", "--log-info=false"]);
+    assert_eq!(get(&server.url("/v2")).await.1["name"], "triton");
+    let (status, shown) = get(&server.url("/v2/logging")).await;
+    assert_eq!((status, &shown["log_info"], &shown["log_warning"]), (200, &json!(false), &json!(true)));
+    let (status, shown) = post(&server.url("/v2/logging"), json!({"log_verbose_level": 1}).to_string()).await;
+    assert_eq!((status, &shown["log_verbose_level"]), (200, &json!(1)));
+    let (status, wrong) =
+        post(&server.url("/v2/logging"), json!({"log_file": "/tmp/elsewhere"}).to_string()).await;
+    assert_eq!(status, 400, "{wrong}");
+    let (status, traces) = get(&server.url("/v2/models/simple/trace/setting")).await;
+    assert_eq!((status, &traces["trace_level"]), (200, &json!(["OFF"])));
+    let (status, wrong) =
+        post(&server.url("/v2/trace/setting"), json!({"trace_level": ["TIMESTAMPS"]}).to_string()).await;
+    assert_eq!(status, 400, "{wrong}");
 }

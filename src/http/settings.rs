@@ -1,0 +1,80 @@
+//! The log's settings, and those of traces, by Triton's extensions.
+
+use std::collections::BTreeMap;
+
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::Value;
+
+use super::body;
+use super::model_path::ModelPath;
+use super::server::State;
+use super::status::{HttpError, HttpResult};
+use crate::error::{Error, Result};
+use crate::telemetry;
+
+/// `GET /v2/logging`.
+pub(super) async fn log() -> HttpResponse {
+    HttpResponse::Ok().json(telemetry::shown())
+}
+
+/// `POST /v2/logging`: answers with what is in effect then.
+pub(super) async fn change_log(state: Data<State>, request: HttpRequest, payload: Payload) -> HttpResult {
+    let body = body::read(&request, payload, &state).await?;
+    state.engine.control().allow_log_changes()?;
+    let wanted = serde_json::from_slice(if body.is_empty() { b"{}" } else { &body })
+        .map_err(|error| Error::invalid(format!("the body isn't an object of log settings: {error}")))?;
+    telemetry::change(&wanted)?;
+    Ok(log().await)
+}
+
+/// `GET /v2/trace/setting`.
+pub(super) async fn traces() -> HttpResponse {
+    // A list for the levels alone, as Triton has it.
+    let shown = telemetry::traces().into_iter().map(|(name, values)| {
+        let value = if name == "trace_level" { Value::from(values) } else { Value::from(values.concat()) };
+        (name, value)
+    });
+    HttpResponse::Ok().json(shown.collect::<BTreeMap<&str, Value>>())
+}
+
+/// `POST /v2/trace/setting`.
+pub(super) async fn change_traces(state: Data<State>, request: HttpRequest, payload: Payload) -> HttpResult {
+    let body = body::read(&request, payload, &state).await?;
+    let wanted: BTreeMap<String, Value> = serde_json::from_slice(if body.is_empty() { b"{}" } else { &body })
+        .map_err(|error| Error::invalid(format!("the body isn't an object of trace settings: {error}")))?;
+    let wanted = wanted.iter().map(|(name, value)| (name.as_str(), values(value)));
+    telemetry::change_traces(wanted).map_err(|error| HttpError(Error::invalid(error)))?;
+    Ok(traces().await)
+}
+
+/// `GET /v2/models/{model}/trace/setting`.
+pub(super) async fn traces_of(state: Data<State>, path: ModelPath) -> HttpResult {
+    known(&state, &path)?;
+    Ok(traces().await)
+}
+
+/// `POST /v2/models/{model}/trace/setting`.
+pub(super) async fn change_traces_of(
+    state: Data<State>,
+    path: ModelPath,
+    request: HttpRequest,
+    payload: Payload,
+) -> HttpResult {
+    known(&state, &path)?;
+    change_traces(state, request, payload).await
+}
+
+fn known(state: &State, path: &ModelPath) -> Result<()> {
+    state.engine.resolve(&path.model, path.version).map(drop)
+}
+
+/// A setting's values; null clears it.
+fn values(value: &Value) -> Vec<String> {
+    match value {
+        Value::Null => Vec::new(),
+        Value::Array(values) => values.iter().flat_map(self::values).collect(),
+        Value::String(text) => vec![text.clone()],
+        Value::Bool(_) | Value::Number(_) | Value::Object(_) => vec![value.to_string()],
+    }
+}
