@@ -12,6 +12,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod answers;
+mod arguments;
 mod batching;
 mod bench;
 mod classification;

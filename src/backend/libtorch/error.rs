@@ -6,6 +6,7 @@
 
 use std::path::Path;
 
+use super::cause::cause;
 use super::ffi::Failure;
 use super::{device, operators};
 use crate::backend::{BackendError, Device, DeviceFault};
@@ -151,19 +152,9 @@ fn fault_in(detail: &str, answer: &str) -> DeviceFault {
 }
 
 /// The one line that tells what was wrong.
-///
-/// The interpreter prints the code with `<--- HERE` under the place, further
-/// lines of code, and only then, from the first column, `RuntimeError: …`.
-/// Errors from outside of the interpreter begin with what was wrong.
 fn line(detail: &str) -> String {
-    let message = match detail.rsplit_once("<--- HERE") {
-        Some((_, rest)) => rest
-            .lines()
-            .skip(1)
-            .find(|line| !line.trim().is_empty() && !line.starts_with(char::is_whitespace)),
-        None => detail.lines().find(|line| !line.trim().is_empty()),
-    };
-    let message = message.unwrap_or("no reason given");
+    let message = cause(detail);
+    let message = if message.is_empty() { "no reason given" } else { message.as_str() };
     // `forward() is missing value … Declaration: forward(__torch__.…`: names
     // that only the exporter knows.
     let message = message.split(" Declaration: ").next().unwrap_or(message);

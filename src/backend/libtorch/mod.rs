@@ -5,6 +5,7 @@
 //! writes to, and a forward that leaks nothing when it fails. Both sides catch
 //! every C++ exception before it reaches Rust.
 
+mod cause;
 mod cuda;
 mod device;
 mod error;
