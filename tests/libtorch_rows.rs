@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use cresset::backend::libtorch::LibtorchBackend;
 use cresset::backend::{Backend as _, BatchInput, Device, LoadRequest, Preparation};
-use cresset::model::{ModelSource, Resources, ServedModel};
+use cresset::model::{LoadError, ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
 use cresset::protocol::{Datatype, InferenceRequest, Tensor};
 use tokio::task::JoinSet;
@@ -51,7 +51,13 @@ fn backend() -> &'static LibtorchBackend {
 }
 
 fn file(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rows").join(format!("{name}.pt"))
+    let folder = if name.starts_with("backend/") { "tests" } else { "tests/rows" };
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join(format!("{name}.pt"))
+}
+
+/// By its place, where nobody knows what the model calls it.
+fn input(name: &str) -> &'static str {
+    if name.starts_with("backend/") { "INPUT__0" } else { "x" }
 }
 
 fn datatype(name: &str) -> Datatype {
@@ -61,22 +67,26 @@ fn datatype(name: &str) -> Datatype {
 /// Served with everything that asks for batches, and nothing that a writer of
 /// such a model wouldn't think of.
 fn serve(name: &str, more: &str) -> Arc<ServedModel> {
+    Arc::new(try_to_serve(name, more).unwrap_or_else(|error| panic!("{name}: {error}")))
+}
+
+fn try_to_serve(name: &str, more: &str) -> Result<ServedModel, LoadError> {
     let outputs = match name {
         "keyed" => r#"output [ { name: "scores" data_type: TYPE_FP32 dims: [ 3 ] } ]"#,
         _ => "",
     };
     let text = format!(
         r#"max_batch_size: 8
-           input [ {{ name: "x" data_type: TYPE_{} dims: [ 4 ] }} ]
+           input [ {{ name: "{}" data_type: TYPE_{} dims: [ 4 ] }} ]
            {outputs}
            dynamic_batching {{ preferred_batch_size: [ 4, 8 ] max_queue_delay_microseconds: 2000 }}
            instance_group [ {{ count: 2 kind: KIND_CPU }} ]
            {more}"#,
+        input(name),
         datatype(name)
     );
-    let source = ModelSource::new(file(name), ModelConfig::from_pbtxt(&text, name).unwrap());
-    let served = ServedModel::load(backend(), &source, &Resources::of_processors(2), 1000);
-    Arc::new(served.unwrap_or_else(|error| panic!("{name}: {error}")))
+    let config = ModelConfig::from_pbtxt(&text, &name.replace('/', "-")).unwrap();
+    ServedModel::load(backend(), &ModelSource::new(file(name), config), &Resources::of_processors(2), 1000)
 }
 
 /// What caller `number` asks.
@@ -91,7 +101,7 @@ fn row(name: &str, number: usize) -> Bytes {
 
 async fn ask(model: &ServedModel, name: &str, data: Bytes) -> Result<Vec<Tensor>, String> {
     let rows = data.len() as i64 / 4 / datatype(name).size().unwrap() as i64;
-    let input = Tensor { name: Arc::from("x"), datatype: datatype(name), shape: vec![rows, 4], data };
+    let input = Tensor { name: Arc::from(input(name)), datatype: datatype(name), shape: vec![rows, 4], data };
     let request = InferenceRequest { inputs: vec![input], ..InferenceRequest::default() };
     match model.infer(request).await {
         Ok((response, _)) => Ok(response.outputs),
@@ -113,7 +123,7 @@ fn alone(name: &str, callers: usize) -> Vec<Vec<Vec<f32>>> {
     let mut instance = model.instance(1).unwrap();
     let mut run = |number: usize| {
         let data = row(name, number);
-        let input = BatchInput { name: "x", datatype: datatype(name), shape: &[1, 4], data: &data };
+        let input = BatchInput { name: input(name), datatype: datatype(name), shape: &[1, 4], data: &data };
         let outputs = instance.forward(&[input]).unwrap();
         let kept = outputs.iter().filter(|output| output.name.as_deref() != Some("mean"));
         kept.map(|output| numbers(output.datatype, &output.data)).collect()
@@ -121,11 +131,32 @@ fn alone(name: &str, callers: usize) -> Vec<Vec<Vec<f32>>> {
     (0..callers).map(&mut run).collect()
 }
 
+/// Whether a model of somebody else's takes such a row at all, and keeps nothing
+/// of it.
+fn takes_a_row(name: &str) -> bool {
+    let (path, parameters, preparation) = (file(name), Default::default(), Preparation::default());
+    let request = LoadRequest {
+        path: &path,
+        device: Device::Cpu,
+        parameters: &parameters,
+        overlapped: false,
+        preparation: &preparation,
+    };
+    let Ok(model) = backend().load(&request) else { return false };
+    let Ok(mut instance) = model.instance(1) else { return false };
+    let data = row(name, 0);
+    let input = BatchInput { name: input(name), datatype: Datatype::Fp32, shape: &[1, 4], data: &data };
+    model.signature().stateful.is_none() && instance.forward(&[input]).is_ok()
+}
+
 fn numbers(datatype: Datatype, data: &[u8]) -> Vec<f32> {
-    match datatype {
-        Datatype::Int64 => bytemuck::pod_collect_to_vec::<u8, i64>(data).iter().map(|v| *v as f32).collect(),
-        _ => bytemuck::pod_collect_to_vec(data),
+    if datatype == Datatype::Int64 {
+        return bytemuck::pod_collect_to_vec::<u8, i64>(data).iter().map(|value| *value as f32).collect();
     }
+    if datatype != Datatype::Fp32 {
+        return data.iter().map(|byte| f32::from(*byte)).collect();
+    }
+    bytemuck::pod_collect_to_vec(data)
 }
 
 fn is_own(name: &str, got: &[Tensor], expected: &[Vec<f32>], number: usize) -> bool {
@@ -145,20 +176,21 @@ fn is_own(name: &str, got: &[Tensor], expected: &[Vec<f32>], number: usize) -> b
 
 /// Has all callers ask, and counts those that had an answer; one that isn't
 /// the caller's fails the test.
-async fn answered(model: &Arc<ServedModel>, name: &'static str) -> usize {
+async fn answered(model: &Arc<ServedModel>, name: &str) -> usize {
     let expected = Arc::new(alone(name, CALLERS_OF_A_MODEL));
+    let name: Arc<str> = Arc::from(name);
     let mut answered = 0;
     let mut callers = JoinSet::new();
     for number in 0..CALLERS_OF_A_MODEL {
         if callers.len() == AT_A_TIME {
             answered += usize::from(callers.join_next().await.unwrap().unwrap());
         }
-        let (model, expected) = (Arc::clone(model), Arc::clone(&expected));
+        let (model, expected, name) = (Arc::clone(model), Arc::clone(&expected), Arc::clone(&name));
         callers.spawn(async move {
-            match ask(&model, name, row(name, number)).await {
+            match ask(&model, &name, row(&name, number)).await {
                 Ok(got) => {
                     assert!(
-                        is_own(name, &got, &expected[number], number),
+                        is_own(&name, &got, &expected[number], number),
                         "{name}: caller {number} got {:?}, and {:?} is its own",
                         got.iter().map(|output| numbers(output.datatype, &output.data)).collect::<Vec<_>>(),
                         expected[number]
@@ -194,6 +226,27 @@ async fn ten_thousand_callers_at_once_get_their_own_rows() {
         model.stop();
     }
     assert!(asked >= 10_000, "{asked}");
+}
+
+/// Models that were made for other tests, whatever they do with a row.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn models_that_nobody_made_for_this_give_each_caller_its_own() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/backend");
+    let mut served = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = format!("backend/{}", path.file_stem().unwrap().to_string_lossy());
+        if !takes_a_row(&name) {
+            continue;
+        }
+        let Ok(model) = try_to_serve(&name, "") else { continue };
+        let model = Arc::new(model);
+        // An error is no wrong answer.
+        answered(&model, &name).await;
+        model.stop();
+        served.push(name);
+    }
+    assert!(served.len() >= 5, "{served:?}");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 #include "shim.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
@@ -66,6 +67,19 @@ struct CressetModule {
   // forward may write to its arguments: it gets copies.
   bool writes_arguments;
   std::vector<std::string> notes;
+  // forward forks tasks.
+  bool forks;
+  // One of its runs has failed, or one of a copy's that shares its code.
+  std::shared_ptr<std::atomic<bool>> failed = std::make_shared<std::atomic<bool>>(false);
+
+  c10::IValue run(std::vector<c10::IValue> stack) const {
+    try {
+      return forward(std::move(stack));
+    } catch (...) {
+      failed->store(true);
+      throw;
+    }
+  }
 };
 
 struct CressetOutputs {
@@ -369,7 +383,8 @@ CressetStatus cresset_module_load(const char* path, int32_t device_index, const 
         std::move(writes.own),
         std::move(not_frozen),
         writes.arguments,
-        std::move(notes)});
+        std::move(notes),
+        writes.forks});
     synchronize(device_index);
     *module = made.release();
   });
@@ -405,6 +420,12 @@ CressetStatus cresset_module_for_inference(const CressetModule* module, CressetM
 }
 
 void cresset_module_free(CressetModule* module) {
+  // A task may still be running when the forward that forked it has failed, and
+  // reads the module's code without holding it: libtorch ends the process then.
+  // Its memory is the lesser loss.
+  if (module->forks && module->failed->load()) {
+    return;
+  }
   delete module;
 }
 
@@ -433,7 +454,7 @@ CressetStatus cresset_module_forward(const CressetModule* module, const CressetI
     const c10::OptionalDeviceGuard device(
         module->device.is_cpu() ? std::nullopt : std::optional<at::Device>(module->device));
     const cresset::Autocast autocast(module->precision, module->device);
-    const auto result = module->forward(
+    const auto result = module->run(
         stack_of(inputs, values_of(inputs, count, [&](const auto& input) { return tensor_of(input, *module); }), *module));
 
     std::vector<cresset::Range> taken;
@@ -527,7 +548,7 @@ CressetStatus cresset_module_launch(const CressetModule* module, CressetLane* la
           return module->stateful && given.is_same(copied) ? given.clone() : given;
         });
         const cresset::Autocast autocast(module->precision, module->device);
-        made->outputs = cresset::flatten(module->forward(stack_of(inputs, std::move(values), *module)));
+        made->outputs = cresset::flatten(module->run(stack_of(inputs, std::move(values), *module)));
         restore(made->outputs, *module);
       }
       launched->outputs = std::move(made);

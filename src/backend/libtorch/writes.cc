@@ -128,6 +128,7 @@ Writes writes_of(const std::shared_ptr<Graph>& graph, const Value* self) {
   // one that any argument may alias.
   const AliasDb aliases(graph, /*isFrozen=*/true);
   each_node(graph->block(), [&](Node* node) {
+    found.forks = found.forks || node->kind() == prim::fork || node->kind() == prim::awaitable;
     if (found.own) {
       return;
     }
@@ -178,7 +179,7 @@ Writes writes(const Module& module) {
     fold_flags(graph, module);
     return writes_of(graph, graph->inputs().at(0));
   } catch (const std::exception& error) {
-    return {"forward can't be analysed: " + std::string(error.what()), true};
+    return {"forward can't be analysed: " + std::string(error.what()), true, true};
   }
 }
 

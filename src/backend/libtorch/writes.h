@@ -14,6 +14,8 @@ struct Writes {
   std::optional<std::string> own;
   // Whether it may change its arguments in place.
   bool arguments = false;
+  // Whether it forks tasks, which run on threads of libtorch's.
+  bool forks = false;
 };
 
 // To be asked before freezing, of a module in eval mode. Errs on the side of
