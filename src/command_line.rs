@@ -1,11 +1,13 @@
 //! The command line before it is parsed: `serve` may be left out, and the
 //! server may be started as `tritonserver`, with that program's flags.
 
+mod environment;
 mod table;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
+pub use environment::unknown;
 pub use table::{FLAGS, Fate, Flag};
 
 /// The program whose command line is understood.

@@ -50,6 +50,9 @@ fn run_server(settings: &ServeSettings, notes: &[String]) -> anyhow::Result<u8> 
     for note in notes {
         tracing::info!("{note}");
     }
+    for line in command_line::unknown(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())) {
+        tracing::warn!("{line}");
+    }
     let backend = backend("serve", settings.memory());
     let outcome = match backend.and_then(|backend| serve::run(settings, backend)) {
         Ok(outcome) => outcome,

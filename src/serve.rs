@@ -16,9 +16,10 @@ use crate::engine::{Control, ControlMode, Engine, Follower, Identity, LoadReport
 use crate::faults::DeviceFaults;
 use crate::grpc;
 use crate::http::{self, Listeners, Servers};
+use crate::links;
 use crate::listen::listen;
 use crate::model::{DevicePreference, Resources};
-use crate::model_repository::ModelRepository;
+use crate::model_repository::{Access, ModelRepository};
 use crate::settings::{AtStart, LogFormat, OnDeviceFault, ServeSettings, processors};
 use crate::shutdown::StopSignals;
 use crate::transform::Pool;
@@ -206,11 +207,16 @@ async fn end(
 fn repository(settings: &ServeSettings) -> anyhow::Result<(ModelRepository, Vec<String>)> {
     let at_start = settings.control.at_start()?;
     let paths = &settings.model_repository;
+    // An empty one is how compose files say that it isn't set.
+    let single = settings.model_name.clone().filter(|name| !name.is_empty());
+    let access = Access { follow_links: !settings.no_follow_links, single };
+    links::follow(access.follow_links);
     let repository = match settings.control.model_control_mode {
-        ControlMode::None => ModelRepository::open(paths)?,
-        ControlMode::Poll | ControlMode::Explicit => ModelRepository::open_for_change(paths)?,
+        ControlMode::None => ModelRepository::open(paths, &access)?,
+        ControlMode::Poll | ControlMode::Explicit => ModelRepository::open_for_change(paths, &access)?,
     };
     let there = repository.names()?;
+    check_model_name(settings, &there)?;
     let names = match at_start {
         AtStart::All => there,
         AtStart::Named(mut names) => {
@@ -238,6 +244,19 @@ fn control(settings: &ServeSettings) -> Control {
         );
     }
     control
+}
+
+/// Before anything is loaded, which may take minutes.
+fn check_model_name(settings: &ServeSettings, there: &[String]) -> anyhow::Result<()> {
+    // An empty one is how compose files say that it isn't set.
+    let Some(name) = settings.model_name.as_deref().filter(|name| !name.is_empty()) else { return Ok(()) };
+    if settings.control.model_control_mode == ControlMode::None && !there.iter().any(|known| known == name) {
+        anyhow::bail!(
+            "MODEL_NAME (--model-name) is '{name}', and the model repository holds no such model; there are: {}",
+            there.join(", ")
+        );
+    }
+    Ok(())
 }
 
 /// The operator's default model may come later where models come and go.

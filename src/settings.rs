@@ -27,15 +27,19 @@ pub struct ServeSettings {
     ///
     /// Triton's layout. config.pbtxt may be left out: then the names of the inputs come from
     /// the model file, any datatype and shape is passed on, and nothing is batched. Repeat the
-    /// flag for more than one directory.
-    #[arg(
-        long,
-        env = "CRESSET_MODEL_REPOSITORY",
-        value_name = "DIR",
-        required = true,
-        value_delimiter = ':'
-    )]
+    /// flag for more than one directory; in the environment colons stand between them, unless
+    /// the whole is a path. One model's directory, or its file, is served under --model-name,
+    /// else under its own name.
+    #[arg(long, env = "CRESSET_MODEL_REPOSITORY", value_name = "DIR", required = true)]
     pub model_repository: Vec<PathBuf>,
+
+    /// Refuse symbolic links that lead out of the model repository
+    ///
+    /// Without it they are followed, as DVC, git-annex, Hugging Face's cache and Kubernetes'
+    /// volumes lay them.
+    #[arg(long, env = "CRESSET_NO_FOLLOW_LINKS", value_name = "BOOL", num_args = 0..=1,
+          default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub no_follow_links: bool,
 
     /// What is served of it, and when that changes
     #[command(flatten)]
@@ -248,7 +252,11 @@ pub struct HttpSettings {
     pub body_timeout_secs: u64,
 
     /// Seconds that a connection may wait for its next request
-    #[arg(long = "http-keep-alive-secs", env = "CRESSET_HTTP_KEEP_ALIVE_SECS", value_name = "SECONDS", default_value_t = 75,
+    ///
+    /// More than the 90 s for which Go's clients keep one: a client that sends into a
+    /// connection as the server closes it sees an error. A proxy that keeps them for longer
+    /// needs more here.
+    #[arg(long = "http-keep-alive-secs", env = "CRESSET_HTTP_KEEP_ALIVE_SECS", value_name = "SECONDS", default_value_t = 100,
           value_parser = clap::value_parser!(u64).range(1..))]
     pub keep_alive_secs: u64,
 

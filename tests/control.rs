@@ -19,7 +19,7 @@ use cresset::engine::{Control, ControlMode, Engine, Follower, LoadReport, Loader
 use cresset::error::{Error, ErrorCode};
 use cresset::metrics;
 use cresset::model::Resources;
-use cresset::model_repository::ModelRepository;
+use cresset::model_repository::{Access, ModelRepository};
 use cresset::protocol::{Datatype, IndexRequest, InferenceRequest, LoadParameters, Tensor, UnloadParameters};
 use cresset::transform::Pool;
 use tempfile::TempDir;
@@ -63,7 +63,7 @@ impl House {
         let roots: Vec<TempDir> = (0..count).map(|_| tempfile::tempdir().unwrap()).collect();
         let paths: Vec<PathBuf> = roots.iter().map(|root| root.path().to_owned()).collect();
         let resources = Resources { accelerators, ..Resources::of_processors(2) };
-        let repository = ModelRepository::open_for_change(&paths).unwrap();
+        let repository = ModelRepository::open_for_change(&paths, &Access::default()).unwrap();
         let loader = Loader::new(repository, Arc::new(backend.clone()), resources, 1000).unwrap();
         let loader = Arc::new(loader);
         let control = Control::new(mode, Ipv4Addr::LOCALHOST.into());

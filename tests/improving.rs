@@ -12,7 +12,7 @@ use bytes::Bytes;
 use cresset::backend::mock::{Behaviour, MockBackend, Rewriting};
 use cresset::engine::{Control, ControlMode, Engine, Loader};
 use cresset::model::Resources;
-use cresset::model_repository::ModelRepository;
+use cresset::model_repository::{Access, ModelRepository};
 use cresset::protocol::{Datatype, InferenceRequest, Tensor};
 use cresset::transform::Pool;
 use tempfile::TempDir;
@@ -44,7 +44,7 @@ impl House {
         fs::write(model.join("1/model.pt"), "1").unwrap();
         let backend = MockBackend::new(Behaviour::AddsFile, &["x"]).rewriting(rewriting);
         let resources = Resources::of_processors(2);
-        let repository = ModelRepository::open(&[root.path().to_owned()]).unwrap();
+        let repository = ModelRepository::open(&[root.path().to_owned()], &Access::default()).unwrap();
         let loader = Arc::new(Loader::new(repository, Arc::new(backend.clone()), resources, 100).unwrap());
         let control = Control::new(ControlMode::None, Ipv4Addr::LOCALHOST.into());
         let engine = Arc::new(Engine::new(Pool::new(1, 100).unwrap(), None, Arc::clone(&loader), control));

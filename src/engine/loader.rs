@@ -341,7 +341,7 @@ fn for_clients(error: &RepositoryError) -> &'static str {
         RepositoryError::Unreadable(..)
         | RepositoryError::NotADirectory(_)
         | RepositoryError::Empty(_)
-        | RepositoryError::IsAModel(_) => "the model repository can't be read; see the server's log",
+        | RepositoryError::Remote(_) => "the model repository can't be read; see the server's log",
     }
 }
 

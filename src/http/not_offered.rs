@@ -10,6 +10,9 @@ const SHARED_MEMORY: &str =
     "the shared memory extensions are not offered: tensors travel in requests and answers";
 const GENERATE: &str = "the generate extension is not offered: a request has exactly one response";
 const REPOSITORY: &str = "'repository_name' specification is not supported: leave the repository's name out";
+const MANAGEMENT: &str = "TorchServe's management API (and SageMaker's multi-model paths, which are the same) is not \
+    offered: POST /v2/repository/index lists models, and POST /v2/repository/models/{model}/load and /unload change them \
+    with --model-control-mode=explicit";
 const SAGEMAKER: &str = "the paths of Amazon SageMaker are not offered";
 
 /// By path, whatever the method.
@@ -25,8 +28,8 @@ const PATHS: [(&str, &str); 14] = [
     ("/v2/repository/{repository}/index", REPOSITORY),
     ("/v2/repository/{repository}/models/{model}/{action}", REPOSITORY),
     ("/invocations", SAGEMAKER),
-    ("/models", SAGEMAKER),
-    ("/models/{model}", SAGEMAKER),
+    ("/models", MANAGEMENT),
+    ("/models/{model}", MANAGEMENT),
     ("/models/{model}/invoke", SAGEMAKER),
 ];
 

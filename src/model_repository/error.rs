@@ -8,15 +8,22 @@ pub enum RepositoryError {
     /// Missing, or closed to this user.
     #[error("model repository '{}' can't be read: {}", .0.display(), reason(.1))]
     Unreadable(PathBuf, io::Error),
-    /// A file, say a model's.
-    #[error("model repository '{}' is not a directory: expected a directory that holds <model>/<version>/model.pt", .0.display())]
+    /// A file that is no model's.
+    #[error(
+        "model repository '{}' is not a directory: expected a directory that holds <model>/<version>/model.pt, or \
+         one model's file (.pt, .pth, .ts, .torchscript)",
+        .0.display()
+    )]
     NotADirectory(PathBuf),
+    /// An address elsewhere.
+    #[error(
+        "model repository '{0}' is a remote address, and those aren't read: download the models before the server \
+         starts (an init container, KServe's storage initializer, a volume) and give the directory that they are in"
+    )]
+    Remote(String),
     /// No directories in it.
     #[error("model repository '{}' holds no model: expected <model>/<version>/model.pt", .0.display())]
     Empty(PathBuf),
-    /// One level too deep.
-    #[error("model repository '{}' is a model's directory: give the directory above it", .0.display())]
-    IsAModel(PathBuf),
     /// A name that means two models.
     #[error(
         "model '{name}' is in two model repositories, '{}' and '{}': rename or remove one",

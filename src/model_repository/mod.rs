@@ -12,6 +12,7 @@
 mod error;
 mod model;
 mod name;
+mod paths;
 mod stamp;
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,7 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::model_config::{CONFIG_FILENAME, ModelConfig};
+use crate::model_config::ModelConfig;
 use crate::nvidia::ComputeCapability;
 
 pub use error::RepositoryError;
@@ -34,13 +35,42 @@ pub struct ModelRepository {
     directories: Vec<Root>,
 }
 
+/// How a repository is read.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// Whether links may lead out of it, as DVC, git-annex, Hugging Face's cache
+    /// and Kubernetes' volumes lay them.
+    pub follow_links: bool,
+    /// What a model is called whose directory or file is given in the place of a
+    /// repository; `None` for the directory's or the file's own name.
+    pub single: Option<String>,
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        Self { follow_links: true, single: None }
+    }
+}
+
 /// A repository's directory.
 #[derive(Debug, Clone)]
 struct Root {
-    /// As the user gave it, for messages.
+    /// As the user gave it: what it leads to may be reached by this path alone,
+    /// as with KServe's /mnt/models, which is a link through /proc.
     given: PathBuf,
-    /// Without links: what lies outside of it is not read.
-    canonical: PathBuf,
+    follow_links: bool,
+    layout: Layout,
+}
+
+/// What a directory holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Layout {
+    /// Models, each in a directory of its own.
+    Models,
+    /// The versions of one model, of this name.
+    Versions(String),
+    /// The one version of a model of this name: this file.
+    File(String, String),
 }
 
 /// A model's directory, and what of it can be served.
@@ -48,7 +78,7 @@ struct Root {
 pub struct ModelEntry {
     /// The directory's name.
     pub name: String,
-    /// Where its `config.pbtxt` and its versions lie, without links.
+    /// Where its `config.pbtxt` and its versions lie.
     pub directory: PathBuf,
     /// `None` where it can't be read, or the name or the place is refused:
     /// `problems` says why.
@@ -69,7 +99,7 @@ pub struct ModelEntry {
 pub struct VersionEntry {
     /// The directory's number.
     pub version: u64,
-    /// The model's file, without links.
+    /// The model's file.
     pub file: PathBuf,
     /// The files for GPUs of their generation, or what is wrong with them:
     /// another machine's need not be there.
@@ -99,8 +129,8 @@ impl ModelRepository {
     ///
     /// # Errors
     /// When one is missing, can't be read, or holds no model.
-    pub fn open(paths: &[PathBuf]) -> Result<Self, RepositoryError> {
-        let repository = Self::open_for_change(paths)?;
+    pub fn open(paths: &[PathBuf], access: &Access) -> Result<Self, RepositoryError> {
+        let repository = Self::open_for_change(paths, access)?;
         for root in &repository.directories {
             if root.model_directories()?.is_empty() {
                 return Err(RepositoryError::Empty(root.given.clone()));
@@ -114,8 +144,13 @@ impl ModelRepository {
     ///
     /// # Errors
     /// When one is missing or can't be read.
-    pub fn open_for_change(paths: &[PathBuf]) -> Result<Self, RepositoryError> {
-        let directories = paths.iter().map(|path| Root::open(path)).collect::<Result<_, _>>()?;
+    pub fn open_for_change(paths: &[PathBuf], access: &Access) -> Result<Self, RepositoryError> {
+        let mut directories = Vec::new();
+        for path in paths {
+            for path in paths::several(path)? {
+                directories.push(Root::open(&path, access)?);
+            }
+        }
         Ok(Self { directories })
     }
 
@@ -164,7 +199,7 @@ impl ModelRepository {
         let places = self.places()?.into_iter();
         Ok(places
             .map(|(name, roots)| {
-                let directories = roots.iter().map(|root| root.canonical.join(&name));
+                let directories = roots.iter().map(|root| root.directory_of(&name));
                 let stamp = ModelStamp::of(directories);
                 (name, stamp)
             })
@@ -196,27 +231,30 @@ fn distinct(name: &str, roots: &[&Root]) -> Result<(), RepositoryError> {
 }
 
 impl Root {
-    fn open(given: &Path) -> Result<Self, RepositoryError> {
-        let canonical =
-            fs::canonicalize(given).map_err(|error| RepositoryError::Unreadable(given.into(), error))?;
-        if !canonical.is_dir() {
-            return Err(RepositoryError::NotADirectory(given.into()));
-        }
-        let root = Self { given: given.to_owned(), canonical };
-        // A model's own directory would otherwise pass for a repository whose
-        // models are named 1, 2, …
-        if root.canonical.join(CONFIG_FILENAME).exists() {
-            return Err(RepositoryError::IsAModel(given.into()));
-        }
+    fn open(given: &Path, access: &Access) -> Result<Self, RepositoryError> {
+        let found = fs::metadata(given).map_err(|error| RepositoryError::Unreadable(given.into(), error))?;
+        let (given, layout) = paths::layout(given, found.is_dir(), access.single.as_deref())?;
+        let root = Self { given, follow_links: access.follow_links, layout };
         root.model_directories()?;
         Ok(root)
     }
 
-    /// The names of all directories that aren't hidden.
+    /// Where the model `name` lies.
+    fn directory_of(&self, name: &str) -> PathBuf {
+        match self.layout {
+            Layout::Models => self.given.join(name),
+            Layout::Versions(_) | Layout::File(..) => self.given.clone(),
+        }
+    }
+
+    /// The names of all directories that aren't hidden, or of the one model.
     fn model_directories(&self) -> Result<Vec<String>, RepositoryError> {
+        if let Layout::Versions(name) | Layout::File(name, _) = &self.layout {
+            return Ok(vec![name.clone()]);
+        }
         let failed = |error| RepositoryError::Unreadable(self.given.clone(), error);
         let mut names = Vec::new();
-        for entry in fs::read_dir(&self.canonical).map_err(failed)? {
+        for entry in fs::read_dir(&self.given).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name().to_string_lossy().into_owned();
             // `lost+found` stands at the top of every ext4 volume.
@@ -234,10 +272,16 @@ impl Root {
         Ok(names)
     }
 
-    /// The path that `path` leads to, if that lies inside.
+    /// The path itself, if something is there and links may lead to it.
     fn resolve(&self, path: &Path) -> Result<PathBuf, Unresolved> {
-        let resolved = fs::canonicalize(path).map_err(Unresolved::Missing)?;
-        if resolved.starts_with(&self.canonical) { Ok(resolved) } else { Err(Unresolved::Outside) }
+        fs::metadata(path).map_err(Unresolved::Missing)?;
+        if !self.follow_links {
+            let real = |path: &Path| fs::canonicalize(path).map_err(Unresolved::Missing);
+            if !real(path)?.starts_with(real(&self.given)?) {
+                return Err(Unresolved::Outside);
+            }
+        }
+        Ok(path.to_owned())
     }
 }
 

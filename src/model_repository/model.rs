@@ -3,17 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use super::{ModelEntry, Problem, Root, Unresolved, VersionEntry, validate_model_name};
+use super::{Layout, ModelEntry, Problem, Root, Unresolved, VersionEntry, validate_model_name};
+use crate::file_kind;
 use crate::model_config::{CONFIG_FILENAME, ModelConfig, ModelFilenames, VersionPolicy};
 
-const LEAVES: &str = "is a symbolic link that leaves the model repository";
+const LEAVES: &str = "is a symbolic link that leaves the model repository, which --no-follow-links refuses";
 
 /// Reads the directory `name`: never fails, what is wrong stands in the entry.
 /// `given` stands for its configuration's file.
 pub(super) fn entry(root: &Root, name: &str, given: Option<&str>) -> ModelEntry {
     let mut entry = ModelEntry {
         name: name.to_owned(),
-        directory: root.canonical.join(name),
+        directory: root.directory_of(name),
         config: None,
         versions: Vec::new(),
         present: Vec::new(),
@@ -31,8 +32,15 @@ fn fill(root: &Root, entry: &mut ModelEntry, given: Option<&str>) -> Result<(), 
     validate_model_name(&entry.name).map_err(|error| error.to_string())?;
     entry.directory = resolve(root, &entry.directory, "its directory")?;
     // Told also where the configuration is wrong.
-    entry.present = version_directories(&entry.directory)
-        .map_err(|error| format!("its directory can't be read: {error}"))?;
+    let alone = match &root.layout {
+        Layout::File(_, file) => Some(file.as_str()),
+        Layout::Models | Layout::Versions(_) => None,
+    };
+    entry.present = match alone {
+        Some(_) => vec![1],
+        None => version_directories(&entry.directory)
+            .map_err(|error| format!("its directory can't be read: {error}"))?,
+    };
     let config = match given {
         Some(json) => ModelConfig::from_json(json, &entry.name)
             .map_err(|error| format!("Invalid config override: {}", error.of_override()))?,
@@ -49,14 +57,18 @@ fn fill(root: &Root, entry: &mut ModelEntry, given: Option<&str>) -> Result<(), 
         entry.op_libraries.push(resolve(root, &entry.directory.join(name), &what)?);
     }
     let chosen = config.version_policy.choose(&entry.present);
-    if let VersionPolicy::Specific(wanted) = &config.version_policy {
-        for version in wanted.iter().filter(|version| !chosen.contains(version)) {
+    // As with Triton, one that is missing takes nothing away from those that are there.
+    if let (VersionPolicy::Specific(wanted), []) = (&config.version_policy, chosen.as_slice()) {
+        for version in wanted {
             let reason = "named by version_policy, and has no directory".to_owned();
             entry.problems.push(Problem { version: Some(*version), reason });
         }
     }
     for version in chosen {
-        let found = |filename: &str| model_file(root, &entry.directory, version, filename);
+        let found = |filename: &str| match alone {
+            Some(file) => resolve(root, &entry.directory.join(file), &format!("'{file}'")),
+            None => model_file(root, &entry.directory, version, filename),
+        };
         match found(filename) {
             Ok(file) => {
                 let by_capability = by_capability.iter().map(|(of, name)| (*of, found(name))).collect();
@@ -92,27 +104,96 @@ fn version_directories(directory: &Path) -> io::Result<Vec<u64>> {
     Ok(versions)
 }
 
-fn is_version(name: &str) -> bool {
+pub(super) fn is_version(name: &str) -> bool {
     !name.starts_with('0') && name.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Where there is no version directory; the commonest slip is the model's file
-/// one level too high.
+/// Where there is no version directory; the commonest slips are the model's file
+/// one level too high and a folder that is called otherwise.
 fn no_version(directory: &Path, filename: &str) -> String {
     if directory.join(filename).is_file() {
-        format!("no version directory: move '{filename}' to '1/{filename}'")
-    } else {
-        format!("no version directory: expected '1/{filename}'")
+        return format!("no version directory: move '{filename}' to '1/{filename}'");
     }
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut near: Vec<String> = entries
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| means_a_version(name))
+        .collect();
+    near.sort_unstable();
+    match near.first() {
+        Some(name) => {
+            let number =
+                name.trim_start_matches(|letter: char| !letter.is_ascii_digit()).trim_start_matches('0');
+            let number = if number.is_empty() { "1" } else { number };
+            format!("'{name}' is no version: versions are whole numbers from 1 on; rename it to '{number}'")
+        }
+        None => format!("no version directory: expected '1/{filename}'"),
+    }
+}
+
+/// `0`, `01`, `v1`, `version-2`.
+fn means_a_version(name: &str) -> bool {
+    let number = name.trim_start_matches("version").trim_start_matches(['v', 'V', '-', '_', '.']);
+    !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn model_file(root: &Root, directory: &Path, version: u64, filename: &str) -> Result<PathBuf, String> {
     let relative = format!("{version}/{filename}");
-    let file = resolve(root, &directory.join(&relative), &format!("'{relative}'"))?;
+    let path = directory.join(&relative);
+    let file = match resolve(root, &path, &format!("'{relative}'")) {
+        Err(reason) if fs::symlink_metadata(&path).is_err() => {
+            return Err(match instead(&directory.join(version.to_string()), filename) {
+                Some(what) => format!("{reason}; {what}"),
+                None => reason,
+            });
+        }
+        found => found?,
+    };
     if !file.is_file() {
         return Err(format!("'{relative}' is not a file"));
     }
     Ok(file)
+}
+
+/// What lies in a version's directory in the place of the model's file.
+fn instead(directory: &Path, filename: &str) -> Option<String> {
+    let entries = fs::read_dir(directory).ok()?.flatten();
+    let mut names: Vec<String> = entries
+        .filter(|entry| entry.path().is_file())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| !name.starts_with('.'))
+        .collect();
+    names.sort_unstable();
+    let model = |name: &&String| {
+        let ends = |suffix: &&str| name.to_lowercase().ends_with(*suffix);
+        [
+            ".pt",
+            ".pth",
+            ".ts",
+            ".torchscript",
+            ".jit",
+            ".pt2",
+            ".safetensors",
+            ".onnx",
+            ".bin",
+            ".mar",
+            ".pkl",
+            ".h5",
+        ]
+        .iter()
+        .any(|suffix| ends(&suffix))
+    };
+    let name = names.iter().find(model).or_else(|| names.first().filter(|_| names.len() == 1))?;
+    Some(match file_kind::of_file(&directory.join(name)) {
+        Some(what) => format!("'{name}' is there: {what}"),
+        None if name.ends_with(".pt2") => {
+            format!("'{name}' is there: torch.export's files aren't served yet; export with torch.jit.trace")
+        }
+        None => format!(
+            "'{name}' is there: rename it to '{filename}', or set default_model_filename: \"{name}\" in config.pbtxt"
+        ),
+    })
 }
 
 fn resolve(root: &Root, path: &Path, what: &str) -> Result<PathBuf, String> {

@@ -18,7 +18,7 @@ fn tree(files: &[(&str, &str)]) -> TempDir {
 }
 
 fn models(directory: &Path) -> Vec<ModelEntry> {
-    all(&ModelRepository::open(&[directory.to_owned()]).unwrap()).unwrap()
+    all(&ModelRepository::open(&[directory.to_owned()], &Access::default()).unwrap()).unwrap()
 }
 
 /// Every model's entry.
@@ -34,12 +34,16 @@ fn shown(entry: &ModelEntry) -> String {
     format!("{} {versions:?} {}", entry.name, problems.join("; "))
 }
 
+fn each(entries: &[ModelEntry]) -> Vec<String> {
+    entries.iter().map(shown).collect()
+}
+
 fn all_shown(directory: &Path) -> Vec<String> {
-    models(directory).iter().map(shown).collect()
+    each(&models(directory))
 }
 
 fn open_error(path: &Path) -> String {
-    ModelRepository::open(&[path.to_owned()]).unwrap_err().to_string()
+    ModelRepository::open(&[path.to_owned()], &Access::default()).unwrap_err().to_string()
 }
 
 #[test]
@@ -96,8 +100,7 @@ fn a_model_that_cannot_be_served_says_why_beside_the_others() {
         [
             "bare [] no version directory: expected '1/model.pt'",
             "flat [] no version directory: move 'model.pt' to '1/model.pt'",
-            "gap [1] version 7: named by version_policy, and has no directory; \
-             version 2: '2/model.pt' is missing",
+            "gap [1] version 2: '2/model.pt' is missing; 'other.pt' is there: it is empty: was it copied to its end?",
             "good [1] ",
             "misspelt [] config.pbtxt:1:1: field 'max_batch_sise' not found \
              for message 'inference.ModelConfig'",
@@ -109,8 +112,8 @@ fn a_model_that_cannot_be_served_says_why_beside_the_others() {
 }
 
 #[test]
-fn links_are_followed_inside_the_repository_only() {
-    let elsewhere = tree(&[("m/1/model.pt", ""), ("config.pbtxt", "secret: 'of another user'")]);
+fn links_are_followed_anywhere_or_inside_the_repository_only() {
+    let elsewhere = tree(&[("m/1/model.pt", ""), ("config.pbtxt", "max_batch_size: 3")]);
     let repository = tree(&[
         ("inside/1/model.pt", ""),
         ("config/1/model.pt", ""),
@@ -126,19 +129,108 @@ fn links_are_followed_inside_the_repository_only() {
     symlink(elsewhere.path().join("m"), at("model")).unwrap();
     symlink("nowhere", at("nowhere")).unwrap();
     symlink(elsewhere.path().join("m/1"), at("version/1")).unwrap();
+    let shown_with = |follow_links| {
+        let access = Access { follow_links, ..Access::default() };
+        let repository = ModelRepository::open(&[repository.path().to_owned()], &access).unwrap();
+        each(&all(&repository).unwrap())
+    };
+    let dangling = "dangling [] config.pbtxt: can't be read: No such file or directory (os error 2)";
+    // A link that leads nowhere, or round in a circle.
+    let nowhere =
+        "nowhere [] its directory can't be reached: Too many levels of symbolic links (os error 40)";
     assert_eq!(
-        all_shown(repository.path()),
+        shown_with(true),
         [
             "alias [1] ",
-            "config [] config.pbtxt is a symbolic link that leaves the model repository",
-            "dangling [] config.pbtxt: can't be read: No such file or directory (os error 2)",
-            "file [] version 1: '1/model.pt' is a symbolic link that leaves the model repository",
+            "config [1] ",
+            dangling,
+            "file [1] ",
             "inside [1] ",
-            "model [] its directory is a symbolic link that leaves the model repository",
-            // A link that leads nowhere, or round in a circle.
-            "nowhere [] its directory can't be reached: \
-             Too many levels of symbolic links (os error 40)",
-            "version [] version 1: '1/model.pt' is a symbolic link that leaves the model repository",
+            "model [1] ",
+            nowhere,
+            "version [1] "
+        ]
+    );
+    let leaves = "is a symbolic link that leaves the model repository, which --no-follow-links refuses";
+    assert_eq!(
+        shown_with(false),
+        [
+            "alias [1] ",
+            &format!("config [] config.pbtxt {leaves}"),
+            dangling,
+            &format!("file [] version 1: '1/model.pt' {leaves}"),
+            "inside [1] ",
+            &format!("model [] its directory {leaves}"),
+            nowhere,
+            &format!("version [] version 1: '1/model.pt' {leaves}"),
+        ]
+    );
+}
+
+/// KServe's /mnt/models is a link through /proc to another container's root:
+/// what it leads to has no other path here.
+#[test]
+fn paths_are_used_as_they_are_given() {
+    let place = tree(&[("models/m/1/model.pt", "")]);
+    let link = place.path().join("mnt");
+    symlink(place.path().join("models"), &link).unwrap();
+    let entry = models(&link).remove(0);
+    assert_eq!(entry.directory, link.join("m"));
+    assert_eq!(entry.versions[0].file, link.join("m/1/model.pt"));
+}
+
+#[test]
+fn one_model_is_served_wherever_it_lies() {
+    let place = tree(&[
+        ("versions/1/model.pt", ""),
+        ("versions/3/model.pt", ""),
+        ("configured/config.pbtxt", ""),
+        ("configured/1/model.pt", ""),
+        ("flat/model.pt", ""),
+        ("files/best.torchscript", ""),
+        ("colon/at:12:00/m/1/model.pt", ""),
+    ]);
+    let at = |path: &str| place.path().join(path);
+    let shown_at = |path: &str, single: Option<&str>| {
+        let access = Access { single: single.map(str::to_owned), ..Access::default() };
+        each(&all(&ModelRepository::open(&[at(path)], &access).unwrap()).unwrap())
+    };
+    assert_eq!(shown_at("versions", None), ["versions [3] "]);
+    assert_eq!(shown_at("configured", Some("resnet")), ["resnet [1] "]);
+    assert_eq!(shown_at("flat", None), ["flat [1] "]);
+    assert_eq!(shown_at("files/best.torchscript", None), ["best [1] "]);
+    assert_eq!(shown_at("colon/at:12:00", None), ["m [1] "]);
+    let two = format!("{}:{}", at("versions").display(), at("flat").display());
+    let two = ModelRepository::open(&[PathBuf::from(two)], &Access::default()).unwrap();
+    assert_eq!(each(&all(&two).unwrap()), ["flat [1] ", "versions [3] "]);
+    for remote in ["s3://bucket/models", "gs://b", "hf://org/model", "https://x/y.pt"] {
+        let error = open_error(Path::new(remote));
+        assert!(error.contains(&format!("'{remote}' is a remote address")), "{error}");
+    }
+}
+
+#[test]
+fn what_lies_there_instead_is_named() {
+    let models = tree(&[
+        ("zero/0/model.pt", ""),
+        ("padded/01/model.pt", ""),
+        ("v/v1/model.pt", ""),
+        ("othername/1/best.torchscript", "PK\u{3}\u{4}"),
+        ("exported/1/model.pt2", "PK\u{3}\u{4}     x/archive_format"),
+        ("pointer/1/weights.safetensors", "version https://git-lfs.github.com/spec/v1"),
+    ]);
+    assert_eq!(
+        all_shown(models.path()),
+        [
+            "exported [] version 1: '1/model.pt' is missing; 'model.pt2' is there: it was saved by torch.export (.pt2), \
+             which isn't served yet; export the model with torch.jit.trace or torch.jit.script",
+            "othername [] version 1: '1/model.pt' is missing; 'best.torchscript' is there: rename it to 'model.pt', or \
+             set default_model_filename: \"best.torchscript\" in config.pbtxt",
+            "padded [] '01' is no version: versions are whole numbers from 1 on; rename it to '1'",
+            "pointer [] version 1: '1/model.pt' is missing; 'weights.safetensors' is there: it is a Git LFS pointer, not \
+             the file itself: run git lfs pull",
+            "v [] 'v1' is no version: versions are whole numbers from 1 on; rename it to '1'",
+            "zero [] '0' is no version: versions are whole numbers from 1 on; rename it to '1'",
         ]
     );
 }
@@ -159,15 +251,8 @@ fn a_directory_that_is_no_repository_is_refused_in_one_line() {
         open_error(&empty.path().join("README.md")),
         format!(
             "model repository '{path}/README.md' is not a directory: \
-             expected a directory that holds <model>/<version>/model.pt"
-        )
-    );
-    let model = tree(&[("config.pbtxt", ""), ("1/model.pt", "")]);
-    assert_eq!(
-        open_error(model.path()),
-        format!(
-            "model repository '{}' is a model's directory: give the directory above it",
-            model.path().display()
+             expected a directory that holds <model>/<version>/model.pt, or one model's file \
+             (.pt, .pth, .ts, .torchscript)"
         )
     );
 }
@@ -176,7 +261,7 @@ fn a_directory_that_is_no_repository_is_refused_in_one_line() {
 fn several_repositories_are_one_unless_a_name_is_in_two() {
     let (one, two) = (tree(&[("a/1/model.pt", "")]), tree(&[("b/1/model.pt", "")]));
     let paths: Vec<PathBuf> = vec![one.path().into(), two.path().into()];
-    let repository = ModelRepository::open(&paths).unwrap();
+    let repository = ModelRepository::open(&paths, &Access::default()).unwrap();
     assert_eq!(all(&repository).unwrap().len(), 2);
 
     fs::create_dir(two.path().join("a")).unwrap();

@@ -21,6 +21,7 @@ const ONE_RESPONSE: &str = "a request has exactly one response";
 const NO_TRACE: &str = "off, and nothing else is taken: durations stand in the statistics and the metrics";
 const NO_SHARED: &str = "tensors travel in requests and answers";
 const NO_REPOSITORY: &str = "models go by their own names: leave the repository's out";
+const NO_MANAGEMENT: &str = "TorchServe's management API: models are listed and changed by `/v2/repository`";
 const NO_CLOUD: &str = "paths of a cloud's own are not offered";
 
 #[rustfmt::skip]
@@ -66,10 +67,10 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
     ("POST", "/v2/cudasharedmemory/unregister", "/v2/cudasharedmemory/unregister", "", 501, "shared memory", Refused(NO_SHARED)),
     ("POST", "/v2/cudasharedmemory/region/{region}/unregister", "/v2/cudasharedmemory/region/r/unregister", "", 501, "shared memory", Refused(NO_SHARED)),
     ("POST", "/invocations", "/invocations", "{}", 501, "SageMaker", Refused(NO_CLOUD)),
-    ("GET", "/models", "/models", "", 501, "SageMaker", Refused(NO_CLOUD)),
-    ("POST", "/models", "/models", "{}", 501, "SageMaker", Refused(NO_CLOUD)),
-    ("GET", "/models/{model}", "/models/identity", "", 501, "SageMaker", Refused(NO_CLOUD)),
-    ("DELETE", "/models/{model}", "/models/identity", "", 501, "SageMaker", Refused(NO_CLOUD)),
+    ("GET", "/models", "/models", "", 501, "TorchServe's management", Refused(NO_MANAGEMENT)),
+    ("POST", "/models", "/models", "{}", 501, "TorchServe's management", Refused(NO_MANAGEMENT)),
+    ("GET", "/models/{model}", "/models/identity", "", 501, "TorchServe's management", Refused(NO_MANAGEMENT)),
+    ("DELETE", "/models/{model}", "/models/identity", "", 501, "TorchServe's management", Refused(NO_MANAGEMENT)),
     ("POST", "/models/{model}/invoke", "/models/identity/invoke", "{}", 501, "SageMaker", Refused(NO_CLOUD)),
     ("GET", "/v1/models", "/v1/models", "", 200, "identity", Served("KServe v1: the models' names")),
     ("GET", "/v1/models/{model}", "/v1/models/identity", "", 200, "identity", Served("KServe v1: whether it answers")),

@@ -106,8 +106,9 @@ fn a_default_model_that_is_not_there_is_named_at_once() {
         .unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{text}");
-    let expected = "cresset: MODEL_NAME is 'nope': Request for unknown model: 'nope' is not found";
-    assert_eq!(text.lines().last(), Some(expected));
+    let expected = "cresset: MODEL_NAME (--model-name) is 'nope', and the model repository holds no such model; \
+                    there are: busy, ";
+    assert!(text.lines().last().unwrap().starts_with(expected), "{text}");
 }
 
 #[test]
@@ -123,4 +124,68 @@ fn a_gpu_that_is_demanded_and_missing_is_named() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("--device cuda: there is no GPU to use: "), "{text}");
+}
+
+/// As DVC, git-annex and content-addressed stores lay models, at a path with
+/// colons, and one model's folder or file by itself.
+#[tokio::test]
+async fn models_are_found_where_people_put_them() {
+    let root = tempfile::tempdir().unwrap();
+    let whole = std::fs::read(checkout("models/simple/1/model.pt")).unwrap();
+    std::fs::create_dir_all(root.path().join("blobs")).unwrap();
+    std::fs::write(root.path().join("blobs/abc123"), &whole).unwrap();
+    let models = root.path().join("at:12:00");
+    std::fs::create_dir_all(models.join("m/1")).unwrap();
+    std::os::unix::fs::symlink("../../../blobs/abc123", models.join("m/1/model.pt")).unwrap();
+
+    let server = Server::start(&models, &[]);
+    assert_eq!(get(&server.url("/v2/models/m/ready")).await.0, 200);
+    let walled = command(&models, &["--no-follow-links"]).output().unwrap();
+    let said = String::from_utf8_lossy(&walled.stderr);
+    assert!(said.contains("leaves the model repository, which --no-follow-links refuses"), "{said}");
+
+    let one = Server::start(&models.join("m"), &["--model-name=named"]);
+    assert_eq!(get(&one.url("/v2/models/named/ready")).await.0, 200);
+    std::fs::write(root.path().join("alone.pt"), &whole).unwrap();
+    let one = Server::start(&root.path().join("alone.pt"), &[]);
+    assert_eq!(get(&one.url("/v2/models/alone/ready")).await.0, 200);
+}
+
+#[test]
+fn what_can_not_be_read_is_told_before_anything_is_loaded() {
+    for (repository, arguments, words) in [
+        ("s3://bucket/models", Vec::new(), "is a remote address, and those aren't read"),
+        ("models", vec!["--model-name=nope"], "holds no such model; there are: efficientnet_lite0, simple"),
+    ] {
+        let output = command(Path::new(repository), &arguments).current_dir(checkout("")).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && said.contains(words), "{said}");
+    }
+}
+
+/// A file that is no TorchScript is named for what it is.
+#[tokio::test]
+async fn a_file_is_named_for_what_it_is() {
+    let root = tempfile::tempdir().unwrap();
+    put(root.path(), "good", &std::fs::read(checkout("models/simple/1/model.pt")).unwrap());
+    let safetensors = [&20_u64.to_le_bytes()[..], br#"{"w":{"dtype":"F32"}}"#].concat();
+    let kinds: [(&str, &[u8], &str); 4] = [
+        (
+            "lfs",
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+            "a Git LFS pointer, not the file itself: run git lfs pull",
+        ),
+        ("safetensors", &safetensors, "a safetensors file: weights without code"),
+        ("page", b"<!DOCTYPE html><html></html>", "a web page, not a model"),
+        ("gguf", b"GGUF\x03\0\0\0", "GGUF"),
+    ];
+    for (name, bytes, _) in kinds {
+        put(root.path(), name, bytes);
+    }
+    let server = Server::start(root.path(), &[]);
+    for (name, _, words) in kinds {
+        let line =
+            server.announced.lines().find(|line| line.contains(&format!("NOT served: {name}: "))).unwrap();
+        assert!(line.contains(words), "{line}");
+    }
 }

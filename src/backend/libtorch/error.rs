@@ -4,12 +4,14 @@
 //! the machine that exported it, C++ frames. One line of it helps whoever sent
 //! the request; the rest goes to the log.
 
+use std::io::Read as _;
 use std::path::Path;
 
 use super::cause::cause;
 use super::ffi::Failure;
 use super::{device, operators};
 use crate::backend::{BackendError, Device, DeviceFault};
+use crate::file_kind;
 
 /// A client's line is cut here: a model can put anything into its messages.
 const LONGEST_LINE: usize = 400;
@@ -76,28 +78,12 @@ pub(super) fn inspect(path: &Path) -> Result<(), BackendError> {
         detail: format!("{}: {error}", path.display()),
     };
     let mut file = std::fs::File::open(path).map_err(unreadable)?;
-    let mut start = [0; 4];
-    let read = read_start(&mut file, &mut start).map_err(unreadable)?;
-    let problem = match &start[..read] {
-        b"PK\x03\x04" => return Ok(()),
-        [] => "it is empty".to_owned(),
-        // Pickle, protocol 2 or later: torch.save before 1.6.
-        [0x80, ..] => format!("it is a pickle, as torch.save writes; {EXPORT}"),
-        _ => "it is not a zip archive".to_owned(),
-    };
+    let mut start = Vec::new();
+    // As much as tells what it is.
+    std::io::Read::take(&mut file, 4096).read_to_end(&mut start).map_err(unreadable)?;
+    let Some(problem) = file_kind::told(&start) else { return Ok(()) };
     let message = not_torchscript(&problem);
     Err(BackendError::Load { detail: format!("{}: {message}", path.display()), message })
-}
-
-fn read_start(file: &mut std::fs::File, start: &mut [u8]) -> std::io::Result<usize> {
-    let mut read = 0;
-    while read < start.len() {
-        match std::io::Read::read(file, &mut start[read..])? {
-            0 => break,
-            more => read += more,
-        }
-    }
-    Ok(read)
 }
 
 fn not_torchscript(problem: &str) -> String {

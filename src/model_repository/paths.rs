@@ -1,0 +1,87 @@
+//! What the paths of a repository mean.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::model::is_version;
+use super::{Layout, RepositoryError};
+use crate::model_config::CONFIG_FILENAME;
+
+/// How a TorchScript model's file ends, where it stands by itself.
+const SUFFIXES: [&str; 5] = ["pt", "pth", "ts", "torchscript", "jit"];
+
+/// The file of a model that stands by itself in its directory.
+const MODEL_FILE: &str = "model.pt";
+
+/// The paths that one setting names: itself, or, where there is no such path,
+/// those between its colons.
+///
+/// # Errors
+/// An address elsewhere.
+pub(super) fn several(given: &Path) -> Result<Vec<PathBuf>, RepositoryError> {
+    let text = given.to_string_lossy();
+    if let Some((scheme, _)) = text.split_once("://")
+        && !scheme.is_empty()
+        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+    {
+        return Err(RepositoryError::Remote(text.into_owned()));
+    }
+    if !text.contains(':') || fs::symlink_metadata(given).is_ok() {
+        return Ok(vec![given.to_owned()]);
+    }
+    let parts: Vec<PathBuf> = text.split(':').filter(|part| !part.is_empty()).map(PathBuf::from).collect();
+    // One path that is missing, or several of which one is there.
+    let any = parts.iter().any(|part| part.exists());
+    Ok(if any { parts } else { vec![given.to_owned()] })
+}
+
+/// What lies at a path, and the directory of it. `named` is what one model is
+/// called.
+///
+/// # Errors
+/// A file that is no model's.
+pub(super) fn layout(
+    given: &Path,
+    is_directory: bool,
+    named: Option<&str>,
+) -> Result<(PathBuf, Layout), RepositoryError> {
+    let own = |name: Option<&std::ffi::OsStr>| match (named, name) {
+        (Some(named), _) => named.to_owned(),
+        (None, Some(name)) => name.to_string_lossy().into_owned(),
+        (None, None) => "model".to_owned(),
+    };
+    if !is_directory {
+        let suffix = given.extension().and_then(|suffix| suffix.to_str());
+        let (Some(file), true) = (given.file_name(), suffix.is_some_and(|suffix| SUFFIXES.contains(&suffix)))
+        else {
+            return Err(RepositoryError::NotADirectory(given.into()));
+        };
+        let parent = given.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let layout = Layout::File(own(given.file_stem()), file.to_string_lossy().into_owned());
+        return Ok((parent.to_owned(), layout));
+    }
+    // `.` and `/` have no name of their own.
+    let name = || match given.file_name() {
+        Some(name) => own(Some(name)),
+        None => own(fs::canonicalize(given).ok().as_deref().and_then(Path::file_name)),
+    };
+    let layout = if given.join(MODEL_FILE).is_file() {
+        Layout::File(name(), MODEL_FILE.to_owned())
+    } else if given.join(CONFIG_FILENAME).exists() || holds_versions(given) {
+        Layout::Versions(name())
+    } else {
+        Layout::Models
+    };
+    Ok((given.to_owned(), layout))
+}
+
+/// Whether all that a directory holds are versions of one model.
+fn holds_versions(directory: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(directory) else { return false };
+    let directories = entries.flatten().filter(|entry| entry.path().is_dir());
+    let names: Vec<String> =
+        directories.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let mut visible = names.iter().filter(|name| !name.starts_with('.')).peekable();
+    visible.peek().is_some()
+        && visible.all(|name| is_version(name) && directory.join(name).join(MODEL_FILE).is_file())
+}
