@@ -156,6 +156,22 @@ fn model_file(root: &Root, directory: &Path, version: u64, filename: &str) -> Re
     Ok(file)
 }
 
+/// How files of models end, of this runtime's and of others.
+const MODELS: [&str; 12] = [
+    ".pt",
+    ".pth",
+    ".ts",
+    ".torchscript",
+    ".jit",
+    ".pt2",
+    ".safetensors",
+    ".onnx",
+    ".bin",
+    ".mar",
+    ".pkl",
+    ".h5",
+];
+
 /// What lies in a version's directory in the place of the model's file.
 fn instead(directory: &Path, filename: &str) -> Option<String> {
     let entries = fs::read_dir(directory).ok()?.flatten();
@@ -166,23 +182,8 @@ fn instead(directory: &Path, filename: &str) -> Option<String> {
         .collect();
     names.sort_unstable();
     let model = |name: &&String| {
-        let ends = |suffix: &&str| name.to_lowercase().ends_with(*suffix);
-        [
-            ".pt",
-            ".pth",
-            ".ts",
-            ".torchscript",
-            ".jit",
-            ".pt2",
-            ".safetensors",
-            ".onnx",
-            ".bin",
-            ".mar",
-            ".pkl",
-            ".h5",
-        ]
-        .iter()
-        .any(|suffix| ends(&suffix))
+        let name = name.to_lowercase();
+        MODELS.iter().any(|suffix| name.ends_with(suffix))
     };
     let name = names.iter().find(model).or_else(|| names.first().filter(|_| names.len() == 1))?;
     Some(match file_kind::of_file(&directory.join(name)) {
