@@ -9,7 +9,7 @@
 
 use std::fmt;
 
-use crate::protocol::ProtocolError;
+use crate::protocol::{NotFinite, ProtocolError};
 
 /// What kind of failure it is, for whom to act: a small set on purpose, each
 /// surface maps it in one total `match`.
@@ -96,6 +96,12 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl From<NotFinite> for Error {
+    fn from(error: NotFinite) -> Self {
+        Self::internal(error.to_string())
+    }
+}
 
 impl From<ProtocolError> for Error {
     fn from(error: ProtocolError) -> Self {

@@ -15,7 +15,7 @@ use super::proto::ModelInferRequest;
 use super::proto::model_infer_request::InferInputTensor;
 use super::site::{Site, Wire};
 use crate::protocol::json::{write_instances, write_named_tensors};
-use crate::protocol::{Datatype, Tensor};
+use crate::protocol::{Datatype, NonFinite, Tensor};
 
 /// The binary tensor extension's header: how long the JSON before the raw
 /// tensors is.
@@ -103,7 +103,7 @@ impl Payload {
                 Self::post(site, path, body.into(), JSON, format!("JSON instances, {content}"))
             }
             Form::Named => {
-                let body = write_named_tensors(tensors);
+                let body = write_named_tensors(tensors, NonFinite::Words);
                 Self::post(site, path, body.into(), JSON, format!("JSON, {content}"))
             }
         }
@@ -196,7 +196,7 @@ fn json_body(tensors: &[Tensor]) -> Result<Vec<u8>> {
         body.push(b',');
         // `{"data":[...]}`, all its numbers in one list.
         let flat = Tensor { name: "data".into(), shape: vec![shape.iter().product()], ..tensor.clone() };
-        body.extend_from_slice(&write_named_tensors(&[flat])[1..]);
+        body.extend_from_slice(&write_named_tensors(&[flat], NonFinite::Words)[1..]);
     }
     body.extend_from_slice(b"]}");
     Ok(body)

@@ -258,7 +258,7 @@ impl Loader {
                 return wanted;
             }
         };
-        let ModelSettings { transforms, precision, optimize, batching, objective } = settings;
+        let ModelSettings { transforms, precision, optimize, batching, objective, non_finite } = settings;
         let (config, transforms) = (Arc::new(config), transforms.map(Arc::new));
         let preparation = Preparation { precision, optimize, ..Preparation::default() };
         for entry in versions {
@@ -274,6 +274,7 @@ impl Loader {
                     preparation: preparation.clone(),
                     batching: batching.clone(),
                     objective,
+                    non_finite,
                 }),
                 Err(reason) => wanted.failures.push(Problem { version: Some(version), reason }),
             }

@@ -9,6 +9,7 @@ use crate::model::ModelSource;
 use crate::model_config::ModelConfig;
 use crate::model_repository::FileStamp;
 use crate::model_settings::{BatchingSettings, Objective};
+use crate::protocol::NonFinite;
 use crate::transform::Transforms;
 
 /// A version's configuration, settings and file, taken before they were
@@ -20,6 +21,7 @@ pub(super) struct Origin {
     preparation: Preparation,
     batching: BatchingSettings,
     objective: Objective,
+    non_finite: NonFinite,
     op_libraries: Vec<PathBuf>,
     file: PathBuf,
     /// `None` where there was no file.
@@ -34,6 +36,7 @@ impl Origin {
             preparation: source.preparation.clone(),
             batching: source.batching.clone(),
             objective: source.objective,
+            non_finite: source.non_finite,
             op_libraries: source.op_libraries.clone(),
             file: source.file.clone(),
             stamp: FileStamp::of(&source.file).ok(),
@@ -51,5 +54,6 @@ impl Origin {
             && self.preparation == other.preparation
             && self.batching == other.batching
             && self.objective == other.objective
+            && self.non_finite == other.non_finite
     }
 }

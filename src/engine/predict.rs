@@ -9,7 +9,7 @@ use super::Engine;
 use crate::error::{Error, Result};
 use crate::model::ServedModel;
 use crate::protocol::{
-    Datatype, InferenceRequest, InferenceResponse, OutputForm, Tensor, decode_request, json,
+    Datatype, InferenceRequest, InferenceResponse, NonFinite, OutputForm, Tensor, decode_request, json,
 };
 use crate::transform::{Classification, ImageTransform, Ranked, looks_like_image};
 
@@ -34,10 +34,10 @@ pub enum Prediction {
         /// In the order of the request.
         rows: Vec<Vec<Ranked>>,
     },
-    /// The outputs by name.
-    Tensors(Vec<Tensor>),
+    /// The outputs by name, and how their JSON is to be.
+    Tensors(Vec<Tensor>, NonFinite),
     /// The answer to a request of the Open Inference Protocol.
-    Inference(InferenceResponse, Vec<OutputForm>),
+    Inference(InferenceResponse, Vec<OutputForm>, NonFinite),
 }
 
 impl Engine {
@@ -91,7 +91,7 @@ impl Engine {
         let (response, _) = model.infer(request).await?;
         match &transforms.classification {
             Some(classification) => labels(classification, response),
-            None => Ok(Prediction::Tensors(response.outputs)),
+            None => Ok(Prediction::Tensors(response.outputs, model.non_finite())),
         }
     }
 
@@ -106,13 +106,14 @@ impl Engine {
                 Ok((InferenceRequest { inputs, ..InferenceRequest::default() }, true))
             })
             .await?;
+        let non_finite = request.non_finite.unwrap_or_else(|| model.non_finite());
         let (response, forms) = model.infer(request).await?;
         // A photograph's model answers tensors with tensors.
         let transforms = model.transforms().filter(|transforms| named && transforms.image.is_none());
         match transforms.and_then(|transforms| transforms.classification.as_ref()) {
             Some(classification) => labels(classification, response),
-            None if named => Ok(Prediction::Tensors(response.outputs)),
-            None => Ok(Prediction::Inference(response, forms)),
+            None if named => Ok(Prediction::Tensors(response.outputs, non_finite)),
+            None => Ok(Prediction::Inference(response, forms, non_finite)),
         }
     }
 

@@ -78,7 +78,14 @@ pub(super) fn request(message: ModelInferRequest, mut permit: Permit) -> Result<
     }
     let outputs = outputs.into_iter().map(output).collect::<Result<Vec<_>>>()?;
     distinct(&outputs)?;
-    Ok(InferenceRequest { id, inputs: tensors.done(), outputs, default_form: OutputForm::Binary, schedule })
+    Ok(InferenceRequest {
+        id,
+        inputs: tensors.done(),
+        outputs,
+        default_form: OutputForm::Binary,
+        schedule,
+        non_finite: None,
+    })
 }
 
 /// The schedule policy extension's parameters.

@@ -17,7 +17,8 @@ use super::server::State;
 use super::status::HttpResult;
 use crate::error::{Error, Result};
 use crate::protocol::{
-    EncodedResponse, InferenceResponse, OutputForm, RawInput, decode_request, encode_response, raw_request,
+    EncodedResponse, InferenceResponse, NonFinite, OutputForm, RawInput, decode_request, encode_response,
+    raw_request,
 };
 
 /// Where a body's JSON ends and its binary tensors begin; 0 where it is
@@ -44,8 +45,10 @@ pub(super) async fn model(
         Some(_) => decode_request(&body, header_length)?,
         None => state.engine.decode(body, |bytes| decode_request(bytes, None)).await?,
     };
+    // As Triton writes them, unless the request asks for strict JSON.
+    let non_finite = decoded.non_finite.unwrap_or(NonFinite::Words);
     let (response, forms) = model.infer(decoded).await?;
-    answer(&state, &request, response, forms).await
+    answer(&state, &request, response, forms, non_finite).await
 }
 
 /// Writes an inference response, compressed where its client asks for that.
@@ -54,6 +57,7 @@ pub(super) async fn answer(
     request: &HttpRequest,
     response: InferenceResponse,
     forms: Vec<OutputForm>,
+    non_finite: NonFinite,
 ) -> HttpResult {
     /// About a tenth of a millisecond of JSON.
     const INLINE: usize = 16 * 1024;
@@ -64,11 +68,12 @@ pub(super) async fn answer(
         .filter(|(_, form)| **form == OutputForm::Json)
         .map(|(output, _)| output.data.len())
         .sum();
-    let encoded = if json <= INLINE {
-        encode_response(&response, &forms)
-    } else {
-        state.engine.pool().run(move || encode_response(&response, &forms)).await?
+    let encode = move || -> Result<EncodedResponse> {
+        let as_json = response.outputs.iter().zip(&forms).filter(|(_, form)| **form == OutputForm::Json);
+        non_finite.check(as_json.map(|(output, _)| output))?;
+        Ok(encode_response(&response, &forms, non_finite))
     };
+    let encoded = if json <= INLINE { encode()? } else { state.engine.pool().run(encode).await?? };
     let EncodedResponse { header_length, parts } = encoded;
     let mut response = respond(state, request, parts).await?;
     let headers = response.headers_mut();

@@ -10,6 +10,7 @@ use super::inference;
 use super::model_path::ModelPath;
 use super::server::State;
 use super::status::HttpResult;
+use crate::error::Result;
 use crate::protocol::json::write_predictions;
 
 /// `POST /v1/models/{model}:predict`.
@@ -22,7 +23,12 @@ pub(super) async fn predict(
     let body = body::read(&request, payload, &state).await?;
     let model = state.engine.resolve(&path.model, None)?;
     let outputs = state.engine.predict_instances(&model, body).await?;
-    let text = state.engine.pool().run(move || write_predictions(&outputs)).await??;
+    let non_finite = model.non_finite();
+    let write = move || -> Result<_> {
+        non_finite.check(&outputs)?;
+        Ok(write_predictions(&outputs, non_finite)?)
+    };
+    let text = state.engine.pool().run(write).await??;
     inference::answer_json(&state, &request, text).await
 }
 

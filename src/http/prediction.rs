@@ -12,6 +12,7 @@ use super::model_path::ModelPath;
 use super::server::State;
 use super::status::HttpResult;
 use crate::engine::Prediction;
+use crate::error::Result;
 use crate::protocol::json::write_named_tensors;
 use crate::transform::Ranked;
 
@@ -71,11 +72,17 @@ async fn answer(
                 predictions: rows.iter().map(|row| listed(row)).collect(),
             }),
         }),
-        Prediction::Tensors(tensors) => {
-            let text = state.engine.pool().run(move || write_named_tensors(&tensors)).await?;
+        Prediction::Tensors(tensors, non_finite) => {
+            let write = move || -> Result<_> {
+                non_finite.check(&tensors)?;
+                Ok(write_named_tensors(&tensors, non_finite))
+            };
+            let text = state.engine.pool().run(write).await??;
             inference::answer_json(state, request, text).await
         }
-        Prediction::Inference(response, forms) => inference::answer(state, request, response, forms).await,
+        Prediction::Inference(response, forms, non_finite) => {
+            inference::answer(state, request, response, forms, non_finite).await
+        }
     }
 }
 

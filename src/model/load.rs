@@ -338,6 +338,7 @@ impl Loading<'_> {
             fails,
             example,
             transforms: self.source.transforms.clone(),
+            non_finite: self.source.non_finite,
             placements,
             plan_reason,
             precision_note: None,

@@ -14,7 +14,7 @@ use crate::instance::{Instance, Order, QueuedRequest, RowState};
 use crate::metrics::{FailureReason, ModelMetrics};
 use crate::model_config::{Binding, ConfigError, InstanceGroup, ModelConfig, PLATFORM};
 use crate::model_settings::{BatchingSettings, Objective, SettingsError};
-use crate::protocol::{ModelMetadata, ModelStatistics, TensorMetadata};
+use crate::protocol::{ModelMetadata, ModelStatistics, NonFinite, TensorMetadata};
 use crate::scheduler::Queue;
 use crate::transform::Transforms;
 
@@ -40,6 +40,8 @@ pub struct ModelSource {
     pub batching: BatchingSettings,
     /// What its scheduler aims at.
     pub objective: Objective,
+    /// What stands for NaN and infinities where JSON is meant to be strict.
+    pub non_finite: NonFinite,
 }
 
 impl ModelSource {
@@ -57,6 +59,7 @@ impl ModelSource {
             preparation: Preparation::default(),
             batching: BatchingSettings::default(),
             objective: Objective::default(),
+            non_finite: NonFinite::default(),
         }
     }
 }
@@ -117,6 +120,7 @@ pub struct ServedModel {
     /// A short body that it ran on at load.
     pub(super) example: Option<Box<str>>,
     pub(super) transforms: Option<Arc<Transforms>>,
+    pub(super) non_finite: NonFinite,
     pub(super) placements: Vec<Placement>,
     /// What a trial of others showed, or why there was none.
     pub(super) plan_reason: Option<String>,
@@ -158,6 +162,12 @@ impl ServedModel {
     #[must_use]
     pub fn transforms(&self) -> Option<&Arc<Transforms>> {
         self.transforms.as_ref()
+    }
+
+    /// What stands for NaN and infinities where JSON is meant to be strict.
+    #[must_use]
+    pub fn non_finite(&self) -> NonFinite {
+        self.non_finite
     }
 
     /// Where it runs.

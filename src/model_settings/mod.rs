@@ -17,6 +17,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::backend::{Optimize, Precision};
+use crate::protocol::{NonFinite, Strict};
 use crate::transform::Transforms;
 use batching::BatchingTable;
 pub use batching::Objective;
@@ -46,11 +47,15 @@ pub struct ModelSettings {
     pub batching: BatchingSettings,
     /// `[batching]`: what its scheduler aims at.
     pub objective: Objective,
+    /// `non_finite`: what stands for NaN and infinities where JSON is meant to
+    /// be strict.
+    pub non_finite: NonFinite,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FileTable {
+    non_finite: Option<Strict>,
     transform: Option<TransformTable>,
     #[serde(default)]
     precision: PrecisionTable,
@@ -81,7 +86,27 @@ impl ModelSettings {
             optimize: source.optimize(file.optimize, &precision)?,
             objective: source.objective(file.batching.latency_target.take())?,
             batching: source.batching(file.batching, file.padding)?,
+            non_finite: file.non_finite.map(NonFinite::from).unwrap_or_default(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{read_text, refused};
+    use crate::protocol::NonFinite;
+
+    #[test]
+    fn numbers_that_json_has_not_are_null_unless_it_says_otherwise() {
+        for (text, expected) in [
+            ("", NonFinite::Null),
+            ("non_finite = \"null\"", NonFinite::Null),
+            ("non_finite = \"text\"", NonFinite::Text),
+            ("non_finite = \"error\"\n[batching]\n", NonFinite::Error),
+        ] {
+            assert_eq!(read_text(text).unwrap().non_finite, expected, "{text}");
+        }
+        insta::assert_snapshot!(refused("# one\nnon_finite = \"nan\"\n"), @"");
     }
 }
 

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use super::json::{RequestHeader, read_request, write_response};
-use super::{InferenceRequest, InferenceResponse, Inputs, OutputForm, ProtocolError, distinct};
+use super::{InferenceRequest, InferenceResponse, Inputs, NonFinite, OutputForm, ProtocolError, distinct};
 
 /// Reads a request. `header_length` is the value of
 /// `Inference-Header-Content-Length`: how much of the body is JSON; without
@@ -25,7 +25,8 @@ pub fn decode_request(body: &Bytes, header_length: Option<usize>) -> Result<Infe
             body.len()
         )));
     }
-    let RequestHeader { id, inputs, outputs, default_form, schedule } = read_request(&body[..header_length])?;
+    let RequestHeader { id, inputs, outputs, default_form, schedule, non_finite } =
+        read_request(&body[..header_length])?;
 
     let mut at = header_length;
     let mut tensors = Inputs::with_capacity(inputs.len());
@@ -54,7 +55,7 @@ pub fn decode_request(body: &Bytes, header_length: Option<usize>) -> Result<Infe
         )));
     }
     distinct(&outputs)?;
-    Ok(InferenceRequest { id, inputs: tensors.done(), outputs, default_form, schedule })
+    Ok(InferenceRequest { id, inputs: tensors.done(), outputs, default_form, schedule, non_finite })
 }
 
 /// A response on its way to a socket.
@@ -70,8 +71,12 @@ pub struct EncodedResponse {
 /// Writes `response` in the forms that `request` asked for: `forms` is in
 /// step with the response's outputs.
 #[must_use]
-pub fn encode_response(response: &InferenceResponse, forms: &[OutputForm]) -> EncodedResponse {
-    let header = Bytes::from(write_response(response, forms));
+pub fn encode_response(
+    response: &InferenceResponse,
+    forms: &[OutputForm],
+    non_finite: NonFinite,
+) -> EncodedResponse {
+    let header = Bytes::from(write_response(response, forms, non_finite));
     if !forms.contains(&OutputForm::Binary) {
         return EncodedResponse { header_length: None, parts: vec![header] };
     }

@@ -7,6 +7,7 @@ mod error;
 mod inputs;
 pub mod json;
 mod metadata;
+mod non_finite;
 mod raw;
 mod repository;
 mod shape;
@@ -21,6 +22,7 @@ pub use datatype::{Datatype, UnknownDatatype};
 pub use error::ProtocolError;
 pub use inputs::{Inputs, LONGEST_NAME, MOST_DIMENSIONS, distinct};
 pub use metadata::{ModelMetadata, ServerMetadata, TensorMetadata};
+pub use non_finite::{NonFinite, NotFinite, Strict};
 pub use raw::{RawInput, raw_request};
 pub use repository::{
     IndexRequest, IndexedModel, IndexedState, LoadParameters, ParameterValue, UnloadParameters,

@@ -180,13 +180,17 @@ fn a_response_is_written_in_the_forms_asked_for() {
             tensor("e", Datatype::Int64, &[0], &[]),
         ],
     };
-    let json = encode_response(&response, &[OutputForm::Json; 3]);
+    let json = encode_response(&response, &[OutputForm::Json; 3], NonFinite::Words);
     assert_eq!(json.header_length, None);
     assert_eq!(
         std::str::from_utf8(&json.parts[0]).unwrap(),
         r#"{"model_name":"m","model_version":"3","id":"a\"b","outputs":[{"name":"f","datatype":"FP32","shape":[1,3],"data":[1.5,NaN,-0.1]},{"name":"s","datatype":"BYTES","shape":[2],"data":["hi",""]},{"name":"e","datatype":"INT64","shape":[0],"data":[]}]}"#
     );
-    let mixed = encode_response(&response, &[OutputForm::Binary, OutputForm::Json, OutputForm::Json]);
+    let mixed = encode_response(
+        &response,
+        &[OutputForm::Binary, OutputForm::Json, OutputForm::Json],
+        NonFinite::Words,
+    );
     assert_eq!(mixed.header_length, Some(mixed.parts[0].len()));
     assert_eq!(mixed.parts.len(), 2);
     assert_eq!(mixed.parts[1].as_ptr(), response.outputs[0].data.as_ptr(), "no copy");
@@ -223,7 +227,7 @@ fn every_datatype_comes_back_from_json_as_it_went() {
             id: String::new(),
             outputs: vec![sent.clone()],
         };
-        let encoded = encode_response(&response, &[OutputForm::Json]);
+        let encoded = encode_response(&response, &[OutputForm::Json], NonFinite::Words);
         let text = std::str::from_utf8(&encoded.parts[0]).unwrap().replace("outputs", "inputs");
         assert_eq!(decode(&text).unwrap().inputs, [sent], "{datatype}");
     }
@@ -235,7 +239,7 @@ proptest! {
         let bits: Vec<u32> = bits.into_iter().filter(|b| !f32::from_bits(*b).is_nan()).collect();
         let data: Vec<u8> = bits.iter().flat_map(|b| b.to_le_bytes()).collect();
         let sent = tensor("x", Datatype::Fp32, &[bits.len() as i64], &data);
-        let text = String::from_utf8(json::write_named_tensors(std::slice::from_ref(&sent))).unwrap();
+        let text = String::from_utf8(json::write_named_tensors(std::slice::from_ref(&sent), NonFinite::Words)).unwrap();
         let got = json::decode_named_tensors(text.as_bytes(), |_| Some(Datatype::Fp32)).unwrap();
         prop_assert_eq!(got, vec![sent]);
     }

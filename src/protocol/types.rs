@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::Datatype;
+use super::{Datatype, NonFinite};
 
 /// A tensor with its data.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +34,9 @@ pub struct InferenceRequest {
     pub default_form: OutputForm,
     /// Its place among those that wait.
     pub schedule: Schedule,
+    /// What is to stand in JSON for numbers that JSON has not; `None` for what
+    /// is usual where it was asked.
+    pub non_finite: Option<NonFinite>,
 }
 
 /// What a request asks of the scheduler (Triton's schedule policy extension).

@@ -10,7 +10,7 @@ use super::numbers::read_data;
 use super::plain::{datatype_in, read_tensor, shape_of, write_nested};
 use super::scan::Scanner;
 use super::write::{Elements, write_string};
-use crate::protocol::{Datatype, ProtocolError, Tensor};
+use crate::protocol::{Datatype, NonFinite, ProtocolError, Tensor};
 
 /// Reads instances into tensors whose first dimension counts them.
 /// `only_input` is the input that rows without names go to; `datatype_of`
@@ -129,8 +129,8 @@ fn read_named(
 ///
 /// # Errors
 /// Several outputs that haven't the same number of rows.
-pub fn write_predictions(outputs: &[Tensor]) -> Result<Vec<u8>, ProtocolError> {
-    write_under(b"{\"predictions\":", outputs)
+pub fn write_predictions(outputs: &[Tensor], non_finite: NonFinite) -> Result<Vec<u8>, ProtocolError> {
+    write_under(b"{\"predictions\":", outputs, non_finite)
 }
 
 /// Writes inputs as instances, as a client does: a row each, arrays where there
@@ -139,14 +139,14 @@ pub fn write_predictions(outputs: &[Tensor]) -> Result<Vec<u8>, ProtocolError> {
 /// # Errors
 /// Several inputs that haven't the same number of rows.
 pub fn write_instances(inputs: &[Tensor]) -> Result<Vec<u8>, ProtocolError> {
-    write_under(b"{\"instances\":", inputs)
+    write_under(b"{\"instances\":", inputs, NonFinite::Words)
 }
 
-fn write_under(head: &[u8], outputs: &[Tensor]) -> Result<Vec<u8>, ProtocolError> {
+fn write_under(head: &[u8], outputs: &[Tensor], non_finite: NonFinite) -> Result<Vec<u8>, ProtocolError> {
     let mut out = Vec::with_capacity(64 + outputs.iter().map(|output| output.data.len() * 3).sum::<usize>());
     out.extend_from_slice(head);
     if let [only] = outputs {
-        write_nested(&mut out, &mut Elements::new(only.datatype, &only.data), &only.shape);
+        write_nested(&mut out, &mut Elements::new(only, non_finite), &only.shape);
     } else {
         let rows = outputs.first().and_then(|output| output.shape.first()).copied().unwrap_or(0);
         if let Some(odd) = outputs.iter().find(|output| output.shape.first() != Some(&rows)) {
@@ -155,15 +155,14 @@ fn write_under(head: &[u8], outputs: &[Tensor]) -> Result<Vec<u8>, ProtocolError
                 odd.name, odd.shape
             )));
         }
-        write_rows(&mut out, outputs, rows);
+        write_rows(&mut out, outputs, rows, non_finite);
     }
     out.push(b'}');
     Ok(out)
 }
 
-fn write_rows(out: &mut Vec<u8>, outputs: &[Tensor], rows: i64) {
-    let mut elements: Vec<_> =
-        outputs.iter().map(|output| Elements::new(output.datatype, &output.data)).collect();
+fn write_rows(out: &mut Vec<u8>, outputs: &[Tensor], rows: i64, non_finite: NonFinite) {
+    let mut elements: Vec<_> = outputs.iter().map(|output| Elements::new(output, non_finite)).collect();
     out.push(b'[');
     for row in 0..rows {
         out.extend_from_slice(if row > 0 { b",{" } else { b"{" });
@@ -190,7 +189,7 @@ mod tests {
     }
 
     fn written(tensors: &[Tensor]) -> String {
-        String::from_utf8(write_predictions(tensors).unwrap()).unwrap()
+        String::from_utf8(write_predictions(tensors, NonFinite::Null).unwrap()).unwrap()
     }
 
     #[test]
@@ -263,7 +262,7 @@ mod tests {
             data: Bytes::from(vec![0; 2]),
         };
         assert_eq!(
-            write_predictions(&[tensor(&[2]), tensor(&[1, 2])]).unwrap_err().to_string(),
+            write_predictions(&[tensor(&[2]), tensor(&[1, 2])], NonFinite::Null).unwrap_err().to_string(),
             "output 'y' has shape [1, 2], which isn't a row for each of 2 predictions: ask by /v2"
         );
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::numbers::read_data;
 use super::scan::Scanner;
 use super::write::{Elements, write_string};
-use crate::protocol::{Datatype, ProtocolError, Tensor};
+use crate::protocol::{Datatype, NonFinite, ProtocolError, Tensor};
 
 /// Whether JSON text looks like a request of the Open Inference Protocol: an
 /// object whose `inputs` is an array of objects.
@@ -108,7 +108,7 @@ pub(super) fn datatype_in(value: &[u8]) -> Datatype {
 
 /// Writes tensors as an object of nested arrays by output name.
 #[must_use]
-pub fn write_named_tensors(tensors: &[Tensor]) -> Vec<u8> {
+pub fn write_named_tensors(tensors: &[Tensor], non_finite: NonFinite) -> Vec<u8> {
     let mut out = Vec::with_capacity(64 + tensors.iter().map(|t| t.data.len() * 3).sum::<usize>());
     out.push(b'{');
     for (index, tensor) in tensors.iter().enumerate() {
@@ -117,7 +117,7 @@ pub fn write_named_tensors(tensors: &[Tensor]) -> Vec<u8> {
         }
         write_string(&mut out, &tensor.name);
         out.push(b':');
-        write_nested(&mut out, &mut Elements::new(tensor.datatype, &tensor.data), &tensor.shape);
+        write_nested(&mut out, &mut Elements::new(tensor, non_finite), &tensor.shape);
     }
     out.push(b'}');
     out
@@ -167,7 +167,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            String::from_utf8(write_named_tensors(&tensors)).unwrap(),
+            String::from_utf8(write_named_tensors(&tensors, NonFinite::Null)).unwrap(),
             r#"{"a":[[1,2],[3,4]],"b":[0.5],"c":true,"d":["x"],"e":[],"f":[1.0,2.0]}"#
         );
     }

@@ -7,8 +7,8 @@ use serde::de::IgnoredAny;
 use super::numbers::read_data;
 use super::scan::Scanner;
 use crate::protocol::{
-    Datatype, LONGEST_NAME, MOST_DIMENSIONS, OutputForm, ProtocolError, RequestedOutput, Schedule,
-    expected_bytes,
+    Datatype, LONGEST_NAME, MOST_DIMENSIONS, NonFinite, OutputForm, ProtocolError, RequestedOutput, Schedule,
+    Strict, expected_bytes,
 };
 
 /// A request whose inputs may still lack their data.
@@ -19,6 +19,7 @@ pub(in crate::protocol) struct RequestHeader {
     pub(in crate::protocol) outputs: Vec<RequestedOutput>,
     pub(in crate::protocol) default_form: OutputForm,
     pub(in crate::protocol) schedule: Schedule,
+    pub(in crate::protocol) non_finite: Option<NonFinite>,
 }
 
 /// One input as its JSON gives it.
@@ -52,6 +53,8 @@ struct Parameters {
     priority: u64,
     /// Microseconds; zero for the model's default.
     timeout: u64,
+    /// Ours: what stands in the answer's JSON for NaN and infinities.
+    non_finite: Option<Strict>,
     /// Of extensions that aren't offered: a region in the place of data.
     shared_memory_region: Option<IgnoredAny>,
 }
@@ -92,6 +95,7 @@ pub(in crate::protocol) fn read_request(text: &[u8]) -> Result<RequestHeader, Pr
                     request.default_form = OutputForm::Binary;
                 }
                 request.schedule = Schedule::new(parameters.priority, parameters.timeout);
+                request.non_finite = parameters.non_finite.map(NonFinite::from);
             }
             _ => {
                 scanner.skip()?;

@@ -1,14 +1,19 @@
 //! Tensors as JSON text. Floats in the shortest form that reads back as the
-//! same value; NaN and Infinity as the words that Triton and Python use.
+//! same value; NaN and Infinity by the rule that is given.
 
 use std::io::Write as _;
 
 use half::{bf16, f16};
 
-use crate::protocol::{Datatype, InferenceResponse, OutputForm, Tensor};
+use crate::protocol::non_finite::word;
+use crate::protocol::{Datatype, InferenceResponse, NonFinite, OutputForm, Tensor};
 
 /// Writes a response's JSON, `forms` in step with its outputs.
-pub(in crate::protocol) fn write_response(response: &InferenceResponse, forms: &[OutputForm]) -> Vec<u8> {
+pub(in crate::protocol) fn write_response(
+    response: &InferenceResponse,
+    forms: &[OutputForm],
+    non_finite: NonFinite,
+) -> Vec<u8> {
     let mut out = Vec::with_capacity(160 + response.outputs.iter().zip(forms).map(room).sum::<usize>());
     out.extend_from_slice(b"{\"model_name\":");
     write_string(&mut out, &response.model_name);
@@ -23,7 +28,7 @@ pub(in crate::protocol) fn write_response(response: &InferenceResponse, forms: &
         if index > 0 {
             out.push(b',');
         }
-        write_output(&mut out, tensor, *form);
+        write_output(&mut out, tensor, *form, non_finite);
     }
     out.extend_from_slice(b"]}");
     out
@@ -38,7 +43,7 @@ fn room((tensor, form): (&Tensor, &OutputForm)) -> usize {
     }
 }
 
-fn write_output(out: &mut Vec<u8>, tensor: &Tensor, form: OutputForm) {
+fn write_output(out: &mut Vec<u8>, tensor: &Tensor, form: OutputForm, non_finite: NonFinite) {
     out.extend_from_slice(b"{\"name\":");
     write_string(out, &tensor.name);
     let _ = write!(out, ",\"datatype\":\"{}\",\"shape\":[", tensor.datatype);
@@ -54,7 +59,7 @@ fn write_output(out: &mut Vec<u8>, tensor: &Tensor, form: OutputForm) {
         }
         OutputForm::Json => {
             out.extend_from_slice(b"],\"data\":[");
-            let mut elements = Elements::new(tensor.datatype, &tensor.data);
+            let mut elements = Elements::new(tensor, non_finite);
             let mut first = true;
             while elements.write_next(out, &mut first) {}
             out.extend_from_slice(b"]}");
@@ -65,12 +70,13 @@ fn write_output(out: &mut Vec<u8>, tensor: &Tensor, form: OutputForm) {
 /// The elements of a tensor's data, written one after the other.
 pub(super) struct Elements<'a> {
     datatype: Datatype,
+    non_finite: NonFinite,
     rest: &'a [u8],
 }
 
 impl<'a> Elements<'a> {
-    pub(super) fn new(datatype: Datatype, data: &'a [u8]) -> Self {
-        Self { datatype, rest: data }
+    pub(super) fn new(tensor: &'a Tensor, non_finite: NonFinite) -> Self {
+        Self { datatype: tensor.datatype, non_finite, rest: &tensor.data }
     }
 
     /// Writes the next element, behind a comma unless it is the first; false
@@ -91,7 +97,7 @@ impl<'a> Elements<'a> {
         if !std::mem::replace(first, false) {
             out.push(b',');
         }
-        write_element(out, self.datatype, element);
+        write_element(out, self.datatype, element, self.non_finite);
         true
     }
 
@@ -102,7 +108,7 @@ impl<'a> Elements<'a> {
     }
 }
 
-fn write_element(out: &mut Vec<u8>, datatype: Datatype, element: &[u8]) {
+fn write_element(out: &mut Vec<u8>, datatype: Datatype, element: &[u8], non_finite: NonFinite) {
     /// Copies the element into its array; the caller cut it to the datatype's
     /// size.
     fn array<const N: usize>(element: &[u8]) -> [u8; N] {
@@ -127,32 +133,37 @@ fn write_element(out: &mut Vec<u8>, datatype: Datatype, element: &[u8]) {
         Datatype::Int16 => integer.format(i16::from_le_bytes(array(element))),
         Datatype::Int32 => integer.format(i32::from_le_bytes(array(element))),
         Datatype::Int64 => integer.format(i64::from_le_bytes(array(element))),
-        Datatype::Fp16 => return write_f32(out, f16::from_le_bytes(array(element)).to_f32()),
-        Datatype::Bf16 => return write_f32(out, bf16::from_le_bytes(array(element)).to_f32()),
-        Datatype::Fp32 => return write_f32(out, f32::from_le_bytes(array(element))),
-        Datatype::Fp64 => return write_f64(out, f64::from_le_bytes(array(element))),
+        Datatype::Fp16 => return write_f32(out, f16::from_le_bytes(array(element)).to_f32(), non_finite),
+        Datatype::Bf16 => return write_f32(out, bf16::from_le_bytes(array(element)).to_f32(), non_finite),
+        Datatype::Fp32 => return write_f32(out, f32::from_le_bytes(array(element)), non_finite),
+        Datatype::Fp64 => return write_f64(out, f64::from_le_bytes(array(element)), non_finite),
         Datatype::Bytes => return write_string(out, &String::from_utf8_lossy(element)),
     };
     out.extend_from_slice(text.as_bytes());
 }
 
-fn write_f32(out: &mut Vec<u8>, value: f32) {
+fn write_f32(out: &mut Vec<u8>, value: f32, non_finite: NonFinite) {
     if value.is_finite() {
         out.extend_from_slice(ryu::Buffer::new().format_finite(value).as_bytes());
     } else {
-        write_f64(out, f64::from(value));
+        write_non_finite(out, f64::from(value), non_finite);
     }
 }
 
-fn write_f64(out: &mut Vec<u8>, value: f64) {
+fn write_f64(out: &mut Vec<u8>, value: f64, non_finite: NonFinite) {
     if value.is_finite() {
         out.extend_from_slice(ryu::Buffer::new().format_finite(value).as_bytes());
-    } else if value.is_nan() {
-        out.extend_from_slice(b"NaN");
-    } else if value > 0.0 {
-        out.extend_from_slice(b"Infinity");
     } else {
-        out.extend_from_slice(b"-Infinity");
+        write_non_finite(out, value, non_finite);
+    }
+}
+
+fn write_non_finite(out: &mut Vec<u8>, value: f64, non_finite: NonFinite) {
+    match non_finite {
+        NonFinite::Words => out.extend_from_slice(word(value).as_bytes()),
+        NonFinite::Text => write_string(out, word(value)),
+        // Under `Error` whoever writes has checked that there is none.
+        NonFinite::Null | NonFinite::Error => out.extend_from_slice(b"null"),
     }
 }
 
