@@ -21,6 +21,9 @@ type Table = (&'static str, &'static str, &'static str, &'static [Key]);
 
 #[rustfmt::skip]
 const TABLES: &[Table] = &[
+    ("", "", "They stand before the first table.", &[
+        ("non_finite", "`\"null\"`", "non_finite = \"text\"", "non_finite = \"nan\"", "what stands for NaN and infinities in the JSON of `/predict`, `/predictions` and KServe v1: `\"null\"`, `\"text\"` (`\"NaN\"`, `\"Infinity\"`, `\"-Infinity\"`), or `\"error\"`, an answer of 500 that says where; `/v2` writes bare words, as Triton does, unless the request's parameter `non_finite` says one of these"),
+    ]),
     ("transform.image", "preset = \"torchvision/resnet\"", "A photograph becomes the model's input.", &[
         ("preset", "none", "preset = \"torchvision/resnet\"", "preset = \"resnet\"", "what stands for the keys that are left out, by the name of a model's family; a wrong one is answered with all names"),
         ("input", "the model's only input", "input = \"x\"", "input = \"\"", "the input that it fills: FP32"),
@@ -75,6 +78,7 @@ fn text(table: &Table, line: &str) -> String {
     let key = line.split(['=', '.']).next().unwrap().trim();
     let alone = |text: &str| format!("[{name}]\n{text}\n");
     match (name, key) {
+        ("", _) => line.to_owned(),
         ("padding", "inputs") => alone(&format!("unmarked = true\n{line}")),
         ("padding", "mask" | "length") => {
             alone(&format!("{line}\n{}", beside.replace("unmarked = true\n", "")))
@@ -110,8 +114,11 @@ fn keys_of(table: &str) -> BTreeSet<String> {
 
 #[test]
 fn the_page_has_every_key_that_the_parser_takes_and_each_probe_holds() {
-    let tables: BTreeSet<String> =
-        TABLES.iter().map(|(name, ..)| name.split('.').next().unwrap().to_owned()).collect();
+    let tables = TABLES.iter().filter(|(name, ..)| !name.is_empty());
+    let tables = tables.map(|(name, ..)| name.split('.').next().unwrap());
+    let alone = TABLES.iter().filter(|(name, ..)| name.is_empty());
+    let alone = alone.flat_map(|(.., keys)| keys.iter().map(|(key, ..)| *key));
+    let tables: BTreeSet<String> = tables.chain(alone).map(str::to_owned).collect();
     assert_eq!(tables, keys_of(""));
     let within: BTreeSet<String> =
         TABLES.iter().filter_map(|(name, ..)| name.strip_prefix("transform.")).map(str::to_owned).collect();
@@ -119,7 +126,7 @@ fn the_page_has_every_key_that_the_parser_takes_and_each_probe_holds() {
     for table in TABLES {
         let (name, _, _, keys) = table;
         let told: BTreeSet<String> = keys.iter().map(|(key, ..)| (*key).to_owned()).collect();
-        assert_eq!(told, keys_of(name), "[{name}]");
+        assert!(name.is_empty() || told == keys_of(name), "[{name}]: {told:?}");
         for (key, _, good, bad, _) in *keys {
             assert!(good.starts_with(key) && bad.starts_with(key));
             read(&text(table, good)).unwrap_or_else(|error| panic!("[{name}] {good}: {error}"));
@@ -143,8 +150,11 @@ fn page() -> String {
          and tries each.\n",
     );
     for (name, _, what, keys) in TABLES {
-        let name = name.replace(".ids", ".NAME");
-        let _ = write!(page, "\n## [{name}]\n\n{what}\n\n| key | left out | as in | |\n|---|---|---|---|\n");
+        let name = match *name {
+            "" => "Keys of no table".to_owned(),
+            name => format!("[{}]", name.replace(".ids", ".NAME")),
+        };
+        let _ = write!(page, "\n## {name}\n\n{what}\n\n| key | left out | as in | |\n|---|---|---|---|\n");
         for (key, default, good, _, why) in *keys {
             let _ = writeln!(page, "| `{key}` | {default} | `{good}` | {why} |");
         }

@@ -282,6 +282,13 @@ class WantsCuda(nn.Module):
         return x + torch.ones(1, device=torch.device("cuda:0"))
 
 
+class Log(nn.Module):
+    """The infinities and NaN, from ordinary numbers."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.log(x)
+
+
 class Picture(nn.Module):
     """Outputs that grow with the input, that don't, and one of a number a row."""
 
@@ -452,6 +459,7 @@ SCRIPTED = {
     "mixes_rows": MixesRows,
     "wants_cuda": WantsCuda,
     "picture": Picture,
+    "log": Log,
     "modes": Modes,
     "raises": Raises,
     "scripted_for_gpu": ScriptedForGpu,

@@ -22,7 +22,7 @@ pub(super) fn example(ran: &[Alone], binding: &Binding) -> Option<Box<str>> {
         return None;
     }
     let tensors: Vec<Tensor> = inputs.iter().map(tensor).collect();
-    let text = String::from_utf8(write_named_tensors(&tensors)).ok()?;
+    let text = String::from_utf8(write_named_tensors(&tensors, crate::protocol::NonFinite::Words)).ok()?;
     (text.len() <= LONGEST).then(|| text.into_boxed_str())
 }
 

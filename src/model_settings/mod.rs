@@ -106,7 +106,7 @@ mod tests {
         ] {
             assert_eq!(read_text(text).unwrap().non_finite, expected, "{text}");
         }
-        insta::assert_snapshot!(refused("# one\nnon_finite = \"nan\"\n"), @"");
+        insta::assert_snapshot!(refused("# one\nnon_finite = \"nan\"\n"), @"cresset.toml, line 2: non_finite: unknown variant 'nan', expected one of 'null', 'text', 'error'");
     }
 }
 

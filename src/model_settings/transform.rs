@@ -309,8 +309,8 @@ labels = \"labels.txt\"
             @"cresset.toml, line 2: unknown key 'resize', expected one of 'preset', 'input', 'resize_short_side', 'center_crop', 'interpolation', 'channel_order', 'scale', 'mean', 'std'"
         );
         insta::assert_snapshot!(refused("[transform.audio]\n"), @"cresset.toml, line 1: unknown key 'audio', expected 'image' or 'classification'");
-        insta::assert_snapshot!(refused("\n[pading]\n"), @"cresset.toml, line 2: unknown key 'pading', expected one of 'transform', 'precision', 'optimize', 'batching', 'padding'");
-        insta::assert_snapshot!(refused("latency = 5\n"), @"cresset.toml, line 1: unknown key 'latency', expected one of 'transform', 'precision', 'optimize', 'batching', 'padding'");
+        insta::assert_snapshot!(refused("\n[pading]\n"), @"cresset.toml, line 2: unknown key 'pading', expected one of 'non_finite', 'transform', 'precision', 'optimize', 'batching', 'padding'");
+        insta::assert_snapshot!(refused("latency = 5\n"), @"cresset.toml, line 1: unknown key 'latency', expected one of 'non_finite', 'transform', 'precision', 'optimize', 'batching', 'padding'");
     }
 
     #[test]

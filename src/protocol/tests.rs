@@ -28,6 +28,7 @@ fn a_json_request_is_read_whichever_way_its_keys_are_ordered() {
             classification: 3,
         }],
         default_form: OutputForm::Json,
+        non_finite: None,
         schedule: Schedule::default(),
     };
     let typed = r#"{"id":"7","inputs":[{"name":"x","shape":[2,2],"datatype":"UINT8","data":[1,2,3,4]}],
@@ -199,6 +200,39 @@ fn a_response_is_written_in_the_forms_asked_for() {
             .unwrap()
             .contains(r#""name":"f","datatype":"FP32","shape":[1,3],"parameters":{"binary_data_size":12}}"#)
     );
+}
+
+#[test]
+fn what_json_has_no_number_for_is_written_by_rule() {
+    let values = [1.0f64, f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
+    let tensors = [
+        tensor("a", Datatype::Fp16, &[2, 2], &values.map(|v| f16::from_f64(v).to_le_bytes()).concat()),
+        tensor("b", Datatype::Bf16, &[2, 2], &values.map(|v| bf16::from_f64(v).to_le_bytes()).concat()),
+        tensor("c", Datatype::Fp32, &[2, 2], &values.map(|v| (v as f32).to_le_bytes()).concat()),
+        tensor("d", Datatype::Fp64, &[2, 2], &values.map(f64::to_le_bytes).concat()),
+    ];
+    for tensor in tensors {
+        let tensor = std::slice::from_ref(&tensor);
+        for (rule, expected) in [
+            (NonFinite::Words, "[[1.0,NaN],[Infinity,-Infinity]]"),
+            (NonFinite::Null, "[[1.0,null],[null,null]]"),
+            (NonFinite::Text, r#"[[1.0,"NaN"],["Infinity","-Infinity"]]"#),
+        ] {
+            rule.check(tensor).unwrap();
+            let text = String::from_utf8(json::write_named_tensors(tensor, rule)).unwrap();
+            assert_eq!(text.split_once(':').unwrap().1.trim_end_matches('}'), expected);
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), rule != NonFinite::Words);
+        }
+        let refused = NonFinite::Error.check(tensor).unwrap_err();
+        assert_eq!((refused.value, &refused.place[..]), ("NaN", &[0, 1][..]));
+    }
+    let asking = |rule: &str| {
+        let text = format!(r#"{{"parameters": {{"non_finite": {rule}}}, "inputs": []}}"#);
+        decode_request(&Bytes::from(text), None).map(|request| request.non_finite).map_err(|e| e.to_string())
+    };
+    assert_eq!(asking("\"text\""), Ok(Some(NonFinite::Text)));
+    assert_eq!(asking("null"), Ok(None));
+    assert!(asking("\"nan\"").unwrap_err().contains("expected one of `null`, `text`, `error`"));
 }
 
 #[test]

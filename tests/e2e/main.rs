@@ -33,6 +33,7 @@ mod inspect;
 mod kserve;
 mod load;
 mod naming;
+mod non_finite;
 mod operators;
 mod padding;
 mod photographs;
