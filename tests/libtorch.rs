@@ -208,7 +208,7 @@ fn truncated_empty_and_random_files_are_refused() {
         );
     }
     std::fs::write(&path, "").unwrap();
-    assert_eq!(refusal(&path), "not a TorchScript file: it is empty");
+    assert_eq!(refusal(&path), "not a TorchScript file: it is empty: was it copied to its end?");
     let mut state = 1_u32;
     let mut noise = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -572,7 +572,7 @@ fn a_failed_forward_says_why_in_one_line() {
     );
     assert_eq!(
         failure("raises", &[fp32("x", &[1], &[-1.0])]),
-        "PyTorch execute failure: builtins.ValueError: the sum is below zero"
+        "PyTorch execute failure: builtins.ValueError: the sum is below zero and here is more"
     );
     assert_eq!(
         failure("fails", &[fp32("x", &[1, 4], &[-1.0; 4])]),
