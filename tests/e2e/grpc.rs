@@ -11,6 +11,7 @@ use cresset::grpc::proto::{
     InferParameter, InferTensorContents, LogSettingsRequest, ModelConfigRequest, ModelInferRequest,
     ModelInferResponse, ModelMetadataRequest, ModelReadyRequest, ModelStatisticsRequest,
     RepositoryIndexRequest, ServerLiveRequest, ServerMetadataRequest, ServerReadyRequest,
+    SystemSharedMemoryStatusRequest,
 };
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -110,8 +111,12 @@ async fn the_server_and_its_models_say_what_they_are() {
         let expected = ["INPUT0", "INPUT1", "OUTPUT0", "OUTPUT1"].map(|name| (name, "INT32", vec![-1, 16]));
         assert_eq!(tensors, expected);
     }
-    let refused = client.log_settings(LogSettingsRequest::default()).await.unwrap_err();
-    assert_eq!((refused.code(), refused.message()), (Code::Unimplemented, "LogSettings is not offered"));
+    let request = SystemSharedMemoryStatusRequest::default();
+    let refused = client.system_shared_memory_status(request).await.unwrap_err();
+    let expected = "SystemSharedMemoryStatus is not offered";
+    assert_eq!((refused.code(), refused.message()), (Code::Unimplemented, expected));
+    let log = client.log_settings(LogSettingsRequest::default()).await.unwrap().into_inner();
+    assert!(log.settings.contains_key("log_verbose_level"), "{log:?}");
 }
 
 #[tokio::test]
