@@ -345,7 +345,8 @@ fn the_difference_is_reported() {
     let both = Precision { weights: Some(ReducedType::Bf16), channels_last: true, ..Precision::default() };
     let line = note("convolutional", CONVOLUTIONAL, &precise(both)).unwrap();
     let (absolute, cosine) = numbers(&line, "bf16 weights, channels last");
-    assert!(absolute > 1e-5 && absolute < 0.1 && cosine > 0.999, "{line}");
+    // How large the answers are is the drawn inputs' matter; the cosine has no scale.
+    assert!(absolute > 1e-5 && absolute.is_finite() && cosine > 0.999, "{line}");
 
     let line = note("convolutional", CONVOLUTIONAL, &autocast(ReducedType::Bf16)).unwrap();
     assert!(numbers(&line, "bf16 autocast").1 > 0.999, "{line}");
