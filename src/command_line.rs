@@ -8,13 +8,12 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 pub use environment::unknown;
-pub use table::{FLAGS, Fate, Flag};
+pub use table::{FLAGS, Fate, Flag, Level};
+
+use crate::telemetry::Levels;
 
 /// The program whose command line is understood.
 const TRITON: &str = "tritonserver";
-
-/// Log levels of Triton's flags, from the one that says most.
-const LEVELS: [&str; 4] = ["debug", "info", "warn", "error"];
 
 /// What is parsed in the place of what was given.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,7 +53,7 @@ pub fn read(
     let mut reader = Reader::default();
     let mut arguments = vec![program, rest.remove(0)];
     arguments.extend(reader.read_all(rest)?);
-    arguments.extend(reader.levels());
+    arguments.extend(reader.logged.map(|levels| OsString::from(format!("--log={}", levels.filter()))));
     reader.check_addresses()?;
     arguments.extend(port(&arguments, environment)?);
     Ok(CommandLine { arguments, notes: reader.notes })
@@ -100,8 +99,8 @@ fn port(
 #[derive(Debug, Default)]
 struct Reader {
     notes: Vec<String>,
-    /// Whether `LEVELS` are logged, as far as a flag says so.
-    logged: [Option<bool>; LEVELS.len()],
+    /// What is logged, where a flag says so.
+    logged: Option<Levels>,
     /// Addresses to listen on, with their flags.
     addresses: Vec<(&'static str, String)>,
 }
@@ -144,14 +143,18 @@ impl Reader {
                 let triton = ["default", "iso8601"].contains(&value.to_lowercase().as_str());
                 Ok(Some(format!("--log-format={}", if triton { "human" } else { &value })))
             }
-            Fate::Level(level) => {
+            Fate::Logs(level) => {
                 let on = match (level, value.parse::<u32>()) {
-                    ("debug", Ok(verbosity)) => Some(verbosity > 0),
+                    (Level::Verbose, Ok(verbosity)) => Some(verbosity > 0),
                     _ => switch(&value),
                 };
                 let on = on.ok_or_else(|| format!("{shown}: expected true or false"))?;
-                if let Some(place) = LEVELS.iter().position(|known| *known == level) {
-                    self.logged[place] = Some(on);
+                let logged = self.logged.get_or_insert_default();
+                match level {
+                    Level::Verbose => logged.verbose = u32::from(on),
+                    Level::Info => logged.info = on,
+                    Level::Warning => logged.warning = on,
+                    Level::Error => logged.error = on,
                 }
                 Ok(None)
             }
@@ -170,17 +173,6 @@ impl Reader {
                 Ok(None)
             }
         }
-    }
-
-    /// `--log`, where Triton's flags say what is logged.
-    fn levels(&self) -> Option<OsString> {
-        if self.logged.iter().all(Option::is_none) {
-            return None;
-        }
-        // Nothing verbose unless asked for, and all else unless not wanted.
-        let on = |place: usize| self.logged[place].unwrap_or(place > 0);
-        let most = (0..LEVELS.len()).find(|place| on(*place));
-        Some(format!("--log={}", most.map_or("off", |place| LEVELS[place])).into())
     }
 
     /// All three ports are at one address.

@@ -110,12 +110,10 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
 
     let pool =
         Pool::new(resources.processors, settings.max_queue_size).context("no threads for transforms")?;
-    // An empty one is how compose files say that it isn't set.
-    let model_name = settings.model_name.clone().filter(|name| !name.is_empty());
     let loader = Loader::new(repository, Arc::clone(&backend), resources.clone(), settings.max_queue_size);
     let loader = Arc::new(loader.context("no thread for unloading")?);
     let control = control(settings);
-    let engine = Engine::new(pool, model_name.clone(), Arc::clone(&loader), control);
+    let engine = Engine::new(pool, settings.default_model().map(str::to_owned), Arc::clone(&loader), control);
     let identity = Identity { name: settings.id.clone(), lenient: !settings.strict_readiness };
     let engine = Arc::new(engine.with_faults(resources.faults.clone()).with_identity(identity));
     // One memory for what both surfaces take in.
@@ -148,7 +146,7 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
         report = loading => {
             let report = report.context("loading the models ended in a panic; see the log")?;
             announce(&report, &addresses, backend.as_ref(), &resources, settings)?;
-            if let Some(name) = &model_name {
+            if let Some(name) = settings.default_model() {
                 check_default_model(&engine, name, settings.control.model_control_mode)?;
             }
             say!(format, "try         {}", example::line(&engine, settings, addresses.http));
@@ -207,8 +205,7 @@ async fn end(
 fn repository(settings: &ServeSettings) -> anyhow::Result<(ModelRepository, Vec<String>)> {
     let at_start = settings.control.at_start()?;
     let paths = &settings.model_repository;
-    // An empty one is how compose files say that it isn't set.
-    let single = settings.model_name.clone().filter(|name| !name.is_empty());
+    let single = settings.default_model().map(str::to_owned);
     let access = Access { follow_links: !settings.no_follow_links, single };
     links::follow(access.follow_links);
     let repository = match settings.control.model_control_mode {
@@ -248,8 +245,7 @@ fn control(settings: &ServeSettings) -> Control {
 
 /// Before anything is loaded, which may take minutes.
 fn check_model_name(settings: &ServeSettings, there: &[String]) -> anyhow::Result<()> {
-    // An empty one is how compose files say that it isn't set.
-    let Some(name) = settings.model_name.as_deref().filter(|name| !name.is_empty()) else { return Ok(()) };
+    let Some(name) = settings.default_model() else { return Ok(()) };
     if settings.control.model_control_mode == ControlMode::None && !there.iter().any(|known| known == name) {
         anyhow::bail!(
             "MODEL_NAME (--model-name) is '{name}', and the model repository holds no such model; there are: {}",

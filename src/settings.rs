@@ -134,6 +134,13 @@ pub struct ServeSettings {
 }
 
 impl ServeSettings {
+    /// The model that `POST /predict` goes to, where one is named. An empty name
+    /// is how compose files say that it isn't set.
+    #[must_use]
+    pub fn default_model(&self) -> Option<&str> {
+        self.model_name.as_deref().filter(|name| !name.is_empty())
+    }
+
     /// How accelerators' memory is kept.
     #[must_use]
     pub fn memory(&self) -> MemorySettings<'_> {

@@ -18,12 +18,12 @@ use crate::settings::{LogFormat, LogSettings};
 
 /// What is logged from which level on, as Triton's flags and calls say it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Levels {
+pub(crate) struct Levels {
     /// From 1 on, what is of use to a developer.
-    verbose: u32,
-    info: bool,
-    warning: bool,
-    error: bool,
+    pub(crate) verbose: u32,
+    pub(crate) info: bool,
+    pub(crate) warning: bool,
+    pub(crate) error: bool,
 }
 
 impl Default for Levels {
@@ -45,7 +45,8 @@ impl Levels {
         }
     }
 
-    fn filter(self) -> &'static str {
+    /// What `--log` says for them.
+    pub(crate) fn filter(self) -> &'static str {
         match self {
             Self { verbose: 1.., .. } => "debug",
             Self { info: true, .. } => "info",

@@ -45,6 +45,15 @@ fn wait_until_warm(backend: &MockBackend) {
     panic!("no batch of 8 on its own account: {:?}", backend.control().batches());
 }
 
+/// The same, whose sizes are chosen and never by measured times: on a machine
+/// with other things to do those may cut any batch.
+fn serve_in_chosen_sizes(backend: &MockBackend) -> Arc<ServedModel> {
+    serve(
+        backend,
+        &CONFIG.replace("dynamic_batching { }", "dynamic_batching { preferred_batch_size: [ 8 ] }"),
+    )
+}
+
 /// A model that doesn't run before its first request, or may still.
 fn serve_bounded(backend: &MockBackend, config: &str, capacity: usize) -> Arc<ServedModel> {
     load(backend, &source(config), &Resources::of_processors(2), capacity)
@@ -94,7 +103,7 @@ async fn settle() {
 #[tokio::test]
 async fn a_batch_forms_while_the_model_is_busy_and_each_gets_its_own_rows() {
     let backend = MockBackend::new(Behaviour::Identity, &["x"]);
-    let model = serve(&backend, CONFIG);
+    let model = serve_in_chosen_sizes(&backend);
     let before = backend.control().batches().len();
     backend.control().close_gate();
     let first = ask(&model, &[[1, 1]]);
@@ -257,7 +266,7 @@ async fn outputs_that_are_no_rows_are_their_requests_own_as_a_whole() {
 #[tokio::test]
 async fn a_batch_that_is_no_rows_after_all_is_answered_one_by_one_and_is_the_last() {
     let backend = MockBackend::new(Behaviour::LosesRowOn254, &["x"]);
-    let model = serve(&backend, CONFIG);
+    let model = serve_in_chosen_sizes(&backend);
     assert_eq!(model.notes(), [""; 0]);
     let before = backend.control().batches().len();
     let ask_four = async |last: u8| {

@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use cresset::backend::libtorch::LibtorchBackend;
-use cresset::backend::{Backend as _, BatchInput, Device, LoadRequest, Preparation};
+use cresset::backend::{Backend as _, BackendError, BatchInput, Device, LoadRequest, Model, Preparation};
 use cresset::model::{LoadError, ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
 use cresset::protocol::{Datatype, InferenceRequest, Tensor};
@@ -109,8 +109,8 @@ async fn ask(model: &ServedModel, name: &str, data: Bytes) -> Result<Vec<Tensor>
     }
 }
 
-/// What the model gives for each caller by itself.
-fn alone(name: &str, callers: usize) -> Vec<Vec<Vec<f32>>> {
+/// The model without anything around it.
+fn load(name: &str) -> Result<Arc<dyn Model>, BackendError> {
     let (path, parameters, preparation) = (file(name), Default::default(), Preparation::default());
     let request = LoadRequest {
         path: &path,
@@ -119,7 +119,12 @@ fn alone(name: &str, callers: usize) -> Vec<Vec<Vec<f32>>> {
         overlapped: false,
         preparation: &preparation,
     };
-    let model = backend().load(&request).unwrap();
+    backend().load(&request)
+}
+
+/// What the model gives for each caller by itself.
+fn alone(name: &str, callers: usize) -> Vec<Vec<Vec<f32>>> {
+    let model = load(name).unwrap();
     let mut instance = model.instance(1).unwrap();
     let mut run = |number: usize| {
         let data = row(name, number);
@@ -134,15 +139,7 @@ fn alone(name: &str, callers: usize) -> Vec<Vec<Vec<f32>>> {
 /// Whether a model of somebody else's takes such a row at all, and keeps nothing
 /// of it.
 fn takes_a_row(name: &str) -> bool {
-    let (path, parameters, preparation) = (file(name), Default::default(), Preparation::default());
-    let request = LoadRequest {
-        path: &path,
-        device: Device::Cpu,
-        parameters: &parameters,
-        overlapped: false,
-        preparation: &preparation,
-    };
-    let Ok(model) = backend().load(&request) else { return false };
+    let Ok(model) = load(name) else { return false };
     let Ok(mut instance) = model.instance(1) else { return false };
     let data = row(name, 0);
     let input = BatchInput { name: input(name), datatype: Datatype::Fp32, shape: &[1, 4], data: &data };

@@ -12,6 +12,32 @@ pub struct Flag {
     pub fate: Fate,
 }
 
+/// A level of the log that has a flag of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// What is of use to a developer.
+    Verbose,
+    /// What happens.
+    Info,
+    /// What may need somebody.
+    Warning,
+    /// What failed.
+    Error,
+}
+
+impl Level {
+    /// As `--log` has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Verbose => "debug",
+            Self::Info => "info",
+            Self::Warning => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
 /// What becomes of a flag.
 #[derive(Debug, Clone, Copy)]
 pub enum Fate {
@@ -22,7 +48,7 @@ pub enum Fate {
     /// `--log-format`, which has values of its own.
     Form,
     /// Whether what is of this level is logged.
-    Level(&'static str),
+    Logs(Level),
     /// An address to listen on, and which one.
     Address(&'static str),
     /// This value asks for what is there anyway; any other is refused, with why.
@@ -33,7 +59,7 @@ pub enum Fate {
     NoEffect(&'static str),
 }
 
-use Fate::{Address, As, Form, Level, NoEffect, Only, Refused, Switch};
+use Fate::{Address, As, Form, Logs, NoEffect, Only, Refused, Switch};
 
 const fn flag(name: &'static str, fate: Fate) -> Flag {
     Flag { name, takes_value: true, fate }
@@ -67,10 +93,10 @@ const SERIES: &str = "which series there are is fixed: /metrics shows them";
 
 /// All of them, in the order of `tritonserver --help`.
 pub const FLAGS: &[Flag] = &[
-    flag("log-verbose", Level("debug")),
-    flag("log-info", Level("info")),
-    flag("log-warning", Level("warn")),
-    flag("log-error", Level("error")),
+    flag("log-verbose", Logs(Level::Verbose)),
+    flag("log-info", Logs(Level::Info)),
+    flag("log-warning", Logs(Level::Warning)),
+    flag("log-error", Logs(Level::Error)),
     flag("log-format", Form),
     flag("model-store", As("model-repository")),
     flag("exit-on-error", Switch("exit-on-error")),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::body;
@@ -22,9 +23,7 @@ pub(super) async fn log() -> HttpResponse {
 pub(super) async fn change_log(state: Data<State>, request: HttpRequest, payload: Payload) -> HttpResult {
     let body = body::read(&request, payload, &state).await?;
     state.engine.control().allow_log_changes()?;
-    let wanted = serde_json::from_slice(if body.is_empty() { b"{}" } else { &body })
-        .map_err(|error| Error::invalid(format!("the body isn't an object of log settings: {error}")))?;
-    telemetry::change(&wanted)?;
+    telemetry::change(&object(&body, "log")?)?;
     Ok(log().await)
 }
 
@@ -41,8 +40,7 @@ pub(super) async fn traces() -> HttpResponse {
 /// `POST /v2/trace/setting`.
 pub(super) async fn change_traces(state: Data<State>, request: HttpRequest, payload: Payload) -> HttpResult {
     let body = body::read(&request, payload, &state).await?;
-    let wanted: BTreeMap<String, Value> = serde_json::from_slice(if body.is_empty() { b"{}" } else { &body })
-        .map_err(|error| Error::invalid(format!("the body isn't an object of trace settings: {error}")))?;
+    let wanted: BTreeMap<String, Value> = object(&body, "trace")?;
     let wanted = wanted.iter().map(|(name, value)| (name.as_str(), values(value)));
     telemetry::change_traces(wanted).map_err(|error| HttpError(Error::invalid(error)))?;
     Ok(traces().await)
@@ -63,6 +61,12 @@ pub(super) async fn change_traces_of(
 ) -> HttpResult {
     known(&state, &path)?;
     change_traces(state, request, payload).await
+}
+
+/// Settings by name; without a body there are none.
+fn object<T: DeserializeOwned>(body: &[u8], what: &str) -> Result<BTreeMap<String, T>> {
+    serde_json::from_slice(if body.is_empty() { b"{}" } else { body })
+        .map_err(|error| Error::invalid(format!("the body isn't an object of {what} settings: {error}")))
 }
 
 fn known(state: &State, path: &ModelPath) -> Result<()> {

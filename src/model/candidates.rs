@@ -85,7 +85,9 @@ fn shapes(binding: &Binding, batched: bool, batching: Option<&Batching>) -> Vec<
     }
     if let Some(padding) = batching.and_then(|batching| batching.padding.as_deref()) {
         let most = padding.lengths.max_length.unwrap_or(u32::MAX);
-        let lengths = PADDED_LENGTHS.map(|length| padding.lengths.padded(length).min(most));
+        let mut lengths = PADDED_LENGTHS.map(|length| padding.lengths.padded(length).min(most)).to_vec();
+        // Rounded up they may be one.
+        lengths.dedup();
         return lengths.iter().filter_map(|length| padded_inputs(binding, padding, 1, *length)).collect();
     }
     let mut found: Vec<Vec<TrialInput>> = Vec::new();

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::model_config::{Binding, BoundInput};
-use crate::protocol::Tensor;
 use crate::protocol::json::write_named_tensors;
+use crate::protocol::{NonFinite, Tensor};
 use crate::trial::TrialInput;
 use crate::trial::rows::Alone;
 
@@ -22,7 +22,7 @@ pub(super) fn example(ran: &[Alone], binding: &Binding) -> Option<Box<str>> {
         return None;
     }
     let tensors: Vec<Tensor> = inputs.iter().map(tensor).collect();
-    let text = String::from_utf8(write_named_tensors(&tensors, crate::protocol::NonFinite::Words)).ok()?;
+    let text = String::from_utf8(write_named_tensors(&tensors, NonFinite::Words)).ok()?;
     (text.len() <= LONGEST).then(|| text.into_boxed_str())
 }
 

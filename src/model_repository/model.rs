@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use super::paths::{SUFFIXES, visible};
 use super::{Layout, ModelEntry, Problem, Root, Unresolved, VersionEntry, validate_model_name};
 use crate::file_kind;
 use crate::model_config::{CONFIG_FILENAME, ModelConfig, ModelFilenames, VersionPolicy};
@@ -114,14 +115,7 @@ fn no_version(directory: &Path, filename: &str) -> String {
     if directory.join(filename).is_file() {
         return format!("no version directory: move '{filename}' to '1/{filename}'");
     }
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let mut near: Vec<String> = entries
-        .filter(|entry| entry.path().is_dir())
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(|name| means_a_version(name))
-        .collect();
-    near.sort_unstable();
-    match near.first() {
+    match visible(directory, Path::is_dir).iter().find(|name| means_a_version(name)) {
         Some(name) => {
             let number =
                 name.trim_start_matches(|letter: char| !letter.is_ascii_digit()).trim_start_matches('0');
@@ -156,36 +150,17 @@ fn model_file(root: &Root, directory: &Path, version: u64, filename: &str) -> Re
     Ok(file)
 }
 
-/// How files of models end, of this runtime's and of others.
-const MODELS: [&str; 12] = [
-    ".pt",
-    ".pth",
-    ".ts",
-    ".torchscript",
-    ".jit",
-    ".pt2",
-    ".safetensors",
-    ".onnx",
-    ".bin",
-    ".mar",
-    ".pkl",
-    ".h5",
-];
+/// How files of models end that other runtimes read.
+const OTHERS: [&str; 7] = ["pt2", "safetensors", "onnx", "bin", "mar", "pkl", "h5"];
 
 /// What lies in a version's directory in the place of the model's file.
 fn instead(directory: &Path, filename: &str) -> Option<String> {
-    let entries = fs::read_dir(directory).ok()?.flatten();
-    let mut names: Vec<String> = entries
-        .filter(|entry| entry.path().is_file())
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(|name| !name.starts_with('.'))
-        .collect();
-    names.sort_unstable();
-    let model = |name: &&String| {
-        let name = name.to_lowercase();
-        MODELS.iter().any(|suffix| name.ends_with(suffix))
+    let names = visible(directory, Path::is_file);
+    let is_model = |name: &&String| {
+        let suffix = Path::new(name).extension().map(|suffix| suffix.to_string_lossy().to_lowercase());
+        suffix.is_some_and(|suffix| SUFFIXES.iter().chain(&OTHERS).any(|known| suffix == *known))
     };
-    let name = names.iter().find(model).or_else(|| names.first().filter(|_| names.len() == 1))?;
+    let name = names.iter().find(is_model).or_else(|| names.first().filter(|_| names.len() == 1))?;
     Some(match file_kind::of_file(&directory.join(name)) {
         Some(what) => format!("'{name}' is there: {what}"),
         None if name.ends_with(".pt2") => {

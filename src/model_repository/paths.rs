@@ -8,7 +8,7 @@ use super::{Layout, RepositoryError};
 use crate::model_config::CONFIG_FILENAME;
 
 /// How a TorchScript model's file ends, where it stands by itself.
-const SUFFIXES: [&str; 5] = ["pt", "pth", "ts", "torchscript", "jit"];
+pub(super) const SUFFIXES: [&str; 5] = ["pt", "pth", "ts", "torchscript", "jit"];
 
 /// The file of a model that stands by itself in its directory.
 const MODEL_FILE: &str = "model.pt";
@@ -77,11 +77,20 @@ pub(super) fn layout(
 
 /// Whether all that a directory holds are versions of one model.
 fn holds_versions(directory: &Path) -> bool {
-    let Ok(entries) = fs::read_dir(directory) else { return false };
-    let directories = entries.flatten().filter(|entry| entry.path().is_dir());
-    let names: Vec<String> =
-        directories.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    let mut visible = names.iter().filter(|name| !name.starts_with('.')).peekable();
-    visible.peek().is_some()
-        && visible.all(|name| is_version(name) && directory.join(name).join(MODEL_FILE).is_file())
+    let names = visible(directory, Path::is_dir);
+    let is_one = |name: &String| is_version(name) && directory.join(name).join(MODEL_FILE).is_file();
+    !names.is_empty() && names.iter().all(is_one)
+}
+
+/// The names of what `kind` says of a directory's contents, ascending, but for
+/// what is hidden; none where it can't be read.
+pub(super) fn visible(directory: &Path, kind: fn(&Path) -> bool) -> Vec<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .filter(|entry| kind(&entry.path()))
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| !name.starts_with('.'))
+        .collect();
+    names.sort_unstable();
+    names
 }

@@ -177,9 +177,9 @@ fn tried(flag: &Flag, value: &str) -> (&'static str, String) {
             parses(outcome.unwrap().0);
             ("served", "both of Triton's forms are the one for people; `json` is ours".to_owned())
         }
-        Fate::Level(level) => {
+        Fate::Logs(level) => {
             parses(outcome.unwrap().0);
-            ("served", format!("whether what is of level `{level}` is logged, as by `--log`"))
+            ("served", format!("whether what is of level `{}` is logged, as by `--log`", level.name()))
         }
         Fate::Address(what) => {
             let http = (name != "http-address").then(|| written("http-address", value));
