@@ -93,9 +93,19 @@ fn libtorch() -> Result<(), Box<dyn Error>> {
         build.flag("-isystem").flag(headers);
     }
     // Each by name, not their directory: what is Rust in it needs none of this again.
-    for name in
-        ["shim", "devices", "lane", "memory", "operators", "outputs", "precision", "string_lists", "writes"]
-    {
+    const PARTS: [&str; 10] = [
+        "shim",
+        "arguments",
+        "devices",
+        "lane",
+        "memory",
+        "operators",
+        "outputs",
+        "precision",
+        "string_lists",
+        "writes",
+    ];
+    for name in PARTS {
         println!("cargo::rerun-if-changed={SHIM}/{name}.h");
         println!("cargo::rerun-if-changed={SHIM}/{name}.cc");
         build.file(format!("{SHIM}/{name}.cc"));

@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 use cresset::backend::libtorch::LibtorchBackend;
 use cresset::backend::{
     Accelerators, Argument, ArgumentKind, Backend, BackendError, BatchInput, BatchOutput, Device, Drive,
-    HostBatch, HostBuffer, HostInput, LoadRequest, Model, Preparation,
+    HostBatch, HostBuffer, HostInput, LoadRequest, Model, Preparation, Scalar,
 };
 use cresset::protocol::Datatype;
 
@@ -59,7 +59,16 @@ fn run(model: &dyn Model, inputs: &[BatchInput<'_>]) -> Result<Vec<BatchOutput>,
 
 /// Runs `name` on one FP32 input.
 fn run_on(name: &str, shape: &[i64], data: &[f32]) -> Result<Vec<BatchOutput>, BackendError> {
-    run(&*load(name), &[fp32("x", shape, data)])
+    run(&*load(name), &[fp32(first(name), shape, data)])
+}
+
+/// The name of a model's first argument.
+fn first(name: &str) -> &'static str {
+    match name {
+        "identity" => "INPUT0",
+        "mlp" => "input",
+        _ => "x",
+    }
 }
 
 fn floats(output: &BatchOutput) -> Vec<f32> {
@@ -83,7 +92,7 @@ fn assert_close(got: &[f32], expected: &[f32]) {
 // ---- what a file tells
 
 fn tensor(name: &str) -> Argument {
-    Argument { name: name.to_owned(), kind: ArgumentKind::Tensor, has_default: false }
+    Argument { name: name.to_owned(), kind: ArgumentKind::Tensor, optional: false }
 }
 
 #[test]
@@ -91,23 +100,15 @@ fn a_file_tells_its_arguments() {
     assert_eq!(load("multi_io").signature().arguments, [tensor("vector"), tensor("matrix"), tensor("scale")]);
     assert_eq!(load("mlp").signature().arguments, [tensor("input")]);
     let dict = load("dict_input");
-    assert_eq!(dict.signature().arguments[0].kind, ArgumentKind::TensorDict);
+    assert_eq!(dict.signature().arguments[0].kind, ArgumentKind::Dict(Box::new(ArgumentKind::Tensor)));
     assert_eq!(load("words").signature().arguments[0].kind, ArgumentKind::Strings);
     assert_eq!(
         load("optionals").signature().arguments,
         [
             tensor("x"),
-            Argument { has_default: true, ..tensor("mask") },
-            Argument {
-                name: "scale".to_owned(),
-                kind: ArgumentKind::Other("float".to_owned()),
-                has_default: true
-            },
-            Argument {
-                name: "flip".to_owned(),
-                kind: ArgumentKind::Other("bool".to_owned()),
-                has_default: true
-            },
+            Argument { optional: true, ..tensor("mask") },
+            Argument { name: "scale".to_owned(), kind: ArgumentKind::Scalar(Scalar::Float), optional: true },
+            Argument { name: "flip".to_owned(), kind: ArgumentKind::Scalar(Scalar::Bool), optional: true },
         ]
     );
 }
@@ -259,11 +260,11 @@ fn answers_are_what_the_formulas_say() {
 fn a_dictionary_is_filled_by_name_and_not_by_order() {
     let outputs = run(
         &*load("dict_input"),
-        &[fp32("right", &[1, 2], &[1.0, 2.0]), fp32("left", &[1, 2], &[10.0, 20.0])],
+        &[fp32("tensors.right", &[1, 2], &[1.0, 2.0]), fp32("tensors.left", &[1, 2], &[10.0, 20.0])],
     )
     .unwrap();
     assert_eq!(floats(&outputs[0]), [12.0, 24.0]);
-    let error = run(&*load("dict_input"), &[fp32("left", &[1, 2], &[1.0, 2.0])]).unwrap_err();
+    let error = run(&*load("dict_input"), &[fp32("tensors.left", &[1, 2], &[1.0, 2.0])]).unwrap_err();
     assert!(
         matches!(&error, BackendError::Execute { message, .. } if message.contains("right")),
         "{error:?}"
@@ -421,8 +422,9 @@ fn strings_stand_beside_tensors_and_in_containers() {
 #[test]
 fn tensors_stand_beside_a_dictionary() {
     let x = fp32("x", &[2], &[1.0, 2.0]);
-    let (left, right, y) =
-        (fp32("left", &[2], &[10.0, 20.0]), fp32("right", &[2], &[0.5, 0.25]), fp32("y", &[1], &[7.0]));
+    let (left, right) =
+        (fp32("tensors.left", &[2], &[10.0, 20.0]), fp32("tensors.right", &[2], &[0.5, 0.25]));
+    let y = fp32("y", &[1], &[7.0]);
     for inputs in [[x, left, right, y], [right, y, left, x]] {
         let outputs = run(&*load("beside_dict"), &inputs).unwrap();
         assert_eq!(names(&outputs), [Some("sum"), Some("y")]);
@@ -439,7 +441,7 @@ fn tensors_stand_beside_a_dictionary() {
 fn empty_tensors_pass_through() {
     let outputs = run_on("identity", &[0, 4], &[]).unwrap();
     assert_eq!((outputs[0].shape.as_slice(), outputs[0].data.len()), ([0, 4].as_slice(), 0));
-    let outputs = run(&*load("mlp"), &[fp32("INPUT__0", &[0, 784], &[])]).unwrap();
+    let outputs = run(&*load("mlp"), &[fp32("input", &[0, 784], &[])]).unwrap();
     assert_eq!((outputs[0].shape.as_slice(), outputs[0].data.len()), ([0, 10].as_slice(), 0));
 }
 
@@ -459,7 +461,7 @@ fn outputs_stay_as_they_are_when_the_buffer_is_written_again() {
         let mut instance = model.instance(1).unwrap();
         let mut buffer = HostBuffer::within(instance.host_memory());
         fill(&mut buffer, &[1.0, 2.0, 3.0, 4.0]);
-        let input = BatchInput { data: buffer.as_slice(), ..fp32("x", &[2, 2], &[]) };
+        let input = BatchInput { data: buffer.as_slice(), ..fp32(first(name), &[2, 2], &[]) };
         let outputs = instance.forward(&[input]).unwrap();
         let before: Vec<_> = outputs.iter().map(floats).collect();
         match name {
@@ -553,11 +555,11 @@ fn failure(name: &str, inputs: &[BatchInput<'_>]) -> String {
 fn a_failed_forward_says_why_in_one_line() {
     let zeros = [0.0; 785];
     assert_eq!(
-        failure("mlp", &[fp32("INPUT__0", &[1, 785], &zeros)]),
+        failure("mlp", &[fp32("input", &[1, 785], &zeros)]),
         "PyTorch execute failure: RuntimeError: mat1 and mat2 shapes cannot be multiplied (1x785 and 784x512)"
     );
     let longs = vec![0_u8; 784 * 8];
-    let input = BatchInput { name: "x", datatype: Datatype::Int64, shape: &[1, 784], data: &longs };
+    let input = BatchInput { name: "input", datatype: Datatype::Int64, shape: &[1, 784], data: &longs };
     assert_eq!(
         failure("mlp", &[input]),
         "PyTorch execute failure: RuntimeError: mat1 and mat2 must have the same dtype, but got Long and Float"
@@ -567,8 +569,8 @@ fn a_failed_forward_says_why_in_one_line() {
         "PyTorch execute failure: forward() is missing value for argument 'y'"
     );
     assert_eq!(
-        failure("identity", &[fp32("x", &[1], &[1.0]), fp32("y", &[1], &[1.0])]),
-        "PyTorch execute failure: Expected at most 2 argument(s) for operator 'forward', but received 3 argument(s)"
+        failure("identity", &[fp32("INPUT0", &[1], &[1.0]), fp32("y", &[1], &[1.0])]),
+        "PyTorch execute failure: forward takes no 'y'"
     );
     assert_eq!(
         failure("raises", &[fp32("x", &[1], &[-1.0])]),
@@ -593,18 +595,22 @@ fn what_cannot_be_sent_is_named() {
 
 #[test]
 fn inputs_that_cannot_be_tensors_never_reach_libtorch() {
-    let bytes = BatchInput { name: "x", datatype: Datatype::Bytes, shape: &[1], data: &[0; 4] };
-    let message = failure("identity", &[bytes]);
-    assert!(message.contains("Expected a value of type 'Tensor'"), "{message}");
+    let bytes = BatchInput { name: "INPUT0", datatype: Datatype::Bytes, shape: &[1], data: &[0; 4] };
+    assert_eq!(
+        failure("identity", &[bytes]),
+        "PyTorch execute failure: 'INPUT0' of forward takes no strings"
+    );
     for (shape, data) in [(&[1][..], &[0; 3][..]), (&[2], &[0; 4]), (&[1], &[9, 0, 0, 0, 1]), (&[-1], &[])] {
         let message =
             failure("echo", &[BatchInput { name: "words", datatype: Datatype::Bytes, shape, data }]);
         assert!(message.starts_with("input 'words' of type BYTES and shape"), "{message}");
     }
-    assert!(failure("echo", &[fp32("words", &[1], &[1.0])]).contains("Expected a value of type 'List[str]'"));
+    assert!(
+        failure("echo", &[fp32("words", &[1], &[1.0])]).ends_with("'words' of forward is of type List[str]")
+    );
     for shape in [&[2][..], &[-1], &[i64::MAX, i64::MAX], &[0]] {
-        let message = failure("identity", &[fp32("x", shape, &[1.0])]);
-        assert!(message.starts_with("input 'x' of type FP32 and shape"), "{message}");
+        let message = failure("identity", &[fp32("INPUT0", shape, &[1.0])]);
+        assert!(message.starts_with("input 'INPUT0' of type FP32 and shape"), "{message}");
     }
 }
 
@@ -647,7 +653,9 @@ fn every_executor_gives_the_same_answers() {
     let answers = |parameters: &[(&str, &str)]| {
         let model = load_with(&file("mlp"), parameters).unwrap();
         let mut instance = model.instance(1).unwrap();
-        (0..4).map(|_| floats(&instance.forward(&[fp32("x", &[1, 784], &x)]).unwrap()[0])).collect::<Vec<_>>()
+        (0..4)
+            .map(|_| floats(&instance.forward(&[fp32("input", &[1, 784], &x)]).unwrap()[0]))
+            .collect::<Vec<_>>()
     };
     let expected = answers(&[]).remove(0);
     for parameters in [
@@ -791,7 +799,7 @@ fn launched_batches_give_what_forward_gives() {
     let x = [1.0, -2.0, 3.5, 0.25];
     for name in ["identity", "views", "writes_input", "nested", "fields", "gives_its_state"] {
         let (shape, x): (&[i64], &[f32]) = if name == "views" { (&[2, 2], &x) } else { (&[2], &x[..2]) };
-        let input = [fp32("x", shape, x)];
+        let input = [fp32(first(name), shape, x)];
         let expected = run(&*load(name), &input).unwrap();
         let mut instance = overlapped(name).instance(1).unwrap();
         assert_eq!(instance.drive(), Drive::Overlapped);
@@ -807,8 +815,8 @@ fn launched_batches_give_what_forward_gives() {
 #[test]
 fn a_launched_batch_shares_no_memory_with_its_outputs() {
     let mut instance = overlapped("identity").instance(1).unwrap();
-    let first = instance.launch(host(&[fp32("x", &[1, 2], &[1.0, 2.0])])).unwrap();
-    let second = instance.launch(host(&[fp32("x", &[1, 2], &[3.0, 4.0])])).unwrap();
+    let first = instance.launch(host(&[fp32("INPUT0", &[1, 2], &[1.0, 2.0])])).unwrap();
+    let second = instance.launch(host(&[fp32("INPUT0", &[1, 2], &[3.0, 4.0])])).unwrap();
     let (outputs, mut batch) = first.land();
     let outputs = outputs.unwrap();
     batch.inputs[0].data.begin(8);
@@ -918,6 +926,6 @@ fn memory_that_no_tensor_is_in_can_be_given_back_at_any_time() {
     assert_eq!(backend().device_memory().len(), count);
     assert!(backend().vector_level().is_some_and(|level| !level.is_empty()));
     let cleaned = load_with(&file("identity"), &[("ENABLE_CACHE_CLEANING", "true")]).unwrap();
-    let outputs = run(&*cleaned, &[fp32("x", &[1], &[1.0])]).unwrap();
+    let outputs = run(&*cleaned, &[fp32("INPUT0", &[1], &[1.0])]).unwrap();
     assert_eq!(floats(&outputs[0]), [1.0]);
 }

@@ -122,7 +122,7 @@ async fn what_does_not_fit_together_is_named() {
         refused(ids(&[&[0; 10]])).await,
         @"input 'ids' of model 'm' is 10 long: at most 9 is taken"
     );
-    insta::assert_snapshot!(refused(vec![mask(2)]).await, @"the request lacks input 'ids' of model 'm'");
+    insta::assert_snapshot!(refused(vec![mask(2)]).await, @"expected 2 inputs but got 1 inputs for model 'm'. Got input(s) ['mask'], but missing required input(s) ['ids']. Please provide all required input(s).");
     insta::assert_snapshot!(
         refused(ids(&[&[1], &[1], &[1], &[1], &[1]])).await,
         @"inference request batch-size must be <= 4 for 'm', got 5"

@@ -16,7 +16,7 @@ pub struct HostBatch {
 /// One input of a batch.
 #[derive(Debug)]
 pub struct HostInput {
-    /// The configuration's name for it; a dictionary's key.
+    /// Its place, as of [`BatchInput`].
     pub name: Arc<str>,
     /// The type of its elements.
     pub datatype: Datatype,

@@ -156,11 +156,8 @@ impl MockBackend {
     /// Models of this behaviour, whose forward takes tensors of these names.
     #[must_use]
     pub fn new(behaviour: Behaviour, arguments: &[&str]) -> Self {
-        let argument = |name: &&str| Argument {
-            name: (*name).to_owned(),
-            kind: ArgumentKind::Tensor,
-            has_default: false,
-        };
+        let argument =
+            |name: &&str| Argument { name: (*name).to_owned(), kind: ArgumentKind::Tensor, optional: false };
         let signature = Signature {
             arguments: arguments.iter().map(argument).collect(),
             stateful: None,
@@ -196,8 +193,11 @@ impl MockBackend {
     /// the name of its input.
     #[must_use]
     pub fn dictionary(mut self) -> Self {
-        self.signature.arguments =
-            vec![Argument { name: "inputs".to_owned(), kind: ArgumentKind::TensorDict, has_default: false }];
+        self.signature.arguments = vec![Argument {
+            name: "inputs".to_owned(),
+            kind: ArgumentKind::Dict(Box::new(ArgumentKind::Tensor)),
+            optional: false,
+        }];
         self
     }
 
@@ -279,7 +279,7 @@ impl Model for MockBackend {
     }
 
     fn instance(&self, _: usize) -> Result<Box<dyn ModelInstance>, BackendError> {
-        let named = self.signature.arguments.iter().any(|argument| argument.kind == ArgumentKind::TensorDict);
+        let named = self.signature.arguments.iter().any(|argument| argument.kind.is_tensor_dict());
         let (control, device) = (Arc::clone(&self.control), self.device.clone());
         let (behaviour, added) = (self.behaviour, self.added);
         let takes = self.rewriting.map_or(Duration::ZERO, |rewriting| rewriting.before);

@@ -9,6 +9,7 @@
 //! `libtorch` is the only room that says `tch`; [`mock`] is a double whose
 //! time and faults are in the test's hand.
 
+mod arguments;
 mod buffer;
 mod host_batch;
 #[cfg(feature = "libtorch")]
@@ -28,6 +29,7 @@ use crate::error::{Error, ErrorCode};
 use crate::protocol::Datatype;
 
 pub use crate::nvidia::ComputeCapability;
+pub use arguments::{Argument, ArgumentKind, Leaf, Scalar};
 pub use buffer::{HostBlock, HostBuffer, HostMemory};
 pub use host_batch::{HostBatch, HostInput};
 pub use preparation::{Optimize, OutputType, Precision, Preparation, ReducedType};
@@ -219,30 +221,6 @@ pub struct FileFacts {
     pub not_frozen: Option<String>,
 }
 
-/// One argument of `forward`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Argument {
-    /// Its name in the file.
-    pub name: String,
-    /// Its type.
-    pub kind: ArgumentKind,
-    /// Whether it may be left out.
-    pub has_default: bool,
-}
-
-/// The types of argument that can be told apart from a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ArgumentKind {
-    /// `Tensor` or `Optional[Tensor]`.
-    Tensor,
-    /// `Dict[str, Tensor]`: its keys are the configuration's input names.
-    TensorDict,
-    /// `List[str]`.
-    Strings,
-    /// Anything else, as the file spells it.
-    Other(String),
-}
-
 /// How an instance is driven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Drive {
@@ -287,8 +265,7 @@ pub trait ModelInstance {
 
     /// Runs `forward` once.
     ///
-    /// `inputs` are in the order of the arguments, or named where the model
-    /// takes a dictionary. The outputs own their memory or keep it alive: they
+    /// Each input's name is its place among the arguments. The outputs own their memory or keep it alive: they
     /// stay valid, and unchanged, when the input buffers are written again and
     /// when `forward` runs again.
     ///
@@ -355,7 +332,8 @@ impl DeviceFault {
 /// One input of a batch, as contiguous little-endian bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchInput<'a> {
-    /// The configuration's name for it; a dictionary's key.
+    /// Its place: the argument's name, and behind a dot each the way to it
+    /// within the argument, as `state.0`.
     pub name: &'a str,
     /// The type of its elements.
     pub datatype: Datatype,

@@ -13,8 +13,8 @@ use super::proto::{InferParameter, InferTensorContents, ModelInferRequest};
 use crate::admission::Permit;
 use crate::error::{Error, Result};
 use crate::protocol::{
-    Datatype, InferenceRequest, Inputs, LONGEST_NAME, MOST_DIMENSIONS, OutputForm, RequestedOutput, Schedule,
-    distinct, element_count,
+    Datatype, InferenceRequest, Inputs, LONGEST_NAME, MOST_DIMENSIONS, MOST_PARAMETERS, OutputForm,
+    RequestedOutput, Schedule, Tensor, distinct, element_count,
 };
 
 type Parameters = BTreeMap<String, InferParameter>;
@@ -85,6 +85,7 @@ pub(super) fn request(message: ModelInferRequest, mut permit: Permit) -> Result<
         default_form: OutputForm::Binary,
         schedule,
         non_finite: None,
+        parameters: values(parameters)?,
     })
 }
 
@@ -103,6 +104,27 @@ fn schedule(parameters: &Parameters) -> Result<Schedule> {
         ))),
     };
     Ok(Schedule::new(number("priority")?, number("timeout")?))
+}
+
+/// Parameters as tensors of one element.
+fn values(parameters: Parameters) -> Result<Vec<Tensor>> {
+    if parameters.len() > MOST_PARAMETERS {
+        return Err(Error::invalid(format!("the request has more than {MOST_PARAMETERS} parameters")));
+    }
+    let value = |(name, value): (String, InferParameter)| {
+        let (datatype, data) = match value.parameter_choice? {
+            ParameterChoice::BoolParam(value) => (Datatype::Bool, vec![u8::from(value)]),
+            ParameterChoice::Int64Param(value) => (Datatype::Int64, value.to_le_bytes().to_vec()),
+            ParameterChoice::Uint64Param(value) => (Datatype::Uint64, value.to_le_bytes().to_vec()),
+            ParameterChoice::DoubleParam(value) => (Datatype::Fp64, value.to_le_bytes().to_vec()),
+            ParameterChoice::StringParam(value) => {
+                let length = u32::try_from(value.len()).unwrap_or(u32::MAX);
+                (Datatype::Bytes, [&length.to_le_bytes(), value.as_bytes()].concat())
+            }
+        };
+        Some(Tensor { name: Arc::from(name), datatype, shape: vec![1], data: Bytes::from(data) })
+    };
+    Ok(parameters.into_iter().filter_map(value).collect())
 }
 
 fn typed(

@@ -53,7 +53,10 @@ pub(super) fn inputs_text(header: Header<'_>, inputs: &[DescribedInput]) -> Stri
     let batched = header.max_batch_size > 0;
     let listed: Vec<String> = inputs
         .iter()
-        .map(|input| tensor(&input.name, input.datatype, &input.dims[usize::from(batched)..], batched))
+        .map(|input| {
+            let rows = usize::from(batched && !input.shared);
+            tensor(&input.name, input.datatype, &input.dims[rows..], batched && !input.shared)
+        })
         .collect();
     list(&mut text, "input", &listed);
     text
@@ -106,7 +109,7 @@ mod tests {
     use crate::model_config::ModelConfig;
 
     fn input(name: &str, datatype: Datatype, dims: &[i64]) -> DescribedInput {
-        DescribedInput { name: name.to_owned(), datatype, dims: dims.to_vec() }
+        DescribedInput { name: name.to_owned(), datatype, dims: dims.to_vec(), shared: false }
     }
 
     fn output(name: Option<&str>, datatype: Datatype, dims: &[i64]) -> FoundOutput {

@@ -14,6 +14,15 @@ pub struct DescribedInput {
     pub datatype: Datatype,
     /// Every dimension, -1 for one that varies; at least one.
     pub dims: Vec<i64>,
+    /// Whether its argument is a number, a string or a list of numbers: no rows.
+    pub shared: bool,
+}
+
+impl DescribedInput {
+    /// Whether it has a row for each of a batch's, or needs none.
+    pub(super) fn may_batch(&self) -> bool {
+        self.shared || self.dims.first() == Some(&-1)
+    }
 }
 
 impl FromStr for DescribedInput {
@@ -32,7 +41,7 @@ impl FromStr for DescribedInput {
         let datatype =
             datatype.parse().map_err(|unknown| format!("{unknown}: expected one of {}", known.join(", ")))?;
         let dims = dims.split(',').map(dimension).collect::<Result<_, _>>()?;
-        Ok(Self { name: name.to_owned(), datatype, dims })
+        Ok(Self { name: name.to_owned(), datatype, dims, shared: false })
     }
 }
 
@@ -51,7 +60,7 @@ mod tests {
     fn what_is_described_is_read_and_what_is_not_is_named() {
         let read = |text: &str| text.parse::<DescribedInput>();
         let described = |name: &str, datatype, dims: &[i64]| {
-            Ok(DescribedInput { name: name.to_owned(), datatype, dims: dims.to_vec() })
+            Ok(DescribedInput { name: name.to_owned(), datatype, dims: dims.to_vec(), shared: false })
         };
         assert_eq!(read("x:FP32:-1,32"), described("x", Datatype::Fp32, &[-1, 32]));
         assert_eq!(read("a:b:BYTES:-1"), described("a:b", Datatype::Bytes, &[-1]));

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::backend::{Backend, Device, LoadRequest, Preparation};
+use crate::backend::{Backend, Device, LoadRequest, Preparation, Signature};
 use crate::model_config::{Binding, ModelConfig};
 use config::Header;
 use trial::Trial;
@@ -93,16 +93,21 @@ pub fn run(args: &Args, backend: &dyn Backend) -> anyhow::Result<()> {
     };
     let model = backend.load(&request).with_context(|| args.file.display().to_string())?;
     let mut report = report::of_file(&args.file, &*model);
+    let signature = model.signature();
     if args.input.is_empty() {
-        report += "\nDescribe its inputs for a trial and a config.pbtxt: --input NAME:DATATYPE:DIMS\n";
+        print(&mut io::stdout(), &report);
+        // Nobody should describe inputs of what isn't served.
+        Binding::new(&ModelConfig::undeclared("model"), signature)?;
+        report =
+            "\nDescribe its inputs for a trial and a config.pbtxt: --input NAME:DATATYPE:DIMS\n".to_owned();
         print(&mut io::stdout(), &report);
         return Ok(());
     }
 
-    let signature = model.signature();
+    let inputs: Vec<DescribedInput> = args.input.iter().map(|input| with_kind(input, signature)).collect();
     let named = args.name.clone().or_else(|| name_of(&args.file));
     let filename = args.file.file_name().unwrap_or_default().to_string_lossy();
-    let may_batch = args.max_batch > 0 && args.input.iter().all(|input| input.dims.first() == Some(&-1));
+    let may_batch = args.max_batch > 0 && inputs.iter().all(DescribedInput::may_batch);
     let header = |max_batch_size| Header {
         name: named.as_deref(),
         filename: &filename,
@@ -111,20 +116,18 @@ pub fn run(args: &Args, backend: &dyn Backend) -> anyhow::Result<()> {
     };
     let name = named.as_deref().unwrap_or("model");
     // By the server's own rules, so that the trial runs what will be served.
-    let described = config::inputs_text(header(if may_batch { args.max_batch } else { 0 }), &args.input);
+    let described = config::inputs_text(header(if may_batch { args.max_batch } else { 0 }), &inputs);
     let binding = Binding::new(&ModelConfig::from_pbtxt(&described, name)?, signature)?;
-    let inputs: Vec<DescribedInput> = binding
-        .inputs
-        .iter()
-        .filter_map(|bound| args.input.iter().find(|input| input.name == bound.name).cloned())
-        .collect();
+    let in_order = binding.inputs.iter();
+    let inputs: Vec<DescribedInput> =
+        in_order.filter_map(|bound| inputs.iter().find(|input| input.name == bound.name).cloned()).collect();
 
     let most = if may_batch { args.max_batch } else { 0 };
     let found = Trial { model: &*model, inputs: &inputs, binding: &binding, size: args.size, most }
         .run()
         .map_err(|error| anyhow::anyhow!("the model fails on these inputs: {error}"))?;
     let header = header(if found.batch.is_ok() { args.max_batch } else { 0 });
-    let text = config::text(header, &args.input, &found);
+    let text = config::text(header, &inputs, &found);
     let config =
         ModelConfig::from_pbtxt(&text, name).context("the configuration that was made is refused")?;
     Binding::new(&config, signature).context("the configuration that was made doesn't fit the model")?;
@@ -142,6 +145,14 @@ pub fn run(args: &Args, backend: &dyn Backend) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// With what the file says of its argument.
+fn with_kind(input: &DescribedInput, signature: &Signature) -> DescribedInput {
+    let (first, rest) = input.name.split_once('.').unwrap_or((&input.name, ""));
+    let argument = signature.arguments.iter().find(|argument| argument.name == first);
+    let leaf = argument.and_then(|argument| argument.kind.at(rest)?.leaf());
+    DescribedInput { shared: leaf.is_some_and(|leaf| leaf.shared().is_some()), ..input.clone() }
 }
 
 /// Who closed a stream doesn't want to read it.

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::DescribedInput;
 use super::config::wire_name;
 use super::trial::{Found, FoundOutput};
-use crate::backend::{Argument, ArgumentKind, Model};
+use crate::backend::{Argument, Model};
 use crate::protocol::Datatype;
 
 /// What the file tells of itself.
@@ -17,14 +17,8 @@ pub(super) fn of_file(file: &Path, model: &dyn Model) -> String {
     if signature.arguments.is_empty() {
         text += "  nothing\n";
     }
-    for Argument { name, kind, has_default } in &signature.arguments {
-        let kind = match kind {
-            ArgumentKind::Tensor => "Tensor",
-            ArgumentKind::TensorDict => "Dict[str, Tensor]",
-            ArgumentKind::Strings => "List[str]",
-            ArgumentKind::Other(spelt) => spelt,
-        };
-        let default = if *has_default { ", may be left out" } else { "" };
+    for Argument { name, kind, optional } in &signature.arguments {
+        let default = if *optional { ", may be left out" } else { "" };
         let _ = writeln!(text, "  {name}: {kind}{default}");
     }
     let state = signature.stateful.as_deref().map_or_else(
@@ -46,7 +40,7 @@ pub(super) fn of_file(file: &Path, model: &dyn Model) -> String {
 /// What the trial showed.
 pub(super) fn of_trial(inputs: &[DescribedInput], found: &Found, warning: Option<&str>) -> String {
     let mut text = "\ninputs\n".to_owned();
-    for DescribedInput { name, datatype, dims } in inputs {
+    for DescribedInput { name, datatype, dims, .. } in inputs {
         let _ = writeln!(text, "  {name}: {datatype} {dims:?}");
     }
     text += "outputs\n";

@@ -3,12 +3,13 @@
 
 use super::DescribedInput;
 use crate::backend::{BackendError, BatchOutput, Model};
-use crate::model_config::Binding;
+use crate::model_config::{Binding, BoundInput};
 use crate::protocol::Datatype;
 use crate::trial::TrialInput;
 use crate::trial::draw::{self, Values};
 use crate::trial::rows::{Alone, Judge, ROUNDING, RowRule, wanted};
 use crate::trial::run::run_here;
+use crate::trial::values::{Unsent, numbers, unsent};
 
 /// So many rows run where dimension 0 isn't a batch.
 const SEVERAL: usize = 3;
@@ -44,6 +45,14 @@ pub(super) struct Trial<'a> {
     pub(super) most: u32,
 }
 
+/// What inputs are made of.
+#[derive(Debug, Clone, Copy)]
+struct Made {
+    values: Values,
+    /// What an argument is that is a number.
+    number: u32,
+}
+
 /// What came of one range of values.
 struct Seen {
     outputs: Vec<BatchOutput>,
@@ -59,11 +68,15 @@ impl Trial<'_> {
     /// That it fails on the least of what was described.
     pub(super) fn run(&self) -> Result<Found, BackendError> {
         let (mut failed, mut seen) = (None, None);
-        for values in Values::WIDENING {
-            match self.try_values(values) {
+        let ranges = Values::WIDENING.into_iter();
+        let numbers = numbers(&self.binding.inputs);
+        for made in
+            ranges.flat_map(|values| numbers.iter().map(move |number| Made { values, number: *number }))
+        {
+            match self.try_values(made) {
                 Ok(found) => {
                     let told = !matches!(found.rule, RowRule::Unknown(_));
-                    seen = if told { Some((found, values)) } else { seen.or(Some((found, values))) };
+                    seen = if told { Some((found, made)) } else { seen.or(Some((found, made))) };
                     if told {
                         break;
                     }
@@ -73,24 +86,24 @@ impl Trial<'_> {
             }
         }
         match (seen, failed) {
-            (Some((seen, values)), _) => Ok(self.found(seen, values)),
+            (Some((seen, made)), _) => Ok(self.found(seen, made)),
             (None, Some(error)) => Err(error),
             (None, None) => Err(crate::trial::run::failed("nothing was tried")),
         }
     }
 
-    fn try_values(&self, values: Values) -> Result<Seen, BackendError> {
+    fn try_values(&self, made: Made) -> Result<Seen, BackendError> {
         let mut shapes = Vec::new();
         let mut run = |inputs: &[TrialInput]| {
             let outputs = self.forward(inputs)?;
             shapes.push(shapes_of(&outputs));
             Ok(outputs)
         };
-        let template = self.template(1, self.size);
+        let template = self.template(1, self.size, made.number);
         let mut requests: Vec<Alone> = Vec::new();
         let mut count = 1;
         while requests.len() < count {
-            let inputs = draw::row(&template, requests.len() as u64, values);
+            let inputs = draw::row(&template, requests.len() as u64, made.values);
             let outputs = run(&inputs)?;
             requests.push(Alone { inputs, outputs });
             if let [first] = requests.as_slice() {
@@ -107,13 +120,13 @@ impl Trial<'_> {
         Ok(Seen { outputs, rule, shapes })
     }
 
-    fn found(&self, seen: Seen, values: Values) -> Found {
+    fn found(&self, seen: Seen, Made { values, number }: Made) -> Found {
         let Seen { outputs, rule, mut shapes } = seen;
         let mut notes = Vec::new();
-        shapes.extend(self.shapes_of_others());
+        shapes.extend(self.shapes_of_others(number));
         let first = if rule == RowRule::ByRow { 1 } else { SEVERAL as i64 };
-        let larger = self.template(first, self.size.saturating_add(self.size / 2).saturating_add(1));
-        if larger != self.template(1, self.size) {
+        let larger = self.template(first, self.size.saturating_add(self.size / 2).saturating_add(1), number);
+        if larger != self.template(1, self.size, number) {
             match self.forward(&draw::row(&larger, 0, values)) {
                 Ok(outputs) => shapes.push(shapes_of(&outputs)),
                 Err(error) => notes.push(format!(
@@ -137,37 +150,48 @@ impl Trial<'_> {
 
     /// What other values give, as far as the model takes them: how much it finds
     /// may depend on them.
-    fn shapes_of_others(&self) -> Vec<Vec<Vec<i64>>> {
-        let zeros = self.template(1, self.size);
+    fn shapes_of_others(&self, number: u32) -> Vec<Vec<Vec<i64>>> {
+        let zeros = self.template(1, self.size, number);
         let drawn = Values::WIDENING.map(|values| draw::row(&zeros, SEVERAL as u64, values));
         let others = drawn.iter().chain([&zeros]).filter_map(|inputs| self.forward(inputs).ok());
         others.map(|outputs| shapes_of(&outputs)).collect()
     }
 
     fn may_batch(&self) -> bool {
-        self.most > 0 && self.inputs.iter().all(|input| input.dims.first() == Some(&-1))
+        self.most > 0 && self.inputs.iter().all(DescribedInput::may_batch)
     }
 
     fn why_not(&self) -> String {
-        match self.inputs.iter().find(|input| input.dims.first() != Some(&-1)) {
+        match self.inputs.iter().find(|input| !input.may_batch()) {
             Some(input) => format!("input '{}' is described without a -1 in front", input.name),
             None => "--max-batch is 0".to_owned(),
         }
     }
 
     /// Each input without elements; what varies in front has the size `first`,
-    /// and what varies behind that `size`.
-    fn template(&self, first: i64, size: i64) -> Vec<TrialInput> {
-        let input = |DescribedInput { name, datatype, dims }: &DescribedInput| {
+    /// what varies behind that `size`, and what is one number that `number`.
+    fn template(&self, first: i64, size: i64, number: u32) -> Vec<TrialInput> {
+        let described = |bound: &BoundInput| self.inputs.iter().find(|input| input.name == bound.name);
+        let rows = u32::try_from(first).ok().filter(|_| self.may_batch());
+        let input = |bound: &BoundInput| {
+            let DescribedInput { datatype, dims, .. } = match described(bound) {
+                Some(input) if !input.shared => input,
+                _ => return unsent(bound, rows, number),
+            };
             let open = |(index, dim): (usize, &i64)| match (*dim, index) {
                 (-1, 0) => first,
                 (-1, _) => size,
                 (dim, _) => dim,
             };
             let shape = dims.iter().enumerate().map(open).collect();
-            TrialInput { name: name.clone(), datatype: *datatype, shape, data: None }
+            let name = bound.place.to_string();
+            Some(Unsent::Value(TrialInput { name, datatype: *datatype, shape, data: None }))
         };
-        self.inputs.iter().map(input).collect()
+        let sent = |input| match input {
+            Some(Unsent::Value(input)) => Some(input),
+            Some(Unsent::Out) | None => None,
+        };
+        self.binding.inputs.iter().map(input).filter_map(sent).collect()
     }
 
     /// One run, on an instance of its own: a module that keeps state begins

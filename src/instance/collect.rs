@@ -11,7 +11,8 @@ use crate::protocol::{Datatype, Tensor};
 /// Writes the inputs of `requests` one behind the other into `batch`, whose
 /// memory is kept from the one before or comes from `memory`. All are of one
 /// bucket: their shapes differ in the first dimension alone, and there only
-/// where the model is batched, or in the one that is padded.
+/// where the model is batched, or in the one that is padded. What they leave
+/// out has no place in the batch.
 pub(super) fn collect(
     batch: &mut HostBatch,
     requests: &[QueuedRequest],
@@ -22,7 +23,8 @@ pub(super) fn collect(
         return Err(Error::internal("a batch without requests"));
     };
     let padding = context.padding.as_deref().map(|padding| (padding, padding.length(requests)));
-    for (index, input) in first.inputs.iter().enumerate() {
+    let mut taken = 0;
+    for (index, input) in first.inputs.iter().enumerate().filter(|(_, input)| !input.is_absent()) {
         let parts = || requests.iter().filter_map(|request| request.inputs.get(index));
         let mut shape = match padding {
             Some((padding, length)) => padding.shape(index, &input.shape, length),
@@ -33,7 +35,7 @@ pub(super) fn collect(
         {
             *rows = parts().filter_map(|part| part.shape.first()).sum();
         }
-        if batch.inputs.len() <= index {
+        if batch.inputs.len() <= taken {
             batch.inputs.push(HostInput {
                 name: input.name.clone(),
                 datatype: input.datatype,
@@ -41,7 +43,8 @@ pub(super) fn collect(
                 data: HostBuffer::within(memory.cloned()),
             });
         }
-        let slot = &mut batch.inputs[index];
+        let slot = &mut batch.inputs[taken];
+        taken += 1;
         slot.name = input.name.clone();
         slot.datatype = input.datatype;
         match padding {
@@ -56,7 +59,7 @@ pub(super) fn collect(
         }
         slot.shape = shape;
     }
-    batch.inputs.truncate(first.inputs.len());
+    batch.inputs.truncate(taken);
     Ok(())
 }
 

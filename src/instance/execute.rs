@@ -80,8 +80,9 @@ impl Context {
             fail(batch.requests, &fault.error());
             return Vec::new();
         }
-        if batch.requests.len() > 1 && !self.rows.shares() {
-            // It was formed before that was known.
+        if batch.requests.len() > 1 && !self.rows.shares_of(&batch.requests) {
+            // It was formed before that was known, or of a variant of which it
+            // isn't.
             let parts = vec![1; batch.requests.len()];
             return cut(batch.requests, &parts, CloseReason::Single);
         }
@@ -100,7 +101,7 @@ impl Context {
         times: Times,
     ) -> Result<(), Failed> {
         let Running { batch: Batch { requests, rows, .. }, left } = running;
-        let mut outputs = match self.named(&outputs, rows, requests.len()) {
+        let mut outputs = match self.named(&outputs, rows, &requests) {
             Ok(outputs) => outputs,
             Err(error) => return Err(Failed { requests, rows, cause: Cause::Server(error.into()) }),
         };
@@ -144,35 +145,39 @@ impl Context {
     /// The outputs of a batch of so many requests, as declared. What shows
     /// that it wasn't rows, though that was proved, is taken in before any
     /// request has its answer; one that ran alone has its own all the same.
-    fn named(&self, outputs: &[BatchOutput], rows: u32, requests: usize) -> Result<Vec<Tensor>, Unfit> {
+    fn named(
+        &self,
+        outputs: &[BatchOutput],
+        rows: u32,
+        requests: &[QueuedRequest],
+    ) -> Result<Vec<Tensor>, Unfit> {
         if !self.batched {
             return name_outputs(outputs, &self.binding, Layout::Whole);
         }
-        let shares = self.rows.shares();
+        let shares = self.rows.shares_of(requests);
         // Padding is cut off rows, and off nothing else.
-        let alone = requests == 1 && self.padding.is_none();
+        let alone = requests.len() == 1 && self.padding.is_none();
         if alone && !shares {
             return name_outputs(outputs, &self.binding, Layout::Alone(rows));
         }
-        if requests > 1 && !shares {
+        if requests.len() > 1 && !shares {
             return Err(Unfit::NotRows(
                 "the batch left before its answers were found to be no rows".to_owned(),
             ));
         }
         let named = name_outputs(outputs, &self.binding, Layout::Rows(rows));
         let Err(Unfit::NotRows(reason)) = &named else { return named };
-        self.rows.refute(reason);
+        self.rows.refute_of(requests, reason);
         if alone { name_outputs(outputs, &self.binding, Layout::Alone(rows)) } else { named }
     }
 
     /// Keeps what one request gave by itself, where that may prove whose the
     /// answers of a batch are.
-    pub(super) fn learn(&self, inputs: &HostBatch, outputs: &Outputs, requests: usize) {
-        if let (1, Ok(outputs)) = (requests, outputs)
+    pub(super) fn learn(&self, inputs: &HostBatch, outputs: &Outputs, requests: &[QueuedRequest]) {
+        if let ([only], Ok(outputs)) = (requests, outputs)
             && self.batched
-            && self.rows.keeps()
         {
-            self.rows.keep(inputs, outputs);
+            self.rows.keep(&only.inputs, inputs, outputs);
         }
     }
 

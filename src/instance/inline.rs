@@ -59,7 +59,7 @@ impl Inline {
         let forward = self.instance.forward(&self.collected.inputs());
         let computed = clock::now();
         context.metrics.executed(rows, reason);
-        context.learn(&self.collected, &forward, requests.len());
+        context.learn(&self.collected, &forward, &requests);
         match forward {
             Ok(outputs) => {
                 let running = Running { batch: Batch { requests, rows, reason }, left };

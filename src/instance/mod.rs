@@ -17,10 +17,10 @@ mod respond;
 mod row_state;
 mod slot;
 mod thread;
+mod variants;
 
 pub use joined::split;
 pub use later::Later;
-pub(crate) use padding::number;
 pub use padding::{CutBack, CutRule, Fill, Padding};
 pub use request::{Answer, Leaving, Order, QueuedRequest, Responder};
 pub use respond::{Layout, Unfit, name_outputs};

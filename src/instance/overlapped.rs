@@ -228,7 +228,7 @@ impl<'a> Line<'a> {
         let Launched { running, flight, mut place, at, mut taken } = launched;
         let (outputs, memory) = flight.land();
         let computed = clock::now();
-        self.context.learn(&memory, &outputs, running.batch.requests.len());
+        self.context.learn(&memory, &outputs, &running.batch.requests);
         // Until the one before had landed, the device was busy with that.
         let began = before.map_or(at, |before| before.max(at));
         place.land(memory, began, computed);

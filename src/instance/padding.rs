@@ -104,7 +104,7 @@ impl Padding {
                 let size = datatype.size().unwrap_or(0);
                 if is_made(part) {
                     let (outer, inner) = around(&part.shape, *dimension);
-                    let one = number(*datatype, 1);
+                    let one = datatype.element(1);
                     for _ in 0..outer {
                         into.repeat(&one, own * inner);
                         into.repeat(&zero(size), length.saturating_sub(own) * inner);
@@ -114,7 +114,7 @@ impl Padding {
                 }
             }
             Some(Fill::Length { datatype }) if is_made(part) => {
-                into.repeat(&number(*datatype, request.size.length), request.rows as usize);
+                into.repeat(&datatype.element(request.size.length), request.rows as usize);
             }
             Some(Fill::AsSent | Fill::Length { .. }) | None => into.extend(&part.data),
         }
@@ -178,31 +178,6 @@ fn write_padded(part: &Tensor, dimension: usize, element: &[u8], length: usize, 
     for index in 0..outer {
         into.extend(part.data.get(index * run..(index + 1) * run).unwrap_or(&[]));
         into.repeat(element, missing);
-    }
-}
-
-/// A whole number as an element.
-pub(crate) fn number(datatype: Datatype, value: u32) -> Vec<u8> {
-    let float = f64::from(value);
-    match datatype {
-        Datatype::Fp16 => half::f16::from_f64(float).to_le_bytes().to_vec(),
-        Datatype::Bf16 => half::bf16::from_f64(float).to_le_bytes().to_vec(),
-        Datatype::Fp32 => (float as f32).to_le_bytes().to_vec(),
-        Datatype::Fp64 => float.to_le_bytes().to_vec(),
-        Datatype::Bytes => Vec::new(),
-        Datatype::Bool
-        | Datatype::Uint8
-        | Datatype::Uint16
-        | Datatype::Uint32
-        | Datatype::Uint64
-        | Datatype::Int8
-        | Datatype::Int16
-        | Datatype::Int32
-        | Datatype::Int64 => {
-            let mut bytes = u64::from(value).to_le_bytes().to_vec();
-            bytes.truncate(datatype.size().unwrap_or(0));
-            bytes
-        }
     }
 }
 

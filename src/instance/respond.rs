@@ -260,6 +260,7 @@ mod tests {
             datatype,
             dims: dims.to_vec(),
             reshape: None,
+            optional: false,
             label_filename: None,
             labels: Arc::default(),
         };

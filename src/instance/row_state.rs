@@ -9,8 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 
 use super::QueuedRequest;
+use super::variants::{Variant, Variants};
 use crate::backend::{BackendError, BatchOutput, HostBatch, ModelInstance};
 use crate::model_config::Binding;
+use crate::protocol::Tensor;
 use crate::scheduler::Queue;
 use crate::trial::TrialInput;
 use crate::trial::rows::{Alone, Judge, RowRule, wanted};
@@ -41,6 +43,10 @@ pub struct RowState {
     /// Whether enough requests have run alone for a proof.
     due: AtomicBool,
     stage: Mutex<Stage>,
+    /// What of that holds for which requests, where they vary.
+    variants: Variants,
+    /// Requests that ran alone, for a proof.
+    kept: Mutex<Kept>,
     /// Requests that ran alone at load, until batches of all sizes were held to
     /// them.
     requests: Mutex<Arc<Vec<Alone>>>,
@@ -52,8 +58,8 @@ enum Stage {
     Rows,
     /// They don't, for this reason.
     Apart(String),
-    /// They don't yet, for this reason; those that ran alone are kept.
-    Open { reason: String, kept: Kept },
+    /// They don't yet, for this reason; those that run alone are kept.
+    Open(String),
 }
 
 impl RowState {
@@ -71,20 +77,23 @@ impl RowState {
         let (rows, stage) = match found {
             RowRule::ByRow => (true, Stage::Rows),
             RowRule::Whole(reason) => (false, Stage::Apart(reason)),
-            RowRule::Unknown(reason) => (false, Stage::Open { reason, kept: Kept::default() }),
+            RowRule::Unknown(reason) => (false, Stage::Open(reason)),
         };
         let (rows, due) = (AtomicBool::new(rows), AtomicBool::new(false));
         if !rows.load(Ordering::Relaxed) {
             queue.share_batches(None);
         }
-        let (stage, requests) = (Mutex::new(stage), Mutex::default());
-        Self { label, binding, queue, most, rounding, rows, due, stage, requests }
+        let (stage, requests, kept) = (Mutex::new(stage), Mutex::default(), Mutex::default());
+        let variants = Variants::new(Arc::clone(&binding));
+        Self { label, binding, queue, most, rounding, rows, due, stage, variants, kept, requests }
     }
 
-    /// The same with requests that ran alone: batches of further sizes are held
-    /// to them when they are warmed up.
+    /// The same with requests that ran alone, by which that was found.
     #[must_use]
     pub fn with_requests(self, requests: Vec<Alone>) -> Self {
+        if let (true, Some(first)) = (self.shares(), requests.first()) {
+            self.variants.found(self.variants.of_trial(&first.inputs), true);
+        }
         Self { requests: Mutex::new(Arc::new(requests)), ..self }
     }
 
@@ -115,7 +124,7 @@ impl RowState {
     }
 
     /// All sizes have run: what they were held to isn't needed any more.
-    pub(super) fn forget_requests(&self) {
+    pub fn forget_requests(&self) {
         *self.requests.lock().unwrap_or_else(PoisonError::into_inner) = Arc::default();
     }
 
@@ -125,16 +134,45 @@ impl RowState {
         self.rows.load(Ordering::Acquire)
     }
 
+    /// The same of requests that have all but rows in common.
+    pub(super) fn shares_of(&self, requests: &[QueuedRequest]) -> bool {
+        self.shares() && requests.first().is_none_or(|first| self.shares_like(&first.inputs))
+    }
+
+    /// Whether a request with these inputs, as they were checked, may share a
+    /// batch where others may.
+    #[must_use]
+    pub fn shares_like(&self, inputs: &[Tensor]) -> bool {
+        self.variants.are_rows(&self.variants.of(inputs)) == Some(true)
+    }
+
     /// Why they don't, where they don't.
     #[must_use]
     pub fn apart(&self) -> Option<String> {
         match &*self.lock() {
             Stage::Rows => None,
             Stage::Apart(reason) => Some(format!("each request runs by itself: {reason}")),
-            Stage::Open { reason, .. } => Some(format!(
+            Stage::Open(reason) => Some(format!(
                 "each request runs by itself until it is proved on requests that answers are theirs alone: {reason}"
             )),
         }
+    }
+
+    /// What these gave isn't rows after all.
+    pub(super) fn refute_of(&self, requests: &[QueuedRequest], reason: &str) {
+        let variant = requests.first().map(|first| self.variants.of(&first.inputs)).unwrap_or_default();
+        self.refute_variant(variant, reason);
+    }
+
+    fn refute_variant(&self, variant: Variant, reason: &str) {
+        if variant.is_empty() {
+            return self.refute(reason);
+        }
+        tracing::warn!(
+            model = self.label,
+            "requests with the same values and the same inputs left out run by themselves from now on: {reason}"
+        );
+        self.variants.found(variant, false);
     }
 
     /// What a batch of the model gave isn't rows after all: from now on each
@@ -151,23 +189,25 @@ impl RowState {
         self.queue.share_batches(None);
     }
 
-    /// Whether [`RowState::keep`] wants what ran.
-    pub(super) fn keeps(&self) -> bool {
-        !self.shares() && !self.due.load(Ordering::Acquire) && matches!(*self.lock(), Stage::Open { .. })
-    }
-
     /// Keeps a request that ran alone, with what the model gave for it, until
-    /// there are enough for a proof.
-    pub(super) fn keep(&self, inputs: &HostBatch, outputs: &[BatchOutput]) {
+    /// there are enough for a proof; where it isn't known yet whether that is
+    /// rows. `of` are its own inputs, `inputs` what ran.
+    pub(super) fn keep(&self, of: &[Tensor], inputs: &HostBatch, outputs: &[BatchOutput]) {
+        if (self.shares() && self.shares_like(of)) || self.due.load(Ordering::Acquire) {
+            return;
+        }
+        let variant = self.variants.of(of);
+        let known = !variant.is_empty() && self.variants.are_rows(&variant).is_some();
+        if known || matches!(*self.lock(), Stage::Apart(_)) {
+            return;
+        }
         let alone = Alone { inputs: copied(inputs), outputs: outputs.to_vec() };
         let judge = self.judge();
         let rows = alone.inputs.first().and_then(|input| input.shape.first()).copied().unwrap_or(1);
         if let Err(reason) = judge.has_rows(&alone.outputs, rows) {
-            return self.refute(&reason);
+            return self.refute_variant(variant, &reason);
         }
-        if let Stage::Open { kept, .. } = &mut *self.lock()
-            && kept.add(alone, &judge)
-        {
+        if self.lock_kept().add(variant, alone, &judge) {
             self.due.store(true, Ordering::Release);
         }
     }
@@ -185,28 +225,14 @@ impl RowState {
         if !self.due.swap(false, Ordering::AcqRel) {
             return false;
         }
-        let requests = match &mut *self.lock() {
-            Stage::Open { kept, .. } => kept.take_ready(),
-            Stage::Rows | Stage::Apart(_) => return false,
-        };
+        if matches!(*self.lock(), Stage::Apart(_)) {
+            return false;
+        }
+        let (variant, requests) = self.lock_kept().take_ready();
         let mut run = |inputs: &[TrialInput]| run_here(instance, inputs);
         match self.judge().judge(&requests, &mut run) {
-            Ok(RowRule::ByRow) => {
-                let mut stage = self.lock();
-                if matches!(*stage, Stage::Apart(_)) {
-                    return true;
-                }
-                *stage = Stage::Rows;
-                self.rows.store(true, Ordering::Release);
-                drop(stage);
-                tracing::info!(
-                    model = self.label,
-                    "requests share batches from now on: the first {} had the same answers together as alone",
-                    requests.len()
-                );
-                self.queue.share_batches(Some(self.most));
-            }
-            Ok(RowRule::Whole(reason)) => self.refute(&reason),
+            Ok(RowRule::ByRow) => self.proved(variant, requests.len()),
+            Ok(RowRule::Whole(reason)) => self.refute_variant(variant, &reason),
             Ok(RowRule::Unknown(reason)) => {
                 tracing::debug!(model = self.label, reason, "nothing is proved yet")
             }
@@ -216,8 +242,29 @@ impl RowState {
         true
     }
 
+    /// Requests like those so many share batches from now on.
+    fn proved(&self, variant: Variant, requests: usize) {
+        self.variants.found(variant, true);
+        let mut stage = self.lock();
+        if !matches!(*stage, Stage::Open(_)) {
+            return;
+        }
+        *stage = Stage::Rows;
+        self.rows.store(true, Ordering::Release);
+        drop(stage);
+        tracing::info!(
+            model = self.label,
+            "requests share batches from now on: the first {requests} had the same answers together as alone"
+        );
+        self.queue.share_batches(Some(self.most));
+    }
+
     fn judge(&self) -> Judge<'_> {
         Judge { binding: &self.binding, most: self.most, rounding: self.rounding }
+    }
+
+    fn lock_kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Consistent between any two statements under the lock.
@@ -229,20 +276,23 @@ impl RowState {
 /// Requests that ran alone, by the shape that they have in common.
 #[derive(Debug, Default)]
 struct Kept {
-    by_shape: HashMap<Vec<InputShape>, Vec<Alone>>,
+    by_shape: HashMap<Alike, Vec<Alone>>,
     bytes: usize,
     /// Of which there are enough.
-    ready: Option<Vec<InputShape>>,
+    ready: Option<Alike>,
 }
+
+/// What requests have in common that may run together.
+type Alike = (Variant, Vec<InputShape>);
 
 impl Kept {
     /// Whether there are enough of one shape now.
-    fn add(&mut self, alone: Alone, judge: &Judge<'_>) -> bool {
+    fn add(&mut self, variant: Variant, alone: Alone, judge: &Judge<'_>) -> bool {
         let bytes = size(&alone);
         if self.bytes.saturating_add(bytes) > MOST_BYTES || self.by_shape.len() >= MOST_SHAPES {
             (self.by_shape, self.bytes) = (HashMap::new(), 0);
         }
-        let key: Vec<_> = alone.inputs.iter().map(shape_of).collect();
+        let key: Alike = (variant, alone.inputs.iter().map(shape_of).collect());
         let wanted = wanted(&alone, judge.most);
         let of_shape = self.by_shape.entry(key.clone()).or_default();
         self.bytes += bytes;
@@ -258,10 +308,11 @@ impl Kept {
     }
 
     /// Those of which there are enough, the latest first: their answers differ.
-    fn take_ready(&mut self) -> Vec<Alone> {
-        let ready = self.ready.take().and_then(|key| self.by_shape.remove(&key)).unwrap_or_default();
+    fn take_ready(&mut self) -> (Variant, Vec<Alone>) {
+        let key = self.ready.take().unwrap_or_default();
+        let ready = self.by_shape.remove(&key).unwrap_or_default();
         self.bytes = self.bytes.saturating_sub(ready.iter().map(size).sum());
-        ready.into_iter().rev().collect()
+        (key.0, ready.into_iter().rev().collect())
     }
 }
 

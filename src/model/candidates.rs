@@ -4,13 +4,14 @@
 use bytes::Bytes;
 
 use super::batching::Batching;
-use super::warm_up::padded_inputs;
+use super::warm_up::{padded_inputs, sent};
 use crate::backend::Device;
 use crate::instance::WarmUpSampleRun;
 use crate::model_config::{Binding, BoundInput, ModelConfig};
 use crate::protocol::Datatype;
 use crate::trial::TrialInput;
 use crate::trial::draw::{self, Values};
+use crate::trial::values::{Unsent, numbers, unsent};
 
 /// What a dimension that the configuration leaves open becomes: few tokens, the
 /// side of an image that survives five halvings, ImageNet's, one, and a second
@@ -80,7 +81,7 @@ fn matters(values: &Values, inputs: &[TrialInput]) -> bool {
 
 /// One row of each input, in each of the sizes that open dimensions may have.
 fn shapes(binding: &Binding, batched: bool, batching: Option<&Batching>) -> Vec<Vec<TrialInput>> {
-    if binding.inputs.is_empty() || binding.open_keys.is_some() {
+    if binding.inputs.is_empty() || binding.open {
         return Vec::new();
     }
     if let Some(padding) = batching.and_then(|batching| batching.padding.as_deref()) {
@@ -91,9 +92,12 @@ fn shapes(binding: &Binding, batched: bool, batching: Option<&Batching>) -> Vec<
         return lengths.iter().filter_map(|length| padded_inputs(binding, padding, 1, *length)).collect();
     }
     let mut found: Vec<Vec<TrialInput>> = Vec::new();
-    for open in OPEN_DIMENSIONS {
-        let inputs = binding.inputs.iter().map(|input| one_row(input, batched, open));
-        let Some(inputs) = inputs.collect::<Option<Vec<TrialInput>>>() else { return Vec::new() };
+    let numbers = numbers(&binding.inputs);
+    for (open, number) in
+        OPEN_DIMENSIONS.iter().flat_map(|open| numbers.iter().map(|number| (*open, *number)))
+    {
+        let inputs = binding.inputs.iter().map(|input| one_row(input, batched, open, number));
+        let Some(inputs) = sent(inputs) else { return Vec::new() };
         let small = inputs.iter().all(|input| input.elements() <= MOST_ELEMENTS);
         if small && !found.contains(&inputs) {
             found.push(inputs);
@@ -102,12 +106,16 @@ fn shapes(binding: &Binding, batched: bool, batching: Option<&Batching>) -> Vec<
     found
 }
 
-fn one_row(input: &BoundInput, batched: bool, open: i64) -> Option<TrialInput> {
+fn one_row(input: &BoundInput, batched: bool, open: i64, number: u32) -> Option<Unsent> {
+    if input.spec.is_none() || input.leaf.shared().is_some() {
+        return unsent(input, batched.then_some(1), number);
+    }
     let spec = input.spec.as_ref()?;
     let dims = spec.reshape.as_ref().unwrap_or(&spec.dims).iter();
     let dims = dims.map(|size| if *size < 0 { open } else { *size });
     let shape = batched.then_some(1).into_iter().chain(dims).collect();
-    Some(TrialInput { name: input.name.clone(), datatype: spec.datatype, shape, data: None })
+    let name = input.place.to_string();
+    Some(Unsent::Value(TrialInput { name, datatype: spec.datatype, shape, data: None }))
 }
 
 /// The first row of a sample, whose rows are equal.
@@ -147,7 +155,7 @@ mod tests {
         let text = format!("max_batch_size: 8 input [ {inputs} ]");
         let config = ModelConfig::from_pbtxt(&text, "m").unwrap();
         let names = config.inputs.iter().map(|input| input.name.clone());
-        let argument = |name| Argument { name, kind: ArgumentKind::Tensor, has_default: false };
+        let argument = |name| Argument { name, kind: ArgumentKind::Tensor, optional: false };
         let signature = Signature { arguments: names.map(argument).collect(), ..Signature::default() };
         candidates(&config, &Binding::new(&config, &signature).unwrap(), None, &[], device)
     }

@@ -4,17 +4,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::batching::Batching;
+use super::values::{repeat, value};
 use crate::error::{Error, Result};
-use crate::model_config::{Binding, BoundInput, ModelConfig, TensorConfig};
+use crate::model_config::{Binding, BoundInput, ModelConfig, Presence, TensorConfig};
 use crate::model_settings::LargeRequests;
 use crate::protocol::{Datatype, RequestedOutput, Tensor, check_strings, fill_shape};
 use crate::scheduler::RowSize;
 
-/// A request's inputs in the model's order; one that is made while the batch
-/// is collected has its shape and no data.
+/// A request's inputs in step with the binding's, each under its place; one that
+/// is left out is absent, and one that is made while the batch is collected has
+/// its shape and no data. Behind them are those that nothing configures.
 #[derive(Debug)]
 pub(super) struct Checked {
     pub(super) inputs: Vec<Tensor>,
@@ -23,35 +23,73 @@ pub(super) struct Checked {
     pub(super) size: RowSize,
 }
 
-/// Checks `inputs` and puts them into the model's order and shapes.
+/// Checks `inputs` and puts them into the model's order and shapes. An argument
+/// that is a number or a string may be among the `parameters`.
 pub(super) fn check_inputs(
     inputs: Vec<Tensor>,
+    parameters: Vec<Tensor>,
     config: &ModelConfig,
     binding: &Binding,
     batching: &Batching,
 ) -> Result<Checked> {
+    let mut ordered = in_order(inputs, parameters, config, binding, batching)?;
+    let rows = rows(&ordered, config, binding, batching)?;
+    let length = length(&ordered, config, batching)?;
+    for (index, (input, bound)) in ordered.iter_mut().zip(&binding.inputs).enumerate() {
+        if bound.leaf.shared().is_some() && config.max_batch_size > 0 && !input.is_absent() {
+            repeat(input, rows)?;
+        }
+        if input.is_absent() && batching.makes(index) {
+            let shape = bound.spec.as_ref().map(model_dims).unwrap_or_default();
+            let own = shape.iter().map(|size| if *size < 0 { i64::from(length) } else { *size });
+            input.shape = std::iter::once(i64::from(rows)).chain(own).collect();
+        }
+        input.name = Arc::clone(&bound.place);
+    }
+    let shapes = ordered.iter().map(|input| (input.datatype, input.shape.as_slice()));
+    let mut bucket = bucket(shapes, config, batching);
+    if config.dynamic_batching.is_some() {
+        bucket.extend(binding.variant(&ordered));
+    }
+    let size = batching.row_size(&ordered, length);
+    Ok(Checked { inputs: ordered, rows, bucket, size })
+}
+
+/// Each input in its binding's place, shared values as one row's.
+fn in_order(
+    inputs: Vec<Tensor>,
+    parameters: Vec<Tensor>,
+    config: &ModelConfig,
+    binding: &Binding,
+    batching: &Batching,
+) -> Result<Vec<Tensor>> {
     let model = &config.name;
-    let mut given: HashMap<_, _> = inputs.into_iter().map(|input| (input.name.clone(), input)).collect();
+    let by_name = |tensors: Vec<Tensor>| -> HashMap<Arc<str>, Tensor> {
+        tensors.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect()
+    };
+    let names: Vec<Arc<str>> = inputs.iter().map(|input| input.name.clone()).collect();
+    let (mut given, mut parameters) = (by_name(inputs), by_name(parameters));
     let mut ordered = Vec::with_capacity(binding.inputs.len());
     let mut missing = Vec::new();
-    // An argument that is left to its default, with all behind it.
-    let mut left_out = None;
     for (index, bound) in binding.inputs.iter().enumerate() {
-        match (given.remove(bound.name.as_str()), left_out) {
-            (Some(input), None) => ordered.push(check_one(input, bound, config)?),
-            (Some(_), Some(before)) => missing.push(before),
-            (None, _) if batching.makes(index) => ordered.push(to_be_made(bound)),
-            (None, _) if bound.optional => left_out = left_out.or(Some(bound.name.as_str())),
-            (None, _) => missing.push(bound.name.as_str()),
+        let name = bound.name.as_str();
+        let mut parameter = || parameters.remove(name).filter(|_| bound.leaf.shared().is_some());
+        match given.remove(name) {
+            Some(input) => ordered.push(check_one(input, bound, config)?),
+            None if batching.makes(index) => ordered.push(to_be_made(bound)),
+            None => match (parameter(), bound.leaf.shared()) {
+                (Some(parameter), Some(scalar)) => ordered.push(value(parameter, scalar, bound, model)?),
+                _ => {
+                    if bound.presence == Presence::Required {
+                        missing.push(name);
+                    }
+                    ordered.push(Tensor::absent(Arc::clone(&bound.place)));
+                }
+            },
         }
     }
-    if let Some(place) = binding.open_keys.filter(|_| missing.is_empty()) {
-        // Nothing names the keys but the request itself.
-        let mut keys = given.drain().map(|(_, input)| input).collect::<Vec<Tensor>>();
-        keys.sort_by(|a, b| a.name.cmp(&b.name));
-        keys.iter().try_for_each(|key| check_values(key, false, &config.name))?;
-        let place = place.min(ordered.len());
-        ordered.splice(place..place, keys);
+    for input in further(&mut given, binding, model)? {
+        ordered.push(input);
     }
     if let Some(unexpected) = given.keys().min() {
         return Err(Error::invalid(format!(
@@ -59,24 +97,76 @@ pub(super) fn check_inputs(
             quoted("input", binding.inputs.iter().map(|input| input.name.as_str()))
         )));
     }
+    missing.extend(left_behind(&ordered, binding));
     if !missing.is_empty() {
-        return Err(Error::invalid(format!(
-            "the request lacks {} of model '{model}'",
-            quoted("input", missing.into_iter())
-        )));
+        return Err(lacking(&names, &missing, binding, model));
     }
-    let rows = rows(&ordered, config, batching)?;
-    let length = length(&ordered, config, batching)?;
-    for (index, input) in ordered.iter_mut().enumerate().filter(|(_, input)| is_to_be_made(input)) {
-        let spec = binding.inputs.get(index).and_then(|bound| bound.spec.as_ref());
-        let shape = spec.map(model_dims).unwrap_or_default();
-        let own = shape.iter().map(|size| if *size < 0 { i64::from(length) } else { *size });
-        input.shape = std::iter::once(i64::from(rows)).chain(own).collect();
+    Ok(ordered)
+}
+
+/// The inputs that nothing configures: values of lists and dictionaries.
+fn further(given: &mut HashMap<Arc<str>, Tensor>, binding: &Binding, model: &str) -> Result<Vec<Tensor>> {
+    if !binding.open {
+        return Ok(Vec::new());
     }
-    let bucket =
-        bucket(ordered.iter().map(|input| (input.datatype, input.shape.as_slice())), config, batching);
-    let size = batching.row_size(&ordered, length);
-    Ok(Checked { inputs: ordered, rows, bucket, size })
+    let mut found = Vec::new();
+    let mut names: Vec<Arc<str>> = given.keys().cloned().collect();
+    names.sort_unstable();
+    for name in names {
+        let Some(bound) = binding.find_open(&name) else { continue };
+        let Some(input) = given.remove(&name) else { continue };
+        let input = match bound.leaf.shared() {
+            Some(scalar) => value(input, scalar, &bound, model)?,
+            None => check_values(&input, bound.leaf.is_text(), model).map(|()| input)?,
+        };
+        if found.iter().any(|other: &Tensor| other.name == bound.place) {
+            return Err(Error::invalid(format!("input '{name}' of model '{model}' is given twice")));
+        }
+        found.push(Tensor { name: bound.place, ..input });
+    }
+    match binding.gap(found.iter().map(|input| &*input.name)) {
+        None => Ok(found),
+        Some(place) => Err(Error::invalid(format!(
+            "the request for model '{model}' lacks input '{place}', but has one behind it in the same list"
+        ))),
+    }
+}
+
+/// Inputs that are left out while others of the same argument are there.
+fn left_behind<'a>(ordered: &[Tensor], binding: &'a Binding) -> Vec<&'a str> {
+    let inputs = || ordered.iter().zip(&binding.inputs);
+    let begun = |argument| inputs().any(|(input, bound)| bound.argument == argument && !input.is_absent());
+    inputs()
+        .filter(|(input, bound)| bound.presence == Presence::WithOthers && input.is_absent())
+        .filter(|(_, bound)| begun(bound.argument))
+        .map(|(_, bound)| bound.name.as_str())
+        .collect()
+}
+
+/// In Triton's words.
+fn lacking(given: &[Arc<str>], missing: &[&str], binding: &Binding, model: &str) -> Error {
+    let listed = |names: &mut dyn Iterator<Item = &str>| {
+        names.map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ")
+    };
+    let declared = binding.inputs.iter().any(|input| input.spec.is_some());
+    let least = binding.inputs.iter().filter(|input| input.presence == Presence::Required).count();
+    // Nobody need know of numbers that have defaults.
+    let counts =
+        |input: &&BoundInput| !declared || input.spec.is_some() || input.presence == Presence::Required;
+    let most = binding.inputs.iter().filter(counts).count();
+    let expected = if least == most {
+        format!("{most}")
+    } else {
+        format!("number of inputs between {least} and {most}")
+    };
+    let plural = if least == most { " inputs" } else { "" };
+    Error::invalid(format!(
+        "expected {expected}{plural} but got {} inputs for model '{model}'. Got input(s) [{}], but missing required \
+         input(s) [{}]. Please provide all required input(s).",
+        given.len(),
+        listed(&mut given.iter().map(|name| &**name)),
+        listed(&mut missing.iter().copied())
+    ))
 }
 
 /// Checks that the outputs asked for are the model's, as far as that is known
@@ -99,8 +189,10 @@ pub(super) fn check_outputs(asked: &[RequestedOutput], config: &ModelConfig) -> 
 fn check_one(mut input: Tensor, bound: &BoundInput, config: &ModelConfig) -> Result<Tensor> {
     let (name, model) = (&bound.name, &config.name);
     let Some(spec) = &bound.spec else {
-        check_values(&input, bound.strings, model)?;
-        return Ok(input);
+        return match bound.leaf.shared() {
+            Some(scalar) => value(input, scalar, bound, model),
+            None => check_values(&input, bound.leaf.is_text(), model).map(|()| input),
+        };
     };
     if input.datatype != spec.datatype {
         return Err(Error::invalid(format!(
@@ -108,7 +200,10 @@ fn check_one(mut input: Tensor, bound: &BoundInput, config: &ModelConfig) -> Res
             input.datatype, spec.datatype
         )));
     }
-    check_values(&input, bound.strings, model)?;
+    if let Some(scalar) = bound.leaf.shared() {
+        return value(input, scalar, bound, model);
+    }
+    check_values(&input, bound.leaf.is_text(), model)?;
     let batched = config.max_batch_size > 0;
     let expected: Vec<i64> = batched.then_some(-1).into_iter().chain(spec.dims.iter().copied()).collect();
     let fits = input.shape.len() == expected.len()
@@ -170,15 +265,11 @@ fn model_dims(spec: &TensorConfig) -> &[i64] {
     spec.reshape.as_ref().unwrap_or(&spec.dims)
 }
 
-/// In the place of an input that the request leaves to be made, until its shape
-/// is known. No request's own is a scalar where the model batches.
+/// In the place of an input that the request leaves to be made: absent, until
+/// its shape is known.
 fn to_be_made(bound: &BoundInput) -> Tensor {
-    let datatype = bound.spec.as_ref().map_or(Datatype::Uint8, |spec| spec.datatype);
-    Tensor { name: Arc::from(bound.name.as_str()), datatype, shape: Vec::new(), data: Bytes::new() }
-}
-
-fn is_to_be_made(input: &Tensor) -> bool {
-    input.shape.is_empty() && input.data.is_empty()
+    let absent = Tensor::absent(Arc::clone(&bound.place));
+    Tensor { datatype: bound.datatype().unwrap_or(absent.datatype), ..absent }
 }
 
 /// The length of the inputs that are padded, equal in all of them; zero where
@@ -220,13 +311,15 @@ fn length(inputs: &[Tensor], config: &ModelConfig, batching: &Batching) -> Resul
 }
 
 /// The rows of the batch dimension, equal in all inputs.
-fn rows(inputs: &[Tensor], config: &ModelConfig, batching: &Batching) -> Result<u32> {
+fn rows(inputs: &[Tensor], config: &ModelConfig, binding: &Binding, batching: &Batching) -> Result<u32> {
     let (model, max) = (&config.name, config.max_batch_size);
     if max == 0 {
         return Ok(1);
     }
     let mut rows = None;
-    for input in inputs.iter().filter(|input| !is_to_be_made(input)) {
+    let shared = |index: usize| binding.inputs.get(index).is_some_and(|bound| bound.leaf.shared().is_some());
+    let own = inputs.iter().enumerate().filter(|(index, input)| !input.is_absent() && !shared(*index));
+    for (_, input) in own {
         let own = input.shape.first().copied().unwrap_or(0);
         match rows {
             None => rows = Some(own),
@@ -241,6 +334,7 @@ fn rows(inputs: &[Tensor], config: &ModelConfig, batching: &Batching) -> Result<
         }
     }
     match rows.map(u32::try_from) {
+        None => Ok(1),
         Some(Ok(0)) => Err(Error::invalid(format!("the request for model '{model}' has a batch of 0 rows"))),
         Some(Ok(rows)) if rows <= max || batching.large_requests == LargeRequests::Split => Ok(rows),
         _ => Err(Error::invalid(format!(

@@ -21,14 +21,15 @@ pub(super) fn example(ran: &[Alone], binding: &Binding) -> Option<Box<str>> {
     {
         return None;
     }
-    let tensors: Vec<Tensor> = inputs.iter().map(tensor).collect();
+    let tensors: Vec<Tensor> = inputs.iter().map(|input| tensor(input, binding)).collect();
     let text = String::from_utf8(write_named_tensors(&tensors, NonFinite::Words)).ok()?;
     (text.len() <= LONGEST).then(|| text.into_boxed_str())
 }
 
-fn tensor(input: &TrialInput) -> Tensor {
+fn tensor(input: &TrialInput, binding: &Binding) -> Tensor {
+    let bound = binding.inputs.iter().find(|bound| *bound.place == *input.name);
     Tensor {
-        name: Arc::from(input.name.as_str()),
+        name: Arc::from(bound.map_or(input.name.as_str(), |bound| bound.name.as_str())),
         datatype: input.datatype,
         shape: input.shape.clone(),
         data: input.bytes(),

@@ -13,18 +13,18 @@ pub(super) fn check_transforms(
     if let Some(image) = &transforms.image {
         let name = match image.input() {
             Some(name) => name,
-            None if binding.inputs.len() == 1 => binding.inputs[0].name.as_str(),
-            None => {
-                return Err(format!(
-                    "[transform.image] names no input, and the model has {}",
-                    binding.inputs.len()
-                ));
-            }
+            None => match binding.only_input() {
+                Some(only) => only.name.as_str(),
+                None => {
+                    let count = binding.inputs.len();
+                    return Err(format!("[transform.image] names no input, and the model has {count}"));
+                }
+            },
         };
         let Some(bound) = binding.inputs.iter().find(|input| input.name == name) else {
             return Err(format!("[transform.image] input = '{name}': the model has no such input"));
         };
-        if binding.inputs.len() > 1 {
+        if binding.only_input() != Some(bound) {
             return Err("[transform.image]: the model takes more than one input".to_owned());
         }
         if let Some(spec) = &bound.spec {

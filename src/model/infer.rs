@@ -29,8 +29,9 @@ impl ServedModel {
     /// model failed with.
     pub async fn infer(&self, request: InferenceRequest) -> Result<(InferenceResponse, Vec<OutputForm>)> {
         let arrival = clock::now();
-        let checked = check_outputs(&request.outputs, &self.config)
-            .and_then(|()| check_inputs(request.inputs, &self.config, &self.binding, &self.batching));
+        let checked = check_outputs(&request.outputs, &self.config).and_then(|()| {
+            check_inputs(request.inputs, request.parameters, &self.config, &self.binding, &self.batching)
+        });
         let Checked { inputs, rows, bucket, size } = match checked {
             Ok(checked) => checked,
             Err(error) => {
@@ -39,6 +40,14 @@ impl ServedModel {
             }
         };
         let most = self.batching.rows_of_parts(rows, self.config.max_batch_size, &size);
+        if most.is_some() && !self.rows.shares_like(&inputs) {
+            self.metrics.failed(FailureReason::Rejected, clock::now() - arrival);
+            let (model, most) = (&self.name, self.config.max_batch_size);
+            return Err(Error::invalid(format!(
+                "inference request batch-size must be <= {most} for '{model}', got {rows}: it isn't known that \
+                 answers of such requests are those of their parts"
+            )));
+        }
         if let Some(most) = most
             && rows.div_ceil(most) > MOST_PARTS
         {

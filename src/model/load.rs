@@ -192,7 +192,8 @@ impl Loading<'_> {
         }
         let apart = self.signature().stateful.clone().or_else(|| {
             // Nothing says that two callers' dictionaries have the same keys.
-            binding.open_keys.map(|_| "forward takes a dictionary whose keys aren't configured".to_owned())
+            let open = "forward takes a list or a dictionary whose values aren't configured";
+            binding.open.then(|| open.to_owned())
         });
         let config = match &apart {
             Some(reason) => kept_apart(config, reason),
@@ -325,7 +326,10 @@ impl Loading<'_> {
         let (rows_of, in_queue) = (Arc::clone(&binding), Arc::clone(&queue));
         let rows = RowState::new(label, rows_of, in_queue, config.max_batch_size, rounding, rule);
         let example = example(&ran, &binding);
-        let rows = if runs.later.is_empty() { rows } else { rows.with_requests(ran) };
+        let rows = rows.with_requests(ran);
+        if runs.later.is_empty() {
+            rows.forget_requests();
+        }
         let served = ServedModel {
             config_json: Bytes::from(config.to_json(&groups)?),
             name: Arc::from(config.name.as_str()),

@@ -18,6 +18,7 @@ mod rehearse;
 mod samples;
 mod served;
 mod trial;
+mod values;
 mod warm_up;
 
 pub use improve::Improvement;

@@ -9,7 +9,7 @@ use half::{bf16, f16};
 
 use crate::instance::WarmUpSampleRun;
 use crate::model_config::{
-    Binding, BoundInput, ModelConfig, TensorConfig, WarmUpData, WarmUpSample, WarmUpSource,
+    Binding, BoundInput, ModelConfig, Presence, TensorConfig, WarmUpData, WarmUpSample, WarmUpSource,
 };
 use crate::protocol::{Datatype, fill_shape};
 use crate::trial::TrialInput;
@@ -37,8 +37,8 @@ pub(super) fn samples(
     config.warm_up.iter().map(run).collect()
 }
 
-/// In the order of the arguments; of a dictionary without configured keys, in
-/// that of the names.
+/// In the order of the arguments; behind them those that nothing configures, in
+/// that of their names.
 fn inputs(
     sample: &WarmUpSample,
     config: &ModelConfig,
@@ -60,21 +60,16 @@ fn inputs(
         })
     };
     let is_bound = |name: &str| binding.inputs.iter().any(|bound| bound.name == name);
-    if binding.open_keys.is_none()
-        && let Some(name) = sample.inputs.keys().find(|name| !is_bound(name))
-    {
-        return Err(format!("the model has no input '{name}'"));
-    }
     let bound = |bound: &BoundInput| match sample.inputs.get(&bound.name) {
-        Some(data) => of_sample(&bound.name, Some(bound), data),
+        Some(data) => of_sample(&bound.place, Some(bound), data).map(Some),
+        None if bound.presence != Presence::Required => Ok(None),
         None => Err(format!("it lacks input '{}' of the model", bound.name)),
     };
-    let mut inputs: Vec<TrialInput> = binding.inputs.iter().map(bound).collect::<Result<_, _>>()?;
-    if let Some(place) = binding.open_keys {
-        // What isn't another argument is a key of the dictionary.
-        let keys = sample.inputs.iter().filter(|(name, _)| !is_bound(name));
-        let keys = keys.map(|(name, data)| of_sample(name, None, data)).collect::<Result<Vec<_>, _>>()?;
-        inputs.splice(place..place, keys);
+    let own = binding.inputs.iter().map(bound).collect::<Result<Vec<_>, _>>()?;
+    let mut inputs: Vec<TrialInput> = own.into_iter().flatten().collect();
+    for (name, data) in sample.inputs.iter().filter(|(name, _)| !is_bound(name)) {
+        let bound = binding.find_open(name).ok_or_else(|| format!("the model has no input '{name}'"))?;
+        inputs.push(of_sample(&bound.place, None, data)?);
     }
     Ok(inputs)
 }
@@ -189,7 +184,7 @@ mod tests {
         );
         let config = ModelConfig::from_pbtxt(&text, "m").map_err(|error| error.to_string())?;
         let argument =
-            |name: &str| Argument { name: name.to_owned(), kind: ArgumentKind::Tensor, has_default: false };
+            |name: &str| Argument { name: name.to_owned(), kind: ArgumentKind::Tensor, optional: false };
         let signature = Signature { arguments: vec![argument("b"), argument("a")], ..Signature::default() };
         samples(&config, &Binding::new(&config, &signature).unwrap(), dir)
     }

@@ -238,31 +238,27 @@ impl ServedModel {
     /// The input of this name as configured, or the only one.
     #[must_use]
     pub fn input_datatype(&self, name: &str) -> Option<crate::protocol::Datatype> {
-        let bound = self.binding.inputs.iter().find(|input| input.name == name)?;
-        bound.spec.as_ref().map(|spec| spec.datatype)
+        self.binding.inputs.iter().find(|input| input.name == name)?.datatype()
     }
 
-    /// The name of its input, where it has just one.
+    /// The name of its input, where it has just one that a request must bring.
     #[must_use]
     pub fn only_input(&self) -> Option<&str> {
-        match self.binding.inputs.as_slice() {
-            [only] => Some(&only.name),
-            _ => None,
-        }
+        self.binding.only_input().map(|only| only.name.as_str())
     }
 
     /// The name of the input that an image fills.
     #[must_use]
     pub fn image_input(&self) -> Option<&str> {
         let declared = self.transforms.as_ref()?.image.as_ref()?.input();
-        declared.or_else(|| self.binding.inputs.first().map(|input| input.name.as_str()))
+        declared.or_else(|| self.only_input())
     }
 
     /// Whether the input that an image fills has a dimension for the batch,
     /// though the model doesn't batch: 4 dimensions, where they are known.
     #[must_use]
     pub fn image_has_batch(&self) -> bool {
-        let spec = self.binding.inputs.first().and_then(|input| input.spec.as_ref());
+        let spec = self.binding.only_input().and_then(|input| input.spec.as_ref());
         spec.is_none_or(|spec| spec.dims.len() == 4)
     }
 

@@ -6,9 +6,10 @@ use bytes::Bytes;
 
 use super::batching::Batching;
 use super::check::bucket;
-use crate::instance::{Fill, Padding, WarmUp, number};
+use crate::instance::{Fill, Padding, WarmUp};
 use crate::model_config::{Binding, BoundInput, ModelConfig};
 use crate::trial::TrialInput;
+use crate::trial::values::{Unsent, unsent};
 
 /// How often the first shape runs until it is at its steady speed.
 pub(super) const RUNS_UNTIL_STEADY: usize = 3;
@@ -70,6 +71,9 @@ pub(super) fn padded_inputs(
     length: u32,
 ) -> Option<Vec<TrialInput>> {
     let input = |(bound, fill): (&BoundInput, &Fill)| {
+        if bound.spec.is_none() {
+            return unsent(bound, Some(rows), 1);
+        }
         let spec = bound.spec.as_ref()?;
         spec.datatype.size()?;
         let dims = spec.reshape.as_ref().unwrap_or(&spec.dims);
@@ -82,21 +86,29 @@ pub(super) fn padded_inputs(
         }
         // A model may divide by the number of rows that its mask keeps.
         let element = match fill {
-            Fill::Mask { datatype, .. } => Some(number(*datatype, 1)),
-            Fill::Length { datatype } => Some(number(*datatype, length)),
+            Fill::Mask { datatype, .. } => Some(datatype.element(1)),
+            Fill::Length { datatype } => Some(datatype.element(length)),
             Fill::AsSent | Fill::Padded { .. } => None,
         };
         let elements = usize::try_from(shape.iter().product::<i64>()).unwrap_or(0);
         let data = element.map(|element| Bytes::from(element.repeat(elements)));
-        Some(TrialInput { name: bound.name.clone(), datatype: spec.datatype, shape, data })
+        Some(Unsent::Value(TrialInput {
+            name: bound.place.to_string(),
+            datatype: spec.datatype,
+            shape,
+            data,
+        }))
     };
-    binding.inputs.iter().zip(&padding.inputs).map(input).collect()
+    sent(binding.inputs.iter().zip(&padding.inputs).map(input))
 }
 
 /// Inputs as they are configured. None where a dimension varies, the
 /// configuration doesn't say, or the datatype has no zero.
 fn declared_inputs(binding: &Binding, batch: Option<u32>) -> Option<Vec<TrialInput>> {
     let declared = |input: &BoundInput| {
+        if input.leaf.shared().is_some() || input.spec.is_none() {
+            return unsent(input, batch, 1);
+        }
         let spec = input.spec.as_ref()?;
         spec.datatype.size()?;
         let dims = spec.reshape.as_ref().unwrap_or(&spec.dims);
@@ -104,7 +116,22 @@ fn declared_inputs(binding: &Binding, batch: Option<u32>) -> Option<Vec<TrialInp
             return None;
         }
         let shape = batch.map(i64::from).into_iter().chain(dims.iter().copied()).collect();
-        Some(TrialInput { name: input.name.clone(), datatype: spec.datatype, shape, data: None })
+        Some(Unsent::Value(TrialInput {
+            name: input.place.to_string(),
+            datatype: spec.datatype,
+            shape,
+            data: None,
+        }))
     };
-    binding.inputs.iter().map(declared).collect()
+    sent(binding.inputs.iter().map(declared))
+}
+
+/// Those that are sent; `None` where one can't be made up.
+pub(super) fn sent(inputs: impl Iterator<Item = Option<Unsent>>) -> Option<Vec<TrialInput>> {
+    let value = |input| match input {
+        Some(Unsent::Out) => None,
+        Some(Unsent::Value(input)) => Some(Some(input)),
+        None => Some(None),
+    };
+    inputs.filter_map(value).collect()
 }

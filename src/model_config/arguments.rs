@@ -1,97 +1,237 @@
-//! Which of `forward`'s arguments a request can fill.
+//! Which places among `forward`'s arguments a request can fill.
+
+use std::collections::BTreeSet;
 
 use super::{ConfigError, TensorConfig};
-use crate::backend::{Argument, ArgumentKind};
+use crate::backend::{Argument, ArgumentKind, Leaf, Scalar};
 use crate::protocol::Datatype;
 
-/// The arguments that inputs go to. Those behind them keep their defaults.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Arguments<'a> {
-    /// From the first on, without a gap: tensors, strings, and a dictionary.
-    pub(super) filled: &'a [Argument],
-    /// The position of the dictionary, if there is one.
-    pub(super) dictionary: Option<usize>,
+/// One place among the arguments: an argument, or a value within one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    /// `x`, or `state.0`.
+    pub(super) path: String,
+    /// The position of its argument.
+    pub(super) argument: usize,
+    pub(super) leaf: Leaf,
+    pub(super) presence: Presence,
 }
 
-impl<'a> Arguments<'a> {
+/// Whether a request must fill a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// Always.
+    Required,
+    /// With the other places of its argument, or none of them.
+    WithOthers,
+    /// Or not.
+    Optional,
+}
+
+/// The arguments that a request can fill.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Arguments {
+    all: Vec<Argument>,
+    /// In the order of the arguments, without the values of lists and
+    /// dictionaries: how many of those there are is the request's to say.
+    pub(super) places: Vec<Place>,
+    /// Whether there are lists or dictionaries.
+    pub(super) open: bool,
+    /// The position of the only argument that is a dictionary of tensors, whose
+    /// keys needn't be told from others'.
+    dictionary: Option<usize>,
+}
+
+impl Arguments {
     /// Looks through all of `forward`'s arguments.
     ///
     /// # Errors
-    /// An argument that can't be sent and has no default, or two dictionaries:
-    /// nothing would say whose key an input is.
-    pub(super) fn new(all: &'a [Argument]) -> Result<Self, ConfigError> {
-        let sent = |argument: &Argument| !matches!(argument.kind, ArgumentKind::Other(_));
-        let (filled, rest) =
-            all.split_at(all.iter().position(|argument| !sent(argument)).unwrap_or(all.len()));
-        for Argument { name, kind, has_default } in rest {
-            if let (ArgumentKind::Other(spelt), false) = (kind, has_default) {
-                return Err(ConfigError::Binding(format!(
-                    "forward's argument '{name}' is of type '{spelt}' and has no default: only arguments of \
-                     type Tensor, List[str] and Dict[str, Tensor] can be sent"
-                )));
-            }
-            if !has_default {
-                return Err(ConfigError::Binding(format!(
-                    "forward's argument '{name}' stands behind one that can't be sent, and has no default"
-                )));
+    /// An argument that can't be sent and has no default.
+    pub(super) fn new(all: &[Argument]) -> Result<Self, ConfigError> {
+        let mut made = Self { all: all.to_vec(), places: Vec::new(), open: false, dictionary: None };
+        for (position, argument) in all.iter().enumerate() {
+            let Argument { name, kind, optional } = argument;
+            let mut walk = Walk { argument: position, optional: *optional, places: Vec::new(), open: false };
+            match (walk.enter(kind, name.clone(), false), optional) {
+                (Ok(()), _) => {
+                    made.places.extend(walk.places);
+                    made.open |= walk.open;
+                }
+                // It stays what it is without.
+                (Err(_), true) => {}
+                (Err(spelt), false) => {
+                    return Err(ConfigError::Binding(format!(
+                        "forward's argument '{name}' is of type '{kind}' and has no default: {spelt} can't be \
+                         sent, but tensors, numbers, strings, and lists, tuples and dictionaries of them can. Save \
+                         the module within another one, whose forward takes what can be sent and makes '{name}' of it"
+                    )));
+                }
             }
         }
-        let mut dictionaries = filled
-            .iter()
-            .enumerate()
-            .filter(|(_, argument)| argument.kind == ArgumentKind::TensorDict)
-            .map(|(position, _)| position);
-        let dictionary = dictionaries.next();
-        match dictionaries.next() {
-            None => Ok(Self { filled, dictionary }),
-            Some(second) => Err(ConfigError::Binding(format!(
-                "forward's argument '{}' is a second dictionary: nothing tells its keys from the first one's",
-                filled[second].name
-            ))),
-        }
+        let mut dictionaries =
+            all.iter().enumerate().filter(|(_, argument)| argument.kind.is_tensor_dict()).map(|(at, _)| at);
+        made.dictionary = dictionaries.next().filter(|_| dictionaries.next().is_none());
+        Ok(made)
     }
 
-    /// How many of them a request must fill.
-    pub(super) fn required(&self) -> usize {
-        self.filled.iter().rposition(|argument| !argument.has_default).map_or(0, |last| last + 1)
+    /// The place that an input of this name fills: the path itself, or a key of
+    /// the only dictionary.
+    pub(super) fn find(&self, name: &str) -> Option<Place> {
+        let of_path = self.places.iter().find(|place| place.path == name).cloned();
+        of_path.or_else(|| self.find_open(name)).or_else(|| {
+            let dictionary = &self.all.get(self.dictionary?)?.name;
+            self.find_open(&format!("{dictionary}.{name}"))
+        })
     }
 
-    /// The position of the argument of this name that is no dictionary.
-    pub(super) fn position(&self, name: &str) -> Option<usize> {
-        let found = self.filled.iter().position(|argument| argument.name == name);
-        found.filter(|position| self.dictionary != Some(*position))
+    /// A place in a list or dictionary.
+    fn find_open(&self, path: &str) -> Option<Place> {
+        let (first, rest) = path.split_once('.')?;
+        let argument = self.all.iter().position(|argument| argument.name == first)?;
+        let leaf = self.all[argument].kind.at(rest)?.leaf()?;
+        Some(Place { path: path.to_owned(), argument, leaf, presence: Presence::Optional })
+    }
+
+    /// The whole of the argument at this position; `None` where its values are
+    /// sent one by one.
+    pub(super) fn whole(&self, position: usize) -> Option<&Place> {
+        let name = &self.all.get(position)?.name;
+        self.places.iter().find(|place| place.path == *name)
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(super) fn is_open(&self, position: usize) -> bool {
+        let kind = self.all.get(position).map(|argument| &argument.kind);
+        matches!(kind, Some(ArgumentKind::List(_) | ArgumentKind::Dict(_)))
+    }
+
+    pub(super) fn get(&self, position: usize) -> Option<&Argument> {
+        self.all.get(position)
+    }
+
+    /// The place of a list that is left out before one of these: `x.1` of `x.0`
+    /// and `x.2`.
+    pub(super) fn gap(&self, paths: &BTreeSet<&str>) -> Option<String> {
+        let within = |before: &str| {
+            let next = paths.range(before..).next();
+            next.is_some_and(|path| {
+                path.strip_prefix(before).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            }) || {
+                let deeper = format!("{before}.");
+                paths.range(deeper.as_str()..).next().is_some_and(|path| path.starts_with(&deeper))
+            }
+        };
+        paths.iter().find_map(|path| {
+            let (first, _) = path.split_once('.')?;
+            let kind = &self.all.iter().find(|argument| argument.name == first)?.kind;
+            // Each dot but the first ends a container's place.
+            path.match_indices('.').find_map(|(dot, _)| {
+                let (front, rest) = (&path[..dot], &path[dot + 1..]);
+                let container = front.split_once('.').map_or("", |(_, inner)| inner);
+                let list = matches!(kind.at(container), Some(ArgumentKind::List(_)));
+                let index: usize = rest.split('.').next()?.parse().ok().filter(|_| list)?;
+                let before = format!("{front}.{}", index.checked_sub(1)?);
+                (!within(&before)).then_some(before)
+            })
+        })
     }
 
     /// For messages: `forward(x, mask)`.
     pub(super) fn shown(&self) -> String {
-        let names: Vec<&str> = self.filled.iter().map(|argument| argument.name.as_str()).collect();
+        let names: Vec<&str> = self.all.iter().map(|argument| argument.name.as_str()).collect();
         format!("forward({})", names.join(", "))
     }
 }
 
-/// Whether an input as configured can be what its argument takes.
-pub(super) fn check_kind(argument: &Argument, spec: &TensorConfig, batched: bool) -> Result<(), ConfigError> {
-    let strings = argument.kind == ArgumentKind::Strings;
-    if strings != (spec.datatype == Datatype::Bytes) {
-        let (takes, wanted) = if strings {
-            ("strings (List[str])", "TYPE_STRING")
-        } else {
-            ("tensors", "a datatype of numbers")
-        };
-        return Err(ConfigError::Binding(format!(
-            "forward's argument '{}' takes {takes}: expected {wanted} for input '{}', got {}",
-            argument.name, spec.name, spec.datatype
-        )));
+/// A walk into one argument.
+struct Walk {
+    argument: usize,
+    optional: bool,
+    places: Vec<Place>,
+    open: bool,
+}
+
+impl Walk {
+    /// # Errors
+    /// The type within that can't be sent.
+    fn enter(&mut self, kind: &ArgumentKind, path: String, may_be_none: bool) -> Result<(), String> {
+        if let Some(leaf) = kind.leaf() {
+            let presence = match (self.optional, path.contains('.')) {
+                _ if may_be_none || matches!(kind, ArgumentKind::Optional(_)) => Presence::Optional,
+                (false, _) => Presence::Required,
+                (true, true) => Presence::WithOthers,
+                (true, false) => Presence::Optional,
+            };
+            self.places.push(Place { path, argument: self.argument, leaf, presence });
+            return Ok(());
+        }
+        match kind {
+            ArgumentKind::Other(spelt) => Err(format!("'{spelt}'")),
+            ArgumentKind::Optional(inner) => self.enter(inner, path, true),
+            ArgumentKind::Tuple(elements) => (0..)
+                .zip(elements)
+                .try_for_each(|(index, element)| self.enter(element, format!("{path}.{index}"), may_be_none)),
+            ArgumentKind::Named(fields) => fields
+                .iter()
+                .try_for_each(|(field, element)| self.enter(element, format!("{path}.{field}"), may_be_none)),
+            ArgumentKind::List(element) | ArgumentKind::Dict(element) => {
+                self.open = true;
+                // That it can be sent; where, the request says.
+                Walk { argument: 0, optional: true, places: Vec::new(), open: false }.enter(
+                    element,
+                    String::new(),
+                    true,
+                )
+            }
+            ArgumentKind::Tensor
+            | ArgumentKind::Strings
+            | ArgumentKind::Scalar(_)
+            | ArgumentKind::Numbers(_) => Ok(()),
+        }
     }
+}
+
+/// Whether an input as configured can be what its place takes.
+pub(super) fn check_kind(place: &Place, spec: &TensorConfig, batched: bool) -> Result<(), ConfigError> {
+    let Place { path, leaf, .. } = place;
+    let wrong = |takes: String, wanted: &str| {
+        let (name, got) = (&spec.name, spec.datatype);
+        let text = format!(
+            "forward's argument '{path}' takes {takes}: expected {wanted} for input '{name}', got {got}"
+        );
+        Err(ConfigError::Binding(text))
+    };
     let dims = spec.reshape.as_ref().unwrap_or(&spec.dims);
     let lengths = dims.iter().filter(|dimension| **dimension != 1).count();
-    if strings && lengths > usize::from(!batched) {
-        let expected = if batched { "one string for each row, as dims: [ 1 ]" } else { "one dimension" };
-        return Err(ConfigError::Binding(format!(
-            "forward's argument '{}' is a list of strings, which has no shape: expected {expected} for input \
-             '{}', got {dims:?}",
-            argument.name, spec.name
-        )));
-    }
-    Ok(())
+    let expected = match leaf {
+        Leaf::Tensor if spec.datatype == Datatype::Bytes => {
+            return wrong("tensors".to_owned(), "a datatype of numbers");
+        }
+        Leaf::Strings if spec.datatype != Datatype::Bytes => {
+            return wrong("strings (List[str])".to_owned(), "TYPE_STRING");
+        }
+        Leaf::Scalar(scalar) | Leaf::Numbers(scalar) if !scalar.takes(spec.datatype) => {
+            let wanted = match scalar {
+                Scalar::Str => "TYPE_STRING",
+                Scalar::Bool => "TYPE_BOOL",
+                Scalar::Int => "a datatype of whole numbers",
+                Scalar::Float | Scalar::Number => "a datatype of numbers",
+            };
+            return wrong(scalar.to_string(), wanted);
+        }
+        Leaf::Strings if lengths > usize::from(!batched) => {
+            let expected = if batched { "one string for each row, as dims: [ 1 ]" } else { "one dimension" };
+            format!("is a list of strings, which has no shape: expected {expected}")
+        }
+        Leaf::Scalar(scalar) if lengths > 0 => format!("is one {scalar}: expected dims: [ 1 ]"),
+        Leaf::Numbers(scalar) if lengths > 1 => format!("is a list of {scalar}: expected one dimension"),
+        Leaf::Tensor | Leaf::Strings | Leaf::Scalar(_) | Leaf::Numbers(_) => return Ok(()),
+    };
+    Err(ConfigError::Binding(format!(
+        "forward's argument '{path}' {expected} for input '{}', got {dims:?}",
+        spec.name
+    )))
 }

@@ -7,17 +7,21 @@
 //! dictionary, and a configuration that leaves the last arguments to their
 //! defaults.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
+use std::sync::Arc;
 
-use super::arguments::{Arguments, check_kind};
+pub use super::arguments::Presence;
+use super::arguments::{Arguments, Place, check_kind};
 use super::{ConfigError, ModelConfig, TensorConfig};
-use crate::backend::{ArgumentKind, BatchOutput, Signature};
+use crate::backend::{BatchOutput, Leaf, Signature};
+use crate::protocol::{Datatype, Tensor};
 
 /// Which of Triton's conventions the inputs' names follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NamingConvention {
-    /// Every name is one of `forward`'s arguments, or a key of its dictionary.
+    /// Every name is a place among `forward`'s arguments, or a key of its
+    /// dictionary.
     ForwardArgument,
     /// Every name is `<name>__<index>`.
     NamedIndex,
@@ -38,35 +42,44 @@ impl fmt::Display for NamingConvention {
 /// A model's inputs and outputs, joined with its file's signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binding {
-    /// In the order of the arguments, each argument once; a dictionary's keys
-    /// stand together in its place.
+    /// In the order of the arguments, each place once.
     pub inputs: Vec<BoundInput>,
-    /// Where in `inputs` the keys of a dictionary go that nothing configures:
-    /// every further input of a request is one. `None` where there is no such
-    /// dictionary.
-    pub open_keys: Option<usize>,
+    /// Whether requests bring further inputs: values of lists and dictionaries
+    /// that nothing configures.
+    pub open: bool,
     /// In the order of the configuration; empty where it names none, then
     /// [`output_name`] names whatever comes.
     pub outputs: Vec<BoundOutput>,
     /// How the inputs were bound.
     pub convention: NamingConvention,
+    arguments: Arguments,
 }
 
-/// An input and the argument that it goes to.
+/// An input and the place that it goes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BoundInput {
     /// Its name on the wire.
     pub name: String,
-    /// The position among `forward`'s arguments without `self`; the
-    /// dictionary's for a key.
+    /// Where it goes: an argument, or behind dots a value within one.
+    pub place: Arc<str>,
+    /// The position of that argument, without `self`.
     pub argument: usize,
-    /// Whether the argument takes strings and no tensor.
-    pub strings: bool,
-    /// Whether a request may leave it to its default, with all behind it: not
-    /// where it is configured.
-    pub optional: bool,
+    /// What it becomes there.
+    pub leaf: Leaf,
+    /// Whether a request must bring it. Where it is configured it must, unless
+    /// that says `optional`.
+    pub presence: Presence,
     /// What the configuration says of it; `None` takes any datatype and shape.
     pub spec: Option<TensorConfig>,
+}
+
+impl BoundInput {
+    /// Its datatype, as far as that is known.
+    #[must_use]
+    pub fn datatype(&self) -> Option<Datatype> {
+        let declared = self.spec.as_ref().map(|spec| spec.datatype);
+        declared.or_else(|| self.leaf.shared()?.datatype())
+    }
 }
 
 /// An output and the result that it is taken from.
@@ -89,19 +102,73 @@ impl Binding {
     pub fn new(config: &ModelConfig, signature: &Signature) -> Result<Self, ConfigError> {
         let arguments = Arguments::new(&signature.arguments)?;
         let (inputs, convention) = if config.inputs.is_empty() {
-            (from_file(&arguments), NamingConvention::ForwardArgument)
-        } else if let Some(dictionary) = arguments.dictionary {
-            (with_keys(config, &arguments, dictionary)?, NamingConvention::ForwardArgument)
+            let of_file = arguments.places.iter().map(|place| bound(place, place.path.clone(), None));
+            (of_file.collect::<Result<Vec<_>, _>>()?, NamingConvention::ForwardArgument)
         } else {
             bind_inputs(config, &arguments)?
         };
-        for input in &inputs {
-            if let Some(spec) = &input.spec {
-                check_kind(&arguments.filled[input.argument], spec, config.max_batch_size > 0)?;
+        let open = arguments.open && config.inputs.is_empty();
+        Ok(Self { inputs, open, outputs: bind_outputs(&config.outputs)?, convention, arguments })
+    }
+
+    /// The place of an input that nothing configures: a value of a list or a
+    /// dictionary.
+    #[must_use]
+    pub fn find_open(&self, name: &str) -> Option<BoundInput> {
+        let place = self.arguments.find(name).filter(|_| self.open)?;
+        bound(&place, name.to_owned(), None).ok()
+    }
+
+    /// The place of a list that these leave out, though they have a later one.
+    #[must_use]
+    pub fn gap<'a>(&self, places: impl Iterator<Item = &'a str>) -> Option<String> {
+        self.open.then(|| self.arguments.gap(&places.collect::<BTreeSet<_>>()))?
+    }
+
+    /// The only input that a request must bring, numbers and strings aside; the
+    /// only one that there is.
+    #[must_use]
+    pub fn only_input(&self) -> Option<&BoundInput> {
+        if let [only] = self.inputs.as_slice() {
+            return Some(only);
+        }
+        let needed =
+            |input: &&BoundInput| input.presence == Presence::Required && input.leaf.shared().is_none();
+        let mut needed = self.inputs.iter().filter(needed);
+        needed.next().filter(|_| needed.next().is_none())
+    }
+
+    /// Whether two requests may differ in more than the rows of their inputs.
+    #[must_use]
+    pub fn varies(&self) -> bool {
+        self.inputs.iter().any(|input| input.presence != Presence::Required || input.leaf.shared().is_some())
+    }
+
+    /// What requests must have in common beside shapes to run together: which
+    /// inputs they have, and the values that a whole batch shares. `inputs` are
+    /// in step with [`Binding::inputs`], as they were checked.
+    #[must_use]
+    pub fn variant(&self, inputs: &[Tensor]) -> Vec<i64> {
+        let mut variant = Vec::new();
+        if !self.varies() {
+            return variant;
+        }
+        for (bound, input) in self.inputs.iter().zip(inputs) {
+            variant.push(i64::from(!input.is_absent()));
+            if bound.leaf.shared().is_some() {
+                let rows = input.shape.first().copied().filter(|_| input.shape.len() > 1).unwrap_or(1);
+                let row = input.data.len() / usize::try_from(rows).unwrap_or(1).max(1);
+                variant.push(input.datatype as i64);
+                variant.push(i64::try_from(row).unwrap_or(i64::MAX));
+                let words = input.data[..row].chunks(8).map(|chunk| {
+                    let mut word = [0; 8];
+                    word[..chunk.len()].copy_from_slice(chunk);
+                    i64::from_le_bytes(word)
+                });
+                variant.extend(words);
             }
         }
-        let open_keys = arguments.dictionary.filter(|_| config.inputs.is_empty());
-        Ok(Self { inputs, open_keys, outputs: bind_outputs(&config.outputs)?, convention })
+        variant
     }
 
     /// What the log should say where names were passed over for their order.
@@ -136,113 +203,137 @@ pub fn output_name(index: usize, key: Option<&str>) -> String {
     key.map_or_else(|| format!("OUTPUT__{index}"), str::to_owned)
 }
 
-fn from_file(arguments: &Arguments<'_>) -> Vec<BoundInput> {
-    let all = arguments.filled.iter().enumerate();
-    all.filter(|(position, _)| arguments.dictionary != Some(*position))
-        .map(|(argument, of_file)| BoundInput {
-            name: of_file.name.clone(),
-            argument,
-            strings: of_file.kind == ArgumentKind::Strings,
-            optional: of_file.has_default,
-            spec: None,
-        })
-        .collect()
-}
-
-fn bound(input: &TensorConfig, argument: usize, arguments: &Arguments<'_>) -> BoundInput {
-    let strings = arguments.filled[argument].kind == ArgumentKind::Strings;
-    BoundInput { name: input.name.clone(), argument, strings, optional: false, spec: Some(input.clone()) }
-}
-
-/// Beside a dictionary, inputs that have another argument's name go there, and
-/// all others are keys.
-fn with_keys(
-    config: &ModelConfig,
-    arguments: &Arguments<'_>,
-    dictionary: usize,
-) -> Result<Vec<BoundInput>, ConfigError> {
-    let place = |input: &TensorConfig| arguments.position(&input.name).unwrap_or(dictionary);
-    let inputs = config.inputs.iter().map(|input| bound(input, place(input), arguments)).collect();
-    let inputs = by_argument(inputs);
-    for (position, argument) in arguments.filled.iter().enumerate() {
-        if argument.has_default || inputs.iter().any(|input| input.argument == position) {
-            continue;
+fn bound(place: &Place, name: String, spec: Option<&TensorConfig>) -> Result<BoundInput, ConfigError> {
+    let Place { path, argument, leaf, presence } = place;
+    let presence = match spec {
+        None => *presence,
+        Some(spec) if spec.optional && *presence == Presence::Required => {
+            return Err(ConfigError::Binding(format!(
+                "input '{name}' is optional, but forward's argument '{path}' has no default and can't be None"
+            )));
         }
-        let missing = if position == dictionary { "keys of the dictionary" } else { "the argument" };
-        return Err(ConfigError::Binding(format!(
-            "no input is configured for {missing} '{}' of {}: beside a dictionary, inputs have the names of the \
-             other arguments or are its keys",
-            argument.name,
-            arguments.shown()
-        )));
-    }
-    Ok(inputs)
+        Some(spec) if spec.optional => *presence,
+        Some(_) => Presence::Required,
+    };
+    Ok(BoundInput {
+        name,
+        place: Arc::from(path.as_str()),
+        argument: *argument,
+        leaf: *leaf,
+        presence,
+        spec: spec.cloned(),
+    })
 }
 
 fn bind_inputs(
     config: &ModelConfig,
-    arguments: &Arguments<'_>,
+    arguments: &Arguments,
 ) -> Result<(Vec<BoundInput>, NamingConvention), ConfigError> {
     let inputs = &config.inputs;
-    // Triton counts arguments that have a default too; the last of them may be
-    // left to it here.
-    if inputs.len() > arguments.filled.len() || inputs.len() < arguments.required() {
+    // Numbers may come as parameters, and needn't be configured.
+    let required = |place: &&Place| place.presence == Presence::Required && place.leaf.shared().is_none();
+    let needed = arguments.places.iter().filter(required).count();
+    if (inputs.len() > arguments.places.len() && !arguments.open) || inputs.len() < needed {
         return Err(ConfigError::Binding(format!(
             "unable to load model '{}', configuration expects {} inputs, model provides {}: {}",
             config.name,
             inputs.len(),
-            arguments.filled.len(),
+            arguments.places.len(),
             arguments.shown()
         )));
     }
-    let (bound, convention) = by_convention(inputs, arguments)?;
-    match bound.iter().zip(0..).find(|(input, position)| input.argument != *position) {
-        None => Ok((bound, convention)),
-        Some((input, skipped)) => Err(ConfigError::Binding(format!(
-            "input '{}' is an argument behind '{}', which no input is configured for: only the last arguments \
-             may be left to their defaults",
-            input.name, arguments.filled[skipped].name
+    let (places, convention) = by_convention(inputs, arguments)?;
+    let mut taken: HashSet<&str> = HashSet::new();
+    let mut all = Vec::with_capacity(inputs.len());
+    for (input, place) in inputs.iter().zip(&places) {
+        if !taken.insert(&place.path) {
+            return Err(ConfigError::Binding(format!(
+                "input '{}' refers to argument '{}', as an input before it does",
+                input.name, place.path
+            )));
+        }
+        check_kind(place, input, config.max_batch_size > 0)?;
+        all.push(bound(place, input.name.clone(), Some(input))?);
+    }
+    for place in arguments.places.iter().filter(|place| !taken.contains(place.path.as_str())) {
+        if place.leaf.shared().is_some() {
+            all.push(bound(place, place.path.clone(), None)?);
+        }
+    }
+    complete(&all, arguments)?;
+    all.sort_by_key(|input| {
+        let of_file = arguments.places.iter().position(|place| *place.path == *input.place);
+        (input.argument, of_file)
+    });
+    Ok((all, convention))
+}
+
+/// Whether these inputs are all that `forward` needs.
+fn complete(inputs: &[BoundInput], arguments: &Arguments) -> Result<(), ConfigError> {
+    let fills = |argument: usize| inputs.iter().any(|input| input.argument == argument);
+    let lacks = arguments.places.iter().find(|place| {
+        let needed = match place.presence {
+            Presence::Required => true,
+            Presence::WithOthers => fills(place.argument),
+            Presence::Optional => false,
+        };
+        needed && inputs.iter().all(|input| *input.place != *place.path)
+    });
+    let lacks = lacks.map(|place| format!("the argument '{}'", place.path)).or_else(|| {
+        let empty = (0..arguments.count()).filter(|at| arguments.is_open(*at) && !fills(*at));
+        let mut empty = empty.filter_map(|at| arguments.get(at)).filter(|argument| !argument.optional);
+        empty.next().map(|argument| format!("the values of the argument '{}'", argument.name))
+    });
+    match lacks {
+        None => match arguments.gap(&inputs.iter().map(|input| &*input.place).collect()) {
+            None => Ok(()),
+            Some(place) => Err(ConfigError::Binding(format!(
+                "no input is configured for '{place}', but for one behind it in the same list"
+            ))),
+        },
+        Some(lacks) => Err(ConfigError::Binding(format!(
+            "no input is configured for {lacks} of {}: inputs have the names of its arguments, those within lists, \
+             tuples and dictionaries as ARGUMENT.INDEX, ARGUMENT.FIELD and ARGUMENT.KEY",
+            arguments.shown()
         ))),
     }
 }
 
 fn by_convention(
     inputs: &[TensorConfig],
-    arguments: &Arguments<'_>,
-) -> Result<(Vec<BoundInput>, NamingConvention), ConfigError> {
-    let bound = |(input, position)| bound(input, position, arguments);
-    let by_name = |input: &TensorConfig| arguments.position(&input.name);
-    if let Some(positions) = inputs.iter().map(by_name).collect::<Option<Vec<_>>>() {
-        let bound = inputs.iter().zip(positions).map(bound).collect();
-        return Ok((by_argument(bound), NamingConvention::ForwardArgument));
+    arguments: &Arguments,
+) -> Result<(Vec<Place>, NamingConvention), ConfigError> {
+    let by_name = |input: &TensorConfig| arguments.find(&input.name);
+    if let Some(places) = inputs.iter().map(by_name).collect::<Option<Vec<_>>>() {
+        return Ok((places, NamingConvention::ForwardArgument));
     }
     let Some(indices) = indices(inputs)? else {
-        return Ok((inputs.iter().zip(0..).map(bound).collect(), NamingConvention::StrictOrder));
+        let in_order: Vec<Place> = arguments.places.iter().take(inputs.len()).cloned().collect();
+        let Some(beyond) = inputs.get(in_order.len()) else {
+            return Ok((in_order, NamingConvention::StrictOrder));
+        };
+        return Err(ConfigError::Binding(format!(
+            "input '{}' is no argument of {}, and no value within one",
+            beyond.name,
+            arguments.shown()
+        )));
     };
-    let mut taken = HashSet::new();
-    let mut inputs_by_index = Vec::with_capacity(inputs.len());
-    for (input, index) in inputs.iter().zip(indices) {
-        if index >= arguments.filled.len() {
-            return Err(ConfigError::Binding(format!(
-                "input '{}' refers to an argument which doesn't exist: this model has {} arguments, from 0",
-                input.name,
-                arguments.filled.len()
-            )));
-        }
-        if !taken.insert(index) {
-            return Err(ConfigError::Binding(format!(
-                "input '{}' refers to argument {index}, as an input before it does",
-                input.name
-            )));
-        }
-        inputs_by_index.push(bound((input, index)));
-    }
-    Ok((by_argument(inputs_by_index), NamingConvention::NamedIndex))
-}
-
-fn by_argument(mut inputs: Vec<BoundInput>) -> Vec<BoundInput> {
-    inputs.sort_by_key(|input| input.argument);
-    inputs
+    let whole = |(input, index): (&TensorConfig, usize)| {
+        arguments.whole(index).cloned().ok_or_else(|| {
+            let why = match arguments.get(index) {
+                None => format!(
+                    "an argument which doesn't exist: this model has {} arguments, from 0",
+                    arguments.count()
+                ),
+                Some(argument) => {
+                    format!("the argument '{}', which is of type '{}'", argument.name, argument.kind)
+                }
+            };
+            ConfigError::Binding(format!("input '{}' refers to {why}", input.name))
+        })
+    };
+    let places = inputs.iter().zip(indices).map(whole).collect::<Result<_, _>>()?;
+    Ok((places, NamingConvention::NamedIndex))
 }
 
 /// By index where all names have one, else by order. How many results there

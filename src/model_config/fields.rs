@@ -55,12 +55,7 @@ const FIELDS: &[(&str, Treatment)] = &[
             "requests of different shapes are not joined into one tensor without padding: `[padding]` in cresset.toml says how",
         ),
     ),
-    (
-        "input.optional",
-        Refused(
-            "forward gets all of its inputs: every request must have each, but for what `[padding]` in cresset.toml makes",
-        ),
-    ),
+    ("input.optional", Honoured),
     ("input.is_non_linear_format_io", Refused(TENSOR_RT)),
     ("output", Honoured),
     ("output.name", Honoured),

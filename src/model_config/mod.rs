@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use crate::protocol::Datatype;
 
-pub use binding::{Binding, BoundInput, BoundOutput, NamingConvention, output_name};
+pub use binding::{Binding, BoundInput, BoundOutput, NamingConvention, Presence, output_name};
 pub use error::ConfigError;
 pub use filenames::ModelFilenames;
 pub use json::PLATFORM;
@@ -88,6 +88,8 @@ pub struct TensorConfig {
     /// The shape that the model itself sees or gives, without the batch
     /// dimension, where it differs from `dims`.
     pub reshape: Option<Vec<i64>>,
+    /// Whether a request may leave it out; inputs only.
+    pub optional: bool,
     /// A file of labels, one a line, beside the configuration; outputs only.
     pub label_filename: Option<String>,
     /// What that file holds, once it was read: a label for each score.

@@ -23,6 +23,7 @@ pub(super) fn inputs(
             dims: dims(&field, input.dims)?,
             name: name(&field, input.name, &mut names)?,
             reshape: input.reshape.map(|reshape| reshape.shape),
+            optional: input.optional,
             label_filename: None,
             labels: Arc::default(),
         };
@@ -46,6 +47,7 @@ pub(super) fn outputs(
             dims: dims(&field, output.dims)?,
             name: name(&field, output.name, &mut names)?,
             reshape: output.reshape.map(|reshape| reshape.shape),
+            optional: false,
             label_filename: label_filename(&field, output.label_filename)?,
             labels: Arc::default(),
         };

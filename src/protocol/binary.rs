@@ -25,7 +25,7 @@ pub fn decode_request(body: &Bytes, header_length: Option<usize>) -> Result<Infe
             body.len()
         )));
     }
-    let RequestHeader { id, inputs, outputs, default_form, schedule, non_finite } =
+    let RequestHeader { id, inputs, outputs, default_form, schedule, non_finite, parameters } =
         read_request(&body[..header_length])?;
 
     let mut at = header_length;
@@ -55,7 +55,15 @@ pub fn decode_request(body: &Bytes, header_length: Option<usize>) -> Result<Infe
         )));
     }
     distinct(&outputs)?;
-    Ok(InferenceRequest { id, inputs: tensors.done(), outputs, default_form, schedule, non_finite })
+    Ok(InferenceRequest {
+        id,
+        inputs: tensors.done(),
+        outputs,
+        default_form,
+        schedule,
+        non_finite,
+        parameters,
+    })
 }
 
 /// A response on its way to a socket.

@@ -96,6 +96,28 @@ impl Datatype {
         }
     }
 
+    /// A whole number as an element; no bytes for strings.
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation)]
+    pub fn element(self, value: u32) -> Vec<u8> {
+        let float = f64::from(value);
+        match self {
+            Self::Fp16 => half::f16::from_f64(float).to_le_bytes().to_vec(),
+            Self::Bf16 => half::bf16::from_f64(float).to_le_bytes().to_vec(),
+            Self::Fp32 => (float as f32).to_le_bytes().to_vec(),
+            Self::Fp64 => float.to_le_bytes().to_vec(),
+            Self::Bytes => Vec::new(),
+            Self::Bool | Self::Uint8 | Self::Uint16 | Self::Uint32 | Self::Uint64 => self.whole(value),
+            Self::Int8 | Self::Int16 | Self::Int32 | Self::Int64 => self.whole(value),
+        }
+    }
+
+    fn whole(self, value: u32) -> Vec<u8> {
+        let mut bytes = u64::from(value).to_le_bytes().to_vec();
+        bytes.truncate(self.size().unwrap_or(0));
+        bytes
+    }
+
     /// Whether its values are floating point (and may be NaN or infinite).
     #[must_use]
     pub fn is_float(self) -> bool {

@@ -13,6 +13,9 @@ pub const LONGEST_NAME: usize = 1024;
 /// The most dimensions of a tensor.
 pub const MOST_DIMENSIONS: usize = 64;
 
+/// The most parameters that a request may have.
+pub const MOST_PARAMETERS: usize = 256;
+
 /// A request's inputs, checked as they are collected: distinct by name, each
 /// with as many bytes as its shape takes.
 #[derive(Debug, Default)]

@@ -20,7 +20,7 @@ mod types;
 pub use binary::{EncodedResponse, decode_request, encode_response};
 pub use datatype::{Datatype, UnknownDatatype};
 pub use error::ProtocolError;
-pub use inputs::{Inputs, LONGEST_NAME, MOST_DIMENSIONS, distinct};
+pub use inputs::{Inputs, LONGEST_NAME, MOST_DIMENSIONS, MOST_PARAMETERS, distinct};
 pub use metadata::{ModelMetadata, ServerMetadata, TensorMetadata};
 pub use non_finite::{NonFinite, NotFinite, Strict};
 pub use raw::{RawInput, raw_request};

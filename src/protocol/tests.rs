@@ -30,6 +30,7 @@ fn a_json_request_is_read_whichever_way_its_keys_are_ordered() {
         default_form: OutputForm::Json,
         non_finite: None,
         schedule: Schedule::default(),
+        ..InferenceRequest::default()
     };
     let typed = r#"{"id":"7","inputs":[{"name":"x","shape":[2,2],"datatype":"UINT8","data":[1,2,3,4]}],
         "outputs":[{"name":"y","parameters":{"binary_data":true,"classification":3}}]}"#;
@@ -289,4 +290,30 @@ proptest! {
     ) {
         let _ = decode(&text);
     }
+}
+
+#[test]
+fn further_parameters_are_tensors_of_one_element() {
+    let decoded = decode_request(
+        &Bytes::from_static(
+            br#"{"parameters":{"sr":16000,"scale":0.5,"flip":true,"mode":"a\u00e9","none":null,"deep":{"a":[1]},"priority":1},"inputs":[]}"#,
+        ),
+        None,
+    );
+    let parameters = decoded.unwrap().parameters;
+    let seen: Vec<_> = parameters.iter().map(|p| (&*p.name, p.datatype, &p.data[..])).collect();
+    assert_eq!(
+        seen,
+        [
+            ("sr", Datatype::Int64, &16_000_i64.to_le_bytes()[..]),
+            ("scale", Datatype::Fp64, &0.5_f64.to_le_bytes()),
+            ("flip", Datatype::Bool, &[1]),
+            ("mode", Datatype::Bytes, &[3, 0, 0, 0, b'a', 0xc3, 0xa9]),
+            ("priority", Datatype::Int64, &1_i64.to_le_bytes()),
+        ]
+    );
+    let many: Vec<String> = (0..=MOST_PARAMETERS).map(|index| format!(r#""p{index}":1"#)).collect();
+    let body = format!(r#"{{"parameters":{{{}}},"inputs":[]}}"#, many.join(","));
+    let refused = decode_request(&Bytes::from(body), None).unwrap_err().to_string();
+    assert!(refused.contains("more than 256 parameters"), "{refused}");
 }

@@ -21,6 +21,21 @@ pub struct Tensor {
     pub data: Bytes,
 }
 
+impl Tensor {
+    /// What stands for an input that a request leaves out: without elements, and
+    /// without the shape of anything that has none.
+    #[must_use]
+    pub fn absent(name: Arc<str>) -> Self {
+        Self { name, datatype: Datatype::Uint8, shape: Vec::new(), data: Bytes::new() }
+    }
+
+    /// Whether it is [`Tensor::absent`]: a scalar has an element.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        self.shape.is_empty() && self.data.is_empty()
+    }
+}
+
 /// What a client asks a model.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct InferenceRequest {
@@ -37,6 +52,9 @@ pub struct InferenceRequest {
     /// What is to stand in JSON for numbers that JSON has not; `None` for what
     /// is usual where it was asked.
     pub non_finite: Option<NonFinite>,
+    /// Further parameters that are numbers or strings, each as a tensor of one
+    /// element: arguments of the model that are no tensors may come so.
+    pub parameters: Vec<Tensor>,
 }
 
 /// What a request asks of the scheduler (Triton's schedule policy extension).

@@ -9,5 +9,6 @@ pub mod draw;
 mod input;
 pub mod rows;
 pub mod run;
+pub mod values;
 
 pub use input::TrialInput;

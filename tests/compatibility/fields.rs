@@ -60,6 +60,7 @@ const SERVED: &[Served] = &[
     ("input.data_type", INPUT, Shows("datatype: Fp32"), "checked in each request"),
     ("input.format", INPUT, Checks("input { name: 'x' data_type: TYPE_FP32 format: FORMAT_NCHW dims: [ 3 ] }"), "an image has three dimensions"),
     ("input.dims", INPUT, Shows("dims: [3, 2, 2]"), "checked in each request; -1 varies"),
+    ("input.optional", "input { name: 'x' data_type: TYPE_FP32 dims: [ 3 ] optional: true }", Shows("optional: true"), "a request may leave out an argument that has a default or may be None"),
     ("input.reshape", INPUT, Shows("reshape: Some([12])"), "the model's shape, where it differs"),
     ("input.reshape.shape", INPUT, Shows("reshape: Some([12])"), "as many elements as `dims`"),
     ("output", OUTPUT, Shows("name: \"y\""), "what a response carries"),

@@ -110,7 +110,8 @@ async fn tensors_stand_beside_a_dictionary() {
     assert_eq!(both(&server, "configured", &inputs).await.unwrap(), [y.clone(), sum]);
     assert_eq!(
         both(&server, "configured", &[left, y, x]).await.unwrap_err(),
-        "400 the request lacks input 'right' of model 'configured'"
+        "400 expected 4 inputs but got 3 inputs for model 'configured'. Got input(s) ['left', 'y', 'x'], but missing \
+         required input(s) ['right']. Please provide all required input(s)."
     );
 }
 
@@ -130,7 +131,8 @@ async fn the_last_arguments_may_be_left_to_their_defaults() {
     assert_eq!(both(&server, "two", &masked).await.unwrap(), [floats("y", &[2], &[0.0, 2.0])]);
     assert_eq!(
         both(&server, "two", &[x.clone()]).await.unwrap_err(),
-        "400 the request lacks input 'mask' of model 'two'",
+        "400 expected 2 inputs but got 1 inputs for model 'two'. Got input(s) ['x'], but missing required input(s) \
+         ['mask']. Please provide all required input(s).",
         "what is configured is asked for"
     );
     // Without a configuration each request decides.
@@ -138,7 +140,8 @@ async fn the_last_arguments_may_be_left_to_their_defaults() {
     assert_eq!(both(&server, "file", &[x]).await.unwrap(), [floats("OUTPUT__0", &[2], &[2.0, 4.0])]);
     assert_eq!(
         both(&server, "file", &[mask]).await.unwrap_err(),
-        "400 the request lacks input 'x' of model 'file'"
+        "400 expected number of inputs between 1 and 4 but got 1 inputs for model 'file'. Got input(s) ['mask'], but \
+         missing required input(s) ['x']. Please provide all required input(s)."
     );
     assert_eq!(get(&server.url("/v2/models/two")).await.1["inputs"][0]["name"], "mask");
 }

@@ -23,7 +23,8 @@ async fn rows_go_in_and_predictions_come_out() {
         ),
         (
             json!({"instances": [{"INPUT0": vec![1; 16]}]}).to_string(),
-            "the request lacks input 'INPUT1' of model 'simple'",
+            "expected 2 inputs but got 1 inputs for model 'simple'. Got input(s) ['INPUT0'], but missing required \
+             input(s) ['INPUT1']. Please provide all required input(s).",
         ),
     ] {
         assert_eq!(post(&url, body.clone()).await, (400, json!({ "error": message })), "{body}");

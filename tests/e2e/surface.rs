@@ -158,7 +158,8 @@ async fn errors_name_what_was_expected_and_what_came() {
             infer,
             format!(r#"{{"inputs":[{good}]}}"#),
             400,
-            "the request lacks input 'INPUT0' of model 'simple'",
+            "expected 2 inputs but got 1 inputs for model 'simple'. Got input(s) ['INPUT1'], but missing required \
+             input(s) ['INPUT0']. Please provide all required input(s).",
         ),
         (
             infer,

@@ -9,11 +9,6 @@ pub(super) const OK: i32 = 0;
 /// There was not even memory for a text.
 pub(super) const OUT_OF_MEMORY: i32 = 2;
 
-/// `CressetArgumentKind`.
-pub(super) const KIND_TENSOR: i32 = 0;
-pub(super) const KIND_TENSOR_DICT: i32 = 1;
-pub(super) const KIND_STRINGS: i32 = 2;
-
 /// `CRESSET_STRINGS_TYPE`: in the place of a scalar type.
 pub(super) const STRINGS: i32 = -1;
 
@@ -81,9 +76,8 @@ pub(super) struct RawPrecision {
 #[repr(C)]
 pub(super) struct RawArgument {
     pub(super) name: *const c_char,
-    pub(super) type_text: *const c_char,
-    pub(super) kind: i32,
-    pub(super) has_default: i32,
+    pub(super) kind: *const c_char,
+    pub(super) optional: i32,
 }
 
 #[repr(C)]

@@ -157,14 +157,10 @@ impl Module {
         // SAFETY: `signature` asks for indices under the count only.
         let raw = unsafe { ffi::cresset_module_argument(self.raw.as_ptr(), index) };
         // SAFETY: both texts live as long as the module.
-        let (name, type_text) = unsafe { (ffi::text(raw.name), ffi::text(raw.type_text)) };
-        let kind = match raw.kind {
-            ffi::KIND_TENSOR => ArgumentKind::Tensor,
-            ffi::KIND_TENSOR_DICT => ArgumentKind::TensorDict,
-            ffi::KIND_STRINGS => ArgumentKind::Strings,
-            _ => ArgumentKind::Other(type_text.unwrap_or_default()),
-        };
-        Argument { name: name.unwrap_or_default(), kind, has_default: raw.has_default != 0 }
+        let (name, kind) = unsafe { (ffi::text(raw.name), ffi::text(raw.kind)) };
+        let kind = kind.unwrap_or_default();
+        let kind = serde_json::from_str(&kind).unwrap_or(ArgumentKind::Other(kind));
+        Argument { name: name.unwrap_or_default(), kind, optional: raw.optional != 0 }.peeled()
     }
 
     fn not_frozen(&self) -> Option<String> {

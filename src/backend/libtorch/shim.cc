@@ -17,7 +17,6 @@
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
-#include <ATen/ops/from_blob.h>
 #include <c10/core/DeviceGuard.h>
 #include <c10/core/GradMode.h>
 #include <c10/core/InferenceMode.h>
@@ -29,12 +28,12 @@
 #include <torch/csrc/jit/serialization/import.h>
 #include <torch/version.h>
 
+#include "arguments.h"
 #include "devices.h"
 #include "lane.h"
 #include "memory.h"
 #include "outputs.h"
 #include "precision.h"
-#include "string_lists.h"
 #include "writes.h"
 
 // The numbers that scalar_type.rs writes down.
@@ -48,20 +47,13 @@ static_assert(static_cast<int>(at::kUInt64) == 29);
 // Strings lie on the wire as they lie here.
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__);
 
-struct Argument {
-  std::string name;
-  std::string type;
-  CressetArgumentKind kind;
-  bool has_default;
-};
-
 struct CressetModule {
   torch::jit::Module module;
   torch::jit::Method forward;
   CressetOptions options;
   cresset::Precision precision;
   at::Device device;
-  std::vector<Argument> arguments;
+  std::vector<cresset::Argument> arguments;
   std::optional<std::string> stateful;
   std::optional<std::string> not_frozen;
   // forward may write to its arguments: it gets copies.
@@ -129,38 +121,6 @@ class Setting {
   torch::jit::GraphOptimizerEnabledGuard optimize_;
 };
 
-CressetArgumentKind kind_of(const c10::TypePtr& type) {
-  if (const auto optional = type->cast<c10::OptionalType>()) {
-    return optional->getElementType()->kind() == c10::TypeKind::TensorType ? CRESSET_TENSOR : CRESSET_OTHER;
-  }
-  if (type->kind() == c10::TypeKind::TensorType) {
-    return CRESSET_TENSOR;
-  }
-  if (const auto dict = type->cast<c10::DictType>()) {
-    const bool by_name = dict->getKeyType()->kind() == c10::TypeKind::StringType &&
-        dict->getValueType()->kind() == c10::TypeKind::TensorType;
-    return by_name ? CRESSET_TENSOR_DICT : CRESSET_OTHER;
-  }
-  if (const auto list = type->cast<c10::ListType>()) {
-    return list->getElementType()->kind() == c10::TypeKind::StringType ? CRESSET_STRINGS : CRESSET_OTHER;
-  }
-  return CRESSET_OTHER;
-}
-
-std::vector<Argument> arguments_of(const torch::jit::Method& forward) {
-  std::vector<Argument> arguments;
-  const auto& all = forward.function().getSchema().arguments();
-  for (size_t i = 1; i < all.size(); ++i) {  // the first is self
-    const auto& argument = all[i];
-    arguments.push_back(
-        {argument.name(),
-         argument.type()->annotation_str(),
-         kind_of(argument.type()),
-         argument.default_value().has_value()});
-  }
-  return arguments;
-}
-
 // The first forward makes the executor; this says which.
 void choose_executor(const torch::jit::Method& forward, const CressetOptions& options) {
   if (options.simple_executor != 0) {
@@ -169,15 +129,9 @@ void choose_executor(const torch::jit::Method& forward, const CressetOptions& op
   }
 }
 
-at::Tensor view_of(const CressetInput& input) {
-  const at::IntArrayRef sizes(input.sizes, input.rank);
-  const auto options = at::TensorOptions().dtype(static_cast<at::ScalarType>(input.scalar_type));
-  return at::from_blob(const_cast<void*>(input.data), sizes, options);
-}
-
 // For a forward that ends before the input's memory changes.
 at::Tensor tensor_of(const CressetInput& input, const CressetModule& module) {
-  auto view = view_of(input);
+  auto view = cresset::view_of(input);
   // A view, where it is only read and only now: a module that may write to
   // its arguments gets copies, and so does one that keeps state, which may
   // keep them. The memory is written again for the next batch.
@@ -189,66 +143,25 @@ at::Tensor tensor_of(const CressetInput& input, const CressetModule& module) {
   return cresset::prepared(std::move(view), module.precision);
 }
 
-bool are_strings(const CressetInput& input) {
-  return input.scalar_type == CRESSET_STRINGS_TYPE;
+bool is_tensor(const CressetModule& module, const CressetInput& input) {
+  const bool tensor = cresset::is_tensor(module.arguments, input);
+  if (tensor && input.scalar_type == CRESSET_STRINGS_TYPE) {
+    throw std::runtime_error("'" + std::string(input.name, input.name_length) + "' of forward takes no strings");
+  }
+  return tensor;
 }
 
-// The inputs as values; `tensor` makes a tensor of one.
+// forward's stack; `tensor` makes a tensor of an input that goes there as one.
 template <typename MakeTensor>
-std::vector<c10::IValue> values_of(const CressetInput* inputs, size_t count, const MakeTensor& tensor) {
+std::vector<c10::IValue> stack_of(const CressetModule& module, const CressetInput* inputs, size_t count,
+                                  const MakeTensor& tensor) {
   std::vector<c10::IValue> values;
-  values.reserve(count);
+  values.reserve(std::max(count, module.arguments.size()) + 1);  // self goes in front
   for (size_t i = 0; i < count; ++i) {
-    if (are_strings(inputs[i])) {
-      values.push_back(cresset::strings_of(static_cast<const char*>(inputs[i].data), inputs[i].bytes));
-    } else {
-      values.emplace_back(tensor(inputs[i]));
-    }
+    values.push_back(is_tensor(module, inputs[i]) ? c10::IValue(tensor(inputs[i]))
+                                                  : cresset::value_of(module.arguments, inputs[i]));
   }
-  return values;
-}
-
-// By name where there is a dictionary: what isn't another argument is a key.
-std::vector<c10::IValue> stack_with_dict(const CressetInput* inputs, const std::vector<c10::IValue>& values,
-                                         const CressetModule& module) {
-  const size_t count = values.size();
-  const auto named = [&](const Argument& argument, const CressetInput& input) {
-    return (argument.kind == CRESSET_TENSOR || argument.kind == CRESSET_STRINGS) &&
-        argument.name.compare(0, std::string::npos, input.name, input.name_length) == 0;
-  };
-  std::vector<c10::IValue> stack;
-  stack.reserve(module.arguments.size() + 1);  // self goes in front
-  for (const auto& argument : module.arguments) {
-    if (argument.kind == CRESSET_TENSOR_DICT) {
-      c10::Dict<std::string, at::Tensor> dict;
-      for (size_t i = 0; i < count; ++i) {
-        const auto is_this = [&](const Argument& other) { return named(other, inputs[i]); };
-        if (std::none_of(module.arguments.begin(), module.arguments.end(), is_this)) {
-          TORCH_CHECK(values[i].isTensor(), "a dictionary of tensors takes no strings");
-          dict.insert(std::string(inputs[i].name, inputs[i].name_length), values[i].toTensor());
-        }
-      }
-      stack.emplace_back(std::move(dict));
-      continue;
-    }
-    const auto given = std::find_if(
-        inputs, inputs + count, [&](const CressetInput& input) { return named(argument, input); });
-    if (given == inputs + count) {
-      break;  // the rest have defaults, or forward says which it lacks
-    }
-    stack.push_back(values[static_cast<size_t>(given - inputs)]);
-  }
-  return stack;
-}
-
-std::vector<c10::IValue> stack_of(const CressetInput* inputs, std::vector<c10::IValue> values,
-                                  const CressetModule& module) {
-  const auto is_dict = [](const Argument& argument) { return argument.kind == CRESSET_TENSOR_DICT; };
-  if (std::any_of(module.arguments.begin(), module.arguments.end(), is_dict)) {
-    return stack_with_dict(inputs, values, module);
-  }
-  values.reserve(values.size() + 1);  // self goes in front
-  return values;
+  return cresset::stack_of(module.arguments, inputs, std::move(values));
 }
 
 CressetOutput described(const cresset::Output& output) {
@@ -348,7 +261,7 @@ CressetStatus cresset_module_load(const char* path, int32_t device_index, const 
       throw std::runtime_error("the module has no forward method");
     }
     // Before freezing: frozen attributes can't be told from constants.
-    auto arguments = arguments_of(*forward);
+    auto arguments = cresset::arguments_of(forward->function().getSchema());
     auto writes = cresset::writes(loaded);
     cresset::Precision precision(*asked);
     cresset::convert(loaded, precision);
@@ -435,7 +348,7 @@ size_t cresset_module_arguments(const CressetModule* module) {
 
 CressetArgument cresset_module_argument(const CressetModule* module, size_t index) {
   const auto& argument = module->arguments[index];
-  return {argument.name.c_str(), argument.type.c_str(), argument.kind, argument.has_default ? 1 : 0};
+  return {argument.name.c_str(), argument.kind.c_str(), argument.otherwise ? 1 : 0};
 }
 
 const char* cresset_module_stateful(const CressetModule* module) {
@@ -454,8 +367,8 @@ CressetStatus cresset_module_forward(const CressetModule* module, const CressetI
     const c10::OptionalDeviceGuard device(
         module->device.is_cpu() ? std::nullopt : std::optional<at::Device>(module->device));
     const cresset::Autocast autocast(module->precision, module->device);
-    const auto result = module->run(
-        stack_of(inputs, values_of(inputs, count, [&](const auto& input) { return tensor_of(input, *module); }), *module));
+    const auto result =
+        module->run(stack_of(*module, inputs, count, [&](const auto& input) { return tensor_of(input, *module); }));
 
     std::vector<cresset::Range> taken;
     taken.reserve(count);
@@ -528,8 +441,8 @@ CressetStatus cresset_module_launch(const CressetModule* module, CressetLane* la
     std::vector<at::Tensor> host;
     host.reserve(count);
     for (size_t i = 0; i < count; ++i) {
-      if (!are_strings(inputs[i])) {
-        host.push_back(view_of(inputs[i]));
+      if (is_tensor(*module, inputs[i])) {
+        host.push_back(cresset::view_of(inputs[i]));
       }
     }
     // Alive until the streams are settled, whatever fails.
@@ -540,7 +453,7 @@ CressetStatus cresset_module_launch(const CressetModule* module, CressetLane* la
       {
         const auto on = lane->lane.computing();
         auto next = launched->kept.begin();
-        auto values = values_of(inputs, count, [&](const CressetInput&) {
+        auto stack = stack_of(*module, inputs, count, [&](const CressetInput&) {
           const auto& copied = *next++;
           auto given = cresset::prepared(copied, module->precision);
           // What a module keeps may be read on this stream when the copies in
@@ -548,7 +461,7 @@ CressetStatus cresset_module_launch(const CressetModule* module, CressetLane* la
           return module->stateful && given.is_same(copied) ? given.clone() : given;
         });
         const cresset::Autocast autocast(module->precision, module->device);
-        made->outputs = cresset::flatten(module->run(stack_of(inputs, std::move(values), *module)));
+        made->outputs = cresset::flatten(module->run(std::move(stack)));
         restore(made->outputs, *module);
       }
       launched->outputs = std::move(made);

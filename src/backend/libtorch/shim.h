@@ -63,26 +63,21 @@ typedef struct {
   size_t output_count;
 } CressetPrecision;
 
-typedef enum {
-  CRESSET_TENSOR = 0,
-  CRESSET_TENSOR_DICT = 1,
-  CRESSET_STRINGS = 2,
-  CRESSET_OTHER = 3,
-} CressetArgumentKind;
-
-// An argument of forward. The texts live as long as the module.
+// An argument of forward: `kind` is JSON, as arguments.h has it. The texts live
+// as long as the module.
 typedef struct {
   const char* name;
-  const char* type;
-  int32_t kind;
-  int32_t has_default;
+  const char* kind;
+  // Whether it may be left out.
+  int32_t optional;
 } CressetArgument;
 
 // In the place of a scalar type: `data` holds strings, each behind its length
 // (4 bytes, little-endian), as many as the sizes say.
 #define CRESSET_STRINGS_TYPE (-1)
 
-// Contiguous elements on the host; `name` is not terminated.
+// Contiguous elements on the host; `name` is not terminated, and says where in
+// forward's arguments they go, as arguments.h has it.
 typedef struct {
   const char* name;
   size_t name_length;

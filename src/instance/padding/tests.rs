@@ -93,12 +93,12 @@ fn masks_and_lengths_are_made_where_they_were_not_sent() {
 
 #[test]
 fn numbers_are_of_every_type() {
-    assert_eq!(number(Datatype::Bool, 1), [1]);
-    assert_eq!(number(Datatype::Int64, 300), [44, 1, 0, 0, 0, 0, 0, 0]);
-    assert_eq!(number(Datatype::Fp16, 1), [0, 0x3c]);
-    assert_eq!(number(Datatype::Bf16, 1), [0x80, 0x3f]);
-    assert_eq!(number(Datatype::Fp32, 1), 1_f32.to_le_bytes());
-    assert_eq!(number(Datatype::Fp64, 1), 1_f64.to_le_bytes());
+    assert_eq!(Datatype::Bool.element(1), [1]);
+    assert_eq!(Datatype::Int64.element(300), [44, 1, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(Datatype::Fp16.element(1), [0, 0x3c]);
+    assert_eq!(Datatype::Bf16.element(1), [0x80, 0x3f]);
+    assert_eq!(Datatype::Fp32.element(1), 1_f32.to_le_bytes());
+    assert_eq!(Datatype::Fp64.element(1), 1_f64.to_le_bytes());
 }
 
 fn cut(dimensions: &[usize], rule: CutRule) -> Padding {

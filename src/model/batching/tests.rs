@@ -18,7 +18,7 @@ const CONFIG: &str = r#"
 fn made(config: &str, settings: &str) -> Result<Batching, String> {
     let config = ModelConfig::from_pbtxt(config, "m").unwrap();
     let argument =
-        |name: &str| Argument { name: name.to_owned(), kind: ArgumentKind::Tensor, has_default: false };
+        |name: &str| Argument { name: name.to_owned(), kind: ArgumentKind::Tensor, optional: false };
     let arguments = config.inputs.iter().map(|input| argument(&input.name)).collect();
     let binding = Binding::new(&config, &Signature { arguments, ..Signature::default() }).unwrap();
     let directory = tempfile::tempdir().unwrap();

@@ -25,7 +25,7 @@ struct Drifting {
 
 impl Drifting {
     fn new(reduced: f32, optimized: f32) -> Self {
-        let argument = Argument { name: "x".to_owned(), kind: ArgumentKind::Tensor, has_default: false };
+        let argument = Argument { name: "x".to_owned(), kind: ArgumentKind::Tensor, optional: false };
         let signature = Signature { arguments: vec![argument], stateful: None, notes: Vec::new() };
         Self { signature, reduced, optimized, factor: 1.0, ..Self::default() }
     }

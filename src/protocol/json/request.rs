@@ -1,14 +1,17 @@
 //! The JSON of an inference request: the whole of it, or the header in front
 //! of binary tensors.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::numbers::read_data;
 use super::scan::Scanner;
 use crate::protocol::{
-    Datatype, LONGEST_NAME, MOST_DIMENSIONS, NonFinite, OutputForm, ProtocolError, RequestedOutput, Schedule,
-    Strict, expected_bytes,
+    Datatype, LONGEST_NAME, MOST_DIMENSIONS, MOST_PARAMETERS, NonFinite, OutputForm, ProtocolError,
+    RequestedOutput, Schedule, Strict, Tensor, expected_bytes,
 };
 
 /// A request whose inputs may still lack their data.
@@ -20,6 +23,7 @@ pub(in crate::protocol) struct RequestHeader {
     pub(in crate::protocol) default_form: OutputForm,
     pub(in crate::protocol) schedule: Schedule,
     pub(in crate::protocol) non_finite: Option<NonFinite>,
+    pub(in crate::protocol) parameters: Vec<Tensor>,
 }
 
 /// One input as its JSON gives it.
@@ -90,7 +94,9 @@ pub(in crate::protocol) fn read_request(text: &[u8]) -> Result<RequestHeader, Pr
                 Ok(())
             })?,
             "parameters" => {
+                let values = scanner.clone();
                 let parameters = read_parameters(scanner, "the request")?;
+                request.parameters = read_values(values)?;
                 if parameters.binary_data_output == Some(true) {
                     request.default_form = OutputForm::Binary;
                 }
@@ -230,6 +236,44 @@ fn read_output(scanner: &mut Scanner<'_>) -> Result<RequestedOutput, ProtocolErr
     let form =
         parameters.binary_data.map(|binary| if binary { OutputForm::Binary } else { OutputForm::Json });
     Ok(RequestedOutput { name, form, classification: u32::try_from(classification).unwrap_or(u32::MAX) })
+}
+
+/// Reads the parameters that are numbers or strings, each as a tensor of one
+/// element.
+fn read_values(mut scanner: Scanner<'_>) -> Result<Vec<Tensor>, ProtocolError> {
+    let mut values = Vec::new();
+    if scanner.peek() != Some(b'{') {
+        return Ok(values);
+    }
+    scanner.object(|scanner, name| {
+        let text = scanner.clone().skip()?;
+        let (datatype, data) = match text {
+            [b'"', ..] => {
+                let string = scanner.string()?;
+                let length = u32::try_from(string.len()).unwrap_or(u32::MAX);
+                (Datatype::Bytes, [&length.to_le_bytes(), string.as_bytes()].concat())
+            }
+            b"true" | b"false" => {
+                scanner.skip()?;
+                (Datatype::Bool, vec![u8::from(text == b"true")])
+            }
+            _ => {
+                scanner.skip()?;
+                let text = str::from_utf8(text).unwrap_or_default();
+                match (text.parse::<i64>(), text.parse::<f64>()) {
+                    (Ok(whole), _) => (Datatype::Int64, whole.to_le_bytes().to_vec()),
+                    (Err(_), Ok(real)) => (Datatype::Fp64, real.to_le_bytes().to_vec()),
+                    (Err(_), Err(_)) => return Ok(()),
+                }
+            }
+        };
+        if values.len() == MOST_PARAMETERS {
+            return Err(scanner.error(format!("more than {MOST_PARAMETERS} parameters")));
+        }
+        values.push(Tensor { name: Arc::from(name), datatype, shape: vec![1], data: Bytes::from(data) });
+        Ok(())
+    })?;
+    Ok(values)
 }
 
 fn read_parameters(scanner: &mut Scanner<'_>, whose: &str) -> Result<Parameters, ProtocolError> {

@@ -1,0 +1,64 @@
+//! Inputs that are the same for all rows: made up for a trial, and repeated
+//! for each row of a batch.
+
+use bytes::{Bytes, BytesMut};
+
+use super::TrialInput;
+use crate::backend::{Leaf, Scalar};
+use crate::model_config::{BoundInput, Presence};
+use crate::protocol::Datatype;
+
+/// What stands for an input whose shape nothing declares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unsent {
+    /// Nothing: it is left out.
+    Out,
+    /// A value, the same for all rows.
+    Value(TrialInput),
+}
+
+/// What an argument that is a number becomes: a count or a switch, and a usual
+/// rate of sound.
+const NUMBERS: [u32; 3] = [1, 0, 16_000];
+
+/// Those to try, where there are such arguments; else one of no matter.
+#[must_use]
+pub fn numbers(inputs: &[BoundInput]) -> &'static [u32] {
+    let counts = inputs.iter().any(|input| input.leaf.shared().is_some());
+    if counts { &NUMBERS } else { &NUMBERS[..1] }
+}
+
+/// What a trial sends for an input that only its argument tells of, in a batch
+/// of `rows`: nothing where it may be left out, else `number`, or an empty
+/// string. `None` where it can't be made up.
+#[must_use]
+pub fn unsent(bound: &BoundInput, rows: Option<u32>, number: u32) -> Option<Unsent> {
+    if bound.spec.is_none() && bound.presence != Presence::Required {
+        return Some(Unsent::Out);
+    }
+    let scalar = match bound.leaf {
+        Leaf::Scalar(scalar) | Leaf::Numbers(scalar) => scalar,
+        Leaf::Tensor | Leaf::Strings => return None,
+    };
+    let datatype = bound.datatype().unwrap_or(Datatype::Fp64);
+    let element = match scalar {
+        Scalar::Str => vec![0; 4],
+        Scalar::Bool => vec![0],
+        Scalar::Int | Scalar::Float | Scalar::Number => datatype.element(number),
+    };
+    let (shape, data) = repeated(&[1], &Bytes::from(element), rows);
+    Some(Unsent::Value(TrialInput { name: bound.place.to_string(), datatype, shape, data: Some(data) }))
+}
+
+/// A value's shape and elements once for each row; as they are without rows.
+#[must_use]
+pub fn repeated(shape: &[i64], data: &Bytes, rows: Option<u32>) -> (Vec<i64>, Bytes) {
+    let shape = rows.map(i64::from).into_iter().chain(shape.iter().copied()).collect();
+    if rows.is_none_or(|rows| rows == 1) {
+        return (shape, data.clone());
+    }
+    let rows = rows.unwrap_or(1);
+    let mut repeated = BytesMut::with_capacity(data.len().saturating_mul(rows as usize));
+    (0..rows).for_each(|_| repeated.extend_from_slice(data));
+    (shape, repeated.freeze())
+}
