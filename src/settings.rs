@@ -231,9 +231,16 @@ pub struct HttpSettings {
     #[arg(long, env = "CRESSET_HTTP_PORT", value_name = "PORT", default_value_t = 8000)]
     pub http_port: u16,
 
-    /// Port for metrics, and for health once more; 0 for a free one
+    /// Port for metrics and health alone; 0 for a free one
     #[arg(long, env = "CRESSET_METRICS_PORT", value_name = "PORT", default_value_t = 8002)]
     pub metrics_port: u16,
+
+    /// Whether /metrics is on the port for inference, too
+    ///
+    /// Say false if clients whom they don't concern can reach that port.
+    #[arg(long, env = "CRESSET_HTTP_METRICS", value_name = "BOOL", default_value_t = true,
+          action = clap::ArgAction::Set)]
+    pub http_metrics: bool,
 
     /// Threads that read and write HTTP [default: one for each processor, at most 16]
     #[arg(long, env = "CRESSET_HTTP_THREADS", value_name = "N", default_value_t = processors().min(16), hide_default_value = true,

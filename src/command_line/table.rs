@@ -165,7 +165,10 @@ pub const FLAGS: &[Flag] = &[
     flag("vertex-ai-default-model", NoEffect(UNUSED_PATHS)),
     flag(
         "allow-metrics",
-        Only("true", "the metrics port answers health probes too: don't publish --metrics-port"),
+        Only(
+            "true",
+            "the metrics port answers health probes too: don't publish --metrics-port, and say --http-metrics=false",
+        ),
     ),
     flag("allow-gpu-metrics", NoEffect(SERIES)),
     flag("allow-cpu-metrics", NoEffect(SERIES)),

@@ -76,19 +76,28 @@ fn of_inference() -> Vec<Entry> {
         add(model, Method::POST, web::post().to(prediction::model));
     }
     entries.extend(probes());
+    entries.push(metrics_by(get().to(health::metrics_too)));
     entries
 }
 
 fn of_metrics() -> Vec<Entry> {
     let mut entries = probes();
-    let metrics = get().to(health::metrics);
-    entries.push(Entry { path: "/metrics".to_owned(), method: Method::GET, handler: metrics });
+    entries.push(metrics_by(get().to(health::metrics)));
     entries
+}
+
+fn metrics_by(handler: Route) -> Entry {
+    Entry { path: "/metrics".to_owned(), method: Method::GET, handler }
 }
 
 fn probes() -> Vec<Entry> {
     let probe = |path: &str, handler| Entry { path: path.to_owned(), method: Method::GET, handler };
-    vec![probe("/v2/health/live", get().to(health::live)), probe("/v2/health/ready", get().to(health::ready))]
+    vec![
+        probe("/v2/health/live", get().to(health::live)),
+        probe("/v2/health/ready", get().to(health::ready)),
+        probe("/health", get().to(health::health)),
+        probe("/healthz", get().to(health::live)),
+    ]
 }
 
 /// GET, and HEAD with it: what a load balancer or `curl -I` asks.

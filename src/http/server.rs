@@ -39,14 +39,16 @@ pub(super) struct State {
     pub(super) max_body: usize,
     /// How long a body may take, beside what its length earns it.
     pub(super) body_timeout: Duration,
+    /// Whether the inference listener shows metrics, too.
+    pub(super) shows_metrics: bool,
 }
 
 /// Bound sockets; port 0 was replaced by a free one.
 pub struct Listeners {
     /// Inference.
     pub http: TcpListener,
-    /// Metrics, and health once more: a flood of clients can't starve a
-    /// probe.
+    /// Metrics and health by themselves: a flood of clients can't starve a
+    /// probe or a scrape.
     pub metrics: TcpListener,
 }
 
@@ -113,6 +115,7 @@ pub fn serve(
         admission,
         max_body: settings.max_input_size,
         body_timeout: Duration::from_secs(settings.body_timeout_secs),
+        shows_metrics: settings.http_metrics,
     });
     let plan = |name, workers, exit_timeout_secs, routes| Plan {
         name,
