@@ -242,6 +242,14 @@ pub struct HttpSettings {
           action = clap::ArgAction::Set)]
     pub http_metrics: bool,
 
+    /// Origin of web pages that may call this server from a browser, such as https://app.example.com
+    ///
+    /// As the browser sends it: scheme, host and port, without a path. Repeat the flag for more
+    /// than one (in the environment: commas between them); '*', alone, is for all. Without it
+    /// browsers keep pages from what is answered.
+    #[arg(long, env = "CRESSET_CORS_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    pub cors_allow_origin: Vec<String>,
+
     /// Threads that read and write HTTP [default: one for each processor, at most 16]
     #[arg(long, env = "CRESSET_HTTP_THREADS", value_name = "N", default_value_t = processors().min(16), hide_default_value = true,
           value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1024))]

@@ -10,6 +10,7 @@
 
 mod body;
 mod connection;
+mod cors;
 mod deflate;
 mod encoding;
 mod health;
@@ -27,5 +28,6 @@ mod settings;
 mod statistics;
 mod status;
 
+pub use cors::AllowedOrigins;
 pub use routes::paths;
 pub use server::{Listeners, Servers, serve};
