@@ -27,6 +27,7 @@ mod server;
 mod settings;
 mod statistics;
 mod status;
+mod tensorflow;
 
 pub use cors::AllowedOrigins;
 pub use routes::paths;

@@ -5,7 +5,10 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Route, guard};
 
 use super::status::{method_not_allowed, no_such_path};
-use super::{health, inference, kserve, metadata, not_offered, prediction, repository, settings, statistics};
+use super::{
+    health, inference, kserve, metadata, not_offered, prediction, repository, settings, statistics,
+    tensorflow,
+};
 
 /// A path, a method, and what answers it. A path that takes several has an entry
 /// for each, one behind the other; any other method is told which there are.
@@ -67,9 +70,15 @@ fn of_inference() -> Vec<Entry> {
     add(&format!("{control}/load"), Method::POST, web::post().to(repository::load));
     add(&format!("{control}/unload"), Method::POST, web::post().to(repository::unload));
     add("/v1/models", Method::GET, get().to(kserve::models));
-    // Before the model, whose name would otherwise end in it.
-    add("/v1/models/{model}:predict", Method::POST, web::post().to(kserve::predict));
-    add("/v1/models/{model}", Method::GET, get().to(kserve::model));
+    for model in ["/v1/models/{model}", "/v1/models/{model}/versions/{version}"] {
+        // Before the model or version, which would otherwise end in it.
+        add(&format!("{model}:predict"), Method::POST, web::post().to(kserve::predict));
+        add(&format!("{model}:classify"), Method::POST, web::post().to(kserve::examples));
+        add(&format!("{model}:regress"), Method::POST, web::post().to(kserve::examples));
+        add(&format!("{model}:explain"), Method::POST, web::post().to(kserve::explain));
+        add(&format!("{model}/metadata"), Method::GET, get().to(tensorflow::metadata));
+        add(model, Method::GET, get().to(kserve::model));
+    }
     add("/ping", Method::GET, get().to(health::ping));
     add("/predict", Method::POST, web::post().to(prediction::default_model));
     for model in ["/predictions/{model}", "/predictions/{model}/{version}"] {
