@@ -60,7 +60,7 @@ fn refused(why: &str) -> HttpResult {
     Err(Error::new(ErrorCode::Unimplemented, why).into())
 }
 
-/// `GET /v1/models`: those that answer.
+/// `GET /v1/models` and `/v2/models`: those that answer.
 pub(super) async fn models(state: Data<State>) -> HttpResponse {
     HttpResponse::Ok().json(json!({ "models": state.engine.model_names() }))
 }

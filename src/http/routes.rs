@@ -58,6 +58,8 @@ fn of_inference() -> Vec<Entry> {
         add(&format!("{model}/stats"), Method::GET, get().to(statistics::model));
         add(&format!("{model}/ready"), Method::GET, get().to(health::model_ready));
     }
+    // As KServe's own server has it.
+    add("/v2/models", Method::GET, get().to(kserve::models));
     add("/v2/repository/index", Method::POST, web::post().to(repository::index));
     add("/v2/logging", Method::GET, get().to(settings::log));
     add("/v2/logging", Method::POST, web::post().to(settings::change_log));

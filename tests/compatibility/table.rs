@@ -31,6 +31,7 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
     ("GET", "/v2", "/v2", "", 200, "schedule_policy", Served("the server, and the extensions that are there")),
     ("GET", "/v2/health/live", "/v2/health/live", "", 200, r#"{"live":true}"#, Served("the process answers")),
     ("GET", "/v2/health/ready", "/v2/health/ready", "", 200, r#"{"ready":true}"#, Served("every model answers; else 400, as with Triton")),
+    ("GET", "/v2/models", "/v2/models", "", 200, r#"{"models":["#, Served("the names of the models that answer, as KServe's server lists them")),
     ("GET", "/v2/models/{model}", "/v2/models/identity", "", 200, "pytorch_libtorch", Served("metadata")),
     ("GET", "/v2/models/{model}/versions/{version}", "/v2/models/identity/versions/1", "", 200, "pytorch_libtorch", Served("of one version")),
     ("GET", "/v2/models/{model}/ready", "/v2/models/identity/ready", "", 200, "", Served("whether it answers")),

@@ -44,8 +44,10 @@ async fn a_model_of_one_input_and_one_output_takes_and_gives_arrays() {
 #[tokio::test]
 async fn models_are_listed_and_say_that_they_are_ready() {
     let server = Server::with_default_models(&[]);
-    let listed = get(&server.url("/v1/models")).await;
-    assert_eq!(listed, (200, json!({"models": ["efficientnet_lite0", "simple"]})));
+    let listed = json!({"models": ["efficientnet_lite0", "simple"]});
+    for path in ["/v1/models", "/v2/models"] {
+        assert_eq!(get(&server.url(path)).await, (200, listed.clone()), "{path}");
+    }
     let one =
         json!({"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}});
     let known = json!({"name": "simple", "ready": true, "model_version_status": [one]});
