@@ -18,6 +18,7 @@ use crate::grpc;
 use crate::http::{self, AllowedOrigins, Listeners, Servers};
 use crate::links;
 use crate::listen::listen;
+use crate::metrics;
 use crate::model::{DevicePreference, Resources};
 use crate::model_repository::{Access, ModelRepository};
 use crate::settings::{AtStart, LogFormat, OnDeviceFault, ServeSettings, processors};
@@ -91,6 +92,9 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
     // Before anything slow: a stop during loading is heeded.
     let mut signals = StopSignals::install().context("can't catch SIGTERM and SIGINT")?;
     raise_file_limit();
+    if settings.http.metrics_summaries {
+        metrics::show_summaries();
+    }
     let origins = AllowedOrigins::read(&settings.http.cors_allow_origin)?;
     let (repository, names) = repository(settings)?;
     // An empty one is how compose files say that it isn't set.

@@ -242,6 +242,14 @@ pub struct HttpSettings {
           action = clap::ArgAction::Set)]
     pub http_metrics: bool,
 
+    /// Whether metrics have quantiles of latencies, too: Triton's nv_inference_*_summary_us
+    ///
+    /// Of the last minute, for each version by itself. The histograms that are there anyway can
+    /// be added over servers, which quantiles can't.
+    #[arg(long, env = "CRESSET_METRICS_SUMMARIES", value_name = "BOOL", default_value_t = false,
+          action = clap::ArgAction::Set)]
+    pub metrics_summaries: bool,
+
     /// Origin of web pages that may call this server from a browser, such as https://app.example.com
     ///
     /// As the browser sends it: scheme, host and port, without a path. Repeat the flag for more
