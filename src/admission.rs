@@ -67,6 +67,12 @@ impl Permit {
         self.grow(bytes.saturating_sub(self.bytes))
     }
 
+    /// What was lent so far.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// All that was lent so far, as a permit of its own; this one goes on with
     /// nothing.
     #[must_use]

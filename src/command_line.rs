@@ -8,6 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 pub use environment::unknown;
+use table::SERIES;
 pub use table::{FLAGS, Fate, Flag, Level};
 
 use crate::telemetry::Levels;
@@ -143,6 +144,17 @@ impl Reader {
                 let triton = ["default", "iso8601"].contains(&value.to_lowercase().as_str());
                 Ok(Some(format!("--log-format={}", if triton { "human" } else { &value })))
             }
+            Fate::Metrics => match value.split_once('=') {
+                Some(("summary_latencies", on)) => match switch(on) {
+                    Some(on) => Ok(Some(format!("--metrics-summaries={on}"))),
+                    None => Err(format!("{shown}: expected true or false")),
+                },
+                Some(_) => {
+                    self.notes.push(format!("{shown} has no effect: {SERIES}"));
+                    Ok(None)
+                }
+                None => Err(format!("{shown}: expected a setting and its value, as summary_latencies=true")),
+            },
             Fate::Logs(level) => {
                 let on = match (level, value.parse::<u32>()) {
                     (Level::Verbose, Ok(verbosity)) => Some(verbosity > 0),

@@ -15,9 +15,10 @@ use crate::devices::has_quota;
 use crate::engine::{Control, ControlMode, Engine, Follower, Identity, LoadReport, Loader};
 use crate::faults::DeviceFaults;
 use crate::grpc;
-use crate::http::{self, Listeners, Servers};
+use crate::http::{self, AllowedOrigins, Listeners, Servers};
 use crate::links;
 use crate::listen::listen;
+use crate::metrics;
 use crate::model::{DevicePreference, Resources};
 use crate::model_repository::{Access, ModelRepository};
 use crate::settings::{AtStart, LogFormat, OnDeviceFault, ServeSettings, processors};
@@ -91,6 +92,10 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
     // Before anything slow: a stop during loading is heeded.
     let mut signals = StopSignals::install().context("can't catch SIGTERM and SIGINT")?;
     raise_file_limit();
+    if settings.http.metrics_summaries {
+        metrics::show_summaries();
+    }
+    let origins = AllowedOrigins::read(&settings.http.cors_allow_origin)?;
     let (repository, names) = repository(settings)?;
     // An empty one is how compose files say that it isn't set.
     for library in settings.op_library.iter().filter(|path| !path.as_os_str().is_empty()) {
@@ -119,7 +124,7 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
     // One memory for what both surfaces take in.
     let admission = Admission::new(settings.http.max_request_memory);
     let surfaces = Surfaces {
-        http: http::serve(Arc::clone(&engine), admission.clone(), listeners, &settings.http)?,
+        http: http::serve(Arc::clone(&engine), admission.clone(), listeners, &settings.http, origins)?,
         grpc: grpc::serve(&engine, admission, grpc_listener, &settings.http, &settings.grpc)?,
     };
     tracing::info!(

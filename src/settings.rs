@@ -231,9 +231,32 @@ pub struct HttpSettings {
     #[arg(long, env = "CRESSET_HTTP_PORT", value_name = "PORT", default_value_t = 8000)]
     pub http_port: u16,
 
-    /// Port for metrics, and for health once more; 0 for a free one
+    /// Port for metrics and health alone; 0 for a free one
     #[arg(long, env = "CRESSET_METRICS_PORT", value_name = "PORT", default_value_t = 8002)]
     pub metrics_port: u16,
+
+    /// Whether /metrics is on the port for inference, too
+    ///
+    /// Say false if clients whom they don't concern can reach that port.
+    #[arg(long, env = "CRESSET_HTTP_METRICS", value_name = "BOOL", default_value_t = true,
+          action = clap::ArgAction::Set)]
+    pub http_metrics: bool,
+
+    /// Whether metrics have quantiles of latencies, too: Triton's nv_inference_*_summary_us
+    ///
+    /// Of the last minute, for each version by itself. The histograms that are there anyway can
+    /// be added over servers, which quantiles can't.
+    #[arg(long, env = "CRESSET_METRICS_SUMMARIES", value_name = "BOOL", default_value_t = false,
+          action = clap::ArgAction::Set)]
+    pub metrics_summaries: bool,
+
+    /// Origin of web pages that may call this server from a browser, such as https://app.example.com
+    ///
+    /// As the browser sends it: scheme, host and port, without a path. Repeat the flag for more
+    /// than one (in the environment: commas between them); '*', alone, is for all. Without it
+    /// browsers keep pages from what is answered.
+    #[arg(long, env = "CRESSET_CORS_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    pub cors_allow_origin: Vec<String>,
 
     /// Threads that read and write HTTP [default: one for each processor, at most 16]
     #[arg(long, env = "CRESSET_HTTP_THREADS", value_name = "N", default_value_t = processors().min(16), hide_default_value = true,

@@ -47,6 +47,8 @@ pub enum Fate {
     Switch(&'static str),
     /// `--log-format`, which has values of its own.
     Form,
+    /// `--metrics-config`: one of its settings is a flag of ours.
+    Metrics,
     /// Whether what is of this level is logged.
     Logs(Level),
     /// An address to listen on, and which one.
@@ -59,7 +61,7 @@ pub enum Fate {
     NoEffect(&'static str),
 }
 
-use Fate::{Address, As, Form, Logs, NoEffect, Only, Refused, Switch};
+use Fate::{Address, As, Form, Logs, Metrics, NoEffect, Only, Refused, Switch};
 
 const fn flag(name: &'static str, fate: Fate) -> Flag {
     Flag { name, takes_value: true, fate }
@@ -89,7 +91,7 @@ const VERTEX: &str =
     "that environment is not read: give the endpoint the routes /v2/health/ready and /predict";
 const UNUSED_PATHS: &str = "those paths aren't offered";
 const HEADERS: &str = "a model's inputs come in the request's body and its parameters";
-const SERIES: &str = "which series there are is fixed: /metrics shows them";
+pub(super) const SERIES: &str = "which series there are is fixed: /metrics shows them";
 
 /// All of them, in the order of `tritonserver --help`.
 pub const FLAGS: &[Flag] = &[
@@ -165,13 +167,16 @@ pub const FLAGS: &[Flag] = &[
     flag("vertex-ai-default-model", NoEffect(UNUSED_PATHS)),
     flag(
         "allow-metrics",
-        Only("true", "the metrics port answers health probes too: don't publish --metrics-port"),
+        Only(
+            "true",
+            "the metrics port answers health probes too: don't publish --metrics-port, and say --http-metrics=false",
+        ),
     ),
     flag("allow-gpu-metrics", NoEffect(SERIES)),
     flag("allow-cpu-metrics", NoEffect(SERIES)),
     flag("metrics-address", Address("metrics")),
     flag("metrics-interval-ms", NoEffect("figures are read when they are asked for")),
-    flag("metrics-config", NoEffect(SERIES)),
+    flag("metrics-config", Metrics),
     flag("trace-config", Only("level=off", NO_TRACES)),
     flag("backend-directory", NoEffect(BUILT_IN)),
     flag("backend-config", NoEffect("a model is set by its config.pbtxt and cresset.toml")),

@@ -56,6 +56,8 @@ fn a_flag_without_effect_is_told_and_one_that_matters_is_refused() {
     let refused = |argument| given(&["tritonserver", argument], &[]).unwrap_err();
     assert!(refused("--http-restricted-api=health:k=v").contains("there are no keys"));
     assert!(refused("--allow-metrics=false").starts_with("--allow-metrics=false: the metrics port"));
+    assert!(refused("--metrics-config=summary_latencies=maybe").contains("expected true or false"));
+    assert!(refused("--metrics-config=all").contains("expected a setting and its value"));
     assert!(refused("--strict-readiness=maybe").contains("expected true or false"));
     assert!(refused("--model-store").contains("lacks its value"));
     assert_eq!(
@@ -63,6 +65,23 @@ fn a_flag_without_effect_is_told_and_one_that_matters_is_refused() {
         "tritonserver serve --strict-readiness=false"
     );
     assert_eq!(becomes(&["tritonserver", "--no-such=1"]), "tritonserver serve --no-such=1");
+}
+
+#[test]
+fn summaries_are_asked_for_by_tritons_flag() {
+    let (arguments, notes) = given(
+        &[
+            "tritonserver",
+            "--metrics-config",
+            "summary_latencies=true",
+            "--metrics-config=counter_latencies=false",
+        ],
+        &[],
+    )
+    .unwrap();
+    assert_eq!(arguments, "tritonserver serve --metrics-summaries=true");
+    let why = "which series there are is fixed: /metrics shows them";
+    assert_eq!(notes, [format!("--metrics-config=counter_latencies=false has no effect: {why}")]);
 }
 
 #[test]

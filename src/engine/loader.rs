@@ -14,6 +14,7 @@ use super::retire::{Retirement, Why};
 use super::table::{ModelState, Served, Transition};
 use super::turns::Turns;
 use crate::backend::{Backend, Preparation};
+use crate::metrics;
 use crate::model::{Improvement, ModelSource, Resources, ServedModel};
 use crate::model_config::ModelConfig;
 use crate::model_repository::{ModelEntry, ModelRepository, Problem, RepositoryError};
@@ -287,7 +288,11 @@ impl Loader {
             ServedModel::load_to_improve(self.backend.as_ref(), source, &self.resources, self.queue_capacity)
         };
         match catch_unwind(AssertUnwindSafe(load)) {
-            Ok(loaded) => loaded.map_err(|error| error.to_string()),
+            Ok(Ok((model, improvement))) => {
+                metrics::loaded(model.name(), model.version(), model.load_time());
+                Ok((model, improvement))
+            }
+            Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("loading it ended in a panic; see the server's log".to_owned()),
         }
     }

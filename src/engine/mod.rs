@@ -2,6 +2,7 @@
 //! request's way to one of them.
 
 mod choose;
+mod columns;
 mod control;
 mod follow;
 mod improve;

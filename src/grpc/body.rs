@@ -8,7 +8,7 @@
 //! and isn't counted: they are bounded for each connection.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,25 @@ const BYTES_PER_SECOND: usize = 256 * 1024;
 /// goes on and on must not hold it up.
 const LAST_MESSAGES: Duration = Duration::from_secs(1);
 
+tokio::task_local! {
+    /// Of the call that is worked on: the framework's decoder is given nothing
+    /// but bytes.
+    static LEASE: Lease;
+}
+
+/// Lends what a message of `length` bytes takes beside `elements` more, which
+/// are made of it, to the call that is worked on.
+pub(super) fn lend(length: usize, elements: usize) -> Result<()> {
+    let lent = LEASE.try_with(|lease| {
+        let mut permit = lease.lock();
+        permit.grow(elements)?;
+        // What came compressed takes more than it took on the wire.
+        permit.cover(length.saturating_add(elements))
+    });
+    // Outside of calls are only tests.
+    lent.unwrap_or(Ok(()))
+}
+
 /// The memory that a call's messages were lent, for whoever takes the message.
 #[derive(Debug, Clone)]
 pub(super) struct Lease(Arc<Mutex<Permit>>);
@@ -48,11 +67,58 @@ impl Lease {
 
     /// What was lent since the last taking.
     pub(super) fn take(&self) -> Permit {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.lock().take()
+    }
+
+    /// Does work on this lease's call.
+    pub(super) fn during<T>(self, work: impl FnOnce() -> T) -> T {
+        LEASE.sync_scope(self, work)
+    }
+
+    /// The same for work that waits.
+    pub(super) async fn throughout<T>(self, work: impl Future<Output = T>) -> T {
+        LEASE.scope(self, work).await
     }
 
     fn grow(&self, bytes: usize) -> Result<()> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).grow(bytes)
+        self.lock().grow(bytes)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Permit> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A stream's answers: its messages are read while these are made.
+pub(super) struct Lending {
+    inner: tonic::body::Body,
+    lease: Lease,
+}
+
+impl Lending {
+    pub(super) fn new(inner: tonic::body::Body, lease: Lease) -> Self {
+        Self { inner, lease }
+    }
+}
+
+impl Body for Lending {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        this.lease.clone().during(|| Pin::new(&mut this.inner).poll_frame(cx))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
     }
 }
 

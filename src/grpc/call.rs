@@ -16,7 +16,7 @@ use tonic::server::NamedService;
 use tonic::{Code, Status};
 use tower_service::Service;
 
-use super::body::{Arity, Lease, Metered};
+use super::body::{Arity, Lease, Lending, Metered};
 use super::connection::{Busy, Connection};
 use super::server::Shared;
 use super::service::OFFERED;
@@ -103,10 +103,15 @@ async fn dispatch(shared: &Shared, path: &str, request: Request<Incoming>, until
     let (mut parts, body) = request.into_parts();
     parts.extensions.insert(lease.clone());
     parts.extensions.insert(until);
-    let body = Metered::new(body, lease, arity, shared.bounds, &shared.stopping);
-    match (route.call)(Request::from_parts(parts, Body::new(body))).await {
+    let body = Metered::new(body, lease.clone(), arity, shared.bounds, &shared.stopping);
+    let answering = (route.call)(Request::from_parts(parts, Body::new(body)));
+    let response = match lease.clone().throughout(answering).await {
         Ok(response) => response,
         Err(never) => match never {},
+    };
+    match arity {
+        Arity::Unary => response,
+        Arity::Stream => response.map(|body| Body::new(Lending::new(body, lease))),
     }
 }
 

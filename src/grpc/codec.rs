@@ -1,26 +1,28 @@
-//! The messages' codec: protobuf, whose parts are counted before anything is
-//! made of them.
+//! The messages' codec: protobuf, which is measured before anything is made of
+//! it.
 //!
 //! An empty part takes two bytes on the wire and a hundred in memory, so a
-//! message within its limit could unpack to many times that.
+//! message within its limit could unpack to many times that: parts are bounded.
+//! A number of one byte takes up to eight: that memory is lent, as that of the
+//! message is.
 
 use std::any::TypeId;
 use std::marker::PhantomData;
 
 use bytes::{Buf as _, Bytes};
 use prost::Message;
-use prost::encoding::{WireType, decode_key, decode_varint};
 use tonic::Status;
 use tonic::codec::{DecodeBuf, Decoder};
 use tonic_prost::ProstEncoder;
 
+use super::measure::Measure;
 use super::proto::ModelInferRequest;
-use super::status;
+use super::{body, status};
 use crate::error::{Error, Result};
 
 /// Parts of a message itself: its inputs, outputs, raw tensors and parameters.
 const MOST_PARTS: usize = 16 * 1024;
-/// Parts of those parts together: strings of a tensor, as a rule.
+/// Parts of those parts together, numbers aside: strings of a tensor, as a rule.
 const MOST_INNER_PARTS: usize = 4 << 20;
 
 /// What the generated service encodes and decodes with.
@@ -69,65 +71,27 @@ fn read<U: Message + Default + 'static>(message: Bytes) -> Result<U> {
     let unreadable =
         |error: prost::DecodeError| Error::invalid(format!("the message can't be read: {error}"));
     // The other messages of the service hold nothing that repeats at length.
-    let mut inner = 0;
-    let parts = if TypeId::of::<U>() == TypeId::of::<ModelInferRequest>() {
-        count(&message, 0, &mut inner).map_err(unreadable)?
-    } else {
-        0
-    };
-    if parts > MOST_PARTS || inner > MOST_INNER_PARTS {
-        return Err(Error::invalid(format!(
-            "the message has {parts} parts, and {inner} within them: at most {MOST_PARTS} and \
-             {MOST_INNER_PARTS} are taken"
-        )));
+    if TypeId::of::<U>() == TypeId::of::<ModelInferRequest>() {
+        let Measure { parts, inner, elements } = Measure::of(&message).map_err(unreadable)?;
+        if parts > MOST_PARTS || inner > MOST_INNER_PARTS {
+            return Err(Error::invalid(format!(
+                "the message has {parts} parts, and {inner} within them: at most {MOST_PARTS} and \
+                 {MOST_INNER_PARTS} are taken"
+            )));
+        }
+        body::lend(message.len(), elements)?;
     }
     U::decode(message).map_err(unreadable)
 }
 
-/// The fields of an inference request; those of the messages in it are added
-/// to `inner`.
-fn count(mut message: &[u8], depth: usize, inner: &mut usize) -> Result<usize, prost::DecodeError> {
-    let mut fields = 0;
-    while !message.is_empty() {
-        let (field, wire_type) = decode_key(&mut message)?;
-        fields += 1;
-        let length = match wire_type {
-            WireType::Varint => {
-                decode_varint(&mut message)?;
-                0
-            }
-            WireType::SixtyFourBit => 8,
-            WireType::ThirtyTwoBit => 4,
-            WireType::LengthDelimited => usize::try_from(decode_varint(&mut message)?).unwrap_or(usize::MAX),
-            // Not of this protocol: left to the decoder, which skips or
-            // refuses them.
-            WireType::StartGroup | WireType::EndGroup => return Ok(fields),
-        };
-        let Some((part, rest)) = message.split_at_checked(length) else {
-            // Cut short: the decoder says so in its own words.
-            return Ok(fields);
-        };
-        message = rest;
-        if wire_type == WireType::LengthDelimited && nests(depth, field) {
-            *inner += count(part, depth + 1, inner)?;
-        }
-    }
-    Ok(fields)
-}
-
-/// Whether a field is a message of its own: at the top a parameter, an input
-/// or an output; in an input its contents.
-fn nests(depth: usize, field: u32) -> bool {
-    match depth {
-        0 => (4..=6).contains(&field),
-        1 => field == 5,
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use prost::encoding::WireType;
+
     use super::*;
+    use crate::admission::Admission;
+    use crate::error::ErrorCode;
+    use crate::grpc::body::Lease;
     use crate::grpc::proto::InferTensorContents;
     use crate::grpc::proto::model_infer_request::InferInputTensor;
 
@@ -174,6 +138,37 @@ mod tests {
         assert!(read_request(&strings(1_000_000)).is_ok());
         let refused = read_request(&strings(MOST_INNER_PARTS)).unwrap_err();
         assert!(refused.starts_with("the message has 1 parts, and 4194305 within them"), "{refused}");
+    }
+
+    #[test]
+    fn numbers_are_bounded_by_the_message_and_by_memory_alone() {
+        let count = MOST_INNER_PARTS + 1;
+        let contents = InferTensorContents { fp32_contents: vec![0.5; count], ..Default::default() };
+        let inputs = vec![InferInputTensor { contents: Some(contents), ..InferInputTensor::default() }];
+        let request = ModelInferRequest { inputs, ..ModelInferRequest::default() };
+        let packed = Bytes::from(request.encode_to_vec());
+        // The same, each behind its own key, as some clients send them.
+        let mut contents = Vec::new();
+        prost::encoding::encode_key(5, WireType::LengthDelimited, &mut contents);
+        prost::encoding::encode_varint(5 * count as u64, &mut contents);
+        contents.extend([&[0x35][..], &0.5_f32.to_le_bytes()].concat().repeat(count));
+        let mut single = Vec::new();
+        prost::encoding::encode_key(5, WireType::LengthDelimited, &mut single);
+        prost::encoding::encode_varint(contents.len() as u64, &mut single);
+        single.extend(contents);
+        let single = Bytes::from(single);
+
+        for message in [packed, single] {
+            assert_eq!(read::<ModelInferRequest>(message.clone()).unwrap(), request);
+            let needed = message.len() + 4 * count;
+            let read_within = |memory: usize| {
+                let lease = Lease::new(Admission::new(memory).admit(0).unwrap());
+                let read = lease.clone().during(|| read::<ModelInferRequest>(message.clone()));
+                (read.map(drop).map_err(|error| error.code()), lease.take().bytes())
+            };
+            assert_eq!(read_within(needed), (Ok(()), needed));
+            assert_eq!(read_within(needed - 1).0, Err(ErrorCode::Unavailable));
+        }
     }
 
     #[test]

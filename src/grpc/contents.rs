@@ -50,15 +50,6 @@ pub(super) fn is_empty(contents: &InferTensorContents) -> bool {
     filled(contents).next().is_none()
 }
 
-/// The bytes that they take in memory.
-pub(super) fn size(contents: &InferTensorContents) -> usize {
-    let c = contents;
-    c.bool_contents.len()
-        + 4 * (c.int_contents.len() + c.uint_contents.len() + c.fp32_contents.len())
-        + 8 * (c.int64_contents.len() + c.uint64_contents.len() + c.fp64_contents.len())
-        + size_of::<Bytes>() * c.bytes_contents.len()
-}
-
 /// Where a datatype's elements stand.
 fn field(datatype: Datatype) -> Option<&'static str> {
     match datatype {

@@ -32,8 +32,8 @@ impl AsRef<[u8]> for Lent {
     }
 }
 
-/// Reads a message, whose memory is `permit`'s.
-pub(super) fn request(message: ModelInferRequest, mut permit: Permit) -> Result<InferenceRequest> {
+/// Reads a message, whose memory and whose elements' is `permit`'s.
+pub(super) fn request(message: ModelInferRequest, permit: Permit) -> Result<InferenceRequest> {
     let ModelInferRequest { id, parameters, inputs, outputs, raw_input_contents, .. } = message;
     let schedule = schedule(&parameters)?;
     let raw = !raw_input_contents.is_empty();
@@ -43,10 +43,6 @@ pub(super) fn request(message: ModelInferRequest, mut permit: Permit) -> Result<
             inputs.len(),
             raw_input_contents.len()
         )));
-    }
-    // Numbers that took a byte on the wire take up to eight from here on.
-    for contents in inputs.iter().filter_map(|input| input.contents.as_ref()) {
-        permit.grow(contents::size(contents))?;
     }
     let permit = Arc::new(permit);
     let mut raw_contents = raw_input_contents.into_iter();

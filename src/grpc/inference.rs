@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use futures_util::stream::{Stream, StreamExt as _};
-use prost::Message as _;
 use tonic::Status;
 
 use super::body::Lease;
@@ -24,11 +23,9 @@ const AT_A_TIME: usize = 64;
 pub(super) async fn infer(
     engine: &Engine,
     message: ModelInferRequest,
-    mut permit: Permit,
+    permit: Permit,
     Until(deadline): Until,
 ) -> Result<ModelInferResponse> {
-    // What came compressed takes more than it took on the wire.
-    permit.cover(message.encoded_len())?;
     let version = asked_version(&message.model_version)?;
     let model = engine.resolve(&message.model_name, version)?;
     let mut request = decode::request(message, permit)?;

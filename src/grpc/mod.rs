@@ -18,6 +18,7 @@ mod decode;
 mod encode;
 mod health;
 mod inference;
+mod measure;
 mod metadata;
 pub mod proto;
 mod repository;

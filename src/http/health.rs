@@ -6,10 +6,11 @@ use serde_json::json;
 
 use super::model_path::ModelPath;
 use super::server::State;
-use super::status::{self, probe};
+use super::status::{self, HttpResult, probe};
+use crate::error::Error;
 use crate::metrics;
 
-/// `GET /v2/health/live`: the process answers.
+/// `GET /v2/health/live` and `/healthz`: the process answers.
 pub(super) async fn live() -> HttpResponse {
     probe(true, &json!({ "live": true }))
 }
@@ -18,6 +19,13 @@ pub(super) async fn live() -> HttpResponse {
 pub(super) async fn ready(state: Data<State>) -> HttpResponse {
     let ready = state.engine.ready();
     probe(ready, &json!({ "ready": ready }))
+}
+
+/// `GET /health`: the same as `/v2/health/ready`, but not ready is 503, as load
+/// balancers and other model servers have it.
+pub(super) async fn health(state: Data<State>) -> HttpResponse {
+    let ready = state.engine.ready();
+    status::health(ready, &json!({ "ready": ready }))
 }
 
 /// `GET /v2/models/{model}[/versions/{version}]/ready`.
@@ -31,7 +39,23 @@ pub(super) async fn ping(state: Data<State>) -> HttpResponse {
     status::ping(state.engine.ready())
 }
 
-/// `GET /metrics`.
+/// `GET /metrics`, on the listener that is for them.
 pub(super) async fn metrics() -> HttpResponse {
-    HttpResponse::Ok().content_type(metrics::CONTENT_TYPE).body(metrics::render())
+    shown(metrics::render())
+}
+
+/// `GET /metrics` on the inference listener. Written on the pool: many models
+/// have many lines, and inference shares this thread.
+pub(super) async fn metrics_too(state: Data<State>) -> HttpResult {
+    if !state.shows_metrics {
+        return Err(Error::not_found(
+            "there are no metrics on this port (--http-metrics=false): they are on --metrics-port",
+        )
+        .into());
+    }
+    Ok(shown(state.engine.pool().run(metrics::render).await?))
+}
+
+fn shown(text: Vec<u8>) -> HttpResponse {
+    HttpResponse::Ok().content_type(metrics::CONTENT_TYPE).body(text)
 }

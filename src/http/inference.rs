@@ -24,7 +24,7 @@ use crate::protocol::{
 /// Where a body's JSON ends and its binary tensors begin; 0 where it is
 /// nothing but one tensor.
 const HEADER_LENGTH: &str = "Inference-Header-Content-Length";
-const HEADER_LENGTH_NAME: HeaderName = HeaderName::from_static("inference-header-content-length");
+pub(super) const HEADER_LENGTH_NAME: HeaderName = HeaderName::from_static("inference-header-content-length");
 
 /// The answer of a version, or of the newest.
 pub(super) async fn model(

@@ -1,5 +1,5 @@
-//! KServe's first protocol: rows in, predictions out, and which models there
-//! are.
+//! KServe's first protocol, which is TensorFlow Serving's: rows in, predictions
+//! out, or whole tensors both ways; and which models there are.
 
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
@@ -10,10 +10,10 @@ use super::inference;
 use super::model_path::ModelPath;
 use super::server::State;
 use super::status::HttpResult;
-use crate::error::Result;
-use crate::protocol::json::write_predictions;
+use crate::error::{Error, ErrorCode, Result};
+use crate::protocol::json::{PredictForm, write_outputs, write_predictions};
 
-/// `POST /v1/models/{model}:predict`.
+/// `POST /v1/models/{model}[/versions/{version}]:predict`.
 pub(super) async fn predict(
     state: Data<State>,
     path: ModelPath,
@@ -21,24 +21,46 @@ pub(super) async fn predict(
     payload: Payload,
 ) -> HttpResult {
     let body = body::read(&request, payload, &state).await?;
-    let model = state.engine.resolve(&path.model, None)?;
-    let outputs = state.engine.predict_instances(&model, body).await?;
+    let model = state.engine.resolve(&path.model, path.version)?;
+    let (form, outputs) = state.engine.predict_rows_or_columns(&model, body).await?;
     let non_finite = model.non_finite();
     let write = move || -> Result<_> {
         non_finite.check(&outputs)?;
-        Ok(write_predictions(&outputs, non_finite)?)
+        Ok(match form {
+            PredictForm::Rows => write_predictions(&outputs, non_finite)?,
+            PredictForm::Columns => write_outputs(&outputs, non_finite),
+        })
     };
     let text = state.engine.pool().run(write).await??;
     inference::answer_json(&state, &request, text).await
 }
 
-/// `GET /v1/models/{model}`.
+/// `GET /v1/models/{model}[/versions/{version}]`: what KServe's clients read, and
+/// what TensorFlow Serving's do; the newest version first, as there.
 pub(super) async fn model(state: Data<State>, path: ModelPath) -> HttpResult {
-    let model = state.engine.resolve(&path.model, None)?;
-    Ok(HttpResponse::Ok().json(json!({ "name": &**model.name(), "ready": true })))
+    let metadata = state.engine.model_metadata(&path.model, path.version)?;
+    let status = |version: &String| json!({ "version": version, "state": "AVAILABLE", "status": { "error_code": "OK", "error_message": "" } });
+    let versions: Vec<_> = metadata.versions.iter().rev().map(status).collect();
+    let answer = json!({ "name": metadata.name, "ready": true, "model_version_status": versions });
+    Ok(HttpResponse::Ok().json(answer))
 }
 
-/// `GET /v1/models`: those that answer.
+/// `POST /v1/models/{model}:explain`.
+pub(super) async fn explain() -> HttpResult {
+    refused("explainers are not offered: a model answers :predict")
+}
+
+/// `POST /v1/models/{model}[/versions/{version}]:classify` and `:regress`, which
+/// take protocol buffers of TensorFlow's own.
+pub(super) async fn examples() -> HttpResult {
+    refused("tf.Example is not offered: send tensors to :predict")
+}
+
+fn refused(why: &str) -> HttpResult {
+    Err(Error::new(ErrorCode::Unimplemented, why).into())
+}
+
+/// `GET /v1/models` and `/v2/models`: those that answer.
 pub(super) async fn models(state: Data<State>) -> HttpResponse {
     HttpResponse::Ok().json(json!({ "models": state.engine.model_names() }))
 }

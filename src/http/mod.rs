@@ -10,6 +10,7 @@
 
 mod body;
 mod connection;
+mod cors;
 mod deflate;
 mod encoding;
 mod health;
@@ -26,6 +27,8 @@ mod server;
 mod settings;
 mod statistics;
 mod status;
+mod tensorflow;
 
+pub use cors::AllowedOrigins;
 pub use routes::paths;
 pub use server::{Listeners, Servers, serve};

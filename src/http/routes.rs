@@ -5,7 +5,10 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Route, guard};
 
 use super::status::{method_not_allowed, no_such_path};
-use super::{health, inference, kserve, metadata, not_offered, prediction, repository, settings, statistics};
+use super::{
+    health, inference, kserve, metadata, not_offered, prediction, repository, settings, statistics,
+    tensorflow,
+};
 
 /// A path, a method, and what answers it. A path that takes several has an entry
 /// for each, one behind the other; any other method is told which there are.
@@ -55,6 +58,8 @@ fn of_inference() -> Vec<Entry> {
         add(&format!("{model}/stats"), Method::GET, get().to(statistics::model));
         add(&format!("{model}/ready"), Method::GET, get().to(health::model_ready));
     }
+    // As KServe's own server has it.
+    add("/v2/models", Method::GET, get().to(kserve::models));
     add("/v2/repository/index", Method::POST, web::post().to(repository::index));
     add("/v2/logging", Method::GET, get().to(settings::log));
     add("/v2/logging", Method::POST, web::post().to(settings::change_log));
@@ -67,28 +72,43 @@ fn of_inference() -> Vec<Entry> {
     add(&format!("{control}/load"), Method::POST, web::post().to(repository::load));
     add(&format!("{control}/unload"), Method::POST, web::post().to(repository::unload));
     add("/v1/models", Method::GET, get().to(kserve::models));
-    // Before the model, whose name would otherwise end in it.
-    add("/v1/models/{model}:predict", Method::POST, web::post().to(kserve::predict));
-    add("/v1/models/{model}", Method::GET, get().to(kserve::model));
+    for model in ["/v1/models/{model}", "/v1/models/{model}/versions/{version}"] {
+        // Before the model or version, which would otherwise end in it.
+        add(&format!("{model}:predict"), Method::POST, web::post().to(kserve::predict));
+        add(&format!("{model}:classify"), Method::POST, web::post().to(kserve::examples));
+        add(&format!("{model}:regress"), Method::POST, web::post().to(kserve::examples));
+        add(&format!("{model}:explain"), Method::POST, web::post().to(kserve::explain));
+        add(&format!("{model}/metadata"), Method::GET, get().to(tensorflow::metadata));
+        add(model, Method::GET, get().to(kserve::model));
+    }
     add("/ping", Method::GET, get().to(health::ping));
     add("/predict", Method::POST, web::post().to(prediction::default_model));
     for model in ["/predictions/{model}", "/predictions/{model}/{version}"] {
         add(model, Method::POST, web::post().to(prediction::model));
     }
     entries.extend(probes());
+    entries.push(metrics_by(get().to(health::metrics_too)));
     entries
 }
 
 fn of_metrics() -> Vec<Entry> {
     let mut entries = probes();
-    let metrics = get().to(health::metrics);
-    entries.push(Entry { path: "/metrics".to_owned(), method: Method::GET, handler: metrics });
+    entries.push(metrics_by(get().to(health::metrics)));
     entries
+}
+
+fn metrics_by(handler: Route) -> Entry {
+    Entry { path: "/metrics".to_owned(), method: Method::GET, handler }
 }
 
 fn probes() -> Vec<Entry> {
     let probe = |path: &str, handler| Entry { path: path.to_owned(), method: Method::GET, handler };
-    vec![probe("/v2/health/live", get().to(health::live)), probe("/v2/health/ready", get().to(health::ready))]
+    vec![
+        probe("/v2/health/live", get().to(health::live)),
+        probe("/v2/health/ready", get().to(health::ready)),
+        probe("/health", get().to(health::health)),
+        probe("/healthz", get().to(health::live)),
+    ]
 }
 
 /// GET, and HEAD with it: what a load balancer or `curl -I` asks.

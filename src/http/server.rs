@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use actix_cors::Cors;
 use actix_http::HttpService;
 use actix_http::error::DispatchError;
 use actix_rt::net::TcpStream;
@@ -16,17 +17,22 @@ use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::{AppConfig, Extensions, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::ConnectionType;
 use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::middleware::Condition;
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{App, HttpRequest};
 use bytes::Bytes;
 
 use super::connection::{Busy, Connection, Connections, Stream};
+use super::cors::AllowedOrigins;
 use super::routes;
 use crate::admission::Admission;
 use crate::engine::Engine;
 use crate::listen::listen;
 use crate::metrics;
 use crate::settings::HttpSettings;
+
+/// A client's name for its request, or ours.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// How long a request's head may take.
 const HEAD: Duration = Duration::from_secs(10);
@@ -39,14 +45,16 @@ pub(super) struct State {
     pub(super) max_body: usize,
     /// How long a body may take, beside what its length earns it.
     pub(super) body_timeout: Duration,
+    /// Whether the inference listener shows metrics, too.
+    pub(super) shows_metrics: bool,
 }
 
 /// Bound sockets; port 0 was replaced by a free one.
 pub struct Listeners {
     /// Inference.
     pub http: TcpListener,
-    /// Metrics, and health once more: a flood of clients can't starve a
-    /// probe.
+    /// Metrics and health by themselves: a flood of clients can't starve a
+    /// probe or a scrape.
     pub metrics: TcpListener,
 }
 
@@ -107,23 +115,28 @@ pub fn serve(
     admission: Admission,
     listeners: Listeners,
     settings: &HttpSettings,
+    origins: AllowedOrigins,
 ) -> std::io::Result<Servers> {
     let state = Data::new(State {
         engine,
         admission,
         max_body: settings.max_input_size,
         body_timeout: Duration::from_secs(settings.body_timeout_secs),
+        shows_metrics: settings.http_metrics,
     });
-    let plan = |name, workers, exit_timeout_secs, routes| Plan {
+    let plan = |name, workers, exit_timeout_secs, routes, origins| Plan {
         name,
         workers,
         keep_alive: Duration::from_secs(settings.keep_alive_secs),
         stalled: Duration::from_secs(settings.body_timeout_secs),
         exit_timeout_secs,
         routes,
+        origins,
     };
-    let inference = plan("inference", settings.http_threads, settings.exit_timeout_secs, routes::inference);
-    let metrics = plan("metrics", 1, 1, routes::metrics);
+    let (threads, exit_timeout) = (settings.http_threads, settings.exit_timeout_secs);
+    let inference = plan("inference", threads, exit_timeout, routes::inference, origins);
+    // Nothing that a page in a browser asks.
+    let metrics = plan("metrics", 1, 1, routes::metrics, AllowedOrigins::None);
     Ok(Servers {
         http: run(state.clone(), listeners.http, inference)?,
         metrics: run(state, listeners.metrics, metrics)?,
@@ -140,13 +153,14 @@ struct Plan {
     stalled: Duration,
     exit_timeout_secs: u64,
     routes: fn(&mut ServiceConfig),
+    origins: AllowedOrigins,
 }
 
 /// The framework's own server, but for the stream under it: see
 /// [`super::connection`].
 fn run(state: Data<State>, listener: TcpListener, plan: Plan) -> std::io::Result<Running> {
     let connections = Connections::new();
-    let Plan { name, workers, keep_alive, stalled, exit_timeout_secs, routes } = plan;
+    let Plan { name, workers, keep_alive, stalled, exit_timeout_secs, routes, origins } = plan;
     let open = connections.clone();
     let server = Server::build()
         .workers(workers)
@@ -155,7 +169,9 @@ fn run(state: Data<State>, listener: TcpListener, plan: Plan) -> std::io::Result
         .disable_signals()
         .listen(name, listener, move || {
             let (state, open) = (state.clone(), open.clone());
-            let app = app(state, routes).into_factory().map_err(|error| error.error_response());
+            let app = app(state, routes, origins.middleware())
+                .into_factory()
+                .map_err(|error| error.error_response());
             let http = HttpService::build()
                 .keep_alive(keep_alive)
                 .client_request_timeout(HEAD)
@@ -192,6 +208,7 @@ fn run(state: Data<State>, listener: TcpListener, plan: Plan) -> std::io::Result
 fn app(
     state: Data<State>,
     routes: fn(&mut ServiceConfig),
+    cors: Condition<Cors>,
 ) -> App<
     impl ServiceFactory<
         ServiceRequest,
@@ -201,20 +218,20 @@ fn app(
         InitError = (),
     >,
 > {
-    App::new().app_data(state).configure(routes).default_service(web::to(routes::not_found)).wrap_fn(
-        |request, service| {
-            use actix_web::dev::Service as _;
-            let busy = request.request().conn_data::<Arc<Connection>>().map(Connection::begin);
-            let id = request_id(request.request());
-            let state = request.app_data::<Data<State>>().cloned();
-            let answer = service.call(request);
-            async move {
-                let mut response = answer.await?;
-                finish(&mut response, &id, state.as_ref().map(Data::get_ref));
-                Ok(response.map_body(|_, body| Guarded { body, _busy: busy }))
-            }
-        },
-    )
+    let app = App::new().app_data(state).configure(routes).default_service(web::to(routes::not_found));
+    // Inside of what counts answers, so that a browser's questions count too.
+    app.wrap(cors).wrap_fn(|request, service| {
+        use actix_web::dev::Service as _;
+        let busy = request.request().conn_data::<Arc<Connection>>().map(Connection::begin);
+        let id = request_id(request.request());
+        let state = request.app_data::<Data<State>>().cloned();
+        let answer = service.call(request);
+        async move {
+            let mut response = answer.await?;
+            finish(&mut response, &id, state.as_ref().map(Data::get_ref));
+            Ok(response.map_body(|_, body| Guarded { body, _busy: busy }))
+        }
+    })
 }
 
 /// A body that keeps its connection busy until it was handed to the writer.
@@ -237,7 +254,6 @@ impl<B: MessageBody + Unpin> MessageBody for Guarded<B> {
 
 /// What every answer gets, and what is counted of it.
 fn finish<B>(response: &mut ServiceResponse<B>, id: &HeaderValue, state: Option<&State>) {
-    const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
     let status = response.status();
     metrics::http_response(status.as_u16());
     response.headers_mut().insert(REQUEST_ID, id.clone());
@@ -258,7 +274,7 @@ fn finish<B>(response: &mut ServiceResponse<B>, id: &HeaderValue, state: Option<
 fn request_id(request: &HttpRequest) -> HeaderValue {
     const LONGEST: usize = 128;
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    match request.headers().get("x-request-id") {
+    match request.headers().get(REQUEST_ID) {
         Some(id) if id.len() <= LONGEST && id.to_str().is_ok() => id.clone(),
         _ => HeaderValue::from(NEXT.fetch_add(1, Ordering::Relaxed)),
     }

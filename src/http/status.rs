@@ -99,6 +99,11 @@ pub(super) fn probe(healthy: bool, body: &serde_json::Value) -> HttpResponse {
     HttpResponse::build(if healthy { StatusCode::OK } else { StatusCode::BAD_REQUEST }).json(body)
 }
 
+/// A load balancer's probe.
+pub(super) fn health(healthy: bool, body: &serde_json::Value) -> HttpResponse {
+    HttpResponse::build(if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }).json(body)
+}
+
 /// TorchServe's answer to `/ping`.
 pub(super) fn ping(healthy: bool) -> HttpResponse {
     let (status, text) =

@@ -8,10 +8,11 @@ mod devices;
 mod processors;
 mod series;
 mod statistics;
+mod summary;
 mod table;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use once_cell::sync::Lazy;
@@ -24,6 +25,7 @@ use crate::scheduler::CloseReason;
 use devices::Watcher;
 use series::Series;
 use statistics::Recorder;
+use summary::Latencies;
 use table::TABLE;
 
 pub use devices::{AllocatorReading, DeviceReadings, GpuReading};
@@ -89,6 +91,8 @@ pub struct ModelMetrics {
     input: Timer,
     infer: Timer,
     output: Timer,
+    /// If they are asked for.
+    summaries: Option<Arc<Latencies>>,
     batch_size: Histogram,
     closed: HashMap<CloseReason, IntCounter>,
     statistics: Recorder,
@@ -136,6 +140,7 @@ impl ModelMetrics {
             input: timer(&TABLE.input),
             infer: timer(&TABLE.infer),
             output: timer(&TABLE.output),
+            summaries: TABLE.summaries.of(model, &version, clock::now()),
             batch_size: TABLE.batch_size.with_label_values(&labels),
             closed: CloseReason::ALL
                 .map(|r| (r, TABLE.closed.with_label_values(&[model, &version, r.name()])))
@@ -181,6 +186,9 @@ impl ModelMetrics {
         self.input.record(durations.input);
         self.infer.record(durations.infer);
         self.output.record(durations.output);
+        if let Some(summaries) = &self.summaries {
+            summaries.record(durations, clock::now());
+        }
     }
 
     /// A request failed, so long after its arrival.
@@ -228,6 +236,16 @@ pub fn request_bytes() -> &'static IntGauge {
     &TABLE.request_bytes
 }
 
+/// Versions that are loaded from now on show their latencies' quantiles, too.
+pub fn show_summaries() {
+    TABLE.summaries.show();
+}
+
+/// A version of a model was loaded, in this time.
+pub fn loaded(model: &str, version: u64, took: Duration) {
+    TABLE.load_duration.with_label_values(&[model, &version.to_string()]).set(took.as_secs_f64());
+}
+
 /// From now on every scrape shows what `source` reads of the devices, read at
 /// most once a second.
 pub fn watch_devices(source: impl Fn() -> DeviceReadings + Send + 'static) {
@@ -241,6 +259,7 @@ pub fn render() -> Vec<u8> {
     TABLE.processors.refresh();
     let mut text = Vec::with_capacity(16 * 1024);
     let mut families = TABLE.registry.gather();
+    families.extend(TABLE.summaries.gather(clock::now()));
     add_tags(&mut families);
     if let Err(error) = TextEncoder::new().encode(&families, &mut text) {
         tracing::error!(%error, "metrics can't be rendered");

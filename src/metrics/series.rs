@@ -50,6 +50,8 @@ fn remove(model: &str, version: &str) {
     }
     let _ = TABLE.pending.remove_label_values(&labels);
     let _ = TABLE.batch_size.remove_label_values(&labels);
+    let _ = TABLE.load_duration.remove_label_values(&labels);
+    TABLE.summaries.remove(model, version);
     for timer in [&TABLE.request, &TABLE.queue, &TABLE.input, &TABLE.infer, &TABLE.output] {
         let _ = timer.sum.remove_label_values(&labels);
         let _ = timer.histogram.remove_label_values(&labels);

@@ -12,6 +12,7 @@ use prometheus::{
 
 use super::devices::Devices;
 use super::processors::Processors;
+use super::summary::Summaries;
 
 const MODEL: [&str; 2] = ["model", "version"];
 const MODEL_AND_REASON: [&str; 3] = ["model", "version", "reason"];
@@ -23,6 +24,22 @@ const MICROSECONDS: [f64; 19] = [
 ];
 
 const ROWS: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 12.0, 16.0, 24.0, 32.0, 64.0, 128.0, 256.0];
+
+/// Latencies as summaries, if they are asked for: from arrival to answer, and its
+/// parts.
+pub(super) const SUMMARIES: [(&str, &str); 5] = [
+    ("nv_inference_request_summary_us", "from arrival to answer: the last minute, in microseconds"),
+    ("nv_inference_queue_summary_us", "from arrival until the batch left: the last minute, in microseconds"),
+    (
+        "nv_inference_compute_input_summary_us",
+        "collecting a batch's inputs: the last minute, in microseconds",
+    ),
+    ("nv_inference_compute_infer_summary_us", "the model's forward: the last minute, in microseconds"),
+    (
+        "nv_inference_compute_output_summary_us",
+        "cutting outputs into responses: the last minute, in microseconds",
+    ),
+];
 
 /// Every family, registered on first use.
 pub(super) static TABLE: Lazy<Table> = Lazy::new(Table::new);
@@ -41,6 +58,8 @@ pub(super) struct Table {
     pub(super) input: TimerFamily,
     pub(super) infer: TimerFamily,
     pub(super) output: TimerFamily,
+    pub(super) summaries: Summaries,
+    pub(super) load_duration: GaugeVec,
     pub(super) batch_size: HistogramVec,
     pub(super) closed: IntCounterVec,
     pub(super) http_responses: IntCounterVec,
@@ -79,6 +98,14 @@ impl Table {
             input: timers(&r, "compute_input", "collecting a batch's inputs"),
             infer: timers(&r, "compute_infer", "the model's forward"),
             output: timers(&r, "compute_output", "cutting outputs into responses"),
+            summaries: Summaries::default(),
+            load_duration: register(
+                &r,
+                GaugeVec::new(
+                    Opts::new("nv_model_load_duration_secs", "how long the version took to load, in seconds"),
+                    &MODEL,
+                ),
+            ),
             batch_size: histograms(&r, "cresset_batch_size", "rows in a batch", &MODEL, &ROWS),
             closed: counters(&r, "cresset_batch_close_total", "batches, by why they left", &MODEL_AND_REASON),
             http_responses: counters(

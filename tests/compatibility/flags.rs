@@ -177,6 +177,13 @@ fn tried(flag: &Flag, value: &str) -> (&'static str, String) {
             parses(outcome.unwrap().0);
             ("served", "both of Triton's forms are the one for people; `json` is ours".to_owned())
         }
+        Fate::Metrics => {
+            parses(outcome.unwrap().0);
+            let (_, notes) = reads(&[written(name, "counter_latencies=true")]).unwrap();
+            assert_eq!(notes.len(), 1);
+            let why = "`summary_latencies` as `--metrics-summaries`; the other settings have no effect";
+            ("served", why.to_owned())
+        }
         Fate::Logs(level) => {
             parses(outcome.unwrap().0);
             ("served", format!("whether what is of level `{}` is logged, as by `--log`", level.name()))

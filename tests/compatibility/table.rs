@@ -22,6 +22,8 @@ const NO_TRACE: &str = "off, and nothing else is taken: durations stand in the s
 const NO_SHARED: &str = "tensors travel in requests and answers";
 const NO_REPOSITORY: &str = "models go by their own names: leave the repository's out";
 const NO_MANAGEMENT: &str = "TorchServe's management API: models are listed and changed by `/v2/repository`";
+const NO_EXAMPLES: &str = "tf.Example is TensorFlow's own: `:predict` takes tensors";
+const NO_EXPLAINERS: &str = "explainers are not offered: a model answers `:predict`";
 const NO_CLOUD: &str = "paths of a cloud's own are not offered";
 
 #[rustfmt::skip]
@@ -29,6 +31,7 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
     ("GET", "/v2", "/v2", "", 200, "schedule_policy", Served("the server, and the extensions that are there")),
     ("GET", "/v2/health/live", "/v2/health/live", "", 200, r#"{"live":true}"#, Served("the process answers")),
     ("GET", "/v2/health/ready", "/v2/health/ready", "", 200, r#"{"ready":true}"#, Served("every model answers; else 400, as with Triton")),
+    ("GET", "/v2/models", "/v2/models", "", 200, r#"{"models":["#, Served("the names of the models that answer, as KServe's server lists them")),
     ("GET", "/v2/models/{model}", "/v2/models/identity", "", 200, "pytorch_libtorch", Served("metadata")),
     ("GET", "/v2/models/{model}/versions/{version}", "/v2/models/identity/versions/1", "", 200, "pytorch_libtorch", Served("of one version")),
     ("GET", "/v2/models/{model}/ready", "/v2/models/identity/ready", "", 200, "", Served("whether it answers")),
@@ -73,12 +76,24 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
     ("DELETE", "/models/{model}", "/models/identity", "", 501, "TorchServe's management", Refused(NO_MANAGEMENT)),
     ("POST", "/models/{model}/invoke", "/models/identity/invoke", "{}", 501, "SageMaker", Refused(NO_CLOUD)),
     ("GET", "/v1/models", "/v1/models", "", 200, "identity", Served("KServe v1: the models' names")),
-    ("GET", "/v1/models/{model}", "/v1/models/identity", "", 200, "identity", Served("KServe v1: whether it answers")),
-    ("POST", "/v1/models/{model}:predict", "/v1/models/identity:predict", r#"{"instances":[[1,2]]}"#, 200, "[[1.0,2.0]]", Served("KServe v1: inference")),
+    ("GET", "/v1/models/{model}", "/v1/models/identity", "", 200, r#""state":"AVAILABLE""#, Served("KServe v1 and TensorFlow Serving: which of its versions answer")),
+    ("GET", "/v1/models/{model}/metadata", "/v1/models/identity/metadata", "", 200, "DT_FLOAT", Served("TensorFlow Serving: metadata")),
+    ("POST", "/v1/models/{model}:predict", "/v1/models/identity:predict", r#"{"instances":[[1,2]]}"#, 200, "[[1.0,2.0]]", Served("KServe v1 and TensorFlow Serving: inference, `instances` or `inputs`")),
+    ("POST", "/v1/models/{model}:classify", "/v1/models/identity:classify", "{}", 501, "tf.Example", Refused(NO_EXAMPLES)),
+    ("POST", "/v1/models/{model}:regress", "/v1/models/identity:regress", "{}", 501, "tf.Example", Refused(NO_EXAMPLES)),
+    ("POST", "/v1/models/{model}:explain", "/v1/models/identity:explain", "{}", 501, "explainers", Refused(NO_EXPLAINERS)),
+    ("GET", "/v1/models/{model}/versions/{version}", "/v1/models/identity/versions/1", "", 200, r#""state":"AVAILABLE""#, Served("TensorFlow Serving: whether it answers")),
+    ("GET", "/v1/models/{model}/versions/{version}/metadata", "/v1/models/identity/versions/1/metadata", "", 200, "DT_FLOAT", Served("TensorFlow Serving: metadata of one version")),
+    ("POST", "/v1/models/{model}/versions/{version}:predict", "/v1/models/identity/versions/1:predict", r#"{"inputs":[[1,2]]}"#, 200, "[[1.0,2.0]]", Served("TensorFlow Serving: inference by one version, `instances` or `inputs`")),
+    ("POST", "/v1/models/{model}/versions/{version}:classify", "/v1/models/identity/versions/1:classify", "{}", 501, "tf.Example", Refused(NO_EXAMPLES)),
+    ("POST", "/v1/models/{model}/versions/{version}:regress", "/v1/models/identity/versions/1:regress", "{}", 501, "tf.Example", Refused(NO_EXAMPLES)),
+    ("POST", "/v1/models/{model}/versions/{version}:explain", "/v1/models/identity/versions/1:explain", "{}", 501, "explainers", Refused(NO_EXPLAINERS)),
     ("GET", "/ping", "/ping", "", 200, "Healthy", Served("TorchServe: health")),
     ("POST", "/predictions/{model}", "/predictions/identity", r#"{"INPUT0":[[1,2]]}"#, 200, "[[1.0,2.0]]", Served("TorchServe: inference")),
     ("POST", "/predictions/{model}/{version}", "/predictions/identity/1", r#"{"INPUT0":[[1,2]]}"#, 200, "[[1.0,2.0]]", Served("TorchServe: by one version")),
-    ("GET", "/metrics", "/metrics", "", 200, "nv_inference_request_success", Served("Prometheus, on the metrics port")),
+    ("GET", "/health", "/health", "", 200, r#"{"ready":true}"#, Served("as `/v2/health/ready`, but 503 where that is 400")),
+    ("GET", "/healthz", "/healthz", "", 200, r#"{"live":true}"#, Served("as `/v2/health/live`")),
+    ("GET", "/metrics", "/metrics", "", 200, "nv_inference_request_success", Served("Prometheus, on the metrics port and, unless `--http-metrics=false`, on the inference port")),
     ("POST", "/predict", "/predict", r#"{"INPUT0":[[1,2]]}"#, 200, "[[1.0,2.0]]", Served("inference by the default model: a photograph, or plain JSON")),
 ];
 

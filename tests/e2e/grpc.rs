@@ -480,6 +480,53 @@ async fn the_memory_of_all_requests_is_bounded_and_given_back() {
     assert!(text.lines().any(|line| line == "cresset_request_bytes 0"), "all memory was given back");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn typed_contents_are_bounded_by_the_memory_that_they_take() {
+    let server = Server::start(&checkout("tests/models"), &["--max-request-memory=60000000"]);
+    let mut client = client(&server).await;
+    let request = |datatype, elements: usize, contents| ModelInferRequest {
+        model_name: "identity".to_owned(),
+        inputs: vec![InferInputTensor {
+            contents: Some(contents),
+            ..input("INPUT0", datatype, &[1, i64::try_from(elements).unwrap()])
+        }],
+        ..ModelInferRequest::default()
+    };
+    // 17 MB of them, and as many again once they are read.
+    let many = (4 << 20) + 1;
+    let floats = InferTensorContents { fp32_contents: vec![0.5; many], ..Default::default() };
+    let response = client.model_infer(request("FP32", many, floats)).await.unwrap().into_inner();
+    assert_eq!(response.raw_output_contents[0].len(), 4 * many);
+
+    // 8 MB, of which 64 would be made.
+    let small = 8_000_000;
+    let numbers = InferTensorContents { int64_contents: vec![1; small], ..Default::default() };
+    let swelling = request("INT64", small, numbers);
+    let words = "the server holds as many bytes of requests as it may (60000000); try again";
+    let refused = client.model_infer(swelling.clone()).await.unwrap_err();
+    assert_eq!((refused.code(), refused.message()), (Code::Unavailable, words));
+    let mut answers = client.model_stream_infer(tokio_stream::once(swelling)).await.unwrap().into_inner();
+    let refused = answers.next().await.unwrap().unwrap_err();
+    assert_eq!((refused.code(), refused.message()), (Code::Unavailable, words));
+    drop(answers);
+
+    let stream = client.model_stream_infer(tokio_stream::iter([identity(1.0), identity(2.0)])).await.unwrap();
+    assert_eq!(stream.into_inner().filter(Result::is_ok).collect::<Vec<_>>().await.len(), 2);
+    let url = format!("http://{}/metrics", server.metrics);
+    let text = reqwest::get(url).await.unwrap().text().await.unwrap();
+    assert!(text.lines().any(|line| line == "cresset_request_bytes 0"), "all memory was given back");
+}
+
+/// A request to `identity` of one number.
+fn identity(x: f32) -> ModelInferRequest {
+    ModelInferRequest {
+        model_name: "identity".to_owned(),
+        inputs: vec![input("INPUT0", "FP32", &[1, 1])],
+        raw_input_contents: vec![Bytes::copy_from_slice(&x.to_le_bytes())],
+        ..ModelInferRequest::default()
+    }
+}
+
 #[tokio::test]
 async fn health_follows_readiness_and_reflection_names_the_services() {
     let server = Server::with_default_models(&[]);

@@ -22,6 +22,7 @@ mod configuration;
 mod container;
 mod containers;
 mod control;
+mod cors;
 mod datatypes;
 mod declared;
 mod devices;

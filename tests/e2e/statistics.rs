@@ -72,3 +72,38 @@ async fn every_model_is_told_of_at_once() {
         assert_eq!(get(&server.url(path)).await.0, 404, "{path}");
     }
 }
+
+#[tokio::test]
+async fn latencies_have_quantiles_if_they_are_asked_for() {
+    let text = async |server: &Server| {
+        let url = format!("http://{}/metrics", server.metrics);
+        reqwest::get(url).await.unwrap().text().await.unwrap()
+    };
+    let plain = Server::with_default_models(&[]);
+    assert!(!text(&plain).await.contains("summary"));
+    assert!(plain.metric("nv_model_load_duration_secs", r#"model="simple""#).await > 0.0);
+    drop(plain);
+
+    let server = Server::with_default_models(&["--metrics-config", "summary_latencies=true"]);
+    let body = json!({"INPUT0": [vec![1; 16]], "INPUT1": [vec![2; 16]]}).to_string();
+    for _ in 0..5 {
+        assert_eq!(post(&server.url("/predictions/simple"), body.clone()).await.0, 200);
+    }
+    let text = text(&server).await;
+    assert!(text.contains("# TYPE nv_inference_request_summary_us summary"), "{text}");
+    let quantile = |name: &str, quantile: &str| {
+        let label = format!(r#"model="simple",version="1",quantile="{quantile}""#);
+        let line = format!("nv_inference_{name}_summary_us{{{label}}} ");
+        let value = text.lines().find_map(|told| told.strip_prefix(&line));
+        value.unwrap_or_else(|| panic!("{line} in {text}")).parse::<f64>().unwrap()
+    };
+    for name in ["request", "queue", "compute_input", "compute_infer", "compute_output"] {
+        let all = ["0.5", "0.9", "0.95", "0.99", "0.999"].map(|at| quantile(name, at));
+        assert!(all.is_sorted(), "{name}: {all:?}");
+    }
+    assert!(quantile("request", "0.999") >= quantile("compute_infer", "0.5"));
+    assert!(
+        text.contains(r#"nv_inference_request_summary_us_count{model="simple",version="1"} 5"#),
+        "{text}"
+    );
+}

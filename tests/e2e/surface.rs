@@ -48,12 +48,44 @@ async fn the_server_and_its_models_say_what_they_are() {
     assert_eq!(head.status(), 200, "what a load balancer asks");
 
     // The metrics listener answers probes too.
-    for (path, expected) in
-        [("/v2/health/live", 200), ("/v2/health/ready", 200), ("/metrics", 200), ("/v2", 404)]
-    {
+    for (path, expected) in [
+        ("/v2/health/live", 200),
+        ("/v2/health/ready", 200),
+        ("/health", 200),
+        ("/healthz", 200),
+        ("/metrics", 200),
+        ("/v2", 404),
+    ] {
         let url = format!("http://{}{path}", server.metrics);
         assert_eq!(reqwest::get(url).await.unwrap().status(), expected, "{path}");
     }
+}
+
+#[tokio::test]
+async fn health_and_metrics_are_where_platforms_look_for_them() {
+    let server = Server::with_default_models(&[]);
+    assert_eq!(get(&server.url("/health")).await, (200, json!({"ready": true})));
+    assert_eq!(get(&server.url("/healthz")).await, (200, json!({"live": true})));
+    let response = reqwest::get(server.url("/metrics")).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["content-type"], "text/plain; version=0.0.4");
+    let text = response.text().await.unwrap();
+    assert!(text.contains(r#"nv_inference_request_success{model="simple",version="1"} 0"#), "{text}");
+    drop(server);
+
+    // A model that can't be served: live, and not ready.
+    let repository = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(repository.path().join("broken/1")).unwrap();
+    std::fs::write(repository.path().join("broken/1/model.pt"), "no model").unwrap();
+    let server = Server::start(repository.path(), &["--exit-on-error=false", "--http-metrics=false"]);
+    assert_eq!(get(&server.url("/health")).await, (503, json!({"ready": false})));
+    assert_eq!(get(&server.url("/healthz")).await.0, 200);
+    let (status, answer) = get(&server.url("/metrics")).await;
+    assert_eq!(status, 404);
+    let why = "there are no metrics on this port (--http-metrics=false): they are on --metrics-port";
+    assert_eq!(answer, json!({ "error": why }));
+    let elsewhere = reqwest::get(format!("http://{}/metrics", server.metrics)).await.unwrap();
+    assert_eq!(elsewhere.status(), 200);
 }
 
 #[tokio::test]

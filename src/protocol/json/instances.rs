@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::numbers::read_data;
-use super::plain::{datatype_in, read_tensor, shape_of, write_nested};
+use super::plain::{datatype_in, likely_length, read_tensor, shape_of, write_nested};
 use super::scan::Scanner;
 use super::write::{Elements, write_string};
 use crate::protocol::{Datatype, NonFinite, ProtocolError, Tensor};
@@ -34,21 +34,28 @@ pub fn decode_instances(
         if tensors.is_some() {
             return Err(scanner.error("'instances' that are given twice".to_owned()));
         }
-        let mut inside = scanner.clone();
-        let named = inside.eat(b'[') && inside.peek() == Some(b'{');
-        tensors = Some(match (named, only_input) {
-            (true, _) => read_named(scanner, &datatype_of)?,
-            (false, Some(name)) => vec![read_rows(scanner, name, &datatype_of)?],
-            (false, None) => {
-                return Err(ProtocolError::invalid(
-                    "the model hasn't just one input: expected each of 'instances' to be an object by input name",
-                ));
-            }
-        });
+        tensors = Some(read_instances(scanner, only_input, &datatype_of)?);
         Ok(())
     })?;
     scanner.end()?;
     tensors.ok_or_else(|| ProtocolError::invalid("the request has no 'instances'"))
+}
+
+/// What stands under `instances`.
+pub(super) fn read_instances(
+    scanner: &mut Scanner<'_>,
+    only_input: Option<&str>,
+    datatype_of: impl Fn(&str) -> Option<Datatype>,
+) -> Result<Vec<Tensor>, ProtocolError> {
+    let mut inside = scanner.clone();
+    let named = inside.eat(b'[') && inside.peek() == Some(b'{');
+    match (named, only_input) {
+        (true, _) => read_named(scanner, datatype_of),
+        (false, Some(name)) => Ok(vec![read_rows(scanner, name, datatype_of)?]),
+        (false, None) => Err(ProtocolError::invalid(
+            "the model hasn't just one input: expected each of 'instances' to be an object by input name",
+        )),
+    }
 }
 
 /// `[[1, 2], [3, 4]]`: the tensor as it stands.
@@ -143,7 +150,7 @@ pub fn write_instances(inputs: &[Tensor]) -> Result<Vec<u8>, ProtocolError> {
 }
 
 fn write_under(head: &[u8], outputs: &[Tensor], non_finite: NonFinite) -> Result<Vec<u8>, ProtocolError> {
-    let mut out = Vec::with_capacity(64 + outputs.iter().map(|output| output.data.len() * 3).sum::<usize>());
+    let mut out = Vec::with_capacity(likely_length(outputs));
     out.extend_from_slice(head);
     if let [only] = outputs {
         write_nested(&mut out, &mut Elements::new(only, non_finite), &only.shape);

@@ -3,6 +3,7 @@
 //! behind them, and because NaN and Infinity are numbers here (as for Triton),
 //! which no strict parser takes.
 
+mod columns;
 mod decimal;
 mod instances;
 mod numbers;
@@ -11,6 +12,7 @@ mod request;
 mod scan;
 mod write;
 
+pub use columns::{PredictForm, decode_predict, write_outputs};
 pub use instances::{decode_instances, write_instances, write_predictions};
 pub use plain::{decode_named_tensors, is_inference_request, write_named_tensors};
 pub(super) use request::{InputData, RequestHeader, read_request};

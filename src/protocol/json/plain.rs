@@ -38,8 +38,18 @@ pub fn decode_named_tensors(
     text: &[u8],
     datatype_of: impl Fn(&str) -> Option<Datatype>,
 ) -> Result<Vec<Tensor>, ProtocolError> {
-    let mut tensors = Vec::new();
     let mut scanner = Scanner::new(text);
+    let tensors = read_by_name(&mut scanner, datatype_of)?;
+    scanner.end()?;
+    Ok(tensors)
+}
+
+/// The same, inside of other JSON.
+pub(super) fn read_by_name(
+    scanner: &mut Scanner<'_>,
+    datatype_of: impl Fn(&str) -> Option<Datatype>,
+) -> Result<Vec<Tensor>, ProtocolError> {
+    let mut tensors = Vec::new();
     scanner.object(|scanner, name| {
         if tensors.iter().any(|known: &Tensor| *known.name == *name) {
             return Err(scanner.error("an input that is given twice".to_owned()));
@@ -47,7 +57,6 @@ pub fn decode_named_tensors(
         tensors.push(read_tensor(scanner, name, &datatype_of)?);
         Ok(())
     })?;
-    scanner.end()?;
     Ok(tensors)
 }
 
@@ -109,18 +118,28 @@ pub(super) fn datatype_in(value: &[u8]) -> Datatype {
 /// Writes tensors as an object of nested arrays by output name.
 #[must_use]
 pub fn write_named_tensors(tensors: &[Tensor], non_finite: NonFinite) -> Vec<u8> {
-    let mut out = Vec::with_capacity(64 + tensors.iter().map(|t| t.data.len() * 3).sum::<usize>());
+    let mut out = Vec::with_capacity(likely_length(tensors));
+    write_by_name(&mut out, tensors, non_finite);
+    out
+}
+
+/// About as long as tensors are in JSON.
+pub(super) fn likely_length(tensors: &[Tensor]) -> usize {
+    64 + tensors.iter().map(|tensor| tensor.data.len() * 3).sum::<usize>()
+}
+
+/// The same, inside of other JSON.
+pub(super) fn write_by_name(out: &mut Vec<u8>, tensors: &[Tensor], non_finite: NonFinite) {
     out.push(b'{');
     for (index, tensor) in tensors.iter().enumerate() {
         if index > 0 {
             out.push(b',');
         }
-        write_string(&mut out, &tensor.name);
+        write_string(out, &tensor.name);
         out.push(b':');
-        write_nested(&mut out, &mut Elements::new(tensor, non_finite), &tensor.shape);
+        write_nested(out, &mut Elements::new(tensor, non_finite), &tensor.shape);
     }
     out.push(b'}');
-    out
 }
 
 pub(super) fn write_nested(out: &mut Vec<u8>, elements: &mut Elements<'_>, shape: &[i64]) {
