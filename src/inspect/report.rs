@@ -23,7 +23,11 @@ pub(super) fn of_file(file: &Path, model: &dyn Model) -> String {
     }
     let state = signature.stateful.as_deref().map_or_else(
         || "keeps none: instances share it".to_owned(),
-        |why| format!("{why}: it has one instance, and requests of different callers aren't batched"),
+        |why| {
+            format!(
+                "{why}: it has one instance, whose state all callers share, and their requests aren't batched"
+            )
+        },
     );
     let frozen = facts.not_frozen.map_or_else(
         || "its attributes become constants when it is loaded".to_owned(),

@@ -190,6 +190,14 @@ impl Loading<'_> {
         if let Some(warning) = binding.warning() {
             tracing::warn!(model = config.name, "{warning}");
         }
+        if let Some(reason) = &self.signature().stateful {
+            tracing::warn!(
+                model = config.name,
+                reason,
+                "the model keeps state, which all callers share: a request changes what those after it get, whoever \
+                 sends them"
+            );
+        }
         let apart = self.signature().stateful.clone().or_else(|| {
             // Nothing says that two callers' dictionaries have the same keys.
             let open = "forward takes a list or a dictionary whose values aren't configured";

@@ -95,7 +95,11 @@ pub(super) fn datatype(field: &str, number: i32) -> Result<Datatype, ConfigError
 fn dims(field: &str, dims: Vec<i64>) -> Result<Vec<i64>, ConfigError> {
     let field = format!("{field}.dims");
     if dims.is_empty() {
-        return Err(ConfigError::value(field, "one dimension or more", "none"));
+        return Err(ConfigError::value(
+            field,
+            "one dimension or more, and dims: [ 1 ] with reshape: { shape: [ ] } where a row is one number",
+            "none",
+        ));
     }
     check_dims(&field, &dims)?;
     Ok(dims)

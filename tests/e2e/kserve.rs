@@ -80,7 +80,10 @@ async fn columns_go_in_and_come_out() {
             r#"{"signature_name": "train", "inputs": {}}"#,
             "'signature_name' is 'train': a model has one signature, 'serving_default'",
         ),
-        (r#"{"inputs": {}}"#, "the request lacks inputs 'INPUT0', 'INPUT1' of model 'simple'"),
+        (
+            r#"{"inputs": {}}"#,
+            "expected 2 inputs but got 0 inputs for model 'simple'. Got input(s) [], but missing required input(s) ['INPUT0', 'INPUT1']. Please provide all required input(s).",
+        ),
     ] {
         assert_eq!(post(&url, body).await, (400, json!({ "error": message })), "{body}");
     }

@@ -52,7 +52,8 @@ fn tensors_have_a_name_a_datatype_and_dims() {
     assert_refused("output { data_type: TYPE_FP32 dims: 1 }", "'output[0].name': expected a name, got none");
     assert_refused(
         &input("data_type: TYPE_FP32"),
-        "'input[0].dims': expected one dimension or more, got none",
+        "'input[0].dims': expected one dimension or more, and dims: [ 1 ] with reshape: { shape: [ ] } where a row \
+         is one number, got none",
     );
     assert_refused(
         &input("data_type: TYPE_FP32 dims: [ 1, 0 ]"),
