@@ -4,10 +4,13 @@
 mod choose;
 mod control;
 mod follow;
+mod form;
 mod improve;
 mod loader;
 mod models;
 mod origin;
+mod photographs;
+mod plain;
 mod predict;
 mod retire;
 mod table;
@@ -29,6 +32,7 @@ use models::Models;
 pub use control::{Control, ControlMode};
 pub use follow::Follower;
 pub use loader::{LoadReport, Loader};
+pub use plain::{Part, Plain};
 pub use predict::Prediction;
 pub use table::{ModelTable, parse_version};
 

@@ -35,6 +35,7 @@ mod webp;
 pub use base64::{begins_as_image, from_base64};
 pub(crate) use classification::Scale;
 pub use classification::{Classification, Ranked};
+pub(crate) use decode::not_an_image;
 pub use error::TransformError;
 pub(crate) use fit::Size;
 pub use format::{Format, Kind, looks_like_image, recognise};

@@ -78,8 +78,11 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
     ("GET", "/ping", "/ping", "", 200, "Healthy", Served("TorchServe: health")),
     ("POST", "/predictions/{model}", "/predictions/identity", r#"{"INPUT0":[[1,2]]}"#, 200, "[[1.0,2.0]]", Served("TorchServe: inference")),
     ("POST", "/predictions/{model}/{version}", "/predictions/identity/1", r#"{"INPUT0":[[1,2]]}"#, 200, "[[1.0,2.0]]", Served("TorchServe: by one version")),
+    ("PUT", "/predictions/{model}", "/predictions/identity", r#"{"INPUT0":[[1,2]]}"#, 200, "[[1.0,2.0]]", Served("the same: `curl -T` sends it")),
+    ("PUT", "/predictions/{model}/{version}", "/predictions/identity/1", r#"{"INPUT0":[[1,2]]}"#, 200, "[[1.0,2.0]]", Served("the same")),
     ("GET", "/metrics", "/metrics", "", 200, "nv_inference_request_success", Served("Prometheus, on the metrics port")),
-    ("POST", "/predict", "/predict", r#"{"INPUT0":[[1,2]]}"#, 200, "[[1.0,2.0]]", Served("inference by the default model: a photograph, or plain JSON")),
+    ("POST", "/predict", "/predict", r#"{"INPUT0":[[1,2]]}"#, 200, "[[1.0,2.0]]", Served("inference by the default model: photographs, or plain JSON")),
+    ("PUT", "/predict", "/predict", r#"{"INPUT0":[[1,2]]}"#, 200, "[[1.0,2.0]]", Served("the same")),
 ];
 
 /// A call or a field of a request; the call and the request of its probe, as

@@ -6,12 +6,14 @@
 mod decimal;
 mod instances;
 mod numbers;
+mod photographs;
 mod plain;
 mod request;
 mod scan;
 mod write;
 
 pub use instances::{decode_instances, write_instances, write_predictions};
-pub use plain::{decode_named_tensors, is_inference_request, write_named_tensors};
+pub use photographs::{PhotographNames, Photographs, photographs};
+pub use plain::{decode_named_tensor, decode_named_tensors, is_inference_request, kind, write_named_tensors};
 pub(super) use request::{InputData, RequestHeader, read_request};
 pub(super) use write::write_response;

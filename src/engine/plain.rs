@@ -1,0 +1,191 @@
+//! What a plain body asks of a model: photographs in one of the ways in which
+//! clients send them, or tensors without ceremony.
+
+use bytes::Bytes;
+
+use super::form;
+use super::photographs::{Encoded, Photographs};
+use crate::error::{Error, Result};
+use crate::model::ServedModel;
+use crate::protocol::json::{self, PhotographNames};
+use crate::protocol::{InferenceRequest, Tensor, decode_request};
+use crate::transform::{begins_as_image, recognise};
+
+/// A plain body, as a surface hands it over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Plain {
+    /// As it came.
+    Whole(Bytes),
+    /// The parts of a form.
+    Parts(Vec<Part>),
+}
+
+/// One part of a form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Its name; empty where it has none.
+    pub name: String,
+    /// What is in it.
+    pub content: Bytes,
+}
+
+impl Plain {
+    /// In bytes.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Whole(body) => body.len(),
+            Self::Parts(parts) => parts.iter().map(|part| part.content.len()).sum(),
+        }
+    }
+}
+
+/// What tensors look like in a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tensors {
+    /// An object of arrays by input name, or a request of the Open Inference
+    /// Protocol.
+    Named,
+    /// Instances, as KServe's first protocol has them.
+    Instances,
+}
+
+/// What is asked.
+#[derive(Debug)]
+pub(super) enum Asked {
+    /// Of a model that takes them.
+    Photographs(Photographs),
+    /// Inputs by name.
+    Inputs(Vec<Tensor>),
+    /// A request of the Open Inference Protocol.
+    Inference(InferenceRequest),
+}
+
+/// Reads a plain body for `model`.
+///
+/// # Errors
+/// What is wrong with it, and what the model takes.
+pub(super) fn read(model: &ServedModel, plain: Plain, tensors: Tensors) -> Result<Asked> {
+    match plain {
+        Plain::Whole(body) => whole(model, &body, tensors),
+        Plain::Parts(parts) => form::read(model, parts, tensors),
+    }
+}
+
+/// What a body is is read off the body: clients put any Content-Type on it.
+pub(super) fn whole(model: &ServedModel, body: &Bytes, tensors: Tensors) -> Result<Asked> {
+    if let Some(photograph) = photograph(body) {
+        return match takes_photographs(model) {
+            true => Ok(Asked::Photographs(Photographs::one(photograph))),
+            false => Err(no_transform(model, body)),
+        };
+    }
+    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    match first {
+        None if takes_photographs(model) => {
+            return Err(Error::invalid("the body is empty: expected a photograph or JSON"));
+        }
+        None => return Err(Error::invalid("the body is empty: expected JSON")),
+        Some(b'{' | b'[' | b'"') => {
+            if let Some(photographs) = in_json(model, body, tensors)? {
+                return Ok(Asked::Photographs(photographs));
+            }
+        }
+        Some(_) => {}
+    }
+    let datatype_of = |name: &str| model.input_datatype(name);
+    match (first, tensors) {
+        (_, Tensors::Instances) => {
+            Ok(Asked::Inputs(json::decode_instances(body, model.only_input(), datatype_of)?))
+        }
+        (Some(b'{'), _) if json::is_inference_request(body) => {
+            Ok(Asked::Inference(decode_request(body, None)?))
+        }
+        (Some(b'{'), _) => Ok(Asked::Inputs(json::decode_named_tensors(body, datatype_of)?)),
+        _ => Err(no_object(model, body)),
+    }
+}
+
+/// The one photograph that bytes are, as they are or in base64.
+pub(super) fn photograph(body: &Bytes) -> Option<Encoded> {
+    if recognise(body).is_some() {
+        Some(Encoded::Bytes(body.clone()))
+    } else if begins_as_image(body) {
+        Some(Encoded::Base64(body.clone()))
+    } else {
+        None
+    }
+}
+
+/// Whether a photograph is one of the model's inputs.
+pub(super) fn takes_photographs(model: &ServedModel) -> bool {
+    model.transforms().is_some_and(|transforms| transforms.image.is_some())
+}
+
+/// The photographs in a body of JSON, where that is what it holds.
+fn in_json(model: &ServedModel, body: &Bytes, tensors: Tensors) -> Result<Option<Photographs>> {
+    if tensors == Tensors::Named && json::is_inference_request(body) {
+        return Ok(None);
+    }
+    let own = if takes_photographs(model) { model.image_input() } else { None };
+    let other = |name: &str| own != Some(name) && model.has_input(name);
+    let found = json::photographs(body, PhotographNames { own, other: &other });
+    if !takes_photographs(model) {
+        // Strings may be this model's tensors. What is wrong with the JSON is told
+        // by whoever reads those.
+        let one = found.ok().flatten().filter(|found| !found.several && body.trim_ascii_start()[0] == b'{');
+        return match one.as_ref().and_then(|found| found.texts.first()) {
+            Some(text) if begins_as_image(text.as_bytes()) => Err(no_transform(model, text.as_bytes())),
+            _ => Ok(None),
+        };
+    }
+    let Some(found) = found? else { return Ok(None) };
+    let image = |text| {
+        Encoded::Base64(match text {
+            // A slice of the body, with the memory that it was lent.
+            std::borrow::Cow::Borrowed(text) => body.slice_ref(str::as_bytes(text)),
+            std::borrow::Cow::Owned(text) => Bytes::from(text),
+        })
+    };
+    Ok(Some(Photographs { images: found.texts.into_iter().map(image).collect(), several: found.several }))
+}
+
+/// A photograph came for a model that takes none.
+pub(super) fn no_transform(model: &ServedModel, photograph: &[u8]) -> Error {
+    let what =
+        recognise(photograph).map_or_else(|| "a photograph in base64".to_owned(), |kind| kind.to_string());
+    Error::invalid(format!(
+        "the body is {what}, but model '{}' declares no [transform.image] in its cresset.toml: send tensors, by input \
+         name ({})",
+        model.name(),
+        by_name(model)
+    ))
+}
+
+/// Neither a photograph nor an object.
+fn no_object(model: &ServedModel, body: &Bytes) -> Error {
+    let photographs = takes_photographs(model);
+    match json::kind(body) {
+        Ok(kind) => Error::invalid(format!(
+            "{} was expected (for example {}), and {kind} came",
+            if photographs { "a photograph, or an object by input name," } else { "an object by input name" },
+            by_name(model)
+        )),
+        Err(error) if matches!(body.trim_ascii_start().first(), Some(b'[' | b'"')) => error.into(),
+        Err(_) if photographs => crate::transform::not_an_image(body).into(),
+        Err(_) => Error::invalid("the body isn't JSON: expected an object of arrays by input name"),
+    }
+}
+
+/// `{"x": …, "y": …}`, of the model's inputs.
+pub(super) fn by_name(model: &ServedModel) -> String {
+    /// More are understood without being read.
+    const MOST: usize = 8;
+    let inputs = model.metadata(Vec::new()).inputs;
+    let more = if inputs.len() > MOST { ", …" } else { "" };
+    let named: Vec<String> = inputs
+        .iter()
+        .take(MOST)
+        .map(|input| format!("{}: …", serde_json::Value::from(&*input.name)))
+        .collect();
+    format!("{{{}{more}}}", named.join(", "))
+}
