@@ -166,8 +166,8 @@ fn no_object(model: &ServedModel, body: &Bytes) -> Error {
     let photographs = takes_photographs(model);
     match json::kind(body) {
         Ok(kind) => Error::invalid(format!(
-            "{} was expected (for example {}), and {kind} came",
-            if photographs { "a photograph, or an object by input name," } else { "an object by input name" },
+            "{}an object by input name was expected (for example {}) and {kind} came",
+            if photographs { "a photograph or " } else { "" },
             by_name(model)
         )),
         Err(error) if matches!(body.trim_ascii_start().first(), Some(b'[' | b'"')) => error.into(),

@@ -15,7 +15,6 @@ use super::server::State;
 use crate::admission::Permit;
 use crate::engine::{Part, Plain};
 use crate::error::{Error, ErrorCode, Result};
-use crate::transform::looks_like_image;
 
 /// More than any batch has rows.
 const MOST_PARTS: usize = 1024;
@@ -24,8 +23,8 @@ const MOST_PARTS: usize = 1024;
 /// damaged.
 pub(super) struct Received {
     pub(super) plain: Plain,
-    /// An image that came without a line break, as a form: `curl -d @file`
-    /// takes them out.
+    /// Bytes that came without a line break, as a form: `curl -d @file` takes
+    /// them out, and zeros with what is behind them on their lines.
     stripped: bool,
 }
 
@@ -44,7 +43,7 @@ pub(super) async fn read(request: &HttpRequest, payload: Payload, state: &State)
     let content_type = content_type(request);
     if body.is_empty() || !is_of(content_type, "multipart/form-data") {
         let form = is_of(content_type, "application/x-www-form-urlencoded");
-        let stripped = form && looks_like_image(&body) && !body.contains(&b'\n');
+        let stripped = form && !body.contains(&b'\n') && !is_text(&body);
         return Ok(Received { plain: Plain::Whole(body), stripped });
     }
     let boundary = match multer::parse_boundary(content_type) {
@@ -75,6 +74,10 @@ fn content_type(request: &HttpRequest) -> &str {
 /// Whether a Content-Type is of this kind, whatever its parameters.
 fn is_of(content_type: &str, kind: &str) -> bool {
     content_type.split(';').next().is_some_and(|own| own.trim().eq_ignore_ascii_case(kind))
+}
+
+fn is_text(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_ok_and(|text| !text.contains(char::is_control))
 }
 
 /// A part's bytes, with the memory that all parts were lent.
