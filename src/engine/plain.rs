@@ -121,6 +121,11 @@ pub(super) fn takes_photographs(model: &ServedModel) -> bool {
     model.transforms().is_some_and(|transforms| transforms.image.is_some())
 }
 
+/// Whether a string may be one of the model's tensors.
+fn takes_strings(model: &ServedModel) -> bool {
+    model.metadata(Vec::new()).inputs.iter().any(|input| matches!(&*input.datatype, "" | "BYTES"))
+}
+
 /// The photographs in a body of JSON, where that is what it holds.
 fn in_json(model: &ServedModel, body: &Bytes, tensors: Tensors) -> Result<Option<Photographs>> {
     if tensors == Tensors::Named && json::is_inference_request(body) {
@@ -130,10 +135,9 @@ fn in_json(model: &ServedModel, body: &Bytes, tensors: Tensors) -> Result<Option
     let other = |name: &str| own != Some(name) && model.has_input(name);
     let found = json::photographs(body, PhotographNames { own, other: &other });
     if !takes_photographs(model) {
-        // Strings may be this model's tensors. What is wrong with the JSON is told
-        // by whoever reads those.
-        let one = found.ok().flatten().filter(|found| !found.several && body.trim_ascii_start()[0] == b'{');
-        return match one.as_ref().and_then(|found| found.texts.first()) {
+        // What is wrong with the JSON is told by whoever reads it as tensors.
+        let first = found.ok().flatten().filter(|found| !found.several || !takes_strings(model));
+        return match first.as_ref().and_then(|found| found.texts.first()) {
             Some(text) if begins_as_image(text.as_bytes()) => Err(no_transform(model, text.as_bytes())),
             _ => Ok(None),
         };

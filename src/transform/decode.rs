@@ -6,7 +6,6 @@ use std::io::{Cursor, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use image::codecs::bmp::BmpDecoder;
-use image::codecs::gif::GifDecoder;
 use image::codecs::jpeg::JpegDecoder;
 use image::codecs::png::PngDecoder;
 use image::codecs::tiff::TiffDecoder;
@@ -16,7 +15,7 @@ use image::{ColorType, ExtendedColorType, ImageDecoder, ImageError, Limits};
 use super::error::TransformError;
 use super::fit::{Size, Turn};
 use super::format::{Format, recognise};
-use super::{jpeg, png, webp};
+use super::{gif, jpeg, png, webp};
 
 /// The most pixels that one image may have: Pillow's `MAX_IMAGE_PIXELS`, a
 /// quarter of a GiB of RGB.
@@ -96,7 +95,8 @@ pub(super) fn decode(encoded: &[u8]) -> Result<Decoded, TransformError> {
     }
     let explained = |error: &ImageError| explain(format, encoded.len(), error);
     caught(format, || {
-        let mut decoder = open(format, encoded).map_err(|error| explained(&error))?;
+        let opened = open(format, encoded).map_err(|error| explained(&error))?;
+        let Some(mut decoder) = opened else { return gif::decode(encoded) };
         let layout = match layout {
             Some(layout) => layout,
             None => {
@@ -105,9 +105,7 @@ pub(super) fn decode(encoded: &[u8]) -> Result<Decoded, TransformError> {
                 layout
             }
         };
-        let limits = limits(format, &*decoder);
-        decoder
-            .set_limits(limits)
+        limit(format, &mut *decoder)
             .and_then(|()| read(decoder, layout.size))
             .map_err(|error| explained(&error))
     })
@@ -122,9 +120,10 @@ fn caught<T>(format: Format, work: impl FnOnce() -> Result<T, TransformError>) -
     })
 }
 
-fn open(format: Format, encoded: &[u8]) -> Result<Opened<'_>, ImageError> {
+/// `None` for a GIF, which [`gif`] decodes.
+fn open(format: Format, encoded: &[u8]) -> Result<Option<Opened<'_>>, ImageError> {
     let bytes = Cursor::new(encoded);
-    Ok(match format {
+    Ok(Some(match format {
         Format::Jpeg => Box::new(JpegDecoder::new(bytes)?),
         Format::Png => {
             let mut limits = Limits::no_limits();
@@ -132,10 +131,10 @@ fn open(format: Format, encoded: &[u8]) -> Result<Opened<'_>, ImageError> {
             Box::new(PngDecoder::with_limits(bytes, limits)?)
         }
         Format::WebP => Box::new(WebPDecoder::new(bytes)?),
-        Format::Gif => Box::new(GifDecoder::new(bytes)?),
+        Format::Gif => return Ok(None),
         Format::Bmp => Box::new(BmpDecoder::new(bytes)?),
         Format::Tiff => Box::new(TiffDecoder::new(bytes)?),
-    })
+    }))
 }
 
 /// What a decoder has read in the header.
@@ -165,18 +164,22 @@ fn stored(decoder: &dyn ImageDecoder) -> u64 {
     }
 }
 
-/// What a decoder may take beside the pixels that it gives.
-fn limits(format: Format, decoder: &dyn ImageDecoder) -> Limits {
-    let mut limits = Limits::no_limits();
-    limits.max_alloc = match format {
-        Format::Gif | Format::Tiff => Some(MAX_BYTES.saturating_sub(decoder.total_bytes())),
+/// Bounds what a decoder takes beside the pixels that it gives: a TIFF's strip
+/// may be larger than the image.
+fn limit(format: Format, decoder: &mut dyn ImageDecoder) -> Result<(), ImageError> {
+    match format {
+        Format::Tiff => {
+            let mut limits = Limits::no_limits();
+            limits.max_alloc = Some(MAX_BYTES.saturating_sub(decoder.total_bytes()));
+            decoder.set_limits(limits)
+        }
         // Held to already: by the header, or since it was opened.
-        Format::Jpeg | Format::Png | Format::WebP | Format::Bmp => None,
-    };
-    limits
+        Format::Jpeg | Format::Png | Format::WebP | Format::Gif | Format::Bmp => Ok(()),
+    }
 }
 
-fn check(format: Format, Layout { size, bytes }: Layout) -> Result<(), TransformError> {
+/// Refuses sizes that are nothing or too much.
+pub(super) fn check(format: Format, Layout { size, bytes }: Layout) -> Result<(), TransformError> {
     let Size { height, width } = size;
     let pixels = u64::from(width).saturating_mul(height.into());
     if pixels == 0 {
@@ -253,7 +256,7 @@ pub(crate) fn not_an_image(bytes: &[u8]) -> TransformError {
 }
 
 /// A decoder's error in our words, with its own as the cause.
-fn explain(format: Format, length: usize, error: &ImageError) -> TransformError {
+pub(super) fn explain(format: Format, length: usize, error: &ImageError) -> TransformError {
     let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
     let cause = cause.trim().trim_matches('"');
     if matches!(error, ImageError::Limits(_)) {

@@ -22,6 +22,7 @@ mod decode;
 mod error;
 mod fit;
 mod format;
+mod gif;
 mod image;
 mod jpeg;
 mod png;

@@ -376,6 +376,11 @@ async fn what_is_wrong_with_base64_is_named() {
             json!({ "image": text }).to_string(),
             "the body is a photograph in base64, but model 'simple' declares no [transform.image]",
         ),
+        (
+            "/v1/models/simple:predict",
+            json!({"instances": [{"b64": text}]}).to_string(),
+            "the body is a photograph in base64, but model 'simple'",
+        ),
         ("/predictions/simple", text.clone(), "the body is a photograph in base64, but model 'simple'"),
     ] {
         let (status, answer) = post(&server.url(path), body).await;
@@ -437,6 +442,38 @@ async fn photographs_for_a_model_without_a_transform_are_named() {
         let answer = post(&server.url("/predictions/simple"), body).await;
         assert_eq!(answer, (400, json!({ "error": message })), "{what}");
     }
+}
+
+/// A model whose configuration has no batch.
+#[tokio::test]
+async fn a_model_without_a_batch_takes_as_many_as_its_shape_does() {
+    let root = tempfile::tempdir().unwrap();
+    for (name, dims) in [("one", "1, 3, 224, 224"), ("any", "-1, 3, 224, 224")] {
+        let model = root.path().join(name);
+        std::fs::create_dir_all(model.join("1")).unwrap();
+        for file in ["1/model.pt", "cresset.toml", "labels.txt"] {
+            let from = checkout("models/efficientnet_lite0").join(file);
+            std::fs::copy(from, model.join(file)).unwrap();
+        }
+        let config = format!(
+            "max_batch_size: 0\ninput [ {{ name: \"x\" data_type: TYPE_FP32 dims: [ {dims} ] }} ]\n\
+             output [ {{ name: \"logits\" data_type: TYPE_FP32 dims: [ -1, 1000 ] }} ]\n"
+        );
+        std::fs::write(model.join("config.pbtxt"), config).unwrap();
+    }
+    let server = Server::start(root.path(), &[]);
+    let (a, b) = (STANDARD.encode(cat()), STANDARD.encode(other()));
+    for name in ["one", "any"] {
+        let (status, answer) = post(&server.url(&format!("/predictions/{name}")), cat()).await;
+        assert_eq!((status, best(&answer)), (200, "Egyptian cat"), "{name}");
+    }
+    let (status, rows) = post(&server.url("/predictions/any"), json!([a, b]).to_string()).await;
+    assert_eq!((status, rows.as_array().map(Vec::len)), (200, Some(2)), "{rows}");
+    assert_ne!(best(&rows[0]), best(&rows[1]));
+    let message =
+        "2 photographs came, and model 'one' takes one in a request (it has no dimension for a batch)";
+    let answer = post(&server.url("/predictions/one"), json!([a, b]).to_string()).await;
+    assert_eq!(answer, (400, json!({ "error": message })));
 }
 
 /// `curl -d @photo` takes line breaks and zeros out.

@@ -49,6 +49,11 @@ def saved(image: Image.Image, kind: str, **options) -> bytes:
     return encoded.getvalue()
 
 
+def on_a_screen(gif: bytes, width: int, height: int) -> bytes:
+    """A frame that doesn't fill its screen."""
+    return gif[:6] + struct.pack("<HH", width, height) + gif[10:]
+
+
 def raw_png(samples: numpy.ndarray, colour: int, interlaced: bool = False) -> bytes:
     """What Pillow doesn't write: 16 bits a sample, and Adam7."""
 
@@ -138,6 +143,7 @@ def other_kinds(image: Image.Image, clear: Image.Image, wide: numpy.ndarray) -> 
         "interlaced.gif": saved(palette, "GIF", interlace=1),
         "transparent.gif": saved(palette, "GIF", transparency=5),
         "animated.gif": saved(palette, "GIF", save_all=True, append_images=second),
+        "small_frame.gif": on_a_screen(saved(palette, "GIF"), 160, 120),
         "grey.gif": saved(image.convert("L"), "GIF"),
         "rgb.bmp": saved(image, "BMP"),
         "rgba.bmp": saved(clear, "BMP"),
