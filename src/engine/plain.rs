@@ -1,6 +1,8 @@
 //! What a plain body asks of a model: photographs in one of the ways in which
 //! clients send them, or tensors without ceremony.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::form;
@@ -79,29 +81,25 @@ pub(super) fn whole(model: &ServedModel, body: &Bytes, tensors: Tensors) -> Resu
             false => Err(no_transform(model, body)),
         };
     }
-    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
-    match first {
-        None if takes_photographs(model) => {
-            return Err(Error::invalid("the body is empty: expected a photograph or JSON"));
-        }
-        None => return Err(Error::invalid("the body is empty: expected JSON")),
-        Some(b'{' | b'[' | b'"') => {
-            if let Some(photographs) = in_json(model, body, tensors)? {
-                return Ok(Asked::Photographs(photographs));
-            }
-        }
-        Some(_) => {}
+    let first = body.trim_ascii_start().first();
+    if first.is_none() {
+        let what = if takes_photographs(model) { "a photograph or JSON" } else { "JSON" };
+        return Err(Error::invalid(format!("the body is empty: expected {what}")));
+    }
+    let object = first == Some(&b'{');
+    if tensors == Tensors::Named && object && json::is_inference_request(body) {
+        return Ok(Asked::Inference(decode_request(body, None)?));
+    }
+    if let Some(photographs) = in_json(model, body)? {
+        return Ok(Asked::Photographs(photographs));
     }
     let datatype_of = |name: &str| model.input_datatype(name);
-    match (first, tensors) {
-        (_, Tensors::Instances) => {
+    match tensors {
+        Tensors::Instances => {
             Ok(Asked::Inputs(json::decode_instances(body, model.only_input(), datatype_of)?))
         }
-        (Some(b'{'), _) if json::is_inference_request(body) => {
-            Ok(Asked::Inference(decode_request(body, None)?))
-        }
-        (Some(b'{'), _) => Ok(Asked::Inputs(json::decode_named_tensors(body, datatype_of)?)),
-        _ => Err(no_object(model, body)),
+        Tensors::Named if object => Ok(Asked::Inputs(json::decode_named_tensors(body, datatype_of)?)),
+        Tensors::Named => Err(no_object(model, body)),
     }
 }
 
@@ -127,30 +125,44 @@ fn takes_strings(model: &ServedModel) -> bool {
 }
 
 /// The photographs in a body of JSON, where that is what it holds.
-fn in_json(model: &ServedModel, body: &Bytes, tensors: Tensors) -> Result<Option<Photographs>> {
-    if tensors == Tensors::Named && json::is_inference_request(body) {
-        return Ok(None);
-    }
-    let own = if takes_photographs(model) { model.image_input() } else { None };
-    let other = |name: &str| own != Some(name) && model.has_input(name);
-    let found = json::photographs(body, PhotographNames { own, other: &other });
+fn in_json(model: &ServedModel, body: &Bytes) -> Result<Option<Photographs>> {
     if !takes_photographs(model) {
-        // What is wrong with the JSON is told by whoever reads it as tensors.
-        let first = found.ok().flatten().filter(|found| !found.several || !takes_strings(model));
-        return match first.as_ref().and_then(|found| found.texts.first()) {
-            Some(text) if begins_as_image(text.as_bytes()) => Err(no_transform(model, text.as_bytes())),
-            _ => Ok(None),
+        return match foreign(model, body) {
+            Some(text) => Err(no_transform(model, text.as_bytes())),
+            None => Ok(None),
         };
     }
+    if !matches!(body.trim_ascii_start().first(), Some(b'{' | b'[' | b'"')) {
+        return Ok(None);
+    }
+    let own = model.image_input();
+    let other = |name: &str| own != Some(name) && model.has_input(name);
+    let found = json::photographs(body, PhotographNames { own, other: &other });
     let Some(found) = found? else { return Ok(None) };
     let image = |text| {
         Encoded::Base64(match text {
             // A slice of the body, with the memory that it was lent.
-            std::borrow::Cow::Borrowed(text) => body.slice_ref(str::as_bytes(text)),
-            std::borrow::Cow::Owned(text) => Bytes::from(text),
+            Cow::Borrowed(text) => body.slice_ref(str::as_bytes(text)),
+            Cow::Owned(text) => Bytes::from(text),
         })
     };
     Ok(Some(Photographs { images: found.texts.into_iter().map(image).collect(), several: found.several }))
+}
+
+/// The first photograph in JSON for a model that takes none, where no string of
+/// it is a tensor.
+fn foreign<'a>(model: &ServedModel, body: &'a [u8]) -> Option<Cow<'a, str>> {
+    /// It stands at the beginning: a tensor's numbers aren't gone over for it.
+    const HEAD: usize = 512;
+    let head = body.get(..HEAD).unwrap_or(body);
+    if !head.split(|byte| *byte == b'"').any(begins_as_image) {
+        return None;
+    }
+    // What is wrong with the JSON is told by whoever reads it as tensors.
+    let names = PhotographNames { own: None, other: &|name| model.has_input(name) };
+    let json::Photographs { texts, several } = json::photographs(body, names).ok()??;
+    let text = texts.into_iter().next().filter(|text| begins_as_image(text.as_bytes()))?;
+    (!several || !takes_strings(model)).then_some(text)
 }
 
 /// A photograph came for a model that takes none.

@@ -110,18 +110,14 @@ async fn parts(body: Bytes, boundary: String, permit: &Arc<Permit>) -> Result<Ve
 }
 
 fn malformed(error: multer::Error) -> Error {
-    let what = match &error {
-        multer::Error::IncompleteStream => {
-            "it ends before its last boundary, or its boundary isn't the one in Content-Type".to_owned()
-        }
-        multer::Error::IncompleteFieldData { field_name } => {
-            let name: String = field_name.iter().flat_map(|name| name.chars()).take(40).collect();
-            format!("the boundary doesn't come again behind the part '{name}'")
-        }
-        error => match std::error::Error::source(error) {
-            Some(source) => format!("{error}: {source}"),
-            None => error.to_string(),
-        },
+    let what = if let multer::Error::IncompleteStream = error {
+        "it ends before its last boundary, or its boundary isn't the one in Content-Type".to_owned()
+    } else if let multer::Error::IncompleteFieldData { field_name } = error {
+        let name: String = field_name.unwrap_or_default().chars().take(40).collect();
+        format!("the boundary doesn't come again behind the part '{name}'")
+    } else {
+        let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
+        format!("{error}{}", source.unwrap_or_default())
     };
     Error::invalid(format!("the body isn't the multipart/form-data that its Content-Type says: {what}"))
 }

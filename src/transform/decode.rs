@@ -149,19 +149,17 @@ fn promised(format: Format, decoder: &dyn ImageDecoder) -> Result<Layout, Transf
     let given = u64::from(color.bytes_per_pixel());
     let bytes = match format {
         // Decoded into a buffer of its own, with ink's four channels.
-        Format::Tiff => given + given.max(stored(decoder)),
+        Format::Tiff => given + stored(decoder),
         Format::Jpeg | Format::Png | Format::WebP | Format::Gif | Format::Bmp => given,
     };
     Ok(Layout::of(Size { height, width }, bytes))
 }
 
-/// The bytes of a pixel as it is stored.
+/// The bytes of a pixel as it is stored: ink has a channel more than RGB.
 fn stored(decoder: &dyn ImageDecoder) -> u64 {
-    match decoder.original_color_type() {
-        ExtendedColorType::Cmyk8 => 4,
-        ExtendedColorType::Cmyk16 => 8,
-        _ => u64::from(decoder.color_type().bytes_per_pixel()),
-    }
+    let given = u64::from(decoder.color_type().bytes_per_pixel());
+    let ink = matches!(decoder.original_color_type(), ExtendedColorType::Cmyk8 | ExtendedColorType::Cmyk16);
+    if ink { given / 3 * 4 } else { given }
 }
 
 /// Bounds what a decoder takes beside the pixels that it gives: a TIFF's strip

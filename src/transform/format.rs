@@ -92,11 +92,29 @@ fn taken(bytes: &[u8]) -> Option<Format> {
         [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Format::Gif,
         // 43 in the place of 42: of 64 bits.
         [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Format::Tiff,
-        [b'B', b'M', _, _, _, _, _, _, _, _, _, _, _, _, header, 0, 0, 0, ..]
-            if matches!(header, 12 | 16 | 40 | 52 | 56 | 64 | 108 | 124) =>
-        {
-            Format::Bmp
-        }
+        // Two letters say too little: the length of the header behind them must be
+        // one of those that there are.
+        [
+            b'B',
+            b'M',
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            12 | 16 | 40 | 52 | 56 | 64 | 108 | 124,
+            0,
+            0,
+            0,
+            ..,
+        ] => Format::Bmp,
         _ => return None,
     })
 }

@@ -80,13 +80,11 @@ fn lay(indices: &[u8], place: Place, size: Size, palette: Option<&[u8]>) -> Vec<
 }
 
 fn as_image_error(error: DecodingError) -> ImageError {
-    match error {
-        DecodingError::Io(error) => ImageError::IoError(error),
-        error => {
-            let format = ImageFormatHint::Exact(ImageFormat::Gif);
-            ImageError::Decoding(image::error::DecodingError::new(format, error))
-        }
+    if let DecodingError::Io(error) = error {
+        return ImageError::IoError(error);
     }
+    let format = ImageFormatHint::Exact(ImageFormat::Gif);
+    ImageError::Decoding(image::error::DecodingError::new(format, error))
 }
 
 #[cfg(test)]
