@@ -50,12 +50,15 @@ fn several(model: &ServedModel, parts: &[Part]) -> Result<Asked> {
 /// The tensor in a part that is named for an input and holds JSON that isn't
 /// an object.
 fn input(model: &ServedModel, Part { name, content }: &Part) -> Result<Option<Tensor>> {
-    let first = content.trim_ascii_start().first();
-    let text = first == Some(&b'"');
-    // A string for the input that a photograph fills is one.
-    let photographs = takes_photographs(model) && model.image_input() == Some(name);
-    let json = matches!(first, Some(b'[' | b'"' | b't' | b'f' | b'-' | b'0'..=b'9' | b'N' | b'I'));
-    if !model.has_input(name) || !json || photograph(content).is_some() || (photographs && text) {
+    let text = content.trim_ascii_start();
+    let json = matches!(text.first(), Some(b'[' | b'"' | b't' | b'f' | b'-' | b'0'..=b'9' | b'N' | b'I'));
+    if !model.has_input(name) || !json || photograph(content).is_some() {
+        return Ok(None);
+    }
+    // Strings for the input that a photograph fills are photographs.
+    let inner = text.strip_prefix(b"[").unwrap_or(text).trim_ascii_start();
+    let strings = matches!(inner.first(), Some(b'"' | b'{'));
+    if strings && takes_photographs(model) && model.image_input() == Some(name) {
         return Ok(None);
     }
     match json::decode_named_tensor(name, content, |name| model.input_datatype(name)) {

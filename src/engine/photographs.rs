@@ -111,14 +111,14 @@ fn check(model: &ServedModel, count: usize, shape: &[i64; 4]) -> Result<()> {
     if count <= most {
         return Ok(());
     }
-    Err(Error::invalid(format!(
-        "{count} photographs came, and model '{}' takes {} in a request",
-        model.name(),
-        match (most, model.max_batch_size()) {
-            (1, 0) => "one (it has no dimension for a batch)".to_owned(),
-            (most, _) => format!("at most {most}"),
-        }
-    )))
+    let model_name = model.name();
+    Err(Error::invalid(if most == 1 && model.max_batch_size() == 0 {
+        format!(
+            "{count} photographs came, and model '{model_name}' takes one in a request (it has no dimension for a batch)"
+        )
+    } else {
+        format!("{count} photographs came, and model '{model_name}' takes at most {most} in a request")
+    }))
 }
 
 /// Which of several it is.

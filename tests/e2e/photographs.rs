@@ -196,6 +196,8 @@ async fn a_form_of_one_part_is_its_content() {
         assert_eq!(form(&url, &[(name, "cat.jpg", &cat())]).await, (200, expected.clone()), "{name}");
         assert_eq!(form(&url, &[(name, "", text.as_bytes())]).await, (200, expected.clone()), "{name}");
     }
+    let list = json!([text]).to_string();
+    assert_eq!(form(&url, &[("x", "", list.as_bytes())]).await, (200, json!([expected])));
     let body = json!({ "b64": text }).to_string();
     assert_eq!(form(&url, &[("data", "", body.as_bytes())]).await, (200, expected.clone()));
     let (status, answer) = form(&server.url("/predict"), &[("file", "cat.jpg", &cat())]).await;
