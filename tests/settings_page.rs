@@ -24,7 +24,7 @@ const TABLES: &[Table] = &[
     ("", "", "They stand before the first table.", &[
         ("non_finite", "`\"null\"`", "non_finite = \"text\"", "non_finite = \"nan\"", "what stands for NaN and infinities in the JSON of `/predict`, `/predictions` and KServe v1: `\"null\"`, `\"text\"` (`\"NaN\"`, `\"Infinity\"`, `\"-Infinity\"`), or `\"error\"`, an answer of 500 that says where; `/v2` writes bare words, as Triton does, unless the request's parameter `non_finite` says one of these"),
     ]),
-    ("transform.image", "preset = \"torchvision/resnet\"", "A photograph becomes the model's input.", &[
+    ("transform.image", "preset = \"torchvision/resnet\"", "A photograph becomes the model's input: JPEG, PNG, WebP, GIF, BMP or TIFF, as its bytes, in base64 or in a form, on `/predict`, `/predictions` and KServe v1.", &[
         ("preset", "none", "preset = \"torchvision/resnet\"", "preset = \"resnet\"", "what stands for the keys that are left out, by the name of a model's family; a wrong one is answered with all names"),
         ("input", "the model's only input", "input = \"x\"", "input = \"\"", "the input that it fills: FP32"),
         ("resize_short_side", "the preset's; else it must be there", "resize_short_side = 256", "resize_short_side = 0", "pixels; the long side follows, as torchvision's `Resize`"),
@@ -35,7 +35,7 @@ const TABLES: &[Table] = &[
         ("mean", "the preset's; else it must be there", "mean = [0.485, 0.456, 0.406]", "mean = [nan, 0, 0]", "of each channel; torchvision's as they are"),
         ("std", "the preset's; else it must be there", "std = [0.229, 0.224, 0.225]", "std = [0, 1, 1]", "of each channel; torchvision's as they are"),
     ]),
-    ("transform.classification", "labels = \"labels.txt\"", "Scores become labels, best first: on `/predict` and `/predictions`, for photographs, and for plain bodies of models without `[transform.image]`, a list for each row where there are several. Requests of the Open Inference Protocol get tensors.", &[
+    ("transform.classification", "labels = \"labels.txt\"", "Scores become labels, best first: on `/predict` and `/predictions`, for photographs (on KServe v1, too), and for plain bodies of models without `[transform.image]`, a list for each row where there are several. Requests of the Open Inference Protocol get tensors.", &[
         ("output", "the model's first output", "output = \"logits\"", "output = \"\"", "the output with the scores: FP32, one for each label"),
         ("softmax", "`true`", "softmax = false", "softmax = 1", "whether the scores are logits; `false` where the model gives probabilities"),
         ("top_k", "5, or all labels where there are fewer", "top_k = 2", "top_k = 9", "how many labels are answered"),

@@ -18,7 +18,7 @@ use crate::plan::Plan;
 pub(crate) struct Args {
     /// The model's directory: `cresset.toml` says how, `1/model.pt` is run
     directory: PathBuf,
-    /// A JPEG or PNG
+    /// JPEG, PNG, WebP, GIF, BMP or TIFF
     photograph: PathBuf,
     /// Intra-op threads of the forward
     #[arg(long, default_value_t = 1)]

@@ -27,7 +27,7 @@ NAME = "efficientnet_lite0"
 
 TRANSFORM = """\
 # What stands in front of and behind the tensors; Triton passes this file over.
-[transform.image]              # a JPEG or PNG in, one input tensor out
+[transform.image]              # a photograph in, one input tensor out
 input = "x"
 resize_short_side = 256        # pixels; bicubic, antialiased
 center_crop = 224              # pixels, square

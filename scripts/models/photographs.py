@@ -14,6 +14,7 @@ import numpy
 import png
 from PIL import Image
 
+SAMPLE = Path(__file__).parents[2] / "models/efficientnet_lite0/samples/cat.jpg"
 ORIENTATION = 0x0112  # the EXIF tag
 
 # What a camera does to the upright picture before it stores it with this orientation.
@@ -134,6 +135,7 @@ def main(out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     jpegs(out)
     pngs(out)
+    Image.open(SAMPLE).save(out / "cat.webp", quality=80)
     for file in sorted(out.iterdir()):
         if file.stat().st_size > 200_000:
             raise SystemExit(f"{file.name} has {file.stat().st_size} bytes")

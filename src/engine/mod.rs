@@ -2,13 +2,15 @@
 //! request's way to one of them.
 
 mod choose;
-mod columns;
 mod control;
 mod follow;
+mod form;
 mod improve;
 mod loader;
 mod models;
 mod origin;
+mod photographs;
+mod plain;
 mod predict;
 mod retire;
 mod table;
@@ -30,6 +32,7 @@ use models::Models;
 pub use control::{Control, ControlMode};
 pub use follow::Follower;
 pub use loader::{LoadReport, Loader};
+pub use plain::{Part, Plain};
 pub use predict::Prediction;
 pub use table::{ModelTable, parse_version};
 

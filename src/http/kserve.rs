@@ -1,17 +1,21 @@
-//! KServe's first protocol, which is TensorFlow Serving's: rows in, predictions
-//! out, or whole tensors both ways; and which models there are.
+//! KServe's first protocol, which is TensorFlow Serving's: rows or photographs
+//! in, predictions out, or whole tensors both ways; and which models there are.
 
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
+use serde::Serialize;
 use serde_json::json;
 
-use super::body;
 use super::inference;
 use super::model_path::ModelPath;
+use super::plain;
+use super::prediction::ByLabel;
 use super::server::State;
 use super::status::HttpResult;
+use crate::engine::Prediction;
 use crate::error::{Error, ErrorCode, Result};
 use crate::protocol::json::{PredictForm, write_outputs, write_predictions};
+use crate::transform::Ranked;
 
 /// `POST /v1/models/{model}[/versions/{version}]:predict`.
 pub(super) async fn predict(
@@ -20,10 +24,17 @@ pub(super) async fn predict(
     request: HttpRequest,
     payload: Payload,
 ) -> HttpResult {
-    let body = body::read(&request, payload, &state).await?;
+    let (plain, explained) = plain::read(&request, payload, &state).await?.split();
     let model = state.engine.resolve(&path.model, path.version)?;
-    let (form, outputs) = state.engine.predict_rows_or_columns(&model, body).await?;
-    let non_finite = model.non_finite();
+    let (form, prediction) = state.engine.predict_rows_or_columns(&model, plain).await.map_err(explained)?;
+    let (outputs, non_finite) = match prediction {
+        Prediction::Labels { ranked, .. } => return Ok(labelled(&[&ranked])),
+        Prediction::LabelRows { rows, .. } => {
+            return Ok(labelled(&rows.iter().map(Vec::as_slice).collect::<Vec<_>>()));
+        }
+        Prediction::Tensors(outputs, non_finite) => (outputs, non_finite),
+        Prediction::Inference(response, _, non_finite) => (response.outputs, non_finite),
+    };
     let write = move || -> Result<_> {
         non_finite.check(&outputs)?;
         Ok(match form {
@@ -33,6 +44,15 @@ pub(super) async fn predict(
     };
     let text = state.engine.pool().run(write).await??;
     inference::answer_json(&state, &request, text).await
+}
+
+/// A map for each row, as `/predictions` gives it for one.
+fn labelled(rows: &[&[Ranked]]) -> HttpResponse {
+    #[derive(Serialize)]
+    struct Labelled<'a> {
+        predictions: Vec<ByLabel<'a>>,
+    }
+    HttpResponse::Ok().json(Labelled { predictions: rows.iter().map(|row| ByLabel(row)).collect() })
 }
 
 /// `GET /v1/models/{model}[/versions/{version}]`: what KServe's clients read, and

@@ -20,6 +20,7 @@ mod kserve;
 mod metadata;
 mod model_path;
 mod not_offered;
+mod plain;
 mod prediction;
 mod repository;
 mod routes;

@@ -1,14 +1,14 @@
-//! `POST /predict` and TorchServe's `POST /predictions/{model}[/{version}]`:
-//! a photograph or plain JSON, whatever Content-Type a client puts on it.
+//! `/predict` and TorchServe's `/predictions/{model}[/{version}]`, by POST or
+//! PUT: photographs or plain JSON, whatever Content-Type a client puts on them.
 
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
 
-use super::body;
 use super::inference;
 use super::model_path::ModelPath;
+use super::plain;
 use super::server::State;
 use super::status::HttpResult;
 use crate::engine::Prediction;
@@ -26,24 +26,24 @@ enum LabelForm {
     Map,
 }
 
-/// `POST /predict`, to the server's default model.
+/// `/predict`, to the server's default model.
 pub(super) async fn default_model(state: Data<State>, request: HttpRequest, payload: Payload) -> HttpResult {
-    let body = body::read(&request, payload, &state).await?;
+    let (plain, explained) = plain::read(&request, payload, &state).await?.split();
     let model = state.engine.default_model()?;
-    let prediction = state.engine.predict(&model, body).await?;
+    let prediction = state.engine.predict(&model, plain).await.map_err(explained)?;
     answer(&state, &request, prediction, LabelForm::List).await
 }
 
-/// `POST /predictions/{model}[/{version}]`.
+/// `/predictions/{model}[/{version}]`.
 pub(super) async fn model(
     state: Data<State>,
     path: ModelPath,
     request: HttpRequest,
     payload: Payload,
 ) -> HttpResult {
-    let body = body::read(&request, payload, &state).await?;
+    let (plain, explained) = plain::read(&request, payload, &state).await?.split();
     let model = state.engine.resolve(&path.model, path.version)?;
-    let prediction = state.engine.predict(&model, body).await?;
+    let prediction = state.engine.predict(&model, plain).await.map_err(explained)?;
     answer(&state, &request, prediction, LabelForm::Map).await
 }
 
@@ -111,7 +111,8 @@ struct Label<'a> {
     index: usize,
 }
 
-struct ByLabel<'a>(&'a [Ranked]);
+/// `{"label": probability, …}`, best first.
+pub(super) struct ByLabel<'a>(pub(super) &'a [Ranked]);
 
 impl Serialize for ByLabel<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -82,9 +82,12 @@ fn of_inference() -> Vec<Entry> {
         add(model, Method::GET, get().to(kserve::model));
     }
     add("/ping", Method::GET, get().to(health::ping));
+    // PUT is what `curl -T` sends.
     add("/predict", Method::POST, web::post().to(prediction::default_model));
+    add("/predict", Method::PUT, web::put().to(prediction::default_model));
     for model in ["/predictions/{model}", "/predictions/{model}/{version}"] {
         add(model, Method::POST, web::post().to(prediction::model));
+        add(model, Method::PUT, web::put().to(prediction::model));
     }
     entries.extend(probes());
     entries.push(metrics_by(get().to(health::metrics_too)));

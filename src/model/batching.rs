@@ -65,6 +65,11 @@ impl Batching {
         policy.lengths = self.padding.as_ref().map(|padding| padding.lengths);
     }
 
+    /// Whether a request of more rows than a batch takes runs in parts.
+    pub(super) fn splits(&self) -> bool {
+        self.large_requests == LargeRequests::Split
+    }
+
     /// How large the rows of a request are, whose inputs are these and whose
     /// length is this.
     pub(super) fn row_size(&self, inputs: &[Tensor], length: u32) -> RowSize {

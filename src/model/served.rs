@@ -254,12 +254,35 @@ impl ServedModel {
         declared.or_else(|| self.only_input())
     }
 
+    /// Whether it has an input of this name.
+    #[must_use]
+    pub fn has_input(&self, name: &str) -> bool {
+        self.binding.inputs.iter().any(|input| input.name == name)
+    }
+
     /// Whether the input that an image fills has a dimension for the batch,
     /// though the model doesn't batch: 4 dimensions, where they are known.
     #[must_use]
     pub fn image_has_batch(&self) -> bool {
-        let spec = self.binding.only_input().and_then(|input| input.spec.as_ref());
-        spec.is_none_or(|spec| spec.dims.len() == 4)
+        self.image_dims().is_none_or(|dims| dims.len() == 4)
+    }
+
+    /// How many photographs one request may hold; `usize::MAX` for any number.
+    #[must_use]
+    pub fn most_photographs(&self) -> usize {
+        match self.config.max_batch_size {
+            0 if self.image_dims().is_none_or(|dims| matches!(dims, [-1, _, _, _])) => usize::MAX,
+            0 => 1,
+            _ if self.batching.splits() => usize::MAX,
+            most => most as usize,
+        }
+    }
+
+    /// The configured dimensions of the input that an image fills.
+    fn image_dims(&self) -> Option<&[i64]> {
+        let name = self.image_input()?;
+        let input = self.binding.inputs.iter().find(|input| input.name == name)?;
+        input.spec.as_ref().map(|spec| spec.dims.as_slice())
     }
 
     /// `versions` are all that are served of this model.

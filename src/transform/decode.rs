@@ -5,13 +5,17 @@ use std::error::Error as _;
 use std::io::{Cursor, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use image::codecs::bmp::BmpDecoder;
 use image::codecs::jpeg::JpegDecoder;
 use image::codecs::png::PngDecoder;
-use image::{ImageDecoder, ImageError, Limits};
+use image::codecs::tiff::TiffDecoder;
+use image::codecs::webp::WebPDecoder;
+use image::{ColorType, ExtendedColorType, ImageDecoder, ImageError, Limits};
 
-use super::error::{Format, TransformError};
+use super::error::TransformError;
 use super::fit::{Size, Turn};
-use super::{jpeg, png};
+use super::format::{Format, recognise};
+use super::{gif, jpeg, png, webp};
 
 /// The most pixels that one image may have: Pillow's `MAX_IMAGE_PIXELS`, a
 /// quarter of a GiB of RGB.
@@ -21,15 +25,19 @@ const MAX_PIXELS: u64 = 1024 * 1024 * 1024 / 4 / 3;
 /// the coefficients of a progressive JPEG with halved colour.
 const MAX_BYTES: u64 = 512 << 20;
 
-const PNG_SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
-const JPEG_SIGNATURE: &[u8] = b"\xff\xd8\xff";
-
 /// What a header promises.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Layout {
     pub(super) size: Size,
     /// What decoding allocates, about.
     pub(super) bytes: u64,
+}
+
+impl Layout {
+    /// Of so many bytes for each pixel.
+    pub(super) fn of(size: Size, bytes: u64) -> Self {
+        Self { size, bytes: u64::from(size.width).saturating_mul(size.height.into()).saturating_mul(bytes) }
+    }
 }
 
 /// Pixels of 8 bits a channel, as stored: not turned upright yet.
@@ -63,57 +71,113 @@ impl Channels {
     }
 }
 
-/// Whether the bytes begin as a JPEG or a PNG does. Says nothing of the rest.
-#[must_use]
-pub fn looks_like_image(bytes: &[u8]) -> bool {
-    format(bytes).is_some()
-}
+/// What a decoder works on: it reads the header when it is made.
+type Opened<'a> = Box<dyn ImageDecoder + 'a>;
 
-fn format(bytes: &[u8]) -> Option<Format> {
-    if bytes.starts_with(JPEG_SIGNATURE) {
-        Some(Format::Jpeg)
-    } else if bytes.starts_with(PNG_SIGNATURE) {
-        Some(Format::Png)
-    } else {
-        None
-    }
-}
-
-/// Decodes a JPEG or PNG.
+/// Decodes an image; of several frames or pages the first.
 ///
 /// Palettes become RGB, samples of 1, 2 and 4 bits are widened, of samples of
 /// 16 bits the high byte is taken, CMYK becomes RGB as `(255-c)(255-k)/255`
-/// (inverted, as Adobe and everyone after it stores it). Colour profiles are
-/// passed over. Pillow does the same.
+/// (inverted in a JPEG, as Adobe and everyone after it stores it). Colour
+/// profiles are passed over, and so is alpha: the colour is taken that is
+/// stored under it. Pillow does the same.
 pub(super) fn decode(encoded: &[u8]) -> Result<Decoded, TransformError> {
-    let format = format(encoded).ok_or_else(|| not_an_image(encoded))?;
+    let format = recognise(encoded).ok_or_else(|| not_an_image(encoded))?.taken()?;
     let layout = match format {
-        Format::Jpeg => jpeg::layout(encoded)?,
-        Format::Png => png::layout(encoded)?,
+        Format::Jpeg => Some(jpeg::layout(encoded)?),
+        Format::Png => Some(png::layout(encoded)?),
+        Format::WebP => Some(webp::layout(encoded)?),
+        // Their decoders take no memory for what their headers promise.
+        Format::Gif | Format::Bmp | Format::Tiff => None,
     };
-    check(format, layout)?;
-    // The decoders are others' work on a stranger's bytes: a panic in one is
-    // this image's fault, not the server's.
-    catch_unwind(AssertUnwindSafe(|| {
-        let mut limits = Limits::no_limits();
-        limits.max_alloc = Some(MAX_BYTES);
-        match format {
-            Format::Jpeg => {
-                JpegDecoder::new(Cursor::new(encoded)).and_then(|decoder| read(decoder, layout.size))
+    if let Some(layout) = layout {
+        check(format, layout)?;
+    }
+    let explained = |error: &ImageError| explain(format, encoded.len(), error);
+    caught(format, || {
+        let opened = open(format, encoded).map_err(|error| explained(&error))?;
+        let Some(mut decoder) = opened else { return gif::decode(encoded) };
+        let layout = match layout {
+            Some(layout) => layout,
+            None => {
+                let layout = promised(format, &*decoder)?;
+                check(format, layout)?;
+                layout
             }
-            Format::Png => PngDecoder::with_limits(Cursor::new(encoded), limits)
-                .and_then(|decoder| read(decoder, layout.size)),
-        }
-    }))
-    .unwrap_or_else(|_| {
-        Err(ImageError::IoError(std::io::Error::other(
-            "it is damaged in a way that the decoder doesn't know",
-        )))
+        };
+        limit(format, &mut *decoder)
+            .and_then(|()| read(decoder, layout.size))
+            .map_err(|error| explained(&error))
     })
-    .map_err(|error| explain(format, encoded.len(), &error))
 }
 
-fn check(format: Format, Layout { size, bytes }: Layout) -> Result<(), TransformError> {
+/// The decoders are others' work on a stranger's bytes: a panic in one is the
+/// image's fault, not the server's.
+fn caught<T>(format: Format, work: impl FnOnce() -> Result<T, TransformError>) -> Result<T, TransformError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        let reason = "can't be decoded: it is damaged in a way that the decoder doesn't know".to_owned();
+        Err(TransformError::Undecodable { format, reason })
+    })
+}
+
+/// `None` for a GIF, which [`gif`] decodes.
+fn open(format: Format, encoded: &[u8]) -> Result<Option<Opened<'_>>, ImageError> {
+    let bytes = Cursor::new(encoded);
+    Ok(Some(match format {
+        Format::Jpeg => Box::new(JpegDecoder::new(bytes)?),
+        Format::Png => {
+            let mut limits = Limits::no_limits();
+            limits.max_alloc = Some(MAX_BYTES);
+            Box::new(PngDecoder::with_limits(bytes, limits)?)
+        }
+        Format::WebP => Box::new(WebPDecoder::new(bytes)?),
+        Format::Gif => return Ok(None),
+        Format::Bmp => Box::new(BmpDecoder::new(bytes)?),
+        Format::Tiff => Box::new(TiffDecoder::new(bytes)?),
+    }))
+}
+
+/// What a decoder has read in the header.
+fn promised(format: Format, decoder: &dyn ImageDecoder) -> Result<Layout, TransformError> {
+    let color = decoder.color_type();
+    if matches!(color, ColorType::Rgb32F | ColorType::Rgba32F) {
+        let reason =
+            "is of a kind that isn't read: grey, RGB and CMYK are, of 8 or 16 bits (32 bits)".to_owned();
+        return Err(TransformError::Undecodable { format, reason });
+    }
+    let (width, height) = decoder.dimensions();
+    let given = u64::from(color.bytes_per_pixel());
+    let bytes = match format {
+        // Decoded into a buffer of its own, with ink's four channels.
+        Format::Tiff => given + stored(decoder),
+        Format::Jpeg | Format::Png | Format::WebP | Format::Gif | Format::Bmp => given,
+    };
+    Ok(Layout::of(Size { height, width }, bytes))
+}
+
+/// The bytes of a pixel as it is stored: ink has a channel more than RGB.
+fn stored(decoder: &dyn ImageDecoder) -> u64 {
+    let given = u64::from(decoder.color_type().bytes_per_pixel());
+    let ink = matches!(decoder.original_color_type(), ExtendedColorType::Cmyk8 | ExtendedColorType::Cmyk16);
+    if ink { given / 3 * 4 } else { given }
+}
+
+/// Bounds what a decoder takes beside the pixels that it gives: a TIFF's strip
+/// may be larger than the image.
+fn limit(format: Format, decoder: &mut dyn ImageDecoder) -> Result<(), ImageError> {
+    match format {
+        Format::Tiff => {
+            let mut limits = Limits::no_limits();
+            limits.max_alloc = Some(MAX_BYTES.saturating_sub(decoder.total_bytes()));
+            decoder.set_limits(limits)
+        }
+        // Held to already: by the header, or since it was opened.
+        Format::Jpeg | Format::Png | Format::WebP | Format::Gif | Format::Bmp => Ok(()),
+    }
+}
+
+/// Refuses sizes that are nothing or too much.
+pub(super) fn check(format: Format, Layout { size, bytes }: Layout) -> Result<(), TransformError> {
     let Size { height, width } = size;
     let pixels = u64::from(width).saturating_mul(height.into());
     if pixels == 0 {
@@ -136,7 +200,7 @@ fn check(format: Format, Layout { size, bytes }: Layout) -> Result<(), Transform
 }
 
 /// `promised` is what the limits were checked on.
-fn read(mut decoder: impl ImageDecoder, promised: Size) -> Result<Decoded, ImageError> {
+fn read(mut decoder: Opened<'_>, promised: Size) -> Result<Decoded, ImageError> {
     let (width, height) = decoder.dimensions();
     let size = Size { height, width };
     if size != promised {
@@ -169,26 +233,42 @@ fn keep_high_bytes(samples: &mut Vec<u8>) {
     samples.truncate(count);
 }
 
-fn not_an_image(bytes: &[u8]) -> TransformError {
-    let found = match bytes {
-        [] => "the body is empty".to_owned(),
-        _ => {
-            let head: Vec<String> = bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-            format!("the body begins with {}", head.join(" "))
-        }
+/// The bytes are of no kind that is known: how they begin is shown, as text
+/// where they are text.
+pub(crate) fn not_an_image(bytes: &[u8]) -> TransformError {
+    /// Enough to know what was sent.
+    const SHOWN: usize = 24;
+    let head = &bytes[..bytes.len().min(SHOWN)];
+    let text = String::from_utf8_lossy(head);
+    // A character may be cut in two by the end.
+    let text = text.strip_suffix(char::REPLACEMENT_CHARACTER).unwrap_or(&text);
+    let found = if bytes.is_empty() {
+        "nothing came".to_owned()
+    } else if !text.is_empty() && text.chars().all(|c| !c.is_control() && c != char::REPLACEMENT_CHARACTER) {
+        format!("what came begins with '{text}'")
+    } else {
+        let head: Vec<String> = head.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        format!("what came begins with the bytes {}, as no known format does", head.join(" "))
     };
     TransformError::NotAnImage { found }
 }
 
 /// A decoder's error in our words, with its own as the cause.
-fn explain(format: Format, length: usize, error: &ImageError) -> TransformError {
+pub(super) fn explain(format: Format, length: usize, error: &ImageError) -> TransformError {
     let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
     let cause = cause.trim().trim_matches('"');
     if matches!(error, ImageError::Limits(_)) {
         return TransformError::TooLarge { format, reason: cause.to_owned() };
     }
-    let ended = matches!(error, ImageError::IoError(io) if io.kind() == ErrorKind::UnexpectedEof);
-    let reason = if ended {
+    if matches!(error, ImageError::Unsupported(_)) {
+        let kinds = match format {
+            Format::Tiff => ": grey, RGB and CMYK are, of 8 or 16 bits",
+            Format::Jpeg | Format::Png | Format::WebP | Format::Gif | Format::Bmp => "",
+        };
+        let reason = format!("is of a kind that isn't read{kinds} ({cause})");
+        return TransformError::Undecodable { format, reason };
+    }
+    let reason = if ended(error) || cause.eq_ignore_ascii_case("unexpected end of file") {
         format!("is truncated: it ends after {length} bytes, before its last pixels")
     } else {
         format!("can't be decoded: {cause}")
@@ -196,9 +276,24 @@ fn explain(format: Format, length: usize, error: &ImageError) -> TransformError 
     TransformError::Undecodable { format, reason }
 }
 
+/// Whether it is the end of the bytes that came too soon, however deep a
+/// decoder's error holds that.
+fn ended(error: &ImageError) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        let io: Option<&std::io::Error> = error.downcast_ref();
+        if io.is_some_and(|io| io.kind() == ErrorKind::UnexpectedEof) {
+            return true;
+        }
+        cause = error.source();
+    }
+    // One that the library wraps without handing it on.
+    matches!(error, ImageError::IoError(io) if io.kind() == ErrorKind::UnexpectedEof)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{jpeg, patterned, png, png_chunk, png_header};
+    use super::super::testing::{chunk, encodings, jpeg, patterned, png, png_chunk, png_header, tiff_header};
     use super::*;
 
     fn refused(encoded: &[u8]) -> String {
@@ -206,15 +301,30 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_image_is_shown_by_its_first_bytes() {
-        assert_eq!(refused(b""), "not an image: a JPEG or PNG was expected, and the body is empty");
+    fn what_is_no_image_is_shown_by_its_beginning() {
+        const TAKEN: &str =
+            "not an image: JPEG, PNG, WebP, GIF, BMP or TIFF is taken, as its bytes or as their base64";
+        for (bytes, found) in [
+            (&b""[..], "nothing came"),
+            (b"hello", "what came begins with 'hello'"),
+            ("[0.5, 0.25, 0.125, 0.5, é]".as_bytes(), "what came begins with '[0.5, 0.25, 0.125, 0.5, '"),
+            (b"\x02\0\0\0x", "what came begins with the bytes 02 00 00 00 78, as no known format does"),
+        ] {
+            assert_eq!(refused(bytes), format!("{TAKEN}, and {found}"));
+        }
+    }
+
+    #[test]
+    fn formats_that_are_not_read_are_named() {
         assert_eq!(
-            refused(b"{\"inputs\": []}"),
-            "not an image: a JPEG or PNG was expected, and the body begins with 7b 22 69 6e 70 75 74 73"
+            refused(b"\0\0\0\x1cftypavif\0\0\0\0mif1"),
+            "this is an AVIF image, which isn't read: send JPEG, PNG, WebP, GIF, BMP or TIFF"
         );
-        assert!(!looks_like_image(b"GIF89a"));
-        assert!(looks_like_image(&jpeg(&patterned(8, 8))));
-        assert!(looks_like_image(&png(&patterned(8, 8).into())));
+        assert_eq!(
+            refused(b"\x89PNG\x1aIHDR"),
+            "the PNG has lost its line breaks, as with `curl -d`: send it with `curl --data-binary @photo` or \
+             `curl -T photo`"
+        );
     }
 
     #[test]
@@ -268,7 +378,7 @@ mod tests {
         let mut bare = png_header(4, 4, 8, 2);
         bare.extend(png_chunk(*b"IEND", &[]));
         assert!(refused(&bare).starts_with("the PNG can't be decoded: "));
-        let mut stray = PNG_SIGNATURE.to_vec();
+        let mut stray = SIGNATURES[1].to_vec();
         stray.extend(png_chunk(*b"tEXt", b"a comment that comes first"));
         assert_eq!(refused(&stray), "the PNG doesn't begin with an IHDR chunk");
     }
@@ -277,7 +387,7 @@ mod tests {
     fn nothing_is_allocated_for_a_size_that_was_not_checked() {
         let encoded = jpeg(&patterned(16, 8));
         let decoder = JpegDecoder::new(Cursor::new(encoded.as_slice())).unwrap();
-        let error = read(decoder, Size { height: 8, width: 8 }).unwrap_err();
+        let error = read(Box::new(decoder), Size { height: 8, width: 8 }).unwrap_err();
         assert_eq!(
             explain(Format::Jpeg, encoded.len(), &error).to_string(),
             "the JPEG can't be decoded: its headers give two sizes"
@@ -292,14 +402,103 @@ mod tests {
         assert_eq!(bytes, [0x00, 0x01, 0x80, 0xff]);
     }
 
+    /// What each format that is taken begins with.
+    const SIGNATURES: [&[u8]; 8] = [
+        b"\xff\xd8\xff",
+        b"\x89PNG\r\n\x1a\n",
+        b"RIFF\xff\x01\0\0WEBP",
+        b"RIFF\xff\x01\0\0WEBPVP8X\x0a\0\0\0",
+        b"GIF89a",
+        b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0",
+        b"II\x2a\0\x08\0\0\0",
+        b"MM\0\x2b\0\x08\0\0",
+    ];
+
+    #[test]
+    fn new_formats_cut_short_at_any_tenth_are_refused() {
+        for (name, whole) in encodings(&patterned(64, 48)) {
+            assert!(decode(&whole).is_ok(), "{name}: {:?}", decode(&whole).err());
+            for tenth in 1..10 {
+                let length = whole.len() * tenth / 10;
+                let message = refused(&whole[..length]);
+                let expected = format!("the {name} is truncated: it ends after {length} bytes");
+                assert!(message.starts_with(&expected), "{tenth} tenths: {message}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_pixels_of_a_lossless_format_are_those_that_were_stored() {
+        let picture = patterned(37, 29);
+        for (name, encoded) in encodings(&picture) {
+            let Decoded { size, channels, pixels, .. } = decode(&encoded).unwrap();
+            assert_eq!(size, Size { height: 29, width: 37 }, "{name}");
+            let colours: Vec<u8> =
+                pixels.chunks_exact(channels.count()).flat_map(|pixel| pixel[..3].to_vec()).collect();
+            // A GIF's palette has too few colours for this picture.
+            assert!(name == "GIF" || colours == *picture.as_raw(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_webp_of_two_sizes_is_refused_before_memory_is_taken() {
+        let vp8x = |width: u32, height: u32, flags: u8| {
+            let (w, h) = ((width - 1).to_le_bytes(), (height - 1).to_le_bytes());
+            chunk(*b"VP8X", &[flags, 0, 0, 0, w[0], w[1], w[2], h[0], h[1], h[2]])
+        };
+        let vp8 = chunk(*b"VP8 ", &[0, 0, 0, 0x9d, 1, 0x2a, 0xff, 0x3f, 0xff, 0x3f]);
+        let file = |chunks: &[u8]| chunk(*b"RIFF", &[b"WEBP", chunks].concat());
+        assert_eq!(
+            refused(&file(&[vp8x(8, 8, 0), vp8.clone()].concat())),
+            "the WebP has a frame that is larger than its canvas"
+        );
+        assert!(refused(&file(&vp8)).contains("16383 x 16383 pixels"), "{}", refused(&file(&vp8)));
+        assert_eq!(
+            refused(&file(
+                &[vp8x(6_000, 6_000, 2), chunk(*b"ANMF", &[&[0; 16][..], &vp8x(1, 1, 0)].concat())].concat()
+            )),
+            "the WebP holds no image"
+        );
+        assert!(refused(&file(&vp8x(1 << 24, 1 << 24, 0))).contains("holds no image"));
+    }
+
+    #[test]
+    fn sizes_of_every_format_are_refused_by_the_header_alone() {
+        let gif = [&b"GIF89a"[..], &[0xff; 4], &[0; 3], b",", &[0; 9]].concat();
+        let mut bmp = b"BM\x36\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0".to_vec();
+        bmp.extend([20_000u32.to_le_bytes(), 20_000u32.to_le_bytes()].concat());
+        bmp.extend([1, 0, 24, 0]);
+        bmp.extend([0; 24]);
+        for (encoded, expected) in [
+            (gif, "the GIF is too large: 65535 x 65535 pixels"),
+            (bmp, "the BMP is too large: 20000 x 20000 pixels"),
+            (tiff_header(20_000, 20_000, 8), "the TIFF is too large: 20000 x 20000 pixels"),
+            (
+                tiff_header(8_000, 8_000, 16),
+                "the TIFF is too large: 8000 x 8000 pixels of this kind take 732 MiB",
+            ),
+        ] {
+            let message = refused(&encoded);
+            assert!(message.starts_with(expected), "{message}");
+        }
+        assert!(refused(&tiff_header(8, 8, 32)).contains("32"), "{}", refused(&tiff_header(8, 8, 32)));
+    }
+
     proptest::proptest! {
         #[test]
         fn damaged_images_never_panic(
             at in proptest::collection::vec((0usize..4000, proptest::num::u8::ANY), 1..12),
-            as_jpeg in proptest::bool::ANY,
+            which in 0usize..7,
         ) {
             let picture = patterned(40, 30);
-            let mut encoded = if as_jpeg { jpeg(&picture) } else { png(&picture.into()) };
+            let mut encoded = match which {
+                0 => jpeg(&picture),
+                1 => png(&picture.into()),
+                _ => {
+                    let mut encodings = encodings(&picture);
+                    encodings.swap_remove(which % encodings.len()).1
+                }
+            };
             for (index, byte) in at {
                 let index = index % encoded.len();
                 encoded[index] = byte;
@@ -311,8 +510,9 @@ mod tests {
         fn random_bytes_behind_a_signature_never_panic(
             bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300),
         ) {
-            proptest::prop_assert!(decode(&[JPEG_SIGNATURE, &bytes].concat()).is_err());
-            proptest::prop_assert!(decode(&[PNG_SIGNATURE, &bytes].concat()).is_err());
+            for signature in SIGNATURES {
+                proptest::prop_assert!(decode(&[signature, &bytes].concat()).is_err());
+            }
         }
     }
 }

@@ -1,17 +1,37 @@
 //! What can go wrong with a transform, and whose fault it is.
 
-use std::fmt;
-
+use super::format::{Format, TAKEN};
 use crate::error::{Error, ErrorCode};
 
 /// A transform that couldn't be read or applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TransformError {
-    /// The bytes are neither a JPEG nor a PNG.
-    #[error("not an image: a JPEG or PNG was expected, and {found}")]
+    /// The bytes are of no kind that is known.
+    #[error("not an image: {TAKEN} is taken, as its bytes or as their base64, and {found}")]
     NotAnImage {
-        /// What came instead: `the body is empty`, `it begins with 7b 22`.
+        /// What came instead: `nothing came`, `what came begins with 'hello'`.
         found: String,
+    },
+    /// An image, or something like it, of a format that isn't taken.
+    #[error("this is {name}, which isn't read: send {TAKEN}")]
+    NotTaken {
+        /// Its name with its article.
+        name: &'static str,
+    },
+    /// An image that was sent as a text.
+    #[error(
+        "the {format} has lost its line breaks, as with `curl -d`: send it with `curl --data-binary @photo` or \
+         `curl -T photo`"
+    )]
+    Stripped {
+        /// What it was.
+        format: Format,
+    },
+    /// Text that was to be an image in base64.
+    #[error("not base64: {reason}")]
+    NotBase64 {
+        /// Which character is wrong, or what it is.
+        reason: String,
     },
     /// It says that it is an image, and is damaged or of a kind not taken.
     #[error("the {format} {reason}")]
@@ -37,30 +57,14 @@ pub enum TransformError {
     Internal(String),
 }
 
-/// The encodings of images that are taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// JPEG, baseline or progressive, of 8 bits.
-    Jpeg,
-    /// PNG of any colour type and depth, interlaced or not.
-    Png,
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Jpeg => "JPEG",
-            Self::Png => "PNG",
-        })
-    }
-}
-
 impl From<TransformError> for Error {
     fn from(error: TransformError) -> Self {
         let code = match &error {
-            TransformError::NotAnImage { .. } | TransformError::Undecodable { .. } => {
-                ErrorCode::InvalidArgument
-            }
+            TransformError::NotAnImage { .. }
+            | TransformError::NotTaken { .. }
+            | TransformError::Stripped { .. }
+            | TransformError::NotBase64 { .. }
+            | TransformError::Undecodable { .. } => ErrorCode::InvalidArgument,
             TransformError::TooLarge { .. } => ErrorCode::PayloadTooLarge,
             TransformError::Scores(_) | TransformError::Internal(_) => ErrorCode::Internal,
         };

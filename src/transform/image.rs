@@ -7,7 +7,7 @@ use super::error::TransformError;
 use super::fit::{Fit, Size, Turn};
 use super::resize::{Interpolation, resize};
 
-/// `[transform.image]`: a JPEG or PNG to one input tensor.
+/// `[transform.image]`: a photograph to one input tensor.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImageTransform {
     input: Option<String>,
@@ -81,7 +81,7 @@ impl ImageTransform {
         [1, 3, self.crop.height.into(), self.crop.width.into()]
     }
 
-    /// Turns an encoded JPEG or PNG into the tensor's bytes: FP32,
+    /// Turns an encoded image into the tensor's bytes: FP32,
     /// little-endian, of [`shape`](Self::shape), channels apart.
     ///
     /// Its EXIF orientation is applied, the short side resized
@@ -90,8 +90,8 @@ impl ImageTransform {
     /// not for an async thread.
     ///
     /// # Errors
-    /// [`TransformError::NotAnImage`], [`TransformError::Undecodable`] and
-    /// [`TransformError::TooLarge`]; never a panic, whatever the bytes are.
+    /// What the bytes are instead, what is wrong with them, or that they are
+    /// too large; never a panic, whatever the bytes are.
     pub fn apply(&self, encoded: &[u8]) -> Result<Vec<u8>, TransformError> {
         let decoded = decode(encoded)?;
         let fit = Fit::new(decoded.size, decoded.turn, self.short_side, self.crop);

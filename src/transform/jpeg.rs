@@ -7,8 +7,9 @@
 //! damage between the two shows as grey or odd blocks.
 
 use super::decode::Layout;
-use super::error::{Format, TransformError};
+use super::error::TransformError;
 use super::fit::Size;
+use super::format::Format;
 
 /// A frame header's facts.
 #[derive(Debug, Clone, Copy)]

@@ -1,8 +1,10 @@
 //! Small images for the tests of this room.
 
+use std::io::Cursor;
+
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
-use image::{DynamicImage, ImageEncoder, Rgb, RgbImage};
+use image::{DynamicImage, ImageEncoder, ImageFormat, Rgb, RgbImage};
 
 /// A picture in which no two neighbours and no two quarters are alike.
 pub(super) fn patterned(width: u32, height: u32) -> RgbImage {
@@ -36,6 +38,52 @@ pub(super) fn oriented_jpeg(picture: &RgbImage, orientation: u8) -> Vec<u8> {
     encoder.set_exif_metadata(exif(orientation)).unwrap();
     encoder.encode_image(picture).unwrap();
     encoded
+}
+
+/// The picture in each of the formats beside JPEG and PNG, by name.
+pub(super) fn encodings(picture: &RgbImage) -> Vec<(&'static str, Vec<u8>)> {
+    let formats = [
+        ("WebP", ImageFormat::WebP),
+        ("GIF", ImageFormat::Gif),
+        ("BMP", ImageFormat::Bmp),
+        ("TIFF", ImageFormat::Tiff),
+    ];
+    let encoded = formats.map(|(name, format)| {
+        let mut encoded = Cursor::new(Vec::new());
+        DynamicImage::from(picture.clone()).write_to(&mut encoded, format).unwrap();
+        (name, encoded.into_inner())
+    });
+    encoded.into()
+}
+
+/// A chunk of a RIFF file.
+pub(super) fn chunk(name: [u8; 4], body: &[u8]) -> Vec<u8> {
+    let length = (body.len() as u32).to_le_bytes();
+    let odd = if body.len() % 2 == 1 { &[0][..] } else { &[] };
+    [&name[..], &length, body, odd].concat()
+}
+
+/// The directory of an RGB TIFF, and nothing else.
+pub(super) fn tiff_header(width: u32, height: u32, bits: u16) -> Vec<u8> {
+    let bits_at = 8 + 2 + 8 * 12 + 4;
+    let entries: [(u16, u16, u32, u32); 8] = [
+        (256, 4, 1, width),
+        (257, 4, 1, height),
+        (258, 3, 3, bits_at),
+        (259, 3, 1, 1),
+        (262, 3, 1, 2),
+        (273, 4, 1, 8),
+        (277, 3, 1, 3),
+        (279, 4, 1, 8),
+    ];
+    let mut tiff = b"II*\0\x08\0\0\0\x08\0".to_vec();
+    for (tag, kind, count, value) in entries {
+        tiff.extend([tag.to_le_bytes(), kind.to_le_bytes()].concat());
+        tiff.extend([count.to_le_bytes(), value.to_le_bytes()].concat());
+    }
+    tiff.extend([0; 4]);
+    tiff.extend([bits.to_le_bytes(); 3].concat());
+    tiff
 }
 
 /// A big-endian TIFF header and one entry: tag 0x112, SHORT, one of them.

@@ -94,7 +94,10 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
     ("GET", "/health", "/health", "", 200, r#"{"ready":true}"#, Served("as `/v2/health/ready`, but 503 where that is 400")),
     ("GET", "/healthz", "/healthz", "", 200, r#"{"live":true}"#, Served("as `/v2/health/live`")),
     ("GET", "/metrics", "/metrics", "", 200, "nv_inference_request_success", Served("Prometheus, on the metrics port and, unless `--http-metrics=false`, on the inference port")),
-    ("POST", "/predict", "/predict", r#"{"INPUT0":[[1,2]]}"#, 200, "[[1.0,2.0]]", Served("inference by the default model: a photograph, or plain JSON")),
+    ("POST", "/predict", "/predict", r#"{"INPUT0":[[1,2]]}"#, 200, "[[1.0,2.0]]", Served("inference by the default model: photographs, or plain JSON")),
+    ("PUT", "/predictions/{model}", "/predictions/identity", r#"{"INPUT0":[[1,2]]}"#, 200, "[[1.0,2.0]]", Served("the same: `curl -T` sends it")),
+    ("PUT", "/predictions/{model}/{version}", "/predictions/identity/1", r#"{"INPUT0":[[1,2]]}"#, 200, "[[1.0,2.0]]", Served("the same")),
+    ("PUT", "/predict", "/predict", r#"{"INPUT0":[[1,2]]}"#, 200, "[[1.0,2.0]]", Served("the same")),
 ];
 
 /// A call or a field of a request; the call and the request of its probe, as

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Makes the images here and what Pillow makes of each: python3 make.py (needs Pillow and numpy).
 
-For every kind of image that is taken there is NAME.jpg or NAME.png, and NAME_jpg.pixels.png or
-NAME_png.pixels.png: turned
-upright, RGB, short side 56 (bicubic), the middle 40 x 48. `tests/transform.rs` compares.
+For every kind of image that is taken there is NAME.jpg (or .png, .webp, .gif, .bmp, .tiff), and NAME_jpg.pixels.png
+(or NAME_png.pixels.png, …): turned upright, RGB, short side 56 (bicubic), the middle 40 x 48. `tests/transform.rs`
+compares.
 """
 
 import io
@@ -41,6 +41,17 @@ def png(image: Image.Image, **options) -> bytes:
     encoded = io.BytesIO()
     image.save(encoded, "PNG", **options)
     return encoded.getvalue()
+
+
+def saved(image: Image.Image, kind: str, **options) -> bytes:
+    encoded = io.BytesIO()
+    image.save(encoded, kind, **options)
+    return encoded.getvalue()
+
+
+def on_a_screen(gif: bytes, width: int, height: int) -> bytes:
+    """A frame that doesn't fill its screen."""
+    return gif[:6] + struct.pack("<HH", width, height) + gif[10:]
 
 
 def raw_png(samples: numpy.ndarray, colour: int, interlaced: bool = False) -> bytes:
@@ -113,6 +124,42 @@ def kinds() -> dict[str, bytes]:
         "grey_16.png": raw_png(wide[..., 0], 0),
         "interlaced.png": raw_png(levels, 2, interlaced=True),
         "held_6.png": png(image, exif=held(6)),
+        **other_kinds(image, clear, wide),
+    }
+
+
+def other_kinds(image: Image.Image, clear: Image.Image, wide: numpy.ndarray) -> dict[str, bytes]:
+    """WebP, GIF, BMP and TIFF."""
+    second = [image.transpose(Image.Transpose.ROTATE_180)]
+    palette = image.quantize(64)
+    return {
+        "lossy.webp": saved(image, "WEBP", quality=90),
+        "lossy_alpha.webp": saved(clear, "WEBP", quality=90),
+        "lossless.webp": saved(image, "WEBP", lossless=True),
+        "lossless_alpha.webp": saved(clear, "WEBP", lossless=True, exact=True),
+        "animated.webp": saved(image, "WEBP", lossless=True, save_all=True, append_images=second),
+        "held_6.webp": saved(image, "WEBP", lossless=True, exif=held(6)),
+        "palette.gif": saved(palette, "GIF"),
+        "interlaced.gif": saved(palette, "GIF", interlace=1),
+        "transparent.gif": saved(palette, "GIF", transparency=5),
+        "animated.gif": saved(palette, "GIF", save_all=True, append_images=second),
+        "small_frame.gif": on_a_screen(saved(palette, "GIF"), 160, 120),
+        "grey.gif": saved(image.convert("L"), "GIF"),
+        "rgb.bmp": saved(image, "BMP"),
+        "rgba.bmp": saved(clear, "BMP"),
+        "grey.bmp": saved(image.convert("L"), "BMP"),
+        "palette.bmp": saved(palette, "BMP"),
+        "one_bit.bmp": saved(image.convert("1"), "BMP"),
+        "rgb.tiff": saved(image, "TIFF"),
+        "rgba.tiff": saved(clear, "TIFF"),
+        "grey.tiff": saved(image.convert("L"), "TIFF", compression="packbits"),
+        "grey_16.tiff": saved(Image.fromarray(wide[..., 0]), "TIFF"),
+        "one_bit.tiff": saved(image.convert("1"), "TIFF", compression="group4"),
+        "lzw.tiff": saved(image, "TIFF", compression="tiff_lzw"),
+        "deflate.tiff": saved(image, "TIFF", compression="tiff_adobe_deflate"),
+        "cmyk.tiff": saved(image.convert("CMYK"), "TIFF"),
+        "two_pages.tiff": saved(image, "TIFF", save_all=True, append_images=second),
+        "held_6.tiff": saved(image, "TIFF", exif=held(6)),
     }
 
 

@@ -12,36 +12,8 @@ use super::scan::Scanner;
 use super::write::{Elements, write_string};
 use crate::protocol::{Datatype, NonFinite, ProtocolError, Tensor};
 
-/// Reads instances into tensors whose first dimension counts them.
-/// `only_input` is the input that rows without names go to; `datatype_of`
-/// tells what the model expects, and where it doesn't the text does, as for
-/// [`super::decode_named_tensors`].
-///
-/// # Errors
-/// Not such an object, rows that differ in shape or names, or rows without
-/// names for a model of several inputs.
-pub fn decode_instances(
-    text: &[u8],
-    only_input: Option<&str>,
-    datatype_of: impl Fn(&str) -> Option<Datatype>,
-) -> Result<Vec<Tensor>, ProtocolError> {
-    let mut tensors: Option<Vec<Tensor>> = None;
-    let mut scanner = Scanner::new(text);
-    scanner.object(|scanner, key| {
-        if key != "instances" {
-            return scanner.skip().map(|_| ());
-        }
-        if tensors.is_some() {
-            return Err(scanner.error("'instances' that are given twice".to_owned()));
-        }
-        tensors = Some(read_instances(scanner, only_input, &datatype_of)?);
-        Ok(())
-    })?;
-    scanner.end()?;
-    tensors.ok_or_else(|| ProtocolError::invalid("the request has no 'instances'"))
-}
-
-/// What stands under `instances`.
+/// Reads what stands under `instances` into tensors whose first dimension counts
+/// them, as [`super::decode_predict`] says.
 pub(super) fn read_instances(
     scanner: &mut Scanner<'_>,
     only_input: Option<&str>,
@@ -188,11 +160,14 @@ fn write_rows(out: &mut Vec<u8>, outputs: &[Tensor], rows: i64, non_finite: NonF
 
 #[cfg(test)]
 mod tests {
+    use super::super::decode_predict;
     use super::*;
 
     fn decode(text: &str, only: Option<&str>) -> Result<Vec<Tensor>, String> {
         let datatype_of = |name: &str| (name == "x").then_some(Datatype::Fp32);
-        decode_instances(text.as_bytes(), only, datatype_of).map_err(|error| error.to_string())
+        decode_predict(text.as_bytes(), only, datatype_of)
+            .map(|(_, tensors)| tensors)
+            .map_err(|error| error.to_string())
     }
 
     fn written(tensors: &[Tensor]) -> String {
@@ -202,7 +177,8 @@ mod tests {
     #[test]
     fn rows_become_one_tensor_and_come_back() {
         let tensors =
-            decode(r#"{"instances": [[1, 2.5], [3, 4]], "signature_name": "s"}"#, Some("x")).unwrap();
+            decode(r#"{"instances": [[1, 2.5], [3, 4]], "signature_name": "serving_default"}"#, Some("x"))
+                .unwrap();
         assert_eq!((&*tensors[0].name, &tensors[0].shape[..]), ("x", &[2, 2][..]));
         assert_eq!(written(&tensors), r#"{"predictions":[[1.0,2.5],[3.0,4.0]]}"#);
         let scalars = decode(r#"{"instances": [1, 2, 3]}"#, Some("y")).unwrap();
@@ -223,7 +199,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         for (text, only, message) in [
-            ("{}", Some("x"), "the request has no 'instances'"),
+            ("{}", Some("x"), "the request has neither 'instances' nor 'inputs'"),
             (
                 r#"{"instances": 3}"#,
                 Some("x"),

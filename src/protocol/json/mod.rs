@@ -7,13 +7,15 @@ mod columns;
 mod decimal;
 mod instances;
 mod numbers;
+mod photographs;
 mod plain;
 mod request;
 mod scan;
 mod write;
 
 pub use columns::{PredictForm, decode_predict, write_outputs};
-pub use instances::{decode_instances, write_instances, write_predictions};
-pub use plain::{decode_named_tensors, is_inference_request, write_named_tensors};
+pub use instances::{write_instances, write_predictions};
+pub use photographs::{PhotographNames, Photographs, photographs};
+pub use plain::{decode_named_tensor, decode_named_tensors, is_inference_request, kind, write_named_tensors};
 pub(super) use request::{InputData, RequestHeader, read_request};
 pub(super) use write::write_response;

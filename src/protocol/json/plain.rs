@@ -60,6 +60,41 @@ pub(super) fn read_by_name(
     Ok(tensors)
 }
 
+/// Reads one input's nested arrays; see [`decode_named_tensors`].
+///
+/// # Errors
+/// As there.
+pub fn decode_named_tensor(
+    name: &str,
+    text: &[u8],
+    datatype_of: impl Fn(&str) -> Option<Datatype>,
+) -> Result<Tensor, ProtocolError> {
+    let mut scanner = Scanner::new(text);
+    let tensor = read_tensor(&mut scanner, name, datatype_of)?;
+    scanner.end()?;
+    Ok(tensor)
+}
+
+/// What JSON text is, with its article: `an array`.
+///
+/// # Errors
+/// It isn't JSON.
+pub fn kind(text: &[u8]) -> Result<&'static str, ProtocolError> {
+    let mut scanner = Scanner::new(text);
+    let kind = match scanner.peek() {
+        Some(b'{') => "an object",
+        Some(b'[') => "an array",
+        Some(b'"') => "a string",
+        Some(b't') => "true",
+        Some(b'f') => "false",
+        Some(b'n') => "null",
+        _ => "a number",
+    };
+    scanner.skip()?;
+    scanner.end()?;
+    Ok(kind)
+}
+
 /// Reads nested arrays into a tensor; see [`decode_named_tensors`] on its
 /// datatype.
 pub(super) fn read_tensor(
@@ -189,6 +224,23 @@ mod tests {
             String::from_utf8(write_named_tensors(&tensors, NonFinite::Null)).unwrap(),
             r#"{"a":[[1,2],[3,4]],"b":[0.5],"c":true,"d":["x"],"e":[],"f":[1.0,2.0]}"#
         );
+    }
+
+    #[test]
+    fn what_is_no_object_is_named() {
+        for (text, name) in [
+            ("[[1, 2]]", "an array"),
+            (" \"x\" ", "a string"),
+            ("-1.5", "a number"),
+            ("NaN", "a number"),
+            ("true", "true"),
+            ("null", "null"),
+        ] {
+            assert_eq!(kind(text.as_bytes()), Ok(name), "{text}");
+        }
+        for text in ["abc", "", "[1", "1 2", "truth"] {
+            assert!(kind(text.as_bytes()).is_err(), "{text}");
+        }
     }
 
     #[test]
