@@ -1,6 +1,7 @@
 //! `cresset serve`: from settings to a stopped server.
 
 mod example;
+mod memory;
 mod monitoring;
 
 use std::net::SocketAddr;
@@ -155,6 +156,7 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
                 check_default_model(&engine, name, settings.control.model_control_mode)?;
             }
             say!(format, "try         {}", example::line(&engine, settings, addresses.http));
+            memory::warn_where_tight();
             match report.failed.len() {
                 0 => say!(format, "ready"),
                 failed => say!(format, "NOT ready: {failed} of the models above can't be served; the others are"),

@@ -101,6 +101,33 @@ class Keyed(torch.nn.Module):
         return left["a"] - right["a"]
 
 
+class Defaults(torch.nn.Module):
+    """Writes x into its default and gives that back: x, if each call has a default of its own."""
+
+    def forward(self, x: torch.Tensor, total: torch.Tensor = torch.zeros(1)) -> torch.Tensor:
+        total += x
+        return total
+
+
+class Deep(torch.nn.Module):
+    """x + counts['a'] + each pair's product + box[0] + the sum of box[1]; timeout is an argument, too."""
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        counts: Dict[str, int],
+        pairs: List[Tuple[torch.Tensor, torch.Tensor]],
+        box: Tuple[torch.Tensor, List[torch.Tensor]],
+        timeout: int = 0,
+    ) -> torch.Tensor:
+        y = x + counts.get("a", 0) + box[0] + timeout
+        for left, right in pairs:
+            y = y + left * right
+        for more in box[1]:
+            y = y + more
+        return y
+
+
 class Placed(torch.nn.Module):
     """x on a device, which no request can send."""
 
@@ -109,7 +136,8 @@ class Placed(torch.nn.Module):
 
 
 def main() -> None:
-    for module in [Kinds(), Switch(), Shifted(), Masked(), Listed(), Nested(), Keyed(), Placed()]:
+    modules = [Kinds(), Switch(), Shifted(), Masked(), Listed(), Nested(), Keyed(), Defaults(), Deep(), Placed()]
+    for module in modules:
         torch.jit.save(torch.jit.script(module.eval()), FOLDER / f"{type(module).__name__.lower()}.pt")
 
 

@@ -118,7 +118,12 @@ impl ArgumentKind {
         if let (Self::Dict(value), true) = (self, self.is_tensor_dict()) {
             return value.at("");
         }
-        let (step, rest) = rest.split_once('.').unwrap_or((rest, ""));
+        let (step, rest) = match rest.split_once('.') {
+            // Nothing stands behind the last dot.
+            Some((_, "")) => return None,
+            Some(both) => both,
+            None => (rest, ""),
+        };
         let index = || step.parse::<usize>().ok().filter(|index| index.to_string() == step);
         match self {
             Self::List(element) => index().and_then(|_| element.at(rest)),
@@ -244,9 +249,10 @@ mod tests {
             assert_eq!(leaf(tensor), Some(Leaf::Tensor), "{tensor}");
         }
         assert_eq!(leaf("2.a.0"), Some(Leaf::Scalar(Scalar::Int)));
-        for nowhere in
-            ["", "1", "3", "00", "-1", "0.0", "1.h", "1.h.x", "1.h.01", "1.z", "2", "2.a", "2..0", "2.a.0.0"]
-        {
+        for nowhere in [
+            "", "1", "3", "00", "-1", "0.0", "1.h", "1.h.x", "1.h.01", "1.z", "2", "2.a", "2..0", "2.a.0.0",
+            "0.", "2.a.0.",
+        ] {
             assert_eq!(leaf(nowhere), None, "{nowhere}");
         }
     }

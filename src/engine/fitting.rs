@@ -36,7 +36,7 @@ fn fitted(shape: &[i64], dims: &[i64], batched: bool) -> Option<Vec<i64>> {
     let fits = |shape: &[i64], dims: &[i64]| {
         shape.len() == dims.len() && shape.iter().zip(dims).all(|(got, dim)| *dim < 0 || got == dim)
     };
-    if shape.len() >= rank {
+    if shape.len() >= rank || shape.contains(&0) {
         return None;
     }
     let ones = vec![1; rank - shape.len()];
@@ -72,6 +72,7 @@ mod tests {
             (&[], &[-1], false, Some(vec![1])),
             (&[5, 3], &[3, 1], true, Some(vec![5, 3, 1])),
             // What it is already, and what it can't be.
+            (&[0], &[-1], true, None),
             (&[2, 4], &[4], true, None),
             (&[3], &[4], true, None),
             (&[], &[4], true, None),

@@ -11,7 +11,7 @@ use super::photographs::{Encoded, Photographs};
 use crate::error::{Error, Result};
 use crate::model::ServedModel;
 use crate::protocol::json::{self, PhotographNames, PredictForm};
-use crate::protocol::{InferenceRequest, Tensor, decode_request};
+use crate::protocol::{InferenceRequest, ProtocolError, Tensor, decode_request};
 use crate::transform::{begins_as_image, recognise};
 
 /// A plain body, as a surface hands it over.
@@ -61,6 +61,8 @@ pub(super) enum Asked {
     Inputs(Vec<Tensor>),
     /// The same, to be answered as TensorFlow Serving answers columns.
     Columns(Vec<Tensor>),
+    /// Inputs by name of rows that are of different lengths, each by itself.
+    Rows(PredictForm, Vec<Vec<Tensor>>),
     /// A request of the Open Inference Protocol.
     Inference(InferenceRequest),
 }
@@ -83,6 +85,7 @@ impl Asked {
         match self {
             Self::Inputs(inputs) => Self::Inputs(fit(model, inputs)),
             Self::Columns(inputs) => Self::Columns(fit(model, inputs)),
+            Self::Rows(form, rows) => Self::Rows(form, rows.into_iter().map(|row| fit(model, row)).collect()),
             Self::Photographs(_) | Self::Inference(_) => self,
         }
     }
@@ -109,12 +112,19 @@ pub(super) fn whole(model: &ServedModel, body: &Bytes, tensors: Tensors) -> Resu
         return Ok(Asked::Photographs(photographs));
     }
     let datatype_of = |name: &str| model.input_datatype(name);
+    let as_rows = |error: ProtocolError| match rows_of_lengths(model, body, tensors) {
+        Some((form, rows)) => Ok(Asked::Rows(form, rows)),
+        None => Err(error.into()),
+    };
     match tensors {
-        Tensors::Predict => Ok(match json::decode_predict(body, model.only_input(), datatype_of)? {
-            (PredictForm::Rows, inputs) => Asked::Inputs(inputs),
-            (PredictForm::Columns, inputs) => Asked::Columns(inputs),
-        }),
-        Tensors::Named if object => Ok(Asked::Inputs(json::decode_named_tensors(body, datatype_of)?)),
+        Tensors::Predict => match json::decode_predict(body, model.only_input(), datatype_of) {
+            Ok((PredictForm::Rows, inputs)) => Ok(Asked::Inputs(inputs)),
+            Ok((PredictForm::Columns, inputs)) => Ok(Asked::Columns(inputs)),
+            Err(error) => as_rows(error),
+        },
+        Tensors::Named if object => {
+            json::decode_named_tensors(body, datatype_of).map(Asked::Inputs).or_else(as_rows)
+        }
         Tensors::Named => match (model.only_text(), first) {
             // Texts need no name where there is one input for them.
             (Some(text), Some(b'"' | b'[')) => {
@@ -123,6 +133,25 @@ pub(super) fn whole(model: &ServedModel, body: &Bytes, tensors: Tensors) -> Resu
             _ => Err(no_object(model, body)),
         },
     }
+}
+
+/// The rows of a body whose rows are of different lengths, where the model pads
+/// them. Each is a request of its own, and shares batches as those do.
+fn rows_of_lengths(
+    model: &ServedModel,
+    body: &Bytes,
+    tensors: Tensors,
+) -> Option<(PredictForm, Vec<Vec<Tensor>>)> {
+    if !model.pads() {
+        return None;
+    }
+    let datatype_of = |name: &str| model.input_datatype(name);
+    let (form, rows) = match tensors {
+        Tensors::Named => (PredictForm::Columns, json::decode_named_rows(body, datatype_of).ok()?),
+        Tensors::Predict => json::decode_predict_rows(body, model.only_input(), datatype_of).ok()?,
+    };
+    let most = usize::try_from(model.max_batch_size()).unwrap_or(usize::MAX);
+    (rows.len() > 1 && rows.len() <= most).then_some((form, rows))
 }
 
 /// The one photograph that bytes are, as they are or in base64.

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 
 use super::Engine;
 use super::plain::{Asked, Plain, Tensors, read};
@@ -39,6 +40,9 @@ pub enum Prediction {
     },
     /// The outputs by name, and how their JSON is to be.
     Tensors(Vec<Tensor>, NonFinite),
+    /// The outputs by name of each of several rows, which may be of different
+    /// lengths.
+    Rows(Vec<Vec<Tensor>>, NonFinite),
     /// The answer to a request of the Open Inference Protocol.
     Inference(InferenceResponse, Vec<OutputForm>, NonFinite),
 }
@@ -63,6 +67,7 @@ impl Engine {
                     None => Ok(Prediction::Tensors(response.outputs, model.non_finite())),
                 }
             }
+            Asked::Rows(_, rows) => self.predict_rows(model, rows).await,
             Asked::Inference(request) => {
                 let non_finite = request.non_finite.unwrap_or_else(|| model.non_finite());
                 let (response, forms) = model.infer(request).await?;
@@ -92,10 +97,33 @@ impl Engine {
             Asked::Inputs(inputs) => {
                 (PredictForm::Rows, InferenceRequest { inputs, ..InferenceRequest::default() })
             }
+            Asked::Rows(form, rows) => return Ok((form, self.predict_rows(model, rows).await?)),
             Asked::Inference(request) => (PredictForm::Rows, request),
         };
         let (response, _) = model.infer(request).await?;
         Ok((form, Prediction::Tensors(response.outputs, model.non_finite())))
+    }
+
+    /// Answers rows that are of different lengths: each is a request, and they
+    /// wait together.
+    async fn predict_rows(&self, model: &Arc<ServedModel>, rows: Vec<Vec<Tensor>>) -> Result<Prediction> {
+        let each = rows
+            .into_iter()
+            .map(|inputs| model.infer(InferenceRequest { inputs, ..InferenceRequest::default() }));
+        let answers = try_join_all(each).await?;
+        let classification = model.transforms().and_then(|transforms| transforms.classification.as_ref());
+        let Some(classification) = classification else {
+            let rows = answers.into_iter().map(|(response, _)| response.outputs).collect();
+            return Ok(Prediction::Rows(rows, model.non_finite()));
+        };
+        let mut all = Vec::new();
+        for (response, _) in answers {
+            if let Prediction::LabelRows { rows, .. } = labels(classification, response, true)? {
+                all.extend(rows);
+            }
+        }
+        let (model_name, model_version) = (Arc::clone(model.name()), model.version());
+        Ok(Prediction::LabelRows { model_name, model_version, rows: all })
     }
 
     /// Reads a body: a small one here, or one that is a photograph's bytes; a

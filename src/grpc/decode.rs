@@ -12,6 +12,7 @@ use super::proto::model_infer_request::{InferInputTensor, InferRequestedOutputTe
 use super::proto::{InferParameter, InferTensorContents, ModelInferRequest};
 use crate::admission::Permit;
 use crate::error::{Error, Result};
+use crate::protocol::json::RESERVED;
 use crate::protocol::{
     Datatype, InferenceRequest, Inputs, LONGEST_NAME, MOST_DIMENSIONS, MOST_PARAMETERS, OutputForm,
     RequestedOutput, Schedule, Tensor, distinct, element_count,
@@ -108,6 +109,9 @@ fn values(parameters: Parameters) -> Result<Vec<Tensor>> {
         return Err(Error::invalid(format!("the request has more than {MOST_PARAMETERS} parameters")));
     }
     let value = |(name, value): (String, InferParameter)| {
+        if RESERVED.contains(&&*name) {
+            return None;
+        }
         let (datatype, data) = match value.parameter_choice? {
             ParameterChoice::BoolParam(value) => (Datatype::Bool, vec![u8::from(value)]),
             ParameterChoice::Int64Param(value) => (Datatype::Int64, value.to_le_bytes().to_vec()),

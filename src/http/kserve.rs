@@ -14,7 +14,7 @@ use super::server::State;
 use super::status::HttpResult;
 use crate::engine::Prediction;
 use crate::error::{Error, ErrorCode, Result};
-use crate::protocol::json::{PredictForm, write_outputs, write_predictions};
+use crate::protocol::json::{PredictForm, write_outputs, write_predict_rows, write_predictions};
 use crate::transform::Ranked;
 
 /// `POST /v1/models/{model}[/versions/{version}]:predict`.
@@ -31,6 +31,14 @@ pub(super) async fn predict(
         Prediction::Labels { ranked, .. } => return Ok(labelled(&[&ranked])),
         Prediction::LabelRows { rows, .. } => {
             return Ok(labelled(&rows.iter().map(Vec::as_slice).collect::<Vec<_>>()));
+        }
+        Prediction::Rows(rows, non_finite) => {
+            let write = move || -> Result<_> {
+                rows.iter().try_for_each(|row| non_finite.check(row))?;
+                Ok(write_predict_rows(form, &rows, non_finite)?)
+            };
+            let text = state.engine.pool().run(write).await??;
+            return inference::answer_json(&state, &request, text).await;
         }
         Prediction::Tensors(outputs, non_finite) => (outputs, non_finite),
         Prediction::Inference(response, _, non_finite) => (response.outputs, non_finite),

@@ -13,7 +13,7 @@ use super::server::State;
 use super::status::HttpResult;
 use crate::engine::Prediction;
 use crate::error::Result;
-use crate::protocol::json::write_named_tensors;
+use crate::protocol::json::{write_named_rows, write_named_tensors};
 use crate::transform::Ranked;
 
 /// How labels stand in an answer.
@@ -76,6 +76,14 @@ async fn answer(
             let write = move || -> Result<_> {
                 non_finite.check(&tensors)?;
                 Ok(write_named_tensors(&tensors, non_finite))
+            };
+            let text = state.engine.pool().run(write).await??;
+            inference::answer_json(state, request, text).await
+        }
+        Prediction::Rows(rows, non_finite) => {
+            let write = move || -> Result<_> {
+                rows.iter().try_for_each(|row| non_finite.check(row))?;
+                Ok(write_named_rows(&rows, non_finite))
             };
             let text = state.engine.pool().run(write).await??;
             inference::answer_json(state, request, text).await

@@ -168,11 +168,12 @@ impl RowState {
         if variant.is_empty() {
             return self.refute(reason);
         }
-        tracing::warn!(
-            model = self.label,
-            "requests with the same values and the same inputs left out run by themselves from now on: {reason}"
-        );
-        self.variants.found(variant, false);
+        if self.variants.found(variant, false) {
+            tracing::warn!(
+                model = self.label,
+                "requests with the same values and the same inputs left out run by themselves from now on: {reason}"
+            );
+        }
     }
 
     /// What a batch of the model gave isn't rows after all: from now on each

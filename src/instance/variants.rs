@@ -10,8 +10,11 @@ use crate::model_config::Binding;
 use crate::protocol::Tensor;
 use crate::trial::TrialInput;
 
-/// So many are remembered: who sends others runs alone.
+/// So many are remembered; then the one that wasn't asked for longest goes.
 const MOST: usize = 256;
+
+/// So many are told in the log for being no rows.
+const TOLD: usize = 8;
 
 /// What [`Binding::variant`] tells apart; empty where nothing varies.
 pub(super) type Variant = Vec<i64>;
@@ -20,8 +23,17 @@ pub(super) type Variant = Vec<i64>;
 #[derive(Debug)]
 pub(super) struct Variants {
     binding: Arc<Binding>,
-    /// `true` where requests of one share batches.
-    known: Mutex<HashMap<Variant, bool>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Whether requests of one share batches, and when that was asked last.
+    rows: HashMap<Variant, (bool, u64)>,
+    /// Counts what is asked.
+    asked: u64,
+    /// How many were found to be no rows.
+    refuted: usize,
 }
 
 impl Variants {
@@ -59,18 +71,41 @@ impl Variants {
     /// Whether its outputs are rows; `None` where that isn't known. All are of
     /// one kind where nothing varies, which isn't asked here.
     pub(super) fn are_rows(&self, variant: &Variant) -> Option<bool> {
-        if variant.is_empty() { Some(true) } else { self.lock().get(variant).copied() }
-    }
-
-    /// Takes in what was found of one.
-    pub(super) fn found(&self, variant: Variant, rows: bool) {
-        let mut known = self.lock();
-        if !variant.is_empty() && (known.len() < MOST || known.contains_key(&variant)) {
-            known.insert(variant, rows);
+        if variant.is_empty() {
+            return Some(true);
         }
+        let mut known = self.lock();
+        known.asked += 1;
+        let now = known.asked;
+        let (rows, asked) = known.rows.get_mut(variant)?;
+        *asked = now;
+        Some(*rows)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Variant, bool>> {
+    /// Takes in what was found of one. Whether that is to be told: it is news,
+    /// and one of the first.
+    pub(super) fn found(&self, variant: Variant, rows: bool) -> bool {
+        if variant.is_empty() {
+            return false;
+        }
+        let mut known = self.lock();
+        known.asked += 1;
+        let now = known.asked;
+        let before = known.rows.insert(variant, (rows, now));
+        if known.rows.len() > MOST {
+            let oldest = known.rows.iter().min_by_key(|(_, (_, asked))| *asked);
+            if let Some(oldest) = oldest.map(|(variant, _)| variant.clone()) {
+                known.rows.remove(&oldest);
+            }
+        }
+        if rows || before.is_some_and(|(rows, _)| !rows) {
+            return false;
+        }
+        known.refuted += 1;
+        known.refuted <= TOLD
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -180,6 +180,15 @@ fn find<'a>(name: &Placed, binding: &'a Binding) -> Result<(usize, &'a TensorCon
             },
         ));
     };
+    if binding.inputs.get(index).is_some_and(|input| input.leaf.shared().is_some()) {
+        return Err(wrong_at(
+            name,
+            format!(
+                "[padding] names input '{}', which is the same for all rows of a batch: forward takes no tensor there",
+                name.name
+            ),
+        ));
+    }
     if spec.datatype == Datatype::Bytes {
         return Err(wrong_at(
             name,

@@ -1,6 +1,8 @@
 //! Inputs that a model may run on, one after the other until it does: its
 //! configuration tells shapes and datatypes, and seldom which values it takes.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::batching::Batching;
@@ -33,14 +35,21 @@ pub(super) struct Candidate {
     inputs: Vec<TrialInput>,
     /// Where elements are drawn; `None` where all are given.
     values: Option<Values>,
+    /// Those that are the same for all rows.
+    shared: Vec<Arc<str>>,
 }
 
 impl Candidate {
+    fn turned(&self, input: &TrialInput, by: u64) -> TrialInput {
+        let shared = self.shared.iter().any(|place| **place == *input.name);
+        if shared { input.clone() } else { turned(input, by) }
+    }
+
     /// Row `number`: each is another.
     pub(super) fn row(&self, number: u64) -> Vec<TrialInput> {
         match self.values {
             Some(values) => draw::row(&self.inputs, number, values),
-            None => self.inputs.iter().map(|input| turned(input, number)).collect(),
+            None => self.inputs.iter().map(|input| self.turned(input, number)).collect(),
         }
     }
 }
@@ -56,14 +65,14 @@ pub(super) fn candidates(
     device: Device,
 ) -> Vec<Candidate> {
     let batched = config.max_batch_size > 0;
-    let mut found: Vec<Candidate> = samples.iter().map(|sample| given(sample, batched)).collect();
+    let mut found: Vec<Candidate> = samples.iter().map(|sample| given(sample, batched, binding)).collect();
     let ranges = match device {
         Device::Cpu => Values::WIDENING,
         Device::Cuda(_) | Device::AsSaved => Values::CAREFUL,
     };
     for inputs in shapes(binding, batched, batching) {
         for values in ranges.iter().filter(|values| matters(values, &inputs)) {
-            found.push(Candidate { inputs: inputs.clone(), values: Some(*values) });
+            found.push(Candidate { inputs: inputs.clone(), values: Some(*values), shared: Vec::new() });
         }
     }
     found
@@ -119,7 +128,7 @@ fn one_row(input: &BoundInput, batched: bool, open: i64, number: u32) -> Option<
 }
 
 /// The first row of a sample, whose rows are equal.
-fn given(sample: &WarmUpSampleRun, batched: bool) -> Candidate {
+fn given(sample: &WarmUpSampleRun, batched: bool, binding: &Binding) -> Candidate {
     let first_row = |input: &TrialInput| {
         let mut input = input.clone();
         let rows = if batched { input.shape.first().copied().unwrap_or(1) } else { 1 };
@@ -130,7 +139,9 @@ fn given(sample: &WarmUpSampleRun, batched: bool) -> Candidate {
             input.data.map(|data| data.slice(..data.len() / usize::try_from(rows).unwrap_or(1).max(1)));
         input
     };
-    Candidate { inputs: sample.inputs.iter().map(first_row).collect(), values: None }
+    let shared = binding.inputs.iter().filter(|input| input.leaf.shared().is_some());
+    let shared = shared.map(|input| Arc::clone(&input.place)).collect();
+    Candidate { inputs: sample.inputs.iter().map(first_row).collect(), values: None, shared }
 }
 
 /// The same elements in another place: what a model takes, it mostly takes in
@@ -188,7 +199,8 @@ mod tests {
         };
         let inputs =
             vec![input(&[2, 3], &[1, 0, 2, 0, 3, 0, 1, 0, 2, 0, 3, 0]), input(&[2, 1], &[9, 0, 9, 0])];
-        let sample = given(&WarmUpSampleRun { name: "s".to_owned(), count: 1, inputs }, true);
+        let nothing = Binding::new(&ModelConfig::undeclared("m"), &Signature::default()).unwrap();
+        let sample = given(&WarmUpSampleRun { name: "s".to_owned(), count: 1, inputs }, true, &nothing);
         let rows = [0, 1].map(|number| sample.row(number));
         assert_eq!(rows[0], [input(&[1, 3], &[1, 0, 2, 0, 3, 0]), input(&[1, 1], &[9, 0])]);
         assert_eq!(rows[1], [input(&[1, 3], &[2, 0, 3, 0, 1, 0]), input(&[1, 1], &[9, 0])]);

@@ -1,13 +1,13 @@
 //! A request against the model it asks: names, datatypes, shapes, rows. What
 //! passes can be batched and run; what doesn't is named.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::batching::Batching;
 use super::values::{repeat, value};
 use crate::error::{Error, Result};
-use crate::model_config::{Binding, BoundInput, ModelConfig, Presence, TensorConfig};
+use crate::model_config::{Binding, BoundInput, Lack, ModelConfig, Presence, TensorConfig};
 use crate::model_settings::LargeRequests;
 use crate::protocol::{Datatype, RequestedOutput, Tensor, check_strings, fill_shape};
 use crate::scheduler::RowSize;
@@ -68,40 +68,84 @@ fn in_order(
         tensors.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect()
     };
     let names: Vec<Arc<str>> = inputs.iter().map(|input| input.name.clone()).collect();
-    let (mut given, mut parameters) = (by_name(inputs), by_name(parameters));
+    let mut given = by_name(inputs);
+    let mut parameters = by_name(values_of(parameters, &given, binding, model)?);
     let mut ordered = Vec::with_capacity(binding.inputs.len());
-    let mut missing = Vec::new();
+    let mut missing: Vec<String> = Vec::new();
     for (index, bound) in binding.inputs.iter().enumerate() {
         let name = bound.name.as_str();
-        let mut parameter = || parameters.remove(name).filter(|_| bound.leaf.shared().is_some());
         match given.remove(name) {
             Some(input) => ordered.push(check_one(input, bound, config)?),
             None if batching.makes(index) => ordered.push(to_be_made(bound)),
-            None => match (parameter(), bound.leaf.shared()) {
+            None => match (parameters.remove(name), bound.leaf.shared()) {
                 (Some(parameter), Some(scalar)) => ordered.push(value(parameter, scalar, bound, model)?),
                 _ => {
                     if bound.presence == Presence::Required {
-                        missing.push(name);
+                        missing.push(name.to_owned());
                     }
                     ordered.push(Tensor::absent(Arc::clone(&bound.place)));
                 }
             },
         }
     }
-    for input in further(&mut given, binding, model)? {
-        ordered.push(input);
-    }
+    given.extend(parameters);
+    ordered.extend(further(&mut given, binding, model)?);
     if let Some(unexpected) = given.keys().min() {
         return Err(Error::invalid(format!(
             "unexpected inference input '{unexpected}' for model '{model}', which takes {}",
             quoted("input", binding.inputs.iter().map(|input| input.name.as_str()))
         )));
     }
-    missing.extend(left_behind(&ordered, binding));
+    let places = ordered.iter().enumerate().filter(|(_, input)| !input.is_absent());
+    let places =
+        places.map(|(index, input)| binding.inputs.get(index).map_or(&*input.name, |bound| &*bound.place));
+    match binding.lacks(places) {
+        Some(Lack::Before(place)) => {
+            return Err(Error::invalid(format!(
+                "the request for model '{model}' lacks input '{place}', but has one behind it in the same list"
+            )));
+        }
+        Some(Lack::Beside(place)) if !missing.contains(&place) => missing.push(place),
+        Some(Lack::Beside(_)) | None => {}
+    }
     if !missing.is_empty() {
         return Err(lacking(&names, &missing, binding, model));
     }
     Ok(ordered)
+}
+
+/// The parameters that are arguments of the model; all others are for somebody
+/// else.
+fn values_of(
+    parameters: Vec<Tensor>,
+    given: &HashMap<Arc<str>, Tensor>,
+    binding: &Binding,
+    model: &str,
+) -> Result<Vec<Tensor>> {
+    let mut values = Vec::new();
+    for parameter in parameters {
+        let name = Arc::clone(&parameter.name);
+        let bound = binding.inputs.iter().find(|input| *input.name == *name);
+        let leaf = bound.map(|bound| bound.leaf).or_else(|| binding.find_open(&name).map(|open| open.leaf));
+        let wrong = |what: &str| {
+            Err(Error::invalid(format!("parameter '{name}' of the request for model '{model}' {what}")))
+        };
+        match leaf {
+            Some(leaf) if leaf.shared().is_some() && given.contains_key(&name) => {
+                return wrong("is also one of its inputs: send it once");
+            }
+            Some(leaf) if leaf.shared().is_some() && parameter.is_absent() => {
+                return wrong("is no number, string, or list of numbers");
+            }
+            Some(leaf) if leaf.shared().is_some() => values.push(parameter),
+            Some(_) if bound.is_some() => return wrong("is a tensor: send it among the inputs"),
+            None if binding.has_argument(&name) => {
+                return wrong("is an argument that can't be sent");
+            }
+            Some(_) | None => {}
+        }
+    }
+    Ok(values)
 }
 
 /// The inputs that nothing configures: values of lists and dictionaries.
@@ -109,6 +153,7 @@ fn further(given: &mut HashMap<Arc<str>, Tensor>, binding: &Binding, model: &str
     if !binding.open {
         return Ok(Vec::new());
     }
+    let mut places = HashSet::new();
     let mut found = Vec::new();
     let mut names: Vec<Arc<str>> = given.keys().cloned().collect();
     names.sort_unstable();
@@ -119,32 +164,16 @@ fn further(given: &mut HashMap<Arc<str>, Tensor>, binding: &Binding, model: &str
             Some(scalar) => value(input, scalar, &bound, model)?,
             None => check_values(&input, bound.leaf.is_text(), model).map(|()| input)?,
         };
-        if found.iter().any(|other: &Tensor| other.name == bound.place) {
+        if !places.insert(Arc::clone(&bound.place)) {
             return Err(Error::invalid(format!("input '{name}' of model '{model}' is given twice")));
         }
         found.push(Tensor { name: bound.place, ..input });
     }
-    match binding.gap(found.iter().map(|input| &*input.name)) {
-        None => Ok(found),
-        Some(place) => Err(Error::invalid(format!(
-            "the request for model '{model}' lacks input '{place}', but has one behind it in the same list"
-        ))),
-    }
-}
-
-/// Inputs that are left out while others of the same argument are there.
-fn left_behind<'a>(ordered: &[Tensor], binding: &'a Binding) -> Vec<&'a str> {
-    let inputs = || ordered.iter().zip(&binding.inputs);
-    let begun = |argument| inputs().any(|(input, bound)| bound.argument == argument && !input.is_absent());
-    inputs()
-        .filter(|(input, bound)| bound.presence == Presence::WithOthers && input.is_absent())
-        .filter(|(_, bound)| begun(bound.argument))
-        .map(|(_, bound)| bound.name.as_str())
-        .collect()
+    Ok(found)
 }
 
 /// In Triton's words.
-fn lacking(given: &[Arc<str>], missing: &[&str], binding: &Binding, model: &str) -> Error {
+fn lacking(given: &[Arc<str>], missing: &[String], binding: &Binding, model: &str) -> Error {
     let listed = |names: &mut dyn Iterator<Item = &str>| {
         names.map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ")
     };
@@ -165,7 +194,7 @@ fn lacking(given: &[Arc<str>], missing: &[&str], binding: &Binding, model: &str)
          input(s) [{}]. Please provide all required input(s).",
         given.len(),
         listed(&mut given.iter().map(|name| &**name)),
-        listed(&mut missing.iter().copied())
+        listed(&mut missing.iter().map(String::as_str))
     ))
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use bytes::Bytes;
 use half::{bf16, f16};
 
+use crate::backend::Leaf;
 use crate::instance::WarmUpSampleRun;
 use crate::model_config::{
     Binding, BoundInput, ModelConfig, Presence, TensorConfig, WarmUpData, WarmUpSample, WarmUpSource,
@@ -46,6 +47,9 @@ fn inputs(
     directory: Option<&Path>,
 ) -> Result<Vec<TrialInput>, String> {
     let of_sample = |name: &str, bound: Option<&BoundInput>, data: &WarmUpData| {
+        if let Some(bound) = bound {
+            check_value(bound, data)?;
+        }
         let spec = bound.and_then(|bound| bound.spec.as_ref());
         let inner = match spec {
             Some(spec) => model_shape(name, spec, data)?,
@@ -72,6 +76,17 @@ fn inputs(
         inputs.push(of_sample(&bound.place, None, data)?);
     }
     Ok(inputs)
+}
+
+/// Whether data can be what an argument takes that is no tensor.
+fn check_value(bound: &BoundInput, data: &WarmUpData) -> Result<(), String> {
+    let Some(scalar) = bound.leaf.shared() else { return Ok(()) };
+    let one = data.dims.iter().product::<i64>() == 1;
+    if scalar.takes(data.datatype) && (one || matches!(bound.leaf, Leaf::Numbers(_))) {
+        return Ok(());
+    }
+    let (name, datatype, dims) = (&bound.name, data.datatype, &data.dims);
+    Err(format!("input '{name}' is {datatype} {dims:?} in the sample, and forward takes {scalar}"))
 }
 
 /// The model's own shape for a sample's input, without the batch dimension.

@@ -248,6 +248,12 @@ impl ServedModel {
         Some(&only.name)
     }
 
+    /// Whether requests of different lengths are padded to run together.
+    #[must_use]
+    pub fn pads(&self) -> bool {
+        self.batching.padding.is_some()
+    }
+
     /// The dims of an input as they are configured, and whether a batch is in
     /// front of them. `None` for what isn't, and for what is the same for all
     /// rows.

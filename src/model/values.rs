@@ -27,6 +27,15 @@ pub(super) fn value(input: Tensor, scalar: Scalar, bound: &BoundInput, model: &s
     if input.datatype == Datatype::Bool && input.data.iter().any(|byte| *byte > 1) {
         return Err(Error::invalid(format!("input '{name}': a BOOL is one byte of 0 or 1")));
     }
+    if input.datatype == Datatype::Uint64
+        && matches!(scalar, Scalar::Int | Scalar::Number)
+        && input.data.chunks(8).any(|number| number.last().is_some_and(|high| *high >= 0x80))
+    {
+        return Err(Error::invalid(format!(
+            "input '{name}' of model '{model}': an int is at most {}",
+            i64::MAX
+        )));
+    }
     let rows = match (bound.leaf, input.shape.as_slice()) {
         (Leaf::Numbers(_), [rows, _, ..]) => usize::try_from(*rows).unwrap_or(0),
         (Leaf::Numbers(_), _) => 1,
@@ -61,6 +70,13 @@ pub(super) fn value(input: Tensor, scalar: Scalar, bound: &BoundInput, model: &s
         Leaf::Scalar(_) | Leaf::Tensor | Leaf::Strings => 1,
     };
     let shape = vec![i64::try_from(count).unwrap_or(i64::MAX)];
+    let dims = bound.spec.as_ref().map(|spec| spec.reshape.as_ref().unwrap_or(&spec.dims));
+    if let (Leaf::Numbers(_), Some([expected])) = (bound.leaf, dims.map(Vec::as_slice))
+        && *expected >= 0
+        && shape != [*expected]
+    {
+        return Err(wrong(&format!(" where {expected} are configured")));
+    }
     Ok(Tensor { name: input.name, datatype: input.datatype, shape, data: first })
 }
 

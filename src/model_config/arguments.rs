@@ -1,6 +1,7 @@
 //! Which places among `forward`'s arguments a request can fill.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
 use super::{ConfigError, TensorConfig};
 use crate::backend::{Argument, ArgumentKind, Leaf, Scalar};
@@ -86,7 +87,7 @@ impl Arguments {
 
     /// A place in a list or dictionary.
     fn find_open(&self, path: &str) -> Option<Place> {
-        let (first, rest) = path.split_once('.')?;
+        let (first, rest) = path.split_once('.').filter(|(_, rest)| !rest.is_empty())?;
         let argument = self.all.iter().position(|argument| argument.name == first)?;
         let leaf = self.all[argument].kind.at(rest)?.leaf()?;
         Some(Place { path: path.to_owned(), argument, leaf, presence: Presence::Optional })
@@ -112,37 +113,104 @@ impl Arguments {
         self.all.get(position)
     }
 
-    /// The place of a list that is left out before one of these: `x.1` of `x.0`
-    /// and `x.2`.
-    pub(super) fn gap(&self, paths: &BTreeSet<&str>) -> Option<String> {
-        let within = |before: &str| {
-            let next = paths.range(before..).next();
-            next.is_some_and(|path| {
-                path.strip_prefix(before).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-            }) || {
-                let deeper = format!("{before}.");
-                paths.range(deeper.as_str()..).next().is_some_and(|path| path.starts_with(&deeper))
-            }
-        };
-        paths.iter().find_map(|path| {
-            let (first, _) = path.split_once('.')?;
-            let kind = &self.all.iter().find(|argument| argument.name == first)?.kind;
-            // Each dot but the first ends a container's place.
-            path.match_indices('.').find_map(|(dot, _)| {
-                let (front, rest) = (&path[..dot], &path[dot + 1..]);
-                let container = front.split_once('.').map_or("", |(_, inner)| inner);
-                let list = matches!(kind.at(container), Some(ArgumentKind::List(_)));
-                let index: usize = rest.split('.').next()?.parse().ok().filter(|_| list)?;
-                let before = format!("{front}.{}", index.checked_sub(1)?);
-                (!within(&before)).then_some(before)
-            })
-        })
+    /// What is missing among these places where something else of the same list
+    /// or tuple is there.
+    pub(super) fn lacks(&self, places: &BTreeSet<&str>) -> Option<Lack> {
+        let present = Present(places);
+        self.all.iter().find_map(|argument| present.lacks(&argument.kind, &argument.name))
+    }
+
+    /// Whether an argument has this name, be it one that can't be sent.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.all.iter().any(|argument| argument.name == name)
+    }
+
+    /// Whether values stand within an argument.
+    pub(super) fn nests(&self) -> bool {
+        self.open || self.places.iter().any(|place| place.path.contains('.'))
     }
 
     /// For messages: `forward(x, mask)`.
     pub(super) fn shown(&self) -> String {
         let names: Vec<&str> = self.all.iter().map(|argument| argument.name.as_str()).collect();
         format!("forward({})", names.join(", "))
+    }
+}
+
+/// A place that is missing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lack {
+    /// In a list: a later one is there.
+    Before(String),
+    /// In a tuple: another of it is there.
+    Beside(String),
+}
+
+/// The places that a request fills.
+struct Present<'a>(&'a BTreeSet<&'a str>);
+
+impl Present<'_> {
+    /// Whether anything is at `place` or within it.
+    fn begins(&self, place: &str) -> bool {
+        self.0.contains(place) || self.within(&format!("{place}.")).next().is_some()
+    }
+
+    /// The paths that begin so.
+    fn within<'a>(&'a self, start: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0
+            .range::<str, _>((Bound::Included(start), Bound::Unbounded))
+            .copied()
+            .take_while(move |path| path.starts_with(start))
+    }
+
+    fn lacks(&self, kind: &ArgumentKind, place: &str) -> Option<Lack> {
+        if !self.begins(place) {
+            return None;
+        }
+        match kind {
+            ArgumentKind::Optional(inner) => self.lacks(inner, place),
+            ArgumentKind::Tuple(elements) => {
+                let all = elements.iter().enumerate();
+                self.lacks_one(all.map(|(index, element)| (element, format!("{place}.{index}"))))
+            }
+            ArgumentKind::Named(fields) => {
+                self.lacks_one(fields.iter().map(|(field, element)| (element, format!("{place}.{field}"))))
+            }
+            ArgumentKind::List(element) => {
+                let count = self.keys(place).len();
+                (0..count).find_map(|index| {
+                    let inner = format!("{place}.{index}");
+                    if self.begins(&inner) { self.lacks(element, &inner) } else { Some(Lack::Before(inner)) }
+                })
+            }
+            ArgumentKind::Dict(value) if value.leaf().is_none() => {
+                self.keys(place).iter().find_map(|key| self.lacks(value, &format!("{place}.{key}")))
+            }
+            ArgumentKind::Dict(_)
+            | ArgumentKind::Tensor
+            | ArgumentKind::Strings
+            | ArgumentKind::Scalar(_)
+            | ArgumentKind::Numbers(_)
+            | ArgumentKind::Other(_) => None,
+        }
+    }
+
+    fn lacks_one<'a>(&self, elements: impl Iterator<Item = (&'a ArgumentKind, String)>) -> Option<Lack> {
+        let may_be_empty = |kind: &ArgumentKind| {
+            matches!(kind, ArgumentKind::Optional(_) | ArgumentKind::List(_) | ArgumentKind::Dict(_))
+        };
+        let mut elements = elements;
+        elements.find_map(|(kind, place)| match self.begins(&place) {
+            true => self.lacks(kind, &place),
+            false => (!may_be_empty(kind)).then_some(Lack::Beside(place)),
+        })
+    }
+
+    /// The distinct next steps of the paths within a place.
+    fn keys(&self, place: &str) -> BTreeSet<String> {
+        let start = format!("{place}.");
+        let step = |path: &str| path[start.len()..].split('.').next().map(str::to_owned);
+        self.within(&start).filter_map(step).collect()
     }
 }
 

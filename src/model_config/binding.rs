@@ -9,10 +9,11 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
-use std::sync::Arc;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, OnceLock};
 
-pub use super::arguments::Presence;
 use super::arguments::{Arguments, Place, check_kind};
+pub use super::arguments::{Lack, Presence};
 use super::{ConfigError, ModelConfig, TensorConfig};
 use crate::backend::{BatchOutput, Leaf, Signature};
 use crate::protocol::{Datatype, Tensor};
@@ -119,10 +120,16 @@ impl Binding {
         bound(&place, name.to_owned(), None).ok()
     }
 
-    /// The place of a list that these leave out, though they have a later one.
+    /// What these places lack where others of the same list or tuple are there.
     #[must_use]
-    pub fn gap<'a>(&self, places: impl Iterator<Item = &'a str>) -> Option<String> {
-        self.open.then(|| self.arguments.gap(&places.collect::<BTreeSet<_>>()))?
+    pub fn lacks<'a>(&self, places: impl Iterator<Item = &'a str>) -> Option<Lack> {
+        self.arguments.nests().then(|| self.arguments.lacks(&places.collect::<BTreeSet<_>>()))?
+    }
+
+    /// Whether an argument has this name, be it one that can't be sent.
+    #[must_use]
+    pub fn has_argument(&self, name: &str) -> bool {
+        self.arguments.has(name)
     }
 
     /// The only input that a request must bring, numbers and strings aside; the
@@ -160,12 +167,7 @@ impl Binding {
                 let row = input.data.len() / usize::try_from(rows).unwrap_or(1).max(1);
                 variant.push(input.datatype as i64);
                 variant.push(i64::try_from(row).unwrap_or(i64::MAX));
-                let words = input.data[..row].chunks(8).map(|chunk| {
-                    let mut word = [0; 8];
-                    word[..chunk.len()].copy_from_slice(chunk);
-                    i64::from_le_bytes(word)
-                });
-                variant.extend(words);
+                variant.extend(words(input.data.get(..row).unwrap_or_default()));
             }
         }
         variant
@@ -184,6 +186,24 @@ impl Binding {
             )
         })
     }
+}
+
+/// A value's bytes, in eights; two keyed hashes of a long one, which nobody can
+/// make a second one for.
+fn words(value: &[u8]) -> Vec<i64> {
+    /// As much as hashes would take, and what most values are.
+    const SHORT: usize = 64;
+    static KEYS: OnceLock<[RandomState; 2]> = OnceLock::new();
+    if value.len() > SHORT {
+        let keys = KEYS.get_or_init(|| [RandomState::new(), RandomState::new()]);
+        return keys.iter().map(|key| i64::from_ne_bytes(key.hash_one(value).to_ne_bytes())).collect();
+    }
+    let word = |chunk: &[u8]| {
+        let mut word = [0; 8];
+        word.iter_mut().zip(chunk).for_each(|(to, byte)| *to = *byte);
+        i64::from_le_bytes(word)
+    };
+    value.chunks(8).map(word).collect()
 }
 
 impl BoundOutput {
@@ -285,10 +305,13 @@ fn complete(inputs: &[BoundInput], arguments: &Arguments) -> Result<(), ConfigEr
         empty.next().map(|argument| format!("the values of the argument '{}'", argument.name))
     });
     match lacks {
-        None => match arguments.gap(&inputs.iter().map(|input| &*input.place).collect()) {
+        None => match arguments.lacks(&inputs.iter().map(|input| &*input.place).collect()) {
             None => Ok(()),
-            Some(place) => Err(ConfigError::Binding(format!(
+            Some(Lack::Before(place)) => Err(ConfigError::Binding(format!(
                 "no input is configured for '{place}', but for one behind it in the same list"
+            ))),
+            Some(Lack::Beside(place)) => Err(ConfigError::Binding(format!(
+                "no input is configured for '{place}', but for another of the same tuple"
             ))),
         },
         Some(lacks) => Err(ConfigError::Binding(format!(

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use crate::protocol::Datatype;
 
-pub use binding::{Binding, BoundInput, BoundOutput, NamingConvention, Presence, output_name};
+pub use binding::{Binding, BoundInput, BoundOutput, Lack, NamingConvention, Presence, output_name};
 pub use error::ConfigError;
 pub use filenames::ModelFilenames;
 pub use json::PLATFORM;

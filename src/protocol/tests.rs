@@ -296,7 +296,7 @@ proptest! {
 fn further_parameters_are_tensors_of_one_element() {
     let decoded = decode_request(
         &Bytes::from_static(
-            br#"{"parameters":{"sr":16000,"scale":0.5,"flip":true,"mode":"a\u00e9","none":null,"deep":{"a":[1]},"priority":1},"inputs":[]}"#,
+            br#"{"parameters":{"sr":16000,"scale":0.5,"flip":true,"mode":"a\u00e9","none":null,"deep":{"a":[1]},"list":[1,2],"priority":1},"inputs":[]}"#,
         ),
         None,
     );
@@ -309,7 +309,8 @@ fn further_parameters_are_tensors_of_one_element() {
             ("scale", Datatype::Fp64, &0.5_f64.to_le_bytes()),
             ("flip", Datatype::Bool, &[1]),
             ("mode", Datatype::Bytes, &[3, 0, 0, 0, b'a', 0xc3, 0xa9]),
-            ("priority", Datatype::Int64, &1_i64.to_le_bytes()),
+            ("deep", Datatype::Uint8, &[]),
+            ("list", Datatype::Int64, &[1_i64.to_le_bytes(), 2_i64.to_le_bytes()].concat()),
         ]
     );
     let many: Vec<String> = (0..=MOST_PARAMETERS).map(|index| format!(r#""p{index}":1"#)).collect();

@@ -46,7 +46,13 @@ pub fn unsent(bound: &BoundInput, rows: Option<u32>, number: u32) -> Option<Unse
         Scalar::Bool => vec![0],
         Scalar::Int | Scalar::Float | Scalar::Number => datatype.element(number),
     };
-    let (shape, data) = repeated(&[1], &Bytes::from(element), rows);
+    let dims = bound.spec.as_ref().map(|spec| spec.reshape.as_ref().unwrap_or(&spec.dims));
+    let count = match (bound.leaf, dims.map(Vec::as_slice)) {
+        (Leaf::Numbers(_), Some([count])) => (*count).max(1),
+        _ => 1,
+    };
+    let value = Bytes::from(element.repeat(usize::try_from(count).unwrap_or(1)));
+    let (shape, data) = repeated(&[count], &value, rows);
     Some(Unsent::Value(TrialInput { name: bound.place.to_string(), datatype, shape, data: Some(data) }))
 }
 

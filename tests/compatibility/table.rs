@@ -153,7 +153,7 @@ pub(crate) const FIELDS: &[Asked] = &[
     ("ModelInferRequest.model_name", "ModelInfer", "model_name: 'nope'", NOT_FOUND, "nope", Served("the model's")),
     ("ModelInferRequest.model_version", "ModelInfer", "model_name: 'identity' model_version: '7'", NOT_FOUND, "7", Served("empty for the newest")),
     ("ModelInferRequest.id", "ModelInfer", "id: 'mine' model_name: 'identity' inputs { name: 'INPUT0' datatype: 'FP32' shape: [1, 1] contents { fp32_contents: 1 } }", OK, "mine", Served("handed back")),
-    ("ModelInferRequest.parameters", "ModelInfer", "model_name: 'identity' parameters { key: 'priority' value { int64_param: -1 } }", INVALID, "priority", Served("`priority` and `timeout` (microseconds); keys of the client's own are for models that read them: TorchScript has none")),
+    ("ModelInferRequest.parameters", "ModelInfer", "model_name: 'identity' parameters { key: 'priority' value { int64_param: -1 } }", INVALID, "priority", Served("`priority` and `timeout` (microseconds); others are arguments of `forward` that are numbers or strings")),
     ("ModelInferRequest.inputs", "ModelInfer", "model_name: 'identity'", INVALID, "INPUT0", Served("all of the model's")),
     ("ModelInferRequest.InferInputTensor.name", "ModelInfer", "model_name: 'identity' inputs { name: 'z' datatype: 'FP32' shape: [1, 1] contents { fp32_contents: 1 } }", INVALID, "'z'", Served("checked")),
     ("ModelInferRequest.InferInputTensor.datatype", "ModelInfer", "model_name: 'identity' inputs { name: 'INPUT0' datatype: 'FP99' shape: [1, 1] }", INVALID, "FP99", Served("checked")),

@@ -276,3 +276,78 @@ async fn requests_share_batches_only_with_their_like() {
         assert!(runs < rows, "{model}: {statistics}");
     }
 }
+
+#[tokio::test]
+async fn a_default_that_forward_writes_to_is_each_calls_own() {
+    let config = r#"input [ { name: "x" data_type: TYPE_FP32 dims: [ 1 ] } ]
+        output [ { name: "y" data_type: TYPE_FP32 dims: [ 1 ] } ]"#;
+    let root = repository(&[("bare", "defaults", ""), ("configured", "defaults", config)]);
+    let server = Server::start(root.path(), &[]);
+    for model in ["bare", "configured"] {
+        for value in [3.0, 5.0, 3.0] {
+            let x = input("x", "FP32", &[1], &json!([value]));
+            assert_eq!(ask(&server, model, &[x], json!({})).await.unwrap(), [value], "{model}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_incomplete_or_no_value_is_told_before_the_model_runs() {
+    let part = |name: &str, value: f64| input(name, "FP32", &[1], &json!([value]));
+    let listed = r#"input [ { name: "parts.0" data_type: TYPE_FP32 dims: [ 1 ] },
+        { name: "parts.1" data_type: TYPE_FP32 dims: [ 1 ] optional: true },
+        { name: "parts.2" data_type: TYPE_FP32 dims: [ 1 ] optional: true } ]
+        output [ { name: "sum" data_type: TYPE_FP32 dims: [ 1 ] } ]"#;
+    let root = repository(&[("deep", "deep", ""), ("listed", "listed", listed), ("rate", "rate", "")]);
+    let server = Server::start(root.path(), &[]);
+    let whole = [part("x", 1.0), part("pairs.0.0", 2.0), part("pairs.0.1", 3.0), part("box.0", 10.0)];
+    for (more, parameters, expected) in [
+        (vec![], json!({"counts.a": 100}), Ok(117.0)),
+        (vec![part("box.1.0", 0.5)], json!({"counts.a": 100, "somebody": {"else": 1}}), Ok(117.5)),
+        (vec![input("timeout", "INT64", &[1], &json!([1000]))], json!({"timeout": 9_000_000}), Ok(1017.0)),
+        (vec![part("pairs.1.0", 1.0)], json!({}), Err("missing required input(s) ['pairs.1.1']")),
+        (vec![part("pairs.2.0", 1.0), part("pairs.2.1", 1.0)], json!({}), Err("lacks input 'pairs.1'")),
+        (vec![part("x.", 1.0)], json!({}), Err("unexpected inference input 'x.'")),
+        (vec![part("box.1.0.", 1.0)], json!({}), Err("unexpected inference input 'box.1.0.'")),
+        (
+            vec![],
+            json!({"counts.a": {"b": 1}}),
+            Err("'counts.a' of the request for model 'deep' is no number"),
+        ),
+        (vec![], json!({"x": 1}), Err("parameter 'x' of the request for model 'deep' is a tensor")),
+        (vec![], json!({"counts.a": 1.5}), Err("'counts.a' of model 'deep' is one int, got FP64")),
+    ] {
+        let inputs = [whole.to_vec(), more].concat();
+        match (ask(&server, "deep", &inputs, parameters.clone()).await, expected) {
+            (Ok(got), Ok(expected)) => assert_eq!(got, [expected], "{parameters}"),
+            (Err(got), Err(expected)) => assert!(got.starts_with("400") && got.contains(expected), "{got}"),
+            (got, expected) => panic!("{got:?} for {expected:?}"),
+        }
+    }
+    let gap = ask(&server, "listed", &[part("parts.0", 1.0), part("parts.2", 1.0)], json!({})).await;
+    assert!(gap.unwrap_err().contains("lacks input 'parts.1'"));
+    let two = ask(&server, "listed", &[part("parts.0", 1.0), part("parts.1", 5.0)], json!({})).await;
+    assert_eq!(two.unwrap(), [6.0]);
+    let x = input("x", "FP32", &[1], &json!([1]));
+    let large = input("sr", "UINT64", &[1], &json!([u64::MAX]));
+    let refused = ask(&server, "rate", &[x.clone(), large], json!({})).await.unwrap_err();
+    assert!(refused.contains("an int is at most 9223372036854775807"), "{refused}");
+    let sr = input("sr", "INT64", &[1], &json!([2]));
+    let refused = ask(&server, "rate", &[x, sr], json!({"sr": 3})).await.unwrap_err();
+    assert!(refused.contains("is also one of its inputs"), "{refused}");
+}
+
+#[tokio::test]
+async fn what_a_whole_batch_shares_is_no_length_that_the_server_makes() {
+    let config = r#"max_batch_size: 8 input [ { name: "x" data_type: TYPE_FP32 dims: [ -1 ] },
+        { name: "by" data_type: TYPE_INT64 dims: [ 1 ] } ]
+        output [ { name: "y" data_type: TYPE_FP32 dims: [ -1 ] } ] dynamic_batching { }"#;
+    let root = repository(&[("shifted", "shifted", config), ("rate", "rate", "")]);
+    let settings = "[padding]\nlength = \"by\"\n\n[padding.inputs]\nx = {}\n";
+    std::fs::write(root.path().join("shifted/cresset.toml"), settings).unwrap();
+    let server = Server::start(root.path(), &["--exit-on-error=false"]);
+    let (_, index) = post(&server.url("/v2/repository/index"), String::new()).await;
+    let model = index.as_array().unwrap().iter().find(|model| model["name"] == "shifted").unwrap();
+    let reason = model["reason"].as_str().unwrap();
+    assert!(reason.contains("[padding] names input 'by', which is the same for all rows"), "{reason}");
+}

@@ -136,6 +136,46 @@ async fn a_mask_is_made_and_answers_are_those_of_requests_alone() {
     assert!(rows == 64.0 && batches < 48.0, "{rows} rows in {batches} batches");
 }
 
+#[tokio::test]
+async fn texts_of_unequal_lengths_come_in_one_plain_request() {
+    let settings = "[padding]\nmask = \"attention_mask\"\n[padding.inputs.input_ids]\nvalue = 999\n";
+    let repository = repository("tokens", settings);
+    let server = Server::start(repository.path(), &[]);
+    let url = server.url("/predictions/tokens");
+    let alone = async |ids: &[i64]| {
+        let (status, answer) = post(&url, json!({"input_ids": [ids]}).to_string()).await;
+        assert_eq!(status, 200, "{answer}");
+        answer["embedding"][0].clone()
+    };
+    let (short, long) = (alone(&[4, 5]).await, alone(&[1, 2, 3, 7]).await);
+    let near = |got: &Value, expected: &Value| {
+        let numbers = |value: &Value| -> Vec<f64> {
+            value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
+        };
+        let (got, expected) = (numbers(got), numbers(expected));
+        let largest = expected.iter().fold(0.0_f64, |most, value| most.max(value.abs()));
+        assert!(got.iter().zip(&expected).all(|(a, b)| (a - b).abs() <= 1e-5 * largest), "{got:?}");
+    };
+    let (status, answer) = post(&url, r#"{"input_ids": [[4, 5], [1, 2, 3, 7]]}"#).await;
+    assert_eq!(status, 200, "{answer}");
+    near(&answer["embedding"][0], &short);
+    near(&answer["embedding"][1], &long);
+    let predict = server.url("/v1/models/tokens:predict");
+    for body in [
+        json!({"instances": [{"input_ids": [4, 5]}, {"input_ids": [1, 2, 3, 7]}]}),
+        json!({"inputs": {"input_ids": [[4, 5], [1, 2, 3, 7]]}}),
+    ] {
+        let (status, answer) = post(&predict, body.to_string()).await;
+        assert_eq!(status, 200, "{answer}");
+        let rows = answer.get("predictions").or(answer.get("outputs")).unwrap();
+        near(&rows[0], &short);
+        near(&rows[1], &long);
+    }
+    let (status, answer) = post(&url, r#"{"input_ids": [[4, 5], [1, [2]]]}"#).await;
+    assert_eq!(status, 400);
+    assert!(answer["error"].as_str().unwrap().contains("ragged"), "{answer}");
+}
+
 fn numbers(output: &Value) -> Vec<f64> {
     output["data"].as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
 }

@@ -198,6 +198,20 @@ c10::IValue numbers_of(const at::Tensor& tensor, const c10::TypePtr& list) {
   return numbers;
 }
 
+// What stands for a list or dictionary that nothing is sent for.
+std::optional<c10::IValue> empty_of(const c10::TypePtr& type) {
+  if (const auto list = type->cast<c10::ListType>()) {
+    return c10::impl::GenericList(list->getElementType());
+  }
+  if (const auto dict = type->cast<c10::DictType>()) {
+    return c10::impl::GenericDict(dict->getKeyType(), dict->getValueType());
+  }
+  if (type->kind() == Kind::OptionalType) {
+    return c10::IValue();
+  }
+  return std::nullopt;
+}
+
 // What is sent, by place.
 using Sent = std::map<std::string_view, const c10::IValue*>;
 
@@ -221,7 +235,10 @@ class Builder {
     if (const auto list = type->cast<c10::ListType>()) {
       return build_list(*list, within);
     }
-    return build_dict(type->expectRef<c10::DictType>(), within);
+    if (const auto dict = type->cast<c10::DictType>()) {
+      return build_dict(*dict, within);
+    }
+    throw std::runtime_error("'" + place + "' of forward is of type " + type->annotation_str());
   }
 
  private:
@@ -236,10 +253,13 @@ class Builder {
       const auto& type = tuple->elements()[i];
       const auto place = within + element_name(*tuple, i);
       auto element = build(type, place);
-      if (!element && type->kind() != Kind::OptionalType) {
+      if (!element) {
+        element = empty_of(type);
+      }
+      if (!element) {
         throw missing(place);
       }
-      elements.push_back(element ? std::move(*element) : c10::IValue());
+      elements.push_back(std::move(*element));
     }
     return tuple->schema() ? c10::ivalue::Tuple::createNamed(std::move(elements), tuple)
                            : c10::ivalue::Tuple::create(std::move(elements));
@@ -276,16 +296,16 @@ class Builder {
   const Sent& sent_;
 };
 
-// What an argument is that nothing is sent for.
+// What an argument is that nothing is sent for. forward may write to it: each
+// call has its own.
 c10::IValue otherwise(const Argument& argument) {
   if (argument.otherwise) {
-    return *argument.otherwise;
+    const auto& value = *argument.otherwise;
+    const bool own = value.isInt() || value.isDouble() || value.isBool() || value.isString() || value.isNone();
+    return own ? value : value.deepcopy();
   }
-  if (const auto list = argument.type->cast<c10::ListType>()) {
-    return c10::impl::GenericList(list->getElementType());
-  }
-  if (const auto dict = argument.type->cast<c10::DictType>()) {
-    return c10::impl::GenericDict(dict->getKeyType(), dict->getValueType());
+  if (auto empty = empty_of(argument.type)) {
+    return std::move(*empty);
   }
   throw missing(argument.name);
 }

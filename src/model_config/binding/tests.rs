@@ -220,13 +220,19 @@ fn values_within_arguments_have_places_of_their_own() {
     for open in ["list.0", "list.17", "dict.a.0", "dict.a.1"] {
         assert_eq!(&*binding.find_open(open).unwrap().place, open);
     }
-    for other in ["list", "list.x", "list.01", "dict.a", "dict.a.2", "state.2", "list.0.0"] {
+    for other in
+        ["list", "list.", "list.0.", "x.", "list.x", "list.01", "dict.a", "dict.a.2", "state.2", "list.0.0"]
+    {
         assert_eq!(binding.find_open(other), None, "{other}");
     }
-    let gap = |places: &[&str]| binding.gap(places.iter().copied());
-    assert_eq!(gap(&["list.0", "list.1", "dict.a.0"]), None);
-    assert_eq!(gap(&["list.0", "list.2"]), Some("list.1".to_owned()));
-    assert_eq!(gap(&["list.10", "list.9"]), Some("list.8".to_owned()));
+    let lacks = |places: &[&str]| binding.lacks(places.iter().copied());
+    let many: Vec<String> = (0..12).map(|index| format!("list.{index}")).collect();
+    assert_eq!(lacks(&many.iter().map(String::as_str).collect::<Vec<_>>()), None);
+    assert_eq!(lacks(&["list.0", "list.1", "dict.a.0", "state.0"]), None);
+    assert_eq!(lacks(&["list.0", "list.2"]), Some(Lack::Before("list.1".to_owned())));
+    assert_eq!(lacks(&["list.10", "list.9"]), Some(Lack::Before("list.0".to_owned())));
+    assert_eq!(lacks(&["dict.a.1"]), Some(Lack::Beside("dict.a.0".to_owned())));
+    assert_eq!(lacks(&["more.1"]), Some(Lack::Beside("more.0".to_owned())));
 
     let failure = |inputs: &[&str]| places(&config(inputs, &[]), &signature).unwrap_err();
     let whole = ["x", "state.0", "named.h", "list.0"];

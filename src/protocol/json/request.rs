@@ -14,6 +14,17 @@ use crate::protocol::{
     RequestedOutput, Schedule, Strict, Tensor, expected_bytes,
 };
 
+/// Parameters with a meaning of their own, which no argument's value can have.
+pub const RESERVED: [&str; 7] = [
+    "priority",
+    "timeout",
+    "binary_data_output",
+    "non_finite",
+    "sequence_id",
+    "sequence_start",
+    "sequence_end",
+];
+
 /// A request whose inputs may still lack their data.
 #[derive(Debug, Default)]
 pub(in crate::protocol) struct RequestHeader {
@@ -238,8 +249,8 @@ fn read_output(scanner: &mut Scanner<'_>) -> Result<RequestedOutput, ProtocolErr
     Ok(RequestedOutput { name, form, classification: u32::try_from(classification).unwrap_or(u32::MAX) })
 }
 
-/// Reads the parameters that are numbers or strings, each as a tensor of one
-/// element.
+/// Reads the parameters that may be a model's: numbers, strings and lists of
+/// numbers as tensors, anything else as an absent one. `null` is left out.
 fn read_values(mut scanner: Scanner<'_>) -> Result<Vec<Tensor>, ProtocolError> {
     let mut values = Vec::new();
     if scanner.peek() != Some(b'{') {
@@ -247,6 +258,12 @@ fn read_values(mut scanner: Scanner<'_>) -> Result<Vec<Tensor>, ProtocolError> {
     }
     scanner.object(|scanner, name| {
         let text = scanner.clone().skip()?;
+        if RESERVED.contains(&name) || text == b"null" {
+            return scanner.skip().map(|_| ());
+        }
+        if values.len() == MOST_PARAMETERS {
+            return Err(scanner.error(format!("more than {MOST_PARAMETERS} parameters")));
+        }
         let (datatype, data) = match text {
             [b'"', ..] => {
                 let string = scanner.string()?;
@@ -259,21 +276,31 @@ fn read_values(mut scanner: Scanner<'_>) -> Result<Vec<Tensor>, ProtocolError> {
             }
             _ => {
                 scanner.skip()?;
-                let text = str::from_utf8(text).unwrap_or_default();
-                match (text.parse::<i64>(), text.parse::<f64>()) {
+                let number = str::from_utf8(text).unwrap_or_default();
+                match (number.parse::<i64>(), number.parse::<f64>()) {
                     (Ok(whole), _) => (Datatype::Int64, whole.to_le_bytes().to_vec()),
-                    (Err(_), Ok(real)) => (Datatype::Fp64, real.to_le_bytes().to_vec()),
-                    (Err(_), Err(_)) => return Ok(()),
+                    (Err(_), Ok(real)) if real.is_finite() => (Datatype::Fp64, real.to_le_bytes().to_vec()),
+                    (Err(_), Ok(_)) => return Err(scanner.error(format!("{number} is out of range"))),
+                    (Err(_), Err(_)) => {
+                        values.push(numbers(name, text));
+                        return Ok(());
+                    }
                 }
             }
         };
-        if values.len() == MOST_PARAMETERS {
-            return Err(scanner.error(format!("more than {MOST_PARAMETERS} parameters")));
-        }
         values.push(Tensor { name: Arc::from(name), datatype, shape: vec![1], data: Bytes::from(data) });
         Ok(())
     })?;
     Ok(values)
+}
+
+/// A list of numbers, or what can't be anybody's value.
+fn numbers(name: &str, text: &[u8]) -> Tensor {
+    /// In bytes of JSON: as many as an argument may well be.
+    const LONGEST: usize = 64 * 1024;
+    let list = text.len() <= LONGEST && text.first() == Some(&b'[');
+    let read = list.then(|| super::decode_named_tensor(name, text, |_| None).ok()).flatten();
+    read.filter(|tensor| tensor.shape.len() == 1).unwrap_or_else(|| Tensor::absent(Arc::from(name)))
 }
 
 fn read_parameters(scanner: &mut Scanner<'_>, whose: &str) -> Result<Parameters, ProtocolError> {
