@@ -162,19 +162,14 @@ class Images(Release):
         self.with_docker = {"DOCKER": str(self.docker), "ASKED": str(self.asked)}
 
     def test_both_are_saved(self):
-        _, made = self.released(self.tag, "--dry-run", **self.with_docker)
+        self.released(self.tag, "--dry-run", **self.with_docker)
         for kind in ("cpu", "cuda"):
-            (name,) = (each for each in made if each.startswith(f"cresset-{self.version}-{kind}.tar."))
-            file = self.out / name
-            text = gzip.decompress(file.read_bytes()) if name.endswith(".gz") else self.unpacked(file)
+            text = gzip.decompress((self.out / f"cresset-{self.version}-{kind}.tar.gz").read_bytes())
             self.assertEqual(text.decode(), f"the image cresset:{self.version}-{kind}\n")
             self.assertIn(
                 f"--file Dockerfile.{kind} --build-arg VERSION={self.version} --tag cresset:{self.version}-{kind} .",
                 self.asked.read_text(),
             )
-
-    def unpacked(self, file):
-        return subprocess.run(["zstd", "--quiet", "-dc", file], capture_output=True, check=True).stdout
 
     def test_one_of_them(self):
         _, made = self.released(self.tag, "--dry-run", "--only", "cpu", **self.with_docker)
