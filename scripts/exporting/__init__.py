@@ -1,0 +1,1 @@
+"""What scripts/export is made of."""
