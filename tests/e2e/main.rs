@@ -40,6 +40,7 @@ mod padding;
 mod photographs;
 mod precision;
 mod raw_body;
+mod recipes;
 mod repository;
 mod server;
 mod statistics;
