@@ -3,6 +3,7 @@
 
 mod choose;
 mod control;
+mod fitting;
 mod follow;
 mod form;
 mod improve;

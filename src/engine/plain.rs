@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
+use super::fitting::fit;
 use super::form;
 use super::photographs::{Encoded, Photographs};
 use crate::error::{Error, Result};
@@ -69,9 +70,21 @@ pub(super) enum Asked {
 /// # Errors
 /// What is wrong with it, and what the model takes.
 pub(super) fn read(model: &ServedModel, plain: Plain, tensors: Tensors) -> Result<Asked> {
-    match plain {
+    Ok(match plain {
         Plain::Whole(body) => whole(model, &body, tensors),
         Plain::Parts(parts) => form::read(model, parts, tensors),
+    }?
+    .fitted(model))
+}
+
+impl Asked {
+    /// With plain tensors in the shapes that the model expects.
+    fn fitted(self, model: &ServedModel) -> Self {
+        match self {
+            Self::Inputs(inputs) => Self::Inputs(fit(model, inputs)),
+            Self::Columns(inputs) => Self::Columns(fit(model, inputs)),
+            Self::Photographs(_) | Self::Inference(_) => self,
+        }
     }
 }
 
@@ -102,7 +115,13 @@ pub(super) fn whole(model: &ServedModel, body: &Bytes, tensors: Tensors) -> Resu
             (PredictForm::Columns, inputs) => Asked::Columns(inputs),
         }),
         Tensors::Named if object => Ok(Asked::Inputs(json::decode_named_tensors(body, datatype_of)?)),
-        Tensors::Named => Err(no_object(model, body)),
+        Tensors::Named => match (model.only_text(), first) {
+            // Texts need no name where there is one input for them.
+            (Some(text), Some(b'"' | b'[')) => {
+                Ok(Asked::Inputs(vec![json::decode_named_tensor(text, body, datatype_of)?]))
+            }
+            _ => Err(no_object(model, body)),
+        },
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::batching::Batching;
 use super::plan::{Placement, PlanError};
-use crate::backend::{BackendError, Preparation};
+use crate::backend::{BackendError, Leaf, Preparation};
 use crate::faults::{DeviceFaults, Fault};
 use crate::instance::{Instance, Order, QueuedRequest, RowState};
 use crate::metrics::{FailureReason, ModelMetrics};
@@ -239,6 +239,23 @@ impl ServedModel {
     #[must_use]
     pub fn input_datatype(&self, name: &str) -> Option<crate::protocol::Datatype> {
         self.binding.inputs.iter().find(|input| input.name == name)?.datatype()
+    }
+
+    /// The name of that input, where it takes strings.
+    #[must_use]
+    pub fn only_text(&self) -> Option<&str> {
+        let only = self.binding.only_input().filter(|only| only.leaf == Leaf::Strings)?;
+        Some(&only.name)
+    }
+
+    /// The dims of an input as they are configured, and whether a batch is in
+    /// front of them. `None` for what isn't, and for what is the same for all
+    /// rows.
+    #[must_use]
+    pub fn input_dims(&self, name: &str) -> Option<(&[i64], bool)> {
+        let input = self.binding.inputs.iter().find(|input| input.name == name)?;
+        let spec = input.spec.as_ref().filter(|_| input.leaf.shared().is_none())?;
+        Some((&spec.dims, self.config.max_batch_size > 0))
     }
 
     /// The name of its input, where it has just one that a request must bring.

@@ -38,6 +38,7 @@ mod non_finite;
 mod operators;
 mod padding;
 mod photographs;
+mod plain;
 mod precision;
 mod raw_body;
 mod recipes;
