@@ -141,7 +141,8 @@ fn every_recipe_answers_as_the_page_says() {
 
 #[test]
 fn a_wrong_answer_is_seen() {
-    let told: Value = serde_json::from_str(r#"{"label": "cat", "index": 1200, "score": [0.5, 20.25]}"#).unwrap();
+    let told: Value =
+        serde_json::from_str(r#"{"label": "cat", "index": 1200, "score": [0.5, 20.25]}"#).unwrap();
     let came = |text: &str| alike(&told, &serde_json::from_str(text).unwrap());
     assert!(came(r#"{"index": 1200, "label": "cat", "score": [0.5003, 20.26]}"#));
     for wrong in [
