@@ -13,7 +13,8 @@ use crate::model::DevicePreference;
 const EXAMPLES: &str = "\
 Examples:
   cresset serve --model-repository models
-  cresset serve --model-repository models --model-control-mode poll --repository-poll-secs 2
+  cresset serve --model-repository models --model-control-mode poll --repository-poll-secs 1
+      while you develop: a file that is saved is served a second later, and no request is lost
   cresset serve --model-repository models --host 0.0.0.0 --device cuda
   CRESSET_MODEL_REPOSITORY=models cresset serve --log-format json
 
@@ -285,7 +286,7 @@ pub struct HttpSettings {
     ///
     /// More than the 90 s for which Go's clients keep one: a client that sends into a
     /// connection as the server closes it sees an error. A proxy that keeps them for longer
-    /// needs more here.
+    /// needs more here: docs/operations.md says which do.
     #[arg(long = "http-keep-alive-secs", env = "CRESSET_HTTP_KEEP_ALIVE_SECS", value_name = "SECONDS", default_value_t = 100,
           value_parser = clap::value_parser!(u64).range(1..))]
     pub keep_alive_secs: u64,

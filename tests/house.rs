@@ -181,3 +181,14 @@ fn the_load_generator_knows_nothing_of_the_server() {
     let grpc = offences("bench", &["crate::grpc"], "");
     assert!(grpc.iter().all(|line| line.contains("crate::grpc::proto")), "{grpc:?}");
 }
+
+#[test]
+fn the_index_lists_every_page() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let index = fs::read_to_string(docs.join("index.md")).unwrap();
+    for entry in fs::read_dir(docs).unwrap() {
+        let page = entry.unwrap().file_name().into_string().unwrap();
+        let listed = index.contains(&format!("]({page})"));
+        assert!(listed || page == "index.md" || !page.ends_with(".md"), "docs/index.md lacks {page}");
+    }
+}

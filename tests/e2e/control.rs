@@ -355,6 +355,48 @@ async fn polling_follows_what_is_copied_changed_and_removed() {
     assert_eq!(get(&server.url("/v2/models/m")).await.0, 404);
 }
 
+/// As the README's "While you develop" has it: files are saved in place, by
+/// halves and with slips.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn saving_files_while_polling_loses_no_request() {
+    let root = repository();
+    let arguments = ["--model-control-mode=poll", "--repository-poll-secs=1"];
+    let server = Server::start(root.path(), &arguments);
+    let over = Arc::new(AtomicBool::new(false));
+    let url = server.url("/v2/models/m/infer");
+    let client = tokio::spawn(http_client(url, false, Arc::clone(&over)));
+    let (model, config) = (root.path().join("m/1/model.pt"), root.path().join("m/config.pbtxt"));
+    let mut caller = Caller::Http(&server);
+
+    // It answers anew within a few looks.
+    fs::write(&model, fs::read(checkout(PLUS_ONE)).unwrap()).unwrap();
+    for _ in 0..6000 {
+        if answer(&server, 3.0).await.1 == 4.0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(answer(&server, 3.0).await.1, 4.0);
+
+    // A slip is told, and what served before serves.
+    let good = fs::read(&config).unwrap();
+    fs::write(&config, "max_batch_sise: 8").unwrap();
+    for _ in 0..6000 {
+        if caller.index(false).await[0].contains("max_batch_sise") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let told = caller.index(false).await;
+    assert!(told[0].contains("max_batch_sise"), "{told:?}");
+    assert_eq!(answer(&server, 3.0).await.1, 4.0);
+    fs::write(&config, good).unwrap();
+    caller.settles(&["m/1/READY/"]).await;
+
+    over.store(true, Ordering::Release);
+    assert!(client.await.unwrap().0 > 100);
+}
+
 #[test]
 fn what_cannot_be_meant_is_one_clear_line_at_start() {
     let (root, other) = (repository(), repository());

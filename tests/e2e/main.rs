@@ -41,6 +41,7 @@ mod photographs;
 mod plain;
 mod precision;
 mod raw_body;
+mod recipes;
 mod repository;
 mod server;
 mod statistics;
