@@ -56,8 +56,17 @@ pub fn read(
     arguments.extend(reader.read_all(rest)?);
     arguments.extend(reader.logged.map(|levels| OsString::from(format!("--log={}", levels.filter()))));
     reader.check_addresses()?;
+    // Its clients ask for its name.
+    if triton && environment("CRESSET_ID").is_none() && !arguments.iter().any(is_id) {
+        arguments.push("--id=triton".into());
+    }
     arguments.extend(port(&arguments, environment)?);
     Ok(CommandLine { arguments, notes: reader.notes })
+}
+
+fn is_id(argument: &OsString) -> bool {
+    let argument = argument.to_string_lossy();
+    argument == "--id" || argument.starts_with("--id=")
 }
 
 fn names_triton(argument: &OsStr) -> bool {

@@ -77,10 +77,11 @@ impl Argument {
     /// The same; that it may be `None` is said by `optional` alone.
     #[must_use]
     pub fn peeled(self) -> Self {
-        match self.kind {
-            ArgumentKind::Optional(inner) => Self { kind: *inner, optional: true, ..self },
-            _ => self,
+        if let ArgumentKind::Optional(inner) = &self.kind {
+            let kind = ArgumentKind::clone(inner);
+            return Self { kind, optional: true, ..self };
         }
+        self
     }
 }
 
@@ -129,8 +130,9 @@ impl ArgumentKind {
             Self::List(element) => index().and_then(|_| element.at(rest)),
             Self::Tuple(elements) => elements.get(index()?)?.at(rest),
             Self::Named(fields) => fields.iter().find(|(field, _)| field == step)?.1.at(rest),
-            Self::Dict(value) if !step.is_empty() => value.at(rest),
-            _ => None,
+            Self::Dict(value) => value.at(rest).filter(|_| !step.is_empty()),
+            Self::Optional(inner) => inner.at(rest),
+            Self::Tensor | Self::Strings | Self::Scalar(_) | Self::Numbers(_) | Self::Other(_) => None,
         }
     }
 }

@@ -6,7 +6,24 @@ fn given(arguments: &[&str], environment: &[(&str, &str)]) -> Result<(String, Ve
     };
     let read = read(arguments.iter().map(OsString::from), &variable)?;
     let arguments: Vec<_> = read.arguments.iter().map(|argument| argument.to_string_lossy()).collect();
-    Ok((arguments.join(" "), read.notes))
+    // Said of every command line of that program's, and tested by itself.
+    Ok((arguments.join(" ").replace(" --id=triton", ""), read.notes))
+}
+
+#[test]
+fn a_server_that_is_started_as_triton_is_called_so() {
+    let last = |arguments: &[&str], environment: &[(&str, &str)]| {
+        let variable = |name: &str| {
+            environment.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(*value))
+        };
+        let read = read(arguments.iter().map(OsString::from), &variable).unwrap();
+        read.arguments.last().unwrap().to_string_lossy().into_owned()
+    };
+    assert_eq!(last(&["tritonserver"], &[]), "--id=triton");
+    assert_eq!(last(&["cresset", "tritonserver", "--http-port=1"], &[]), "--id=triton");
+    assert_eq!(last(&["tritonserver", "--id=mine"], &[]), "--id=mine");
+    assert_eq!(last(&["tritonserver"], &[("CRESSET_ID", "mine")]), "serve");
+    assert_eq!(last(&["cresset", "serve"], &[]), "serve");
 }
 
 fn becomes(arguments: &[&str]) -> String {

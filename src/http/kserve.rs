@@ -73,6 +73,11 @@ pub(super) async fn model(state: Data<State>, path: ModelPath) -> HttpResult {
     Ok(HttpResponse::Ok().json(answer))
 }
 
+/// `GET /`, by which KServe's first protocol asks whether a server lives.
+pub(super) async fn alive() -> HttpResponse {
+    HttpResponse::Ok().json(json!({ "status": "alive" }))
+}
+
 /// `POST /v1/models/{model}:explain`.
 pub(super) async fn explain() -> HttpResult {
     refused("explainers are not offered: a model answers :predict")

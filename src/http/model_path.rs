@@ -27,9 +27,14 @@ struct Segments {
 }
 
 impl ModelPath {
-    fn read(segments: Segments) -> Result<Self> {
-        let version = segments.version.as_deref().map(parse_version).transpose()?;
-        Ok(Self { model: segments.model, version })
+    /// `of_torchserve` where its clients write versions, as `2.0`.
+    fn read(segments: Segments, of_torchserve: bool) -> Result<Self> {
+        let version = segments.version.as_deref();
+        let version = version.map(|version| match version.strip_suffix(".0") {
+            Some(whole) if of_torchserve => parse_version(whole),
+            Some(_) | None => parse_version(version),
+        });
+        Ok(Self { model: segments.model, version: version.transpose()? })
     }
 }
 
@@ -40,7 +45,10 @@ impl FromRequest for ModelPath {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let segments = Path::<Segments>::from_request(request, payload).into_inner();
         ready(match segments {
-            Ok(segments) => Self::read(segments.into_inner()).map_err(HttpError),
+            Ok(segments) => {
+                let of_torchserve = request.path().starts_with("/predictions/");
+                Self::read(segments.into_inner(), of_torchserve).map_err(HttpError)
+            }
             Err(error) => Err(HttpError(Error::not_found(format!("the path names no model: {error}")))),
         })
     }
@@ -52,7 +60,20 @@ mod tests {
 
     fn read(model: &str, version: Option<&str>) -> Result<(String, Option<u64>)> {
         let segments = Segments { model: model.to_owned(), version: version.map(str::to_owned) };
-        ModelPath::read(segments).map(|path| (path.model, path.version))
+        ModelPath::read(segments, false).map(|path| (path.model, path.version))
+    }
+
+    #[test]
+    fn torchserves_versions_are_whole_numbers_too() {
+        let read = |version: &str| {
+            let segments = Segments { model: "m".to_owned(), version: Some(version.to_owned()) };
+            ModelPath::read(segments, true).map(|path| path.version)
+        };
+        assert_eq!(read("2.0"), Ok(Some(2)));
+        assert_eq!(read("2"), Ok(Some(2)));
+        for version in ["2.1", "2.0.0", "0.0", ".0", "2."] {
+            assert!(read(version).is_err(), "{version}");
+        }
     }
 
     #[test]

@@ -71,6 +71,7 @@ fn of_inference() -> Vec<Entry> {
     let control = "/v2/repository/models/{model}";
     add(&format!("{control}/load"), Method::POST, web::post().to(repository::load));
     add(&format!("{control}/unload"), Method::POST, web::post().to(repository::unload));
+    add("/", Method::GET, get().to(kserve::alive));
     add("/v1/models", Method::GET, get().to(kserve::models));
     for model in ["/v1/models/{model}", "/v1/models/{model}/versions/{version}"] {
         // Before the model or version, which would otherwise end in it.

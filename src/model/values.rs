@@ -53,13 +53,12 @@ pub(super) fn value(input: Tensor, scalar: Scalar, bound: &BoundInput, model: &s
     if rows == 0 {
         return Err(wrong(", which has none"));
     }
-    let first = match input.datatype {
-        Datatype::Bytes => {
-            let string = Strings::new(&input.data).next().map_or(0, |string| string.len() + 4);
-            input.data.slice(..string.min(input.data.len()))
-        }
-        _ => input.data.slice(..input.data.len() / rows),
+    let row = if input.datatype == Datatype::Bytes {
+        Strings::new(&input.data).next().map_or(0, |string| string.len() + 4).min(input.data.len())
+    } else {
+        input.data.len() / rows
     };
+    let first = input.data.slice(..row);
     let same = first.is_empty()
         || (input.data.len() == first.len() * rows && input.data.chunks(first.len()).all(|row| row == first));
     if !same {

@@ -91,6 +91,7 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
     ("GET", "/ping", "/ping", "", 200, "Healthy", Served("TorchServe: health")),
     ("POST", "/predictions/{model}", "/predictions/identity", r#"{"INPUT0":[[1,2]]}"#, 200, "[[1.0,2.0]]", Served("TorchServe: inference")),
     ("POST", "/predictions/{model}/{version}", "/predictions/identity/1", r#"{"INPUT0":[[1,2]]}"#, 200, "[[1.0,2.0]]", Served("TorchServe: by one version")),
+    ("GET", "/", "/", "", 200, r#"{"status":"alive"}"#, Served("KServe's first protocol: the server lives")),
     ("GET", "/health", "/health", "", 200, r#"{"ready":true}"#, Served("as `/v2/health/ready`, but 503 where that is 400")),
     ("GET", "/healthz", "/healthz", "", 200, r#"{"live":true}"#, Served("as `/v2/health/live`")),
     ("GET", "/metrics", "/metrics", "", 200, "nv_inference_request_success", Served("Prometheus, on the metrics port and, unless `--http-metrics=false`, on the inference port")),

@@ -144,6 +144,8 @@ fn sole<'a, T>(
     let mut found: Option<(String, T)> = None;
     let mut beside: Option<String> = None;
     scanner.object(|scanner, key| {
+        // What clients say about a photograph, as TorchServe's do, is no data.
+        let data = matches!(scanner.peek(), Some(b'[' | b'{'));
         match (read(scanner, key)?, &found) {
             (Some(value), None) => found = Some((key.to_owned(), value)),
             (Some(_), Some((first, _))) => {
@@ -152,7 +154,8 @@ fn sole<'a, T>(
                      [\"…\", \"…\"]"
                 )));
             }
-            (None, _) => beside = Some(key.to_owned()),
+            (None, _) if data => beside = Some(key.to_owned()),
+            (None, _) => {}
         }
         Ok(())
     })?;
@@ -185,6 +188,7 @@ mod tests {
             r#"{"body": "abc"}"#,
             r#"{"x": "abc"}"#,
             r#"{"image": {"b64": "abc"}}"#,
+            r#"{"data": "abc", "target": 0, "id": "mine"}"#,
             r#" {"x" : {"b64" : "\u0061bc"} } "#,
         ] {
             assert_eq!(read(text), Ok(Some((vec!["abc".to_owned()], false))), "{text}");
@@ -230,8 +234,8 @@ mod tests {
     fn what_stands_beside_a_photograph_is_named() {
         for (text, message) in [
             (
-                r#"{"image": "a", "id": 7}"#,
-                "'id' stands beside the photograph 'image': a photograph is expected alone",
+                r#"{"image": "a", "ids": [7]}"#,
+                "'ids' stands beside the photograph 'image': a photograph is expected alone",
             ),
             (
                 r#"{"image": "a", "x": "b"}"#,
