@@ -1,6 +1,7 @@
 //! The thread itself: born once, warmed up, ended with its queue.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -86,13 +87,44 @@ pub struct Instance {
     ready: Receiver<Result<(), BackendError>>,
 }
 
+/// One of the process's instances.
+struct Counted;
+
+/// How many there are.
+static INSTANCES: AtomicUsize = AtomicUsize::new(0);
+
+impl Counted {
+    /// Refuses an instance beyond what a process has room for: a thread without
+    /// memory for its stack ends the process.
+    fn one_more() -> std::io::Result<Self> {
+        /// Below what Linux grants a process in maps, of which a thread has
+        /// several.
+        const MOST: usize = 8192;
+        let one = Self;
+        if INSTANCES.fetch_add(1, Ordering::AcqRel) >= MOST {
+            return Err(std::io::Error::other(format!(
+                "the server has {MOST} instances already, of all its models"
+            )));
+        }
+        Ok(one)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        INSTANCES.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// Starts an instance's thread; see [`Instance::wait_ready`].
 ///
 /// # Errors
 /// When the system has no more threads.
 pub fn spawn(settings: InstanceSettings) -> std::io::Result<Instance> {
     let (report, ready) = mpsc::sync_channel(1);
+    let counted = Counted::one_more()?;
     let thread = std::thread::Builder::new().name(settings.label.clone()).spawn(move || {
+        let _counted = counted;
         let made = catch_unwind(AssertUnwindSafe(|| start(&settings)));
         let started = match made {
             Ok(Ok(made)) => {

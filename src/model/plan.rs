@@ -9,6 +9,10 @@ use crate::backend::{Accelerators, Device};
 use crate::faults::DeviceFaults;
 use crate::model_config::{InstanceGroup, InstanceKind};
 
+/// The most instances of one model: more threads than any machine computes on.
+/// Where there is no memory left for a thread's stack the process ends.
+const MOST_INSTANCES: usize = 1024;
+
 /// `--device`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum DevicePreference {
@@ -114,6 +118,17 @@ pub enum PlanError {
         /// The highest number there is.
         last: u32,
     },
+    /// More instances than threads can be made for.
+    #[error(
+        "instance_group asks for {wanted} instances, each of which is a thread with memory of its own: at most {most} \
+         are started: leave count out for as many as the processors bear"
+    )]
+    TooMany {
+        /// As configured, in all.
+        wanted: usize,
+        /// As many as there may be.
+        most: usize,
+    },
     /// A GPU must be used, and there is none.
     #[error("--device cuda: there is no GPU to use: {reason}")]
     NoGpu {
@@ -166,6 +181,10 @@ pub fn plan(
         if asked > 1 {
             notes.push(format!("{asked} instances are asked for, but the model keeps state: it has one"));
         }
+    }
+    let all = wanted.iter().fold(0_usize, |all, wanted| all.saturating_add(wanted.count.unwrap_or(1)));
+    if all > MOST_INSTANCES {
+        return Err(PlanError::TooMany { wanted: all, most: MOST_INSTANCES });
     }
     Ok((share_out(&wanted, resources.processors.max(1)), notes))
 }
@@ -294,6 +313,17 @@ mod tests {
         let (placements, notes) = plan(&[group(InstanceKind::Cpu, Some(3), &[])], true, &four).unwrap();
         assert_eq!(placements[0].instances, 1);
         assert_eq!(notes, ["3 instances are asked for, but the model keeps state: it has one"]);
+    }
+
+    #[test]
+    fn more_instances_than_threads_can_be_made_for_are_refused() {
+        let two = machine(2, 0, DevicePreference::Auto);
+        assert!(plan(&[group(InstanceKind::Cpu, Some(1024), &[])], false, &two).is_ok());
+        let many = [group(InstanceKind::Cpu, Some(1024), &[]), group(InstanceKind::Auto, None, &[])];
+        assert_eq!(plan(&many, false, &two), Err(PlanError::TooMany { wanted: 1025, most: 1024 }));
+        let most = [group(InstanceKind::Cpu, Some(u32::MAX), &[])];
+        assert!(plan(&most, true, &two).is_ok(), "one, as it keeps state");
+        assert!(plan(&most, false, &two).is_err());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::server::{Server, checkout, get};
+use crate::server::{Server, checkout, get, post};
 
 #[tokio::test]
 async fn a_model_answers_its_configuration_as_it_is_in_effect() {
@@ -46,4 +46,25 @@ async fn a_model_without_a_configuration_answers_what_stands_for_it() {
     let (_, config) = get(&server.url("/v2/models/stateful/config")).await;
     assert!(config.get("dynamic_batching").is_none(), "{config}");
     assert_eq!(config["instance_group"][0]["count"], 1);
+}
+
+/// A hundred thousand threads: their stacks would end the process.
+#[tokio::test]
+async fn instances_beyond_all_machines_keep_one_model_out_and_nothing_else() {
+    let root = tempfile::tempdir().unwrap();
+    for model in ["many", "fine"] {
+        std::fs::create_dir_all(root.path().join(model).join("1")).unwrap();
+        let file = checkout("tests/arguments/shifted.pt");
+        std::fs::copy(file, root.path().join(model).join("1/model.pt")).unwrap();
+    }
+    std::fs::write(root.path().join("many/config.pbtxt"), "instance_group [ { count: 100000 } ]").unwrap();
+    let mut server = Server::start(root.path(), &["--exit-on-error=false"]);
+    let (_, index) = post(&server.url("/v2/repository/index"), String::new()).await;
+    let reason = |name: &str| {
+        let model = index.as_array().unwrap().iter().find(|model| model["name"] == name).unwrap();
+        model["reason"].as_str().unwrap_or_default().to_owned()
+    };
+    assert!(reason("many").contains("instance_group asks for 100000 instances"), "{index}");
+    assert_eq!(reason("fine"), "");
+    assert!(server.is_running());
 }
