@@ -121,7 +121,7 @@ pub enum PlanError {
     /// More instances than threads can be made for.
     #[error(
         "instance_group asks for {wanted} instances, each of which is a thread with memory of its own: at most {most} \
-         are started: leave count out for as many as the processors bear"
+         are started. Leave count out for as many as the processors bear"
     )]
     TooMany {
         /// As configured, in all.
