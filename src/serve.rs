@@ -135,8 +135,8 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
         addresses.metrics
     );
 
-    let watch = (settings.control.model_control_mode == ControlMode::Poll)
-        .then(|| Follower::begin(Arc::clone(&loader), &names));
+    let poll_interval = settings.control.poll_interval();
+    let watch = poll_interval.map(|every| (Follower::begin(Arc::clone(&loader), &names), every));
     let loading = {
         let engine = Arc::clone(&engine);
         let (done, report) = tokio::sync::oneshot::channel();
@@ -169,7 +169,7 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
     }
     // Ends the looks at the repository when it is dropped.
     let _looking = match watch {
-        Some(watch) => Some(look(watch, Duration::from_secs(settings.control.repository_poll_secs))?),
+        Some((watch, every)) => Some(look(watch, every)?),
         None => None,
     };
     let end = end(&mut signals, &engine, &resources.faults, settings).await;
@@ -215,9 +215,14 @@ fn repository(settings: &ServeSettings) -> anyhow::Result<(ModelRepository, Vec<
     let single = settings.default_model().map(str::to_owned);
     let access = Access { follow_links: !settings.no_follow_links, single };
     links::follow(access.follow_links);
-    let repository = match settings.control.model_control_mode {
-        ControlMode::None => ModelRepository::open(paths, &access)?,
-        ControlMode::Poll | ControlMode::Explicit => ModelRepository::open_for_change(paths, &access)?,
+    let repository = match (settings.control.model_control_mode, settings.exit_on_error) {
+        (ControlMode::None, None | Some(true)) => ModelRepository::open(paths, &access)?,
+        (ControlMode::None, Some(false)) => {
+            let repository = ModelRepository::open_for_change(paths, &access)?;
+            repository.empty()?.iter().for_each(|empty| tracing::warn!("{empty}"));
+            repository
+        }
+        (ControlMode::Poll | ControlMode::Explicit, _) => ModelRepository::open_for_change(paths, &access)?,
     };
     let there = repository.names()?;
     check_model_name(settings, &there)?;
@@ -406,17 +411,20 @@ fn announce(
     for line in &report.failed {
         say!(format, "  NOT served: {line}");
     }
+    if control.model_control_mode == ControlMode::None && report.served.is_empty() && report.failed.is_empty()
+    {
+        say!(format, "  no models: the model repository holds none, and isn't looked at again");
+    }
     say!(format, "inference   http://{}", addresses.http);
-    match control.model_control_mode {
-        ControlMode::None => {}
-        ControlMode::Poll => {
-            say!(
-                format,
-                "models      as the model repository changes, every {} s",
-                control.repository_poll_secs
-            );
+    match (control.model_control_mode, control.poll_interval()) {
+        (ControlMode::None, _) => {}
+        (ControlMode::Poll, Some(every)) => {
+            say!(format, "models      as the model repository changes, every {} s", every.as_secs());
         }
-        ControlMode::Explicit => say!(format, "models      as they are loaded and unloaded"),
+        (ControlMode::Poll, None) => {
+            say!(format, "models      as they are now: with --repository-poll-secs=0 nobody looks again");
+        }
+        (ControlMode::Explicit, _) => say!(format, "models      as they are loaded and unloaded"),
     }
     // As gRPC's clients take it: without a scheme.
     say!(format, "grpc        {}", addresses.grpc);

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
@@ -56,7 +57,7 @@ pub struct ServeSettings {
     ///
     /// true ends it with the first such model's reason; false serves what there is, if nothing
     /// else then health and metadata. Without it the server ends only if no model can be served,
-    /// and isn't ready if one can't.
+    /// or a model repository holds none, and isn't ready if one can't.
     #[arg(long, env = "CRESSET_EXIT_ON_ERROR", value_name = "BOOL")]
     pub exit_on_error: Option<bool>,
 
@@ -180,12 +181,21 @@ pub struct ControlSettings {
     pub load_model: Vec<String>,
 
     /// Seconds between two looks at the model repository, with --model-control-mode=poll
+    ///
+    /// 0 never looks again.
     #[arg(long, env = "CRESSET_REPOSITORY_POLL_SECS", value_name = "SECONDS", default_value_t = 15,
-          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+          value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub repository_poll_secs: u64,
 }
 
 impl ControlSettings {
+    /// How often the model repository is looked at again; `None` for never.
+    #[must_use]
+    pub fn poll_interval(&self) -> Option<Duration> {
+        let polls = self.model_control_mode == ControlMode::Poll && self.repository_poll_secs > 0;
+        polls.then(|| Duration::from_secs(self.repository_poll_secs))
+    }
+
     /// What is loaded at start.
     ///
     /// # Errors
@@ -360,6 +370,17 @@ pub fn processors() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn zero_seconds_between_two_looks_are_for_never() {
+        let every = |model_control_mode, repository_poll_secs| {
+            ControlSettings { model_control_mode, load_model: Vec::new(), repository_poll_secs }
+                .poll_interval()
+        };
+        assert_eq!(every(ControlMode::Poll, 3), Some(Duration::from_secs(3)));
+        assert_eq!(every(ControlMode::Poll, 0), None);
+        assert_eq!(every(ControlMode::None, 3), None);
+    }
 
     #[test]
     fn models_to_load_at_start_go_with_explicit_control() {

@@ -456,7 +456,7 @@ async fn a_name_in_two_repositories_is_refused_and_what_serves_goes_on() {
     for name in ["m", "x"] {
         fs::create_dir(house.roots[1].path().join(name)).unwrap();
     }
-    let both = house.loader.repository().names().unwrap_err().to_string();
+    let both = house.loader.repository().entry("m", None).unwrap_err().to_string();
     for root in &house.roots {
         assert!(both.contains(root.path().to_str().unwrap()), "both places: {both}");
     }

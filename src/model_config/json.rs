@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-use prost_reflect::{DynamicMessage, SerializeOptions};
+use prost_reflect::{DynamicMessage, Kind, MessageDescriptor, SerializeOptions};
+use serde_json::{Map, Value};
 
 use super::proto::model_version_policy::{All, Latest, PolicyChoice, Specific};
-use super::proto::{self, model_instance_group::Kind};
+use super::proto::{self, model_instance_group::Kind as GroupKind};
 use super::{ConfigError, InstanceGroup, InstanceKind, ModelConfig, VersionPolicy, pbtxt};
 
 /// Triton's name for the library that runs TorchScript.
@@ -25,7 +26,9 @@ impl fmt::Debug for Written {
     }
 }
 
-/// Parses protobuf's JSON, in which fields go by either of their names.
+/// Parses protobuf's JSON, in which fields go by either of their names. As
+/// with protobuf's own parser of old, which Triton's clients count on, one
+/// message may stand where a list of them is meant.
 ///
 /// # Errors
 /// [`ConfigError::Syntax`] with the place.
@@ -41,9 +44,50 @@ pub(super) fn parse(source: &str) -> Result<DynamicMessage, ConfigError> {
         ConfigError::Syntax { line, column, message: message.to_owned() }
     };
     let mut reader = serde_json::Deserializer::from_str(source);
-    let message = DynamicMessage::deserialize(pbtxt::descriptor()?, &mut reader).map_err(syntax)?;
-    reader.end().map_err(syntax)?;
-    Ok(message)
+    let descriptor = pbtxt::descriptor()?;
+    let read = DynamicMessage::deserialize(descriptor.clone(), &mut reader)
+        .and_then(|message| reader.end().map(|()| message));
+    match read {
+        Ok(message) => Ok(message),
+        // What tells of the place is the first error, whatever is tried then.
+        Err(error) => with_lists(source, descriptor).ok_or_else(|| syntax(error)),
+    }
+}
+
+/// The same, with lists of one where single messages stand in their place;
+/// `None` where none does or it can't be read all the same.
+fn with_lists(source: &str, descriptor: MessageDescriptor) -> Option<DynamicMessage> {
+    let mut value = serde_json::from_str(source).ok()?;
+    let changed = put_into_lists(&mut value, &descriptor);
+    changed.then(|| DynamicMessage::deserialize(descriptor, value).ok()).flatten()
+}
+
+/// Puts each message that stands where a list of them is meant into one.
+/// Whether there was any.
+fn put_into_lists(value: &mut Value, message: &MessageDescriptor) -> bool {
+    let Value::Object(fields) = value else { return false };
+    let mut changed = false;
+    for (name, value) in fields {
+        let field = message.get_field_by_json_name(name).or_else(|| message.get_field_by_name(name));
+        let Some((field, Kind::Message(inner))) = field.map(|field| (field.clone(), field.kind())) else {
+            continue;
+        };
+        if field.is_list() && value.is_object() {
+            *value = Value::Array(vec![value.take()]);
+            changed = true;
+        }
+        if let Value::Array(items) = value {
+            items.iter_mut().for_each(|item| changed |= put_into_lists(item, &inner));
+        } else if field.is_map() {
+            let entries = value.as_object_mut().into_iter().flat_map(Map::values_mut);
+            if let Kind::Message(inner) = inner.map_entry_value_field().kind() {
+                entries.for_each(|entry| changed |= put_into_lists(entry, &inner));
+            }
+        } else {
+            changed |= put_into_lists(value, &inner);
+        }
+    }
+    changed
 }
 
 impl ModelConfig {
@@ -100,10 +144,10 @@ impl ModelConfig {
             ..proto::ModelInstanceGroup::default()
         };
         message.set_kind(match group.kind {
-            InstanceKind::Auto => Kind::Auto,
-            InstanceKind::Gpu => Kind::Gpu,
-            InstanceKind::Cpu => Kind::Cpu,
-            InstanceKind::Model => Kind::Model,
+            InstanceKind::Auto => GroupKind::Auto,
+            InstanceKind::Gpu => GroupKind::Gpu,
+            InstanceKind::Cpu => GroupKind::Cpu,
+            InstanceKind::Model => GroupKind::Model,
         });
         message
     }
@@ -123,7 +167,7 @@ fn version_policy(policy: &VersionPolicy) -> proto::ModelVersionPolicy {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -163,6 +207,29 @@ mod tests {
         let unknown = read("{\"max_batch_sise\": 3}").unwrap_err();
         assert!(unknown.starts_with("config:1:") && unknown.contains("max_batch_sise"), "{unknown}");
         assert_eq!(read(&" ".repeat(2 << 20)).unwrap_err(), "config: is longer than 1048576 bytes");
+    }
+
+    #[test]
+    fn one_message_may_stand_where_a_list_of_them_is_meant() {
+        let read = |text: &str| ModelConfig::from_json(text, "m").map_err(|error| error.of_override());
+        let single = r#"{"instance_group": {"kind": "KIND_CPU", "count": 2}, "input":
+            {"name": "x", "dataType": "TYPE_FP32", "dims": [3]}, "modelWarmup": {"name": "w", "inputs": {}}}"#;
+        let listed = r#"{"instance_group": [{"kind": "KIND_CPU", "count": 2}], "input":
+            [{"name": "x", "dataType": "TYPE_FP32", "dims": [3]}], "modelWarmup": [{"name": "w", "inputs": {}}]}"#;
+        // Messages of two readings have descriptors of their own: as JSON they compare.
+        let told = |text: &str| serde_json::to_value(parse(text).unwrap()).unwrap();
+        assert_eq!(told(single), told(listed));
+        let config = read(r#"{"instance_group": {"kind": "KIND_CPU", "count": 2}}"#).unwrap();
+        assert_eq!(config.instance_groups, [CPU]);
+        // Only messages, and only where nothing else is wrong.
+        for text in [
+            r#"{"instance_group": 2}"#,
+            r#"{"instance_group": {"kind": "KIND_CPU", "counts": 2}}"#,
+            r#"{"instance_group": {"count": 2}} {}"#,
+            r#"{"dynamic_batching": [{}]}"#,
+        ] {
+            assert!(read(text).unwrap_err().starts_with("config:1:"), "{text}");
+        }
     }
 
     fn shown(config: &ModelConfig, groups: &[InstanceGroup]) -> Value {

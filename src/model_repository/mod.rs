@@ -6,8 +6,8 @@
 //! ```
 //!
 //! A model that can't be served is an entry that says why, so that the others
-//! are; only a repository that can't be read at all, or in which a name means
-//! two models, is an error.
+//! are; only a repository that can't be read at all, or a name that means two
+//! models, is an error, and the latter is that name's alone.
 
 mod error;
 mod model;
@@ -20,6 +20,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::model_config::ModelConfig;
@@ -58,6 +59,8 @@ struct Root {
     /// As the user gave it: what it leads to may be reached by this path alone,
     /// as with KServe's /mnt/models, which is a link through /proc.
     given: PathBuf,
+    /// The file system's numbers for what was given, which are the same by every path.
+    identity: (u64, u64),
     follow_links: bool,
     layout: Layout,
 }
@@ -131,38 +134,56 @@ impl ModelRepository {
     /// When one is missing, can't be read, or holds no model.
     pub fn open(paths: &[PathBuf], access: &Access) -> Result<Self, RepositoryError> {
         let repository = Self::open_for_change(paths, access)?;
-        for root in &repository.directories {
-            if root.model_directories()?.is_empty() {
-                return Err(RepositoryError::Empty(root.given.clone()));
-            }
+        match repository.empty()?.into_iter().next() {
+            Some(empty) => Err(empty),
+            None => Ok(repository),
         }
-        Ok(repository)
     }
 
     /// As [`ModelRepository::open`], where models may come later: a directory
-    /// may be empty.
+    /// may be empty. One that is given twice is taken once.
     ///
     /// # Errors
     /// When one is missing or can't be read.
     pub fn open_for_change(paths: &[PathBuf], access: &Access) -> Result<Self, RepositoryError> {
-        let mut directories = Vec::new();
+        let mut directories: Vec<Root> = Vec::new();
         for path in paths {
             for path in paths::several(path)? {
-                directories.push(Root::open(&path, access)?);
+                let root = Root::open(&path, access)?;
+                match directories.iter().find(|other| other.is_same(&root)) {
+                    Some(first) => tracing::warn!(
+                        "model repository '{}' is given twice, first as '{}': it is taken once",
+                        path.display(),
+                        first.given.display()
+                    ),
+                    None => directories.push(root),
+                }
             }
         }
         Ok(Self { directories })
     }
 
-    /// The names of the models that are there now, ascending.
+    /// What there is to say of each directory that holds no model now.
     ///
     /// # Errors
-    /// When a directory can't be read any more, or two hold a model of the
-    /// same name.
+    /// When a directory can't be read any more.
+    pub fn empty(&self) -> Result<Vec<RepositoryError>, RepositoryError> {
+        let mut empty = Vec::new();
+        for root in &self.directories {
+            if root.model_directories()?.is_empty() {
+                empty.push(RepositoryError::Empty(root.given.clone()));
+            }
+        }
+        Ok(empty)
+    }
+
+    /// The names of the models that are there now, ascending; those that mean
+    /// two models are among them.
+    ///
+    /// # Errors
+    /// When a directory can't be read any more.
     pub fn names(&self) -> Result<Vec<String>, RepositoryError> {
-        let places = self.places()?;
-        places.iter().try_for_each(|(name, roots)| distinct(name, roots))?;
-        Ok(places.into_keys().collect())
+        Ok(self.places()?.into_keys().collect())
     }
 
     /// The same, where a name that means two models is told of beside the
@@ -233,10 +254,17 @@ fn distinct(name: &str, roots: &[&Root]) -> Result<(), RepositoryError> {
 impl Root {
     fn open(given: &Path, access: &Access) -> Result<Self, RepositoryError> {
         let found = fs::metadata(given).map_err(|error| RepositoryError::Unreadable(given.into(), error))?;
+        let identity = (found.dev(), found.ino());
         let (given, layout) = paths::layout(given, found.is_dir(), access.single.as_deref())?;
-        let root = Self { given, follow_links: access.follow_links, layout };
+        let root = Self { given, identity, follow_links: access.follow_links, layout };
         root.model_directories()?;
         Ok(root)
+    }
+
+    /// Whether both are one directory or file, and hold the same under the same
+    /// name: by another path a model may be called otherwise.
+    fn is_same(&self, other: &Self) -> bool {
+        self.identity == other.identity && self.layout == other.layout
     }
 
     /// Where the model `name` lies.

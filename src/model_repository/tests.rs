@@ -265,6 +265,8 @@ fn several_repositories_are_one_unless_a_name_is_in_two() {
     assert_eq!(all(&repository).unwrap().len(), 2);
 
     fs::create_dir(two.path().join("a")).unwrap();
+    assert_eq!(repository.names().unwrap(), ["a", "b"]);
+    assert_eq!(shown(&repository.entry("b", None).unwrap().unwrap()), "b [1] ", "the others are served");
     assert_eq!(
         all(&repository).unwrap_err().to_string(),
         format!(
@@ -273,4 +275,28 @@ fn several_repositories_are_one_unless_a_name_is_in_two() {
             two.path().display()
         )
     );
+}
+
+#[test]
+fn a_directory_that_is_given_twice_is_taken_once() {
+    let place = tree(&[("models/a/1/model.pt", ""), ("files/x.pt", ""), ("files/y.pt", "")]);
+    let at = |path: &str| place.path().join(path);
+    symlink(at("models"), at("link")).unwrap();
+    for again in ["models", "models/", "link", "files/../models"] {
+        let repository = ModelRepository::open(&[at("models"), at(again)], &Access::default()).unwrap();
+        assert_eq!(each(&all(&repository).unwrap()), ["a [1] "], "{again}");
+    }
+    let files = ["files/x.pt", "files/y.pt", "files/x.pt"].map(at);
+    let repository = ModelRepository::open(&files, &Access::default()).unwrap();
+    assert_eq!(repository.names().unwrap(), ["x", "y"], "two files of one directory are two models");
+}
+
+#[test]
+fn every_directory_without_a_model_is_named() {
+    let (one, none) = (tree(&[("a/1/model.pt", "")]), tree(&[]));
+    let paths = [one.path().to_owned(), none.path().to_owned()];
+    let repository = ModelRepository::open_for_change(&paths, &Access::default()).unwrap();
+    let empty: Vec<String> = repository.empty().unwrap().iter().map(ToString::to_string).collect();
+    assert_eq!(empty, [open_error(none.path())]);
+    assert_eq!(ModelRepository::open(&paths, &Access::default()).unwrap_err().to_string(), empty[0]);
 }

@@ -113,7 +113,7 @@ impl Policy {
 pub enum CloseReason {
     /// No further request would have fitted.
     Full,
-    /// It reached a preferred size, or is one request beyond them all.
+    /// It reached a preferred size, or can't grow to one any more.
     Preferred,
     /// An instance was free and no delay is asked for.
     Ready,
@@ -554,13 +554,6 @@ impl Policy {
         }
     }
 
-    /// Whether the request that goes first has more rows than any preferred size:
-    /// no company makes one of it. (Triton's rule: it leaves by itself.)
-    fn is_beyond_preferred<T: Waiting>(&self, bucket: &VecDeque<Entry<T>>) -> bool {
-        let first = bucket.front().map(|entry| entry.request.rows());
-        self.preferred_batch_sizes.last().is_some_and(|largest| first > Some(*largest))
-    }
-
     /// The batch that may leave this bucket, which isn't empty.
     fn cut<T: Waiting>(&self, bucket: &VecDeque<Entry<T>>, now: Instant, draining: bool) -> Leaves {
         let Some(max) = self.max_batch_size else {
@@ -571,10 +564,18 @@ impl Policy {
         let mut rows = 0;
         // As many of the members, with so many rows.
         let mut preferred: Option<(usize, u32)> = None;
+        let mut beyond: Option<(usize, u32)> = None;
+        let largest_preferred = self.preferred_batch_sizes.last();
         let mut oldest = now;
         for (count, entry) in (1..).zip(members.places().filter_map(|place| bucket.get(place))) {
+            let before = (count - 1, rows);
             rows += entry.request.rows();
             oldest = oldest.min(entry.request.arrival());
+            // No company makes a preferred size of what stands before this one, or of this
+            // one where it is the first. (Triton's rule: that leaves by itself.)
+            if beyond.is_none() && largest_preferred.is_some_and(|largest| rows > *largest) {
+                beyond = Some(if count == 1 { (1, rows) } else { before });
+            }
             if self.preferred_batch_sizes.binary_search(&rows).is_ok() {
                 preferred = Some((count, rows));
             }
@@ -585,9 +586,8 @@ impl Policy {
             return Leaves::Now(Cut::of(members, rows, CloseReason::Preferred));
         }
         let due = oldest + self.max_queue_delay;
-        if !full && !draining && now < due && self.is_beyond_preferred(bucket) {
-            let rows = bucket.front().map_or(1, |entry| entry.request.rows());
-            members.truncate(1);
+        if let Some((count, rows)) = beyond.filter(|_| !full && !draining && now < due) {
+            members.truncate(count);
             return Leaves::Now(Cut::of(members, rows, CloseReason::Preferred));
         }
         let reason = if full {

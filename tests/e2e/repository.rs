@@ -97,6 +97,45 @@ fn a_repository_that_cannot_be_served_is_one_clear_line() {
     }
 }
 
+/// By default that ends the start: it is a mistyped directory, mostly.
+#[tokio::test]
+async fn an_empty_repository_is_served_where_errors_are_to_end_nothing() {
+    let empty = tempfile::tempdir().unwrap();
+    let log = empty.path().join("log");
+    let log_file = format!("--log-file={}", log.display());
+    let server = Server::start(empty.path(), &["--exit-on-error=false", "--log=warn", &log_file]);
+    assert!(
+        server.announced.contains("  no models: the model repository holds none"),
+        "{}",
+        server.announced
+    );
+    let said = std::fs::read_to_string(log).unwrap();
+    assert!(said.contains("WARN") && said.contains("holds no model: expected <model>/<version>/"), "{said}");
+    assert_eq!(get(&server.url("/v2/health/live")).await.0, 200);
+    assert_eq!(post(&server.url("/v2/repository/index"), "").await, (200, json!([])));
+}
+
+#[tokio::test]
+async fn a_name_in_two_repositories_fails_alone() {
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = std::fs::read(checkout("models/simple/1/model.pt")).unwrap();
+    put(one.path(), "both", &file);
+    put(other.path(), "both", &file);
+    put(other.path(), "good", &file);
+    // The second directory is given twice, which means nothing.
+    let second = format!("--model-repository={}", other.path().display());
+    let server = Server::start(one.path(), &[&second, &second]);
+    assert!(server.announced.contains("NOT served: both: model appears in two or"), "{}", server.announced);
+    assert_eq!(get(&server.url("/v2/models/good/ready")).await.0, 200);
+    assert_eq!(get(&server.url("/v2/models/both/ready")).await.0, 400);
+    assert_eq!(get(&server.url("/v2/health/ready")).await.0, 400, "not every model answers");
+    let (_, index) = post(&server.url("/v2/repository/index"), "").await;
+    let reason = "model appears in two or more repositories: the server's log names them";
+    let both = json!({"name": "both", "version": "", "state": "UNAVAILABLE", "reason": reason});
+    assert_eq!(index[0], both);
+    assert_eq!((&index[1]["name"], &index[1]["state"]), (&json!("good"), &json!("READY")));
+}
+
 #[test]
 fn a_default_model_that_is_not_there_is_named_at_once() {
     let output = command(&checkout("tests/models"), &["--model-name=nope"])

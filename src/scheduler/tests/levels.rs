@@ -198,23 +198,23 @@ proptest! {
     }
 }
 
-/// Batches of 4 are preferred, and worth ten seconds; a request's own time is one.
-fn preferring_four(timeout_action: TimeoutAction) -> Batcher<Request> {
+/// Batches of 4 and 8 are preferred, and worth ten seconds; a request's own time is one.
+fn preferring_four_and_eight(timeout_action: TimeoutAction) -> Batcher<Request> {
     let policy = QueuePolicy { default_timeout: Some(1000 * MS), timeout_action, ..QueuePolicy::default() };
     let levels = Levels { default_policy: policy, ..Levels::default() };
-    Batcher::new(Policy { levels, ..super::policy(8, &[4], 10_000 * MS) })
+    Batcher::new(Policy { levels, ..super::policy(8, &[4, 8], 10_000 * MS) })
 }
 
 #[test]
 fn what_remains_when_a_requests_time_is_over_is_looked_at_again_at_once() {
     for action in [TimeoutAction::Reject, TimeoutAction::Delay] {
         let start = clock::now();
-        let mut batcher = preferring_four(action);
+        let mut batcher = preferring_four_and_eight(action);
         batcher.push(request(0, 1, 0, start)).unwrap();
         for id in [1, 2] {
             batcher.push(request(id, 2, 0, start + 200 * MS)).unwrap();
         }
-        // One and two and two make no four. An instance that sleeps wakes when the first is late.
+        // One and two and two make neither. An instance that sleeps wakes when the first is late.
         let asked = batcher.next(start + 200 * MS);
         assert!(matches!(asked, Decision::WaitUntil(due) if due == start + 1000 * MS), "{asked:?}");
         let refused = if action == TimeoutAction::Reject { vec![0] } else { Vec::new() };
@@ -243,4 +243,62 @@ fn a_request_beyond_all_preferred_sizes_leaves_at_once_and_by_itself() {
         assert_eq!(ids(batcher.next(start)), (vec![0], CloseReason::Preferred), "{rows} of {preferred:?}");
         assert!(matches!(batcher.next(start), Decision::WaitUntil(_)), "the other has sizes to reach");
     }
+}
+
+/// What leaves at once of requests of so many rows, each batch with its rows, and how many
+/// requests wait on.
+fn left_at_once(preferred: &[u32], rows: &[u32]) -> (Vec<u32>, usize) {
+    let start = clock::now();
+    let mut batcher = Batcher::new(policy(16, preferred, 10_000 * MS));
+    for (id, rows) in rows.iter().enumerate() {
+        batcher.push(request(id, *rows, 0, start)).unwrap();
+    }
+    let mut left = Vec::new();
+    while let Decision::Run(batch) = batcher.next(start) {
+        assert_eq!(batch.reason, CloseReason::Preferred, "{rows:?} of {preferred:?}");
+        left.push(batch.rows);
+    }
+    (left, batcher.len())
+}
+
+#[test]
+fn what_can_no_longer_grow_to_a_preferred_size_leaves_without_what_comes_behind() {
+    for (preferred, rows, left, waiting) in [
+        (&[2, 6][..], &[3, 4][..], &[3][..], 1),
+        (&[2, 6], &[3, 2, 4, 1], &[5], 2),
+        (&[2, 6], &[3, 4, 4], &[3, 4], 1),
+        (&[4], &[3, 2], &[3], 1),
+        (&[4], &[3, 5], &[3, 5], 0),
+        // A preferred size that is reached goes first.
+        (&[2, 6], &[2, 5], &[2], 1),
+        (&[2, 6], &[2, 4], &[6], 0),
+        (&[2, 6], &[5, 1], &[6], 0),
+        (&[2, 6], &[3, 2], &[], 2),
+        (&[], &[3, 4], &[], 2),
+    ] {
+        assert_eq!(left_at_once(preferred, rows), (left.to_vec(), waiting), "{rows:?} of {preferred:?}");
+    }
+}
+
+#[test]
+fn what_waits_on_behind_a_batch_that_could_not_grow_waits_from_its_own_arrival() {
+    let start = clock::now();
+    let mut batcher = Batcher::new(policy(16, &[2, 6], 10_000 * MS));
+    batcher.push(request(0, 3, 0, start)).unwrap();
+    assert!(matches!(batcher.next(start), Decision::WaitUntil(due) if due == start + 10_000 * MS));
+    let later = start + 400 * MS;
+    batcher.push(request(1, 4, 0, later)).unwrap();
+    assert_eq!(ids(batcher.next(later)), (vec![0], CloseReason::Preferred));
+    assert!(matches!(batcher.next(later), Decision::WaitUntil(due) if due == later + 10_000 * MS));
+    assert_eq!(ids(batcher.next(later + 10_000 * MS)), (vec![1], CloseReason::Delay));
+}
+
+#[test]
+fn at_the_end_of_the_delay_a_batch_takes_what_waits_beyond_the_preferred_sizes() {
+    let start = clock::now();
+    let mut batcher = Batcher::new(policy(16, &[2, 6], 10_000 * MS));
+    for (id, rows) in [(0, 3), (1, 4)] {
+        batcher.push(request(id, rows, 0, start)).unwrap();
+    }
+    assert_eq!(ids(batcher.next(start + 10_000 * MS)), (vec![0, 1], CloseReason::Delay));
 }
