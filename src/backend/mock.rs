@@ -400,7 +400,10 @@ impl MockInstance {
             data.resize(row * usize::try_from(*rows).unwrap_or(0), 0);
         }
         BatchOutput {
-            name: self.named.then(|| input.name.to_owned()),
+            // A key of the dictionary, behind its name.
+            name: self
+                .named
+                .then(|| input.name.split_once('.').map_or(input.name, |(_, key)| key).to_owned()),
             datatype: input.datatype,
             shape,
             data: data.into(),
