@@ -321,17 +321,23 @@ async fn versions_come_and_go_as_the_policy_says() {
     house.load("m").await.unwrap();
     drop(first);
     house.settles("m/1 UNAVAILABLE (unloaded); m/2 UNAVAILABLE (unloaded); m/3 READY; m/4 READY").await;
-    // A version whose directory is gone leaves no trace.
+    // A version whose directory is gone leaves no trace but in what is said to
+    // who asks for it.
     fs::remove_dir_all(house.at("m/4")).unwrap();
     fs::remove_dir_all(house.at("m/1")).unwrap();
     house.load("m").await.unwrap();
     house.settles("m/2 READY; m/3 READY").await;
     assert_eq!(house.ask(Some(2), 1).await.unwrap(), (2, 23));
+    for (version, what) in [(1, "is not at ready state"), (4, "is not at ready state"), (9, "is not found")] {
+        let told = format!("Request for unknown model: 'm' version {version} {what}; served: 2, 3");
+        assert_eq!(refusal(house.ask(Some(version), 1).await), (ErrorCode::NotFound, told));
+    }
     // And a model whose directory is gone is no model.
     fs::remove_dir_all(house.at("m")).unwrap();
     assert!(house.load("m").await.is_err());
     house.settles("").await;
-    assert_eq!(refusal(house.ask(None, 1).await).0, ErrorCode::NotFound);
+    let gone = "Request for unknown model: 'm' has no available versions".to_owned();
+    assert_eq!(refusal(house.ask(None, 1).await), (ErrorCode::NotFound, gone));
 }
 
 #[tokio::test]

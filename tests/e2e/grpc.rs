@@ -22,7 +22,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::server::{Server, checkout, post};
+use crate::server::{Server, checkout};
 
 pub(crate) type Client = GrpcInferenceServiceClient<Channel>;
 
