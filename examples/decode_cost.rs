@@ -50,7 +50,7 @@ fn main() -> anyhow::Result<()> {
     }
     for _ in 0..rounds {
         for (spelling, body) in &spellings {
-            let ours = cost(|| decode_request(black_box(body), None).is_ok())?;
+            let ours = cost(|| decode_request("m", black_box(body), None).is_ok())?;
             let serde = cost(|| serde_json::from_slice::<Request>(black_box(body)).is_ok())?;
             let bytes = body.len();
             println!(r#"{{"spelling":"{spelling}","bytes":{bytes},"ours":{ours},"serde_json":{serde}}}"#);
@@ -85,7 +85,7 @@ fn body(values: &[f32], write: impl Fn(&mut String, f32) -> std::fmt::Result) ->
 
 /// Both read the values that were written, to the bit.
 fn check(body: &Bytes, values: &[f32]) -> anyhow::Result<()> {
-    let ours = decode_request(body, None)?;
+    let ours = decode_request("m", body, None)?;
     let tensor = ours.inputs.first().context("an input")?;
     ensure!(tensor.datatype == Datatype::Fp32, "FP32");
     let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();

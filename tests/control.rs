@@ -270,7 +270,8 @@ async fn what_cannot_be_loaded_says_why_and_takes_nothing_away() {
     assert_eq!(house.index().await, format!("{rest}; m/2 {reason}"));
     let (code, message) = refusal(house.ask(Some(2), 1).await);
     assert_eq!(code, ErrorCode::Unavailable);
-    assert!(message.starts_with("model 'm' isn't served: version 2: the file holds"), "{message}");
+    let unready = "Request for unknown model: 'm' version 2 is not at ready state";
+    assert!(message.starts_with(&format!("{unready}: version 2: the file holds")), "{message}");
 
     // The served version's own file, and its configuration.
     fs::remove_dir_all(house.at("m/2")).unwrap();
@@ -307,7 +308,7 @@ async fn versions_come_and_go_as_the_policy_says() {
     let (code, message) = refusal(house.ask(Some(2), 1).await);
     assert_eq!(
         (code, &*message),
-        (ErrorCode::NotFound, "Request for unknown model: 'm' version 2 is not found; served: 1, 3")
+        (ErrorCode::NotFound, "Request for unknown model: 'm' version 2 is not at ready state; served: 1, 3")
     );
     let first = house.engine.resolve("m", Some(1)).unwrap();
     // Files that no served version is made of change nothing.
@@ -320,17 +321,23 @@ async fn versions_come_and_go_as_the_policy_says() {
     house.load("m").await.unwrap();
     drop(first);
     house.settles("m/1 UNAVAILABLE (unloaded); m/2 UNAVAILABLE (unloaded); m/3 READY; m/4 READY").await;
-    // A version whose directory is gone leaves no trace.
+    // A version whose directory is gone leaves no trace but in what is said to
+    // who asks for it.
     fs::remove_dir_all(house.at("m/4")).unwrap();
     fs::remove_dir_all(house.at("m/1")).unwrap();
     house.load("m").await.unwrap();
     house.settles("m/2 READY; m/3 READY").await;
     assert_eq!(house.ask(Some(2), 1).await.unwrap(), (2, 23));
+    for (version, what) in [(1, "is not at ready state"), (4, "is not at ready state"), (9, "is not found")] {
+        let told = format!("Request for unknown model: 'm' version {version} {what}; served: 2, 3");
+        assert_eq!(refusal(house.ask(Some(version), 1).await), (ErrorCode::NotFound, told));
+    }
     // And a model whose directory is gone is no model.
     fs::remove_dir_all(house.at("m")).unwrap();
     assert!(house.load("m").await.is_err());
     house.settles("").await;
-    assert_eq!(refusal(house.ask(None, 1).await).0, ErrorCode::NotFound);
+    let gone = "Request for unknown model: 'm' has no available versions".to_owned();
+    assert_eq!(refusal(house.ask(None, 1).await), (ErrorCode::NotFound, gone));
 }
 
 #[tokio::test]
@@ -526,7 +533,7 @@ async fn no_request_is_lost_or_answered_wrongly_while_versions_change() {
                         Err(error) => {
                             assert_eq!(version, Some(2), "{error}");
                             // Gone, or on its way in again.
-                            let coming = error.message() == "model 'm' is being loaded";
+                            let coming = error.message().ends_with("model 'm' is being loaded");
                             assert!(error.code() == ErrorCode::NotFound || coming, "{error}");
                             unknown += 1;
                             tokio::task::yield_now().await;

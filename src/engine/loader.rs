@@ -316,6 +316,7 @@ impl Loader {
             }
         }
         self.models.change(|table| {
+            table.remember(name, next.keys().copied());
             let state = table.state_mut(name);
             state.transitions.retain(|version, transition| match transition {
                 Transition::Loading => false,

@@ -106,7 +106,7 @@ pub(super) fn whole(model: &ServedModel, body: &Bytes, tensors: Tensors) -> Resu
     }
     let object = first == Some(&b'{');
     if tensors == Tensors::Named && object && json::is_inference_request(body) {
-        return Ok(Asked::Inference(decode_request(body, None)?));
+        return Ok(Asked::Inference(decode_request(model.name(), body, None)?));
     }
     if let Some(photographs) = in_json(model, body)? {
         return Ok(Asked::Photographs(photographs));

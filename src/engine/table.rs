@@ -1,6 +1,6 @@
 //! Which models there are, and how each of them is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::origin::Origin;
@@ -14,6 +14,9 @@ use crate::protocol::{IndexedModel, IndexedState};
 #[derive(Clone, Default)]
 pub struct ModelTable {
     models: BTreeMap<String, ModelState>,
+    /// Every version that has answered once, also of models whose files are
+    /// gone: of those it isn't said that they can't be found.
+    known: BTreeMap<String, BTreeSet<u64>>,
 }
 
 /// One model's versions.
@@ -61,6 +64,11 @@ impl ModelTable {
     /// The same, to be changed; a model that wasn't known is from now on.
     pub(super) fn state_mut(&mut self, name: &str) -> &mut ModelState {
         self.models.entry(name.to_owned()).or_default()
+    }
+
+    /// These versions of a model answer from now on.
+    pub(super) fn remember(&mut self, name: &str, versions: impl IntoIterator<Item = u64>) {
+        self.known.entry(name.to_owned()).or_default().extend(versions);
     }
 
     /// A version that left is gone: its last request was answered.
@@ -115,8 +123,10 @@ impl ModelTable {
 
     /// See [`super::Engine::resolve`].
     pub(super) fn resolve(&self, name: &str, version: Option<u64>) -> Result<Arc<ServedModel>> {
+        let known = self.known.get(name);
         let Some(state) = self.models.get(name) else {
-            return Err(Error::not_found(format!("Request for unknown model: '{name}' is not found")));
+            let what = if known.is_some() { "has no available versions" } else { "is not found" };
+            return Err(Error::not_found(format!("Request for unknown model: '{name}' {what}")));
         };
         let found = match version {
             Some(version) => state.versions.get(&version),
@@ -124,7 +134,10 @@ impl ModelTable {
         };
         match found {
             Some(served) => Ok(Arc::clone(&served.model)),
-            None => Err(state.unavailable(name, version)),
+            None => {
+                let known = version.zip(known).is_some_and(|(version, known)| known.contains(&version));
+                Err(state.unavailable(name, version, known))
+            }
         }
     }
 
@@ -169,32 +182,37 @@ impl ModelState {
         self.versions.is_empty() && self.failures.is_empty() && self.transitions.is_empty()
     }
 
-    /// Why the version that was asked for doesn't answer.
-    fn unavailable(&self, name: &str, version: Option<u64>) -> Error {
+    /// Why the version that was asked for doesn't answer, Triton's words first;
+    /// `known` is whether it has answered once.
+    fn unavailable(&self, name: &str, version: Option<u64>, known: bool) -> Error {
+        let others = !self.versions.is_empty();
+        let told = |what: &str| match version.filter(|_| others) {
+            Some(version) => format!("Request for unknown model: '{name}' version {version} {what}"),
+            None => format!("Request for unknown model: '{name}' has no available versions"),
+        };
+        let unready = || told("is not at ready state");
         let loading = |(number, transition): (&u64, &Transition)| {
             *transition == Transition::Loading && version.is_none_or(|version| version == *number)
         };
         if self.transitions.iter().any(loading) {
-            return Error::unavailable(format!("model '{name}' is being loaded"));
+            let loading = format!("model '{name}' is being loaded");
+            return Error::unavailable(if others { format!("{}: {loading}", unready()) } else { loading });
         }
         let concerns = |problem: &&Problem| match (version, problem.version) {
             (None, _) => true,
-            (Some(_), None) => self.versions.is_empty(),
+            (Some(_), None) => !others,
             (Some(asked), Some(failed)) => asked == failed,
         };
-        match (self.failures.iter().find(concerns), version) {
-            (Some(reason), _) => Error::unavailable(format!("model '{name}' isn't served: {reason}")),
-            (None, Some(version)) if !self.versions.is_empty() => {
-                let served: Vec<String> = self.versions.keys().map(ToString::to_string).collect();
-                Error::not_found(format!(
-                    "Request for unknown model: '{name}' version {version} is not found; served: {}",
-                    served.join(", ")
-                ))
-            }
-            (None, _) => {
-                Error::not_found(format!("Request for unknown model: '{name}' has no available versions"))
-            }
+        if let Some(problem) = self.failures.iter().find(concerns) {
+            return Error::unavailable(format!("{}: {problem}", unready()));
         }
+        if !others {
+            return Error::not_found(unready());
+        }
+        let known = known || version.is_some_and(|version| self.transitions.contains_key(&version));
+        let served: Vec<String> = self.versions.keys().map(ToString::to_string).collect();
+        let what = if known { unready() } else { told("is not found") };
+        Error::not_found(format!("{what}; served: {}", served.join(", ")))
     }
 
     /// Ascending by version; what concerns a model that doesn't answer as a
@@ -297,9 +315,9 @@ mod tests {
         let refusal = |table: &ModelTable, version| {
             table.resolve("m", version).err().map(|error| error.message().to_owned()).unwrap_or_default()
         };
-        assert_eq!(refusal(&table, None), "model 'm' is being loaded");
-        assert_eq!(refusal(&table, Some(4)), "model 'm' isn't served: version 4: no file");
         let none = "Request for unknown model: 'm' has no available versions";
+        assert_eq!(refusal(&table, None), "model 'm' is being loaded");
+        assert_eq!(refusal(&table, Some(4)), format!("{none}: version 4: no file"));
         assert_eq!(refusal(&table, Some(1)), none);
 
         for version in [1, 2, 3] {
@@ -317,5 +335,8 @@ mod tests {
         table.state_mut("m").transitions = [(1, Leaving)].into();
         table.unloaded("m", 1);
         assert!(table.state("m").is_none(), "nothing is left to tell");
+        assert_eq!(refusal(&table, None), "Request for unknown model: 'm' is not found");
+        table.remember("m", [1]);
+        assert_eq!(refusal(&table, None), none, "but that it was there");
     }
 }

@@ -35,7 +35,7 @@ impl AsRef<[u8]> for Lent {
 
 /// Reads a message, whose memory and whose elements' is `permit`'s.
 pub(super) fn request(message: ModelInferRequest, permit: Permit) -> Result<InferenceRequest> {
-    let ModelInferRequest { id, parameters, inputs, outputs, raw_input_contents, .. } = message;
+    let ModelInferRequest { model_name, id, parameters, inputs, outputs, raw_input_contents, .. } = message;
     let schedule = schedule(&parameters)?;
     let raw = !raw_input_contents.is_empty();
     if raw && raw_input_contents.len() != inputs.len() {
@@ -47,7 +47,7 @@ pub(super) fn request(message: ModelInferRequest, permit: Permit) -> Result<Infe
     }
     let permit = Arc::new(permit);
     let mut raw_contents = raw_input_contents.into_iter();
-    let mut tensors = Inputs::with_capacity(inputs.len());
+    let mut tensors = Inputs::with_capacity(&model_name, inputs.len());
     for input in inputs {
         let InferInputTensor { name, datatype, shape, parameters, contents } = input;
         check_name(&name, "an input")?;

@@ -9,13 +9,16 @@ use super::body::Lease;
 use super::call::Until;
 use super::proto::grpc_inference_service_server::GrpcInferenceService;
 use super::proto::{
-    LogSettingsRequest, LogSettingsResponse, ModelConfigRequest, ModelConfigResponse, ModelInferRequest,
-    ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse, ModelReadyRequest, ModelReadyResponse,
-    ModelStatisticsRequest, ModelStatisticsResponse, ModelStreamInferResponse, RepositoryIndexRequest,
-    RepositoryIndexResponse, RepositoryModelLoadRequest, RepositoryModelLoadResponse,
-    RepositoryModelUnloadRequest, RepositoryModelUnloadResponse, ServerLiveRequest, ServerLiveResponse,
-    ServerMetadataRequest, ServerMetadataResponse, ServerReadyRequest, ServerReadyResponse,
-    TraceSettingRequest, TraceSettingResponse,
+    CudaSharedMemoryStatusRequest, CudaSharedMemoryStatusResponse, CudaSharedMemoryUnregisterRequest,
+    CudaSharedMemoryUnregisterResponse, LogSettingsRequest, LogSettingsResponse, ModelConfigRequest,
+    ModelConfigResponse, ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse,
+    ModelReadyRequest, ModelReadyResponse, ModelStatisticsRequest, ModelStatisticsResponse,
+    ModelStreamInferResponse, RepositoryIndexRequest, RepositoryIndexResponse, RepositoryModelLoadRequest,
+    RepositoryModelLoadResponse, RepositoryModelUnloadRequest, RepositoryModelUnloadResponse,
+    ServerLiveRequest, ServerLiveResponse, ServerMetadataRequest, ServerMetadataResponse, ServerReadyRequest,
+    ServerReadyResponse, SystemSharedMemoryStatusRequest, SystemSharedMemoryStatusResponse,
+    SystemSharedMemoryUnregisterRequest, SystemSharedMemoryUnregisterResponse, TraceSettingRequest,
+    TraceSettingResponse,
 };
 use super::status::failed;
 use super::{inference, metadata, repository, settings};
@@ -23,7 +26,7 @@ use crate::engine::Engine;
 
 /// The calls that are answered; of the others [`super::call`] says that they
 /// aren't offered, before any of this is asked.
-pub(super) const OFFERED: [&str; 14] = [
+pub(super) const OFFERED: [&str; 18] = [
     "ServerLive",
     "ServerReady",
     "ModelReady",
@@ -38,6 +41,10 @@ pub(super) const OFFERED: [&str; 14] = [
     "ModelStreamInfer",
     "TraceSetting",
     "LogSettings",
+    "SystemSharedMemoryStatus",
+    "SystemSharedMemoryUnregister",
+    "CudaSharedMemoryStatus",
+    "CudaSharedMemoryUnregister",
 ];
 
 /// `inference.GRPCInferenceService`.
@@ -142,6 +149,36 @@ impl GrpcInferenceService for Service {
     ) -> Result<Response<LogSettingsResponse>, Status> {
         let shown = settings::log(&self.engine, request.into_inner());
         shown.map(Response::new).map_err(|error| failed(&error))
+    }
+
+    // No region is ever registered: there are none to tell of, and none to take
+    // out, which is no error with Triton.
+    async fn system_shared_memory_status(
+        &self,
+        _: Request<SystemSharedMemoryStatusRequest>,
+    ) -> Result<Response<SystemSharedMemoryStatusResponse>, Status> {
+        Ok(Response::new(Default::default()))
+    }
+
+    async fn system_shared_memory_unregister(
+        &self,
+        _: Request<SystemSharedMemoryUnregisterRequest>,
+    ) -> Result<Response<SystemSharedMemoryUnregisterResponse>, Status> {
+        Ok(Response::new(Default::default()))
+    }
+
+    async fn cuda_shared_memory_status(
+        &self,
+        _: Request<CudaSharedMemoryStatusRequest>,
+    ) -> Result<Response<CudaSharedMemoryStatusResponse>, Status> {
+        Ok(Response::new(Default::default()))
+    }
+
+    async fn cuda_shared_memory_unregister(
+        &self,
+        _: Request<CudaSharedMemoryUnregisterRequest>,
+    ) -> Result<Response<CudaSharedMemoryUnregisterResponse>, Status> {
+        Ok(Response::new(Default::default()))
     }
 
     async fn model_infer(

@@ -41,8 +41,11 @@ pub(super) async fn read(request: &HttpRequest, mut payload: Payload, state: &St
     let encoding = encoding::of_body(request)?;
     let declared = declared_length(request)?;
     let limit = state.max_body;
-    if declared.is_some_and(|length| length > limit) {
-        return Err(too_large(limit));
+    if let Some(length) = declared.filter(|length| *length > limit) {
+        return Err(too_large(format!(
+            "request JSON size of {length} bytes exceeds the maximum allowed input size of {limit} bytes. Use \
+             --http-max-input-size to increase the limit"
+        )));
     }
     // Memory is lent as bytes come: a promise of many holds nobody else up.
     let mut permit = state.admission.admit(0)?;
@@ -65,7 +68,8 @@ pub(super) async fn read(request: &HttpRequest, mut payload: Payload, state: &St
         };
         length = length.saturating_add(chunk.len());
         if length > limit {
-            return Err(too_large(limit));
+            let message = format!("the body is over the limit of {limit} bytes (--http-max-input-size)");
+            return Err(too_large(message));
         }
         permit.grow(chunk.len())?;
         match first.take() {
@@ -102,9 +106,6 @@ fn declared_length(request: &HttpRequest) -> Result<Option<usize>> {
     parsed.map(Some).ok_or_else(|| Error::invalid("Content-Length isn't a length"))
 }
 
-fn too_large(limit: usize) -> Error {
-    Error::new(
-        ErrorCode::PayloadTooLarge,
-        format!("the body is over the limit of {limit} bytes (--http-max-input-size)"),
-    )
+fn too_large(message: String) -> Error {
+    Error::new(ErrorCode::PayloadTooLarge, message)
 }

@@ -1,6 +1,7 @@
 //! `POST /v2/models/{model}[/versions/{version}]/infer`.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use actix_web::body::{BodySize, MessageBody};
@@ -40,10 +41,14 @@ pub(super) async fn model(
     let decoded = match header_length {
         Some(0) => {
             let inputs = &model.metadata(Vec::new()).inputs;
-            raw_request(body, RawInput { inputs, batched: model.max_batch_size() > 0 })?
+            let batched = model.max_batch_size() > 0;
+            raw_request(body, RawInput { model: model.name(), inputs, batched })?
         }
-        Some(_) => decode_request(&body, header_length)?,
-        None => state.engine.decode(body, |bytes| decode_request(bytes, None)).await?,
+        Some(_) => decode_request(model.name(), &body, header_length)?,
+        None => {
+            let name = Arc::clone(model.name());
+            state.engine.decode(body, move |bytes| decode_request(&name, bytes, None)).await?
+        }
     };
     // As Triton writes them, unless the request asks for strict JSON.
     let non_finite = decoded.non_finite.unwrap_or(NonFinite::Words);

@@ -26,6 +26,7 @@ mod repository;
 mod routes;
 mod server;
 mod settings;
+mod shared_memory;
 mod statistics;
 mod status;
 mod tensorflow;

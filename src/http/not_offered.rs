@@ -13,6 +13,7 @@ const REPOSITORY: &str = "'repository_name' specification is not supported: leav
 const MANAGEMENT: &str = "TorchServe's management API (and SageMaker's multi-model paths, which are the same) is not \
     offered: POST /v2/repository/index lists models, and POST /v2/repository/models/{model}/load and /unload change them \
     with --model-control-mode=explicit";
+const EXPLANATIONS: &str = "explainers are not offered: a model answers /predictions/{model}";
 const SAGEMAKER: &str = "the paths of Amazon SageMaker are not offered";
 
 /// By path, whatever the method.
@@ -21,12 +22,12 @@ const PATHS: [(&str, &str); 14] = [
     ("/v2/models/{model}/generate_stream", GENERATE),
     ("/v2/models/{model}/versions/{version}/generate", GENERATE),
     ("/v2/models/{model}/versions/{version}/generate_stream", GENERATE),
-    ("/v2/systemsharedmemory/{action}", SHARED_MEMORY),
-    ("/v2/systemsharedmemory/region/{region}/{action}", SHARED_MEMORY),
-    ("/v2/cudasharedmemory/{action}", SHARED_MEMORY),
-    ("/v2/cudasharedmemory/region/{region}/{action}", SHARED_MEMORY),
+    ("/v2/systemsharedmemory/region/{region}/register", SHARED_MEMORY),
+    ("/v2/cudasharedmemory/region/{region}/register", SHARED_MEMORY),
     ("/v2/repository/{repository}/index", REPOSITORY),
     ("/v2/repository/{repository}/models/{model}/{action}", REPOSITORY),
+    ("/explanations/{model}", EXPLANATIONS),
+    ("/explanations/{model}/{version}", EXPLANATIONS),
     ("/invocations", SAGEMAKER),
     ("/models", MANAGEMENT),
     ("/models/{model}", MANAGEMENT),

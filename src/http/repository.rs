@@ -7,18 +7,12 @@ use super::body;
 use super::model_path::ModelPath;
 use super::server::State;
 use super::status::HttpResult;
-use crate::error::Error;
 use crate::protocol::{IndexRequest, LoadParameters, UnloadParameters};
 
 /// `POST /v2/repository/index`, with or without a body.
 pub(super) async fn index(state: Data<State>, request: HttpRequest, payload: Payload) -> HttpResult {
     let body = body::read(&request, payload, &state).await?;
-    let asked = if body.is_empty() {
-        IndexRequest::default()
-    } else {
-        serde_json::from_slice(&body)
-            .map_err(|error| Error::invalid(format!("the body isn't a request for the index: {error}")))?
-    };
+    let asked = IndexRequest::from_json(&body)?;
     Ok(HttpResponse::Ok().json(state.engine.repository_index(asked).await?))
 }
 

@@ -6,8 +6,8 @@ use actix_web::{HttpRequest, HttpResponse, Route, guard};
 
 use super::status::{method_not_allowed, no_such_path};
 use super::{
-    health, inference, kserve, metadata, not_offered, prediction, repository, settings, statistics,
-    tensorflow,
+    health, inference, kserve, metadata, not_offered, prediction, repository, settings, shared_memory,
+    statistics, tensorflow,
 };
 
 /// A path, a method, and what answers it. A path that takes several has an entry
@@ -72,6 +72,12 @@ fn of_inference() -> Vec<Entry> {
     add(&format!("{control}/load"), Method::POST, web::post().to(repository::load));
     add(&format!("{control}/unload"), Method::POST, web::post().to(repository::unload));
     add("/", Method::GET, get().to(kserve::alive));
+    for kind in ["/v2/systemsharedmemory", "/v2/cudasharedmemory"] {
+        for regions in [kind.to_owned(), format!("{kind}/region/{{region}}")] {
+            add(&format!("{regions}/status"), Method::GET, get().to(shared_memory::status));
+            add(&format!("{regions}/unregister"), Method::POST, web::post().to(shared_memory::unregister));
+        }
+    }
     add("/v1/models", Method::GET, get().to(kserve::models));
     for model in ["/v1/models/{model}", "/v1/models/{model}/versions/{version}"] {
         // Before the model or version, which would otherwise end in it.

@@ -175,7 +175,7 @@ fn further(given: &mut HashMap<Arc<str>, Tensor>, binding: &Binding, model: &str
 /// In Triton's words.
 fn lacking(given: &[Arc<str>], missing: &[String], binding: &Binding, model: &str) -> Error {
     let listed = |names: &mut dyn Iterator<Item = &str>| {
-        names.map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ")
+        names.map(|name| format!("'{name}'")).collect::<Vec<_>>().join(",")
     };
     let declared = binding.inputs.iter().any(|input| input.spec.is_some());
     let least = binding.inputs.iter().filter(|input| input.presence == Presence::Required).count();
@@ -267,7 +267,7 @@ fn check_values(input: &Tensor, strings: bool, model: &str) -> Result<()> {
         )));
     }
     if strings {
-        check_strings(name, &input.shape, &input.data)?;
+        check_strings(name, model, &input.shape, &input.data)?;
     }
     if input.datatype == Datatype::Bool && input.data.iter().any(|byte| *byte > 1) {
         return Err(Error::invalid(format!("input '{name}': a BOOL is one byte of 0 or 1")));

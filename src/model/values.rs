@@ -22,7 +22,7 @@ pub(super) fn value(input: Tensor, scalar: Scalar, bound: &BoundInput, model: &s
         )));
     }
     if input.datatype == Datatype::Bytes {
-        check_strings(name, &input.shape, &input.data)?;
+        check_strings(name, model, &input.shape, &input.data)?;
     }
     if input.datatype == Datatype::Bool && input.data.iter().any(|byte| *byte > 1) {
         return Err(Error::invalid(format!("input '{name}': a BOOL is one byte of 0 or 1")));

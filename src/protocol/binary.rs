@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::json::{RequestHeader, read_request, write_response};
 use super::{InferenceRequest, InferenceResponse, Inputs, NonFinite, OutputForm, ProtocolError, distinct};
 
-/// Reads a request. `header_length` is the value of
+/// Reads a request for `model`. `header_length` is the value of
 /// `Inference-Header-Content-Length`: how much of the body is JSON; without
 /// it all of it is.
 ///
@@ -14,7 +14,11 @@ use super::{InferenceRequest, InferenceResponse, Inputs, NonFinite, OutputForm, 
 ///
 /// # Errors
 /// With the place, what was expected and what came.
-pub fn decode_request(body: &Bytes, header_length: Option<usize>) -> Result<InferenceRequest, ProtocolError> {
+pub fn decode_request(
+    model: &str,
+    body: &Bytes,
+    header_length: Option<usize>,
+) -> Result<InferenceRequest, ProtocolError> {
     if body.is_empty() {
         return Err(ProtocolError::invalid("the body is empty: expected an inference request"));
     }
@@ -29,7 +33,7 @@ pub fn decode_request(body: &Bytes, header_length: Option<usize>) -> Result<Infe
         read_request(&body[..header_length])?;
 
     let mut at = header_length;
-    let mut tensors = Inputs::with_capacity(inputs.len());
+    let mut tensors = Inputs::with_capacity(model, inputs.len());
     for input in inputs {
         let (name, datatype, shape) = (input.name, input.datatype, input.shape);
         let data = match input.data {

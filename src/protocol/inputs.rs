@@ -18,23 +18,26 @@ pub const MOST_PARAMETERS: usize = 256;
 
 /// A request's inputs, checked as they are collected: distinct by name, each
 /// with as many bytes as its shape takes.
-#[derive(Debug, Default)]
-pub struct Inputs {
+#[derive(Debug)]
+pub struct Inputs<'a> {
+    /// The model that they are for: errors name it.
+    model: &'a str,
     names: HashSet<Arc<str>>,
     tensors: Vec<Tensor>,
 }
 
-impl Inputs {
+impl<'a> Inputs<'a> {
     /// Room for `count` of them.
     #[must_use]
-    pub fn with_capacity(count: usize) -> Self {
-        Self { names: HashSet::with_capacity(count), tensors: Vec::with_capacity(count) }
+    pub fn with_capacity(model: &'a str, count: usize) -> Self {
+        Self { model, names: HashSet::with_capacity(count), tensors: Vec::with_capacity(count) }
     }
 
     /// Takes one in.
     ///
     /// # Errors
-    /// A name that is there already, or data that doesn't fit the shape.
+    /// A name that is there already, or data that doesn't fit the shape; the
+    /// latter in Triton's words.
     pub fn push(
         &mut self,
         name: String,
@@ -50,7 +53,9 @@ impl Inputs {
             && data.len() != expected
         {
             return Err(ProtocolError::invalid(format!(
-                "input '{name}': {datatype} of shape {shape:?} takes {expected} bytes, got {}",
+                "input byte size mismatch for input '{name}' for model '{}'. Expected {expected}, got {}: \
+                 {datatype} of shape {shape:?}",
+                self.model,
                 data.len()
             )));
         }
@@ -65,14 +70,16 @@ impl Inputs {
     }
 }
 
-/// Checks that no output is asked for twice.
+/// Checks that no output is asked for twice; in Triton's words.
 ///
 /// # Errors
 /// The first that is.
 pub fn distinct(outputs: &[RequestedOutput]) -> Result<(), ProtocolError> {
     let mut names = HashSet::with_capacity(outputs.len());
     match outputs.iter().find(|output| !names.insert(&output.name)) {
-        Some(output) => Err(ProtocolError::invalid(format!("output '{}' is asked for twice", output.name))),
+        Some(output) => {
+            Err(ProtocolError::invalid(format!("output '{}' already exists in request", output.name)))
+        }
         None => Ok(()),
     }
 }

@@ -8,6 +8,8 @@ use super::{Datatype, InferenceRequest, Inputs, OutputForm, ProtocolError, Tenso
 /// What a model must tell for that.
 #[derive(Debug, Clone, Copy)]
 pub struct RawInput<'a> {
+    /// Its name.
+    pub model: &'a str,
     /// Its inputs, as its metadata has them.
     pub inputs: &'a [TensorMetadata],
     /// Whether dimension 0 is the batch: then the request has one row.
@@ -20,12 +22,13 @@ pub struct RawInput<'a> {
 ///
 /// # Errors
 /// A model whose input's shape a body can't tell, or a body that doesn't fit
-/// it.
+/// it; in Triton's words where it has some.
 pub fn raw_request(body: Bytes, model: RawInput<'_>) -> Result<InferenceRequest, ProtocolError> {
     let [input] = model.inputs else {
         return Err(ProtocolError::invalid(format!(
-            "a body without JSON (Inference-Header-Content-Length: 0) is a model's only input, but the model has {}",
-            model.inputs.len()
+            "Raw request must only have 1 input (found 1) to be deduced but got {} inputs in '{}' model configuration",
+            model.inputs.len(),
+            model.model
         )));
     };
     let TensorMetadata { name, datatype, shape } = input;
@@ -43,8 +46,8 @@ pub fn raw_request(body: Bytes, model: RawInput<'_>) -> Result<InferenceRequest,
         None if shape.iter().all(|dimension| *dimension == 1) => one_string(body)?,
         None => {
             return Err(ProtocolError::invalid(format!(
-                "a body without JSON (Inference-Header-Content-Length: 0) is one string, but input '{name}' has the \
-                 shape {shape:?}"
+                "For BYTE datatype raw input '{name}', the model must have input shape [1]: a body without JSON is \
+                 one string, and the shape is {shape:?}"
             )));
         }
         Some(size) => {
@@ -52,7 +55,7 @@ pub fn raw_request(body: Bytes, model: RawInput<'_>) -> Result<InferenceRequest,
             body
         }
     };
-    let mut inputs = Inputs::with_capacity(1);
+    let mut inputs = Inputs::with_capacity(model.model, 1);
     inputs.push(name.clone(), datatype, shape, data)?;
     Ok(InferenceRequest {
         inputs: inputs.done(),
@@ -72,8 +75,8 @@ fn fill(name: &str, shape: &mut [i64], elements: usize) -> Result<(), ProtocolEr
     let Some(first) = open.next() else { return Ok(()) };
     if open.next().is_some() {
         return Err(ProtocolError::invalid(format!(
-            "a body without JSON (Inference-Header-Content-Length: 0) can't tell the shape of input '{name}': more \
-             than one dimension of {shown} varies"
+            "The shape of the raw input '{name}' can not be deduced because there are more than one variable-sized \
+             dimension: it is {shown}"
         )));
     }
     let length = elements / known.unwrap_or(usize::MAX).max(1);
@@ -113,7 +116,7 @@ mod tests {
     ) -> Result<(Vec<i64>, Vec<u8>), String> {
         let input =
             TensorMetadata { name: "x".to_owned(), datatype: datatype.to_owned(), shape: shape.to_vec() };
-        let model = RawInput { inputs: &[input], batched };
+        let model = RawInput { model: "m", inputs: &[input], batched };
         let request = raw_request(Bytes::from_static(body), model).map_err(|error| error.to_string())?;
         assert_eq!(request.default_form, OutputForm::Binary);
         let tensor = &request.inputs[0];
@@ -152,20 +155,51 @@ mod tests {
     #[test]
     fn what_a_body_cannot_tell_is_refused() {
         for (datatype, shape, batched, body, expected) in [
-            ("FP32", &[-1, -1][..], false, &[0; 8][..], "more than one dimension of [-1, -1] varies"),
-            ("FP32", &[-1, -1, -1], true, &[0; 8], "more than one dimension of [1, -1, -1] varies"),
-            ("FP32", &[-1, 3], true, &[0; 8], "input 'x': FP32 of shape [1, 3] takes 12 bytes, got 8"),
-            ("FP32", &[-1], false, &[0; 7], "input 'x': FP32 of shape [1] takes 4 bytes, got 7"),
+            (
+                "FP32",
+                &[-1, -1][..],
+                false,
+                &[0; 8][..],
+                "raw input 'x' can not be deduced because there are more than one variable-sized dimension: it is [-1, -1]",
+            ),
+            (
+                "FP32",
+                &[-1, -1, -1],
+                true,
+                &[0; 8],
+                "more than one variable-sized dimension: it is [1, -1, -1]",
+            ),
+            (
+                "FP32",
+                &[-1, 3],
+                true,
+                &[0; 8],
+                "input 'x' for model 'm'. Expected 12, got 8: FP32 of shape [1, 3]",
+            ),
+            ("FP32", &[-1], false, &[0; 7], "input 'x' for model 'm'. Expected 4, got 7: FP32 of shape [1]"),
             ("FP32", &[i64::MAX, i64::MAX, -1], false, &[0; 8], "holds more elements than can be addressed"),
-            ("BYTES", &[-1, -1], true, b"abc", "is one string, but input 'x' has the shape [1, -1]"),
-            ("BYTES", &[2], false, b"abc", "is one string, but input 'x' has the shape [2]"),
+            (
+                "BYTES",
+                &[-1, -1],
+                true,
+                b"abc",
+                "raw input 'x', the model must have input shape [1]: a body without JSON is one string, and the shape is [1, -1]",
+            ),
+            (
+                "BYTES",
+                &[2],
+                false,
+                b"abc",
+                "must have input shape [1]: a body without JSON is one string, and the shape is [2]",
+            ),
             ("", &[], false, b"abc", "input 'x' has none"),
         ] {
             let error = read(datatype, shape, batched, body).unwrap_err();
             assert!(error.contains(expected), "{error}");
         }
-        let none = RawInput { inputs: &[], batched: false };
+        let none = RawInput { model: "m", inputs: &[], batched: false };
         let error = raw_request(Bytes::new(), none).unwrap_err().to_string();
-        assert!(error.ends_with("but the model has 0"), "{error}");
+        let none = "Raw request must only have 1 input (found 1) to be deduced but got 0 inputs in 'm' model configuration";
+        assert_eq!(error, none);
     }
 }

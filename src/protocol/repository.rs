@@ -48,11 +48,30 @@ impl IndexedState {
 
 /// The body of `POST /v2/repository/index`; what else stands in it is passed
 /// over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct IndexRequest {
     /// Only what answers.
     pub ready: bool,
+}
+
+impl IndexRequest {
+    /// Reads the body of a call; an empty one asks for everything.
+    ///
+    /// # Errors
+    /// What is wrong with it; in Triton's words where that is `ready`.
+    pub fn from_json(body: &[u8]) -> Result<Self, ProtocolError> {
+        if body.is_empty() {
+            return Ok(Self::default());
+        }
+        let failed =
+            |error| ProtocolError::invalid(format!("the body isn't a request for the index: {error}"));
+        let asked: Map<String, Value> = serde_json::from_slice(body).map_err(failed)?;
+        match asked.get("ready") {
+            None => Ok(Self::default()),
+            Some(Value::Bool(ready)) => Ok(Self { ready: *ready }),
+            Some(_) => Err(ProtocolError::invalid("Invalid value for 'ready': expected a boolean")),
+        }
+    }
 }
 
 /// What a load is asked with.
@@ -186,6 +205,23 @@ fn invalid_type(what: &str, expected: &str) -> ProtocolError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_index_is_asked_with_is_read_or_refused() {
+        let index = |body: &str| IndexRequest::from_json(body.as_bytes()).map_err(|e| e.to_string());
+        for (body, ready) in
+            [("", false), ("{}", false), (r#"{"of": "another"}"#, false), (r#"{"ready": true}"#, true)]
+        {
+            assert_eq!(index(body), Ok(IndexRequest { ready }), "{body}");
+        }
+        for body in [r#"{"ready": "true"}"#, r#"{"ready": 1}"#, r#"{"ready": null}"#] {
+            assert_eq!(index(body).unwrap_err(), "Invalid value for 'ready': expected a boolean");
+        }
+        for body in ["[", "3"] {
+            let message = index(body).unwrap_err();
+            assert!(message.starts_with("the body isn't a request for the index: "), "{message}");
+        }
+    }
 
     #[test]
     fn what_a_load_is_asked_with_is_read_or_refused() {

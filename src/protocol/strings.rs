@@ -40,10 +40,11 @@ impl<'a> Iterator for Strings<'a> {
 }
 
 /// Checks that `data` is as many strings as `shape` holds, to the last byte.
+/// Too few and too many are told in Triton's words.
 ///
 /// # Errors
 /// Which string isn't whole, what is left over, or that there are too many.
-pub fn check_strings(name: &str, shape: &[i64], data: &[u8]) -> Result<(), ProtocolError> {
+pub fn check_strings(name: &str, model: &str, shape: &[i64], data: &[u8]) -> Result<(), ProtocolError> {
     let expected = element_count(name, shape)?;
     if expected > MOST_STRINGS {
         return Err(ProtocolError::invalid(format!(
@@ -53,6 +54,11 @@ pub fn check_strings(name: &str, shape: &[i64], data: &[u8]) -> Result<(), Proto
     let mut strings = Strings::new(data);
     let whole = strings.by_ref().take(expected).count();
     let rest = strings.rest();
+    if whole < expected && rest.is_empty() {
+        return Err(ProtocolError::invalid(format!(
+            "expected {expected} string elements for inference input '{name}' for model '{model}', got {whole}"
+        )));
+    }
     if whole < expected {
         let what = match rest.split_first_chunk::<4>() {
             Some((length, behind)) => {
@@ -70,7 +76,9 @@ pub fn check_strings(name: &str, shape: &[i64], data: &[u8]) -> Result<(), Proto
     }
     if !rest.is_empty() {
         return Err(ProtocolError::invalid(format!(
-            "input '{name}': BYTES of shape {shape:?} holds {expected} strings; {} bytes are left over behind them",
+            "unexpected number of string elements {} for inference input '{name}' for model '{model}', expecting \
+             {expected}; {} bytes are left over behind them",
+            expected + 1,
             rest.len()
         )));
     }
@@ -95,34 +103,36 @@ mod tests {
         let data = wire(&[b"ab", b"", b"\xff\0"]);
         assert_eq!(Strings::new(&data).collect::<Vec<_>>(), [&b"ab"[..], b"", b"\xff\0"]);
         for shape in [&[3][..], &[3, 1], &[1, 3]] {
-            assert_eq!(check_strings("x", shape, &data), Ok(()));
+            assert_eq!(check_strings("x", "m", shape, &data), Ok(()));
         }
-        assert_eq!(check_strings("x", &[0], &[]), Ok(()));
-        let refused = |shape: &[i64], data: &[u8]| check_strings("x", shape, data).unwrap_err().to_string();
+        assert_eq!(check_strings("x", "m", &[0], &[]), Ok(()));
+        let refused =
+            |shape: &[i64], data: &[u8]| check_strings("x", "m", shape, data).unwrap_err().to_string();
         for (shape, data, message) in [
+            (&[4][..], &data[..], "expected 4 string elements for inference input 'x' for model 'm', got 3"),
             (
-                &[4][..],
-                &data[..],
-                "BYTES of shape [4] holds 4 strings; the one at 3 lacks its length, 4 bytes: 0 are left",
+                &[2],
+                &data,
+                "unexpected number of string elements 3 for inference input 'x' for model 'm', expecting 2; 6 bytes \
+                 are left over behind them",
             ),
-            (&[2], &data, "BYTES of shape [2] holds 2 strings; 6 bytes are left over behind them"),
             (
                 &[1],
                 &[1, 0, 0],
-                "BYTES of shape [1] holds 1 strings; the one at 0 lacks its length, 4 bytes: 3 are left",
+                "input 'x': BYTES of shape [1] holds 1 strings; the one at 0 lacks its length, 4 bytes: 3 are left",
             ),
             (
                 &[1],
                 b"\xff\xff\xff\xffab",
-                "BYTES of shape [1] holds 1 strings; the one at 0 has 4294967295 bytes by its length, but 2 are left",
+                "input 'x': BYTES of shape [1] holds 1 strings; the one at 0 has 4294967295 bytes by its length, but 2 are left",
             ),
             (
                 &[1 << 40],
                 &[],
-                "shape [1099511627776] holds 1099511627776 strings: the most of one input is 1048576",
+                "input 'x': shape [1099511627776] holds 1099511627776 strings: the most of one input is 1048576",
             ),
         ] {
-            assert_eq!(refused(shape, data), format!("input 'x': {message}"));
+            assert_eq!(refused(shape, data), message);
         }
     }
 
@@ -132,7 +142,7 @@ mod tests {
             let mut strings = Strings::new(&data);
             let taken: usize = strings.by_ref().map(|string| string.len() + 4).sum();
             prop_assert_eq!(taken + strings.rest().len(), data.len());
-            let _ = check_strings("x", &[count], &data);
+            let _ = check_strings("x", "m", &[count], &data);
         }
     }
 }

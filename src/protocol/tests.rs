@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn decode(text: &str) -> Result<InferenceRequest, String> {
-    decode_request(&Bytes::copy_from_slice(text.as_bytes()), None).map_err(|error| error.to_string())
+    decode_request("m", &Bytes::copy_from_slice(text.as_bytes()), None).map_err(|error| error.to_string())
 }
 
 fn tensor(name: &str, datatype: Datatype, shape: &[i64], data: &[u8]) -> Tensor {
@@ -82,7 +82,7 @@ fn binary_tensors_are_slices_of_the_body() {
         "parameters":{"binary_data_output":true}}"#;
     let body = [header.as_bytes(), &[1, 0, 2, 0], &[2, 0, 0, 0], b"hi"].concat();
     let body = Bytes::from(body);
-    let request = decode_request(&body, Some(header.len())).unwrap();
+    let request = decode_request("m", &body, Some(header.len())).unwrap();
     assert_eq!(request.default_form, OutputForm::Binary);
     assert_eq!(
         request.inputs,
@@ -134,7 +134,7 @@ fn what_is_wrong_is_named() {
             r#"{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","data":[1]},{"name":"x","shape":[1],"datatype":"FP32","data":[1]}]}"#,
             "input 'x' is given twice",
         ),
-        (r#"{"inputs":[],"outputs":[{"name":"y"},{"name":"y"}]}"#, "output 'y' is asked for twice"),
+        (r#"{"inputs":[],"outputs":[{"name":"y"},{"name":"y"}]}"#, "output 'y' already exists in request"),
         (
             r#"{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","parameters":{"binary_data_size":4}}]}"#,
             "input 'x': binary_data_size is 4, but only 0 bytes are left in the body",
@@ -152,11 +152,11 @@ fn what_is_wrong_is_named() {
     }
     let body = Bytes::from_static(br#"{"inputs":[]}  x"#);
     assert_eq!(
-        decode_request(&body, Some(13)).unwrap_err().to_string(),
+        decode_request("m", &body, Some(13)).unwrap_err().to_string(),
         "3 bytes are left over behind the last input's data"
     );
     assert_eq!(
-        decode_request(&body, Some(99)).unwrap_err().to_string(),
+        decode_request("m", &body, Some(99)).unwrap_err().to_string(),
         "Inference-Header-Content-Length is 99, but the body has 16 bytes"
     );
 }
@@ -229,7 +229,9 @@ fn what_json_has_no_number_for_is_written_by_rule() {
     }
     let asking = |rule: &str| {
         let text = format!(r#"{{"parameters": {{"non_finite": {rule}}}, "inputs": []}}"#);
-        decode_request(&Bytes::from(text), None).map(|request| request.non_finite).map_err(|e| e.to_string())
+        decode_request("m", &Bytes::from(text), None)
+            .map(|request| request.non_finite)
+            .map_err(|e| e.to_string())
     };
     assert_eq!(asking("\"text\""), Ok(Some(NonFinite::Text)));
     assert_eq!(asking("null"), Ok(None));
@@ -281,7 +283,7 @@ proptest! {
 
     #[test]
     fn no_body_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), header in prop::option::of(0usize..250)) {
-        let _ = decode_request(&Bytes::from(bytes), header);
+        let _ = decode_request("m", &Bytes::from(bytes), header);
     }
 
     #[test]
@@ -295,7 +297,7 @@ proptest! {
 #[test]
 fn further_parameters_are_tensors_of_one_element() {
     let decoded = decode_request(
-        &Bytes::from_static(
+        "m", &Bytes::from_static(
             br#"{"parameters":{"sr":16000,"scale":0.5,"flip":true,"mode":"a\u00e9","none":null,"deep":{"a":[1]},"list":[1,2],"priority":1},"inputs":[]}"#,
         ),
         None,
@@ -315,6 +317,6 @@ fn further_parameters_are_tensors_of_one_element() {
     );
     let many: Vec<String> = (0..=MOST_PARAMETERS).map(|index| format!(r#""p{index}":1"#)).collect();
     let body = format!(r#"{{"parameters":{{{}}},"inputs":[]}}"#, many.join(","));
-    let refused = decode_request(&Bytes::from(body), None).unwrap_err().to_string();
+    let refused = decode_request("m", &Bytes::from(body), None).unwrap_err().to_string();
     assert!(refused.contains("more than 256 parameters"), "{refused}");
 }

@@ -75,19 +75,20 @@ def test_loading_is_off_unless_asked_for(surface: Surface) -> None:
     assert surface.is_model_ready("simple") is True
 
 
-def test_what_is_not_offered_says_so(surface: Surface) -> None:
-    for call in ["get_system_shared_memory_status", "get_cuda_shared_memory_status"]:
-        with pytest.raises(InferenceServerException) as error:
-            surface.told(call)
-        assert status(error.value) in ("404", "501"), call
-        assert "no such path" in error.value.message() or "not offered" in error.value.message(), call
+def test_no_memory_is_shared(surface: Surface) -> None:
+    for kind in ["system", "cuda"]:
+        assert not surface.told(f"get_{kind}_shared_memory_status"), kind
+        getattr(surface, f"unregister_{kind}_shared_memory")()
+    with pytest.raises(InferenceServerException, match="not offered") as error:
+        surface.register_system_shared_memory("r", "/r", 64)
+    assert status(error.value) == "501"
 
 
 def test_what_is_logged_is_told_and_changed(surface: Surface) -> None:
     assert "log_verbose_level" in str(surface.told("get_log_settings"))
     changed = surface.told("update_log_settings", {"log_verbose_level": 0, "log_info": True})
     assert "log_info" in str(changed)
-    with pytest.raises(InferenceServerException, match="log-file"):
+    with pytest.raises(InferenceServerException, match="log file location can not be updated through network protocol"):
         surface.told("update_log_settings", {"log_file": "/tmp/elsewhere"})
 
 

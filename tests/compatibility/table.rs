@@ -20,6 +20,7 @@ const ANSWER: &str = r#""data":[1.0,2.0]"#;
 const ONE_RESPONSE: &str = "a request has exactly one response";
 const NO_TRACE: &str = "off, and nothing else is taken: durations stand in the statistics and the metrics";
 const NO_SHARED: &str = "tensors travel in requests and answers";
+const NO_REGIONS: &str = "no region is ever registered";
 const NO_REPOSITORY: &str = "models go by their own names: leave the repository's out";
 const NO_MANAGEMENT: &str = "TorchServe's management API: models are listed and changed by `/v2/repository`";
 const NO_EXAMPLES: &str = "tf.Example is TensorFlow's own: `:predict` takes tensors";
@@ -59,16 +60,16 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
     ("POST", "/v2/repository/models/{model}/unload", "/v2/repository/models/mlp/unload", "", 200, "", Served("with `--model-control-mode=explicit`: when its last request was answered")),
     ("POST", "/v2/repository/{repository}/models/{model}/load", "/v2/repository/mine/models/identity/load", "", 501, "repository_name", Refused(NO_REPOSITORY)),
     ("POST", "/v2/repository/{repository}/models/{model}/unload", "/v2/repository/mine/models/identity/unload", "", 501, "repository_name", Refused(NO_REPOSITORY)),
-    ("GET", "/v2/systemsharedmemory/status", "/v2/systemsharedmemory/status", "", 501, "shared memory", Refused(NO_SHARED)),
-    ("GET", "/v2/systemsharedmemory/region/{region}/status", "/v2/systemsharedmemory/region/r/status", "", 501, "shared memory", Refused(NO_SHARED)),
+    ("GET", "/v2/systemsharedmemory/status", "/v2/systemsharedmemory/status", "", 200, "[]", Served(NO_REGIONS)),
+    ("GET", "/v2/systemsharedmemory/region/{region}/status", "/v2/systemsharedmemory/region/r/status", "", 200, "[]", Served(NO_REGIONS)),
     ("POST", "/v2/systemsharedmemory/region/{region}/register", "/v2/systemsharedmemory/region/r/register", "{}", 501, "shared memory", Refused(NO_SHARED)),
-    ("POST", "/v2/systemsharedmemory/unregister", "/v2/systemsharedmemory/unregister", "", 501, "shared memory", Refused(NO_SHARED)),
-    ("POST", "/v2/systemsharedmemory/region/{region}/unregister", "/v2/systemsharedmemory/region/r/unregister", "", 501, "shared memory", Refused(NO_SHARED)),
-    ("GET", "/v2/cudasharedmemory/status", "/v2/cudasharedmemory/status", "", 501, "shared memory", Refused(NO_SHARED)),
-    ("GET", "/v2/cudasharedmemory/region/{region}/status", "/v2/cudasharedmemory/region/r/status", "", 501, "shared memory", Refused(NO_SHARED)),
+    ("POST", "/v2/systemsharedmemory/unregister", "/v2/systemsharedmemory/unregister", "", 200, "", Served(NO_REGIONS)),
+    ("POST", "/v2/systemsharedmemory/region/{region}/unregister", "/v2/systemsharedmemory/region/r/unregister", "", 200, "", Served(NO_REGIONS)),
+    ("GET", "/v2/cudasharedmemory/status", "/v2/cudasharedmemory/status", "", 200, "[]", Served(NO_REGIONS)),
+    ("GET", "/v2/cudasharedmemory/region/{region}/status", "/v2/cudasharedmemory/region/r/status", "", 200, "[]", Served(NO_REGIONS)),
     ("POST", "/v2/cudasharedmemory/region/{region}/register", "/v2/cudasharedmemory/region/r/register", "{}", 501, "shared memory", Refused(NO_SHARED)),
-    ("POST", "/v2/cudasharedmemory/unregister", "/v2/cudasharedmemory/unregister", "", 501, "shared memory", Refused(NO_SHARED)),
-    ("POST", "/v2/cudasharedmemory/region/{region}/unregister", "/v2/cudasharedmemory/region/r/unregister", "", 501, "shared memory", Refused(NO_SHARED)),
+    ("POST", "/v2/cudasharedmemory/unregister", "/v2/cudasharedmemory/unregister", "", 200, "", Served(NO_REGIONS)),
+    ("POST", "/v2/cudasharedmemory/region/{region}/unregister", "/v2/cudasharedmemory/region/r/unregister", "", 200, "", Served(NO_REGIONS)),
     ("POST", "/invocations", "/invocations", "{}", 501, "SageMaker", Refused(NO_CLOUD)),
     ("GET", "/models", "/models", "", 501, "TorchServe's management", Refused(NO_MANAGEMENT)),
     ("POST", "/models", "/models", "{}", 501, "TorchServe's management", Refused(NO_MANAGEMENT)),
@@ -88,6 +89,8 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
     ("POST", "/v1/models/{model}/versions/{version}:classify", "/v1/models/identity/versions/1:classify", "{}", 501, "tf.Example", Refused(NO_EXAMPLES)),
     ("POST", "/v1/models/{model}/versions/{version}:regress", "/v1/models/identity/versions/1:regress", "{}", 501, "tf.Example", Refused(NO_EXAMPLES)),
     ("POST", "/v1/models/{model}/versions/{version}:explain", "/v1/models/identity/versions/1:explain", "{}", 501, "explainers", Refused(NO_EXPLAINERS)),
+    ("POST", "/explanations/{model}", "/explanations/identity", "{}", 501, "explainers", Refused(NO_EXPLAINERS)),
+    ("POST", "/explanations/{model}/{version}", "/explanations/identity/1", "{}", 501, "explainers", Refused(NO_EXPLAINERS)),
     ("GET", "/ping", "/ping", "", 200, "Healthy", Served("TorchServe: health")),
     ("POST", "/predictions/{model}", "/predictions/identity", r#"{"INPUT0":[[1,2]]}"#, 200, "[[1.0,2.0]]", Served("TorchServe: inference")),
     ("POST", "/predictions/{model}/{version}", "/predictions/identity/1", r#"{"INPUT0":[[1,2]]}"#, 200, "[[1.0,2.0]]", Served("TorchServe: by one version")),
@@ -127,12 +130,12 @@ pub(crate) const CALLS: &[Asked] = &[
     ("RepositoryIndex", "RepositoryIndex", "", OK, "READY", Served("every model, whether it answers, and why not")),
     ("RepositoryModelLoad", "RepositoryModelLoad", "model_name: 'identity'", OK, "", Served("with `--model-control-mode=explicit`: anew what was changed")),
     ("RepositoryModelUnload", "RepositoryModelUnload", "model_name: 'mlp'", OK, "", Served("with `--model-control-mode=explicit`: when its last request was answered")),
-    ("SystemSharedMemoryStatus", "SystemSharedMemoryStatus", "", UNIMPLEMENTED, "not offered", Refused(NO_SHARED)),
+    ("SystemSharedMemoryStatus", "SystemSharedMemoryStatus", "", OK, "", Served(NO_REGIONS)),
     ("SystemSharedMemoryRegister", "SystemSharedMemoryRegister", "name: 'r'", UNIMPLEMENTED, "not offered", Refused(NO_SHARED)),
-    ("SystemSharedMemoryUnregister", "SystemSharedMemoryUnregister", "name: 'r'", UNIMPLEMENTED, "not offered", Refused(NO_SHARED)),
-    ("CudaSharedMemoryStatus", "CudaSharedMemoryStatus", "", UNIMPLEMENTED, "not offered", Refused(NO_SHARED)),
+    ("SystemSharedMemoryUnregister", "SystemSharedMemoryUnregister", "name: 'r'", OK, "", Served(NO_REGIONS)),
+    ("CudaSharedMemoryStatus", "CudaSharedMemoryStatus", "", OK, "", Served(NO_REGIONS)),
     ("CudaSharedMemoryRegister", "CudaSharedMemoryRegister", "name: 'r'", UNIMPLEMENTED, "not offered", Refused(NO_SHARED)),
-    ("CudaSharedMemoryUnregister", "CudaSharedMemoryUnregister", "name: 'r'", UNIMPLEMENTED, "not offered", Refused(NO_SHARED)),
+    ("CudaSharedMemoryUnregister", "CudaSharedMemoryUnregister", "name: 'r'", OK, "", Served(NO_REGIONS)),
     ("TraceSetting", "TraceSetting", "", OK, "OFF", Served(NO_TRACE)),
     ("LogSettings", "LogSettings", "", OK, "log_verbose_level", Served("levels, on a loopback address; the file by `--log-file`")),
 ];
@@ -199,6 +202,10 @@ pub(crate) const FIELDS: &[Asked] = &[
     ("LogSettingsRequest.settings", "LogSettings", "settings { key: 'log_info' value { bool_param: true } }", OK, "log_info", Served("levels, on a loopback address")),
     ("LogSettingsRequest.SettingValue.bool_param", "LogSettings", "settings { key: 'log_warning' value { bool_param: true } }", OK, "log_warning", Served("log_info, log_warning, log_error")),
     ("LogSettingsRequest.SettingValue.uint32_param", "LogSettings", "settings { key: 'log_verbose_level' value { uint32_param: 0 } }", OK, "log_verbose_level", Served("log_verbose_level")),
-    ("LogSettingsRequest.SettingValue.string_param", "LogSettings", "settings { key: 'log_file' value { string_param: '/tmp/l' } }", INVALID, "--log-file", Refused("but for the file and the form that are there")),
+    ("LogSettingsRequest.SettingValue.string_param", "LogSettings", "settings { key: 'log_file' value { string_param: '/tmp/l' } }", INVALID, "log file location", Refused("but for the file and the form that are there")),
     ("RepositoryIndexRequest.ready", "RepositoryIndex", "ready: true", OK, "READY", Served("only what answers")),
+    ("SystemSharedMemoryStatusRequest.name", "SystemSharedMemoryStatus", "name: 'r'", OK, "", Served("passed over: no region is ever registered")),
+    ("SystemSharedMemoryUnregisterRequest.name", "SystemSharedMemoryUnregister", "name: 'r'", OK, "", Served("passed over: no region is ever registered")),
+    ("CudaSharedMemoryStatusRequest.name", "CudaSharedMemoryStatus", "name: 'r'", OK, "", Served("passed over: no region is ever registered")),
+    ("CudaSharedMemoryUnregisterRequest.name", "CudaSharedMemoryUnregister", "name: 'r'", OK, "", Served("passed over: no region is ever registered")),
 ];

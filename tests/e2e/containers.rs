@@ -110,7 +110,7 @@ async fn tensors_stand_beside_a_dictionary() {
     assert_eq!(both(&server, "configured", &inputs).await.unwrap(), [y.clone(), sum]);
     assert_eq!(
         both(&server, "configured", &[left, y, x]).await.unwrap_err(),
-        "400 expected 4 inputs but got 3 inputs for model 'configured'. Got input(s) ['left', 'y', 'x'], but missing \
+        "400 expected 4 inputs but got 3 inputs for model 'configured'. Got input(s) ['left','y','x'], but missing \
          required input(s) ['right']. Please provide all required input(s)."
     );
 }

@@ -457,7 +457,7 @@ async fn http_client(url: String, comes_and_goes: bool, over: Arc<AtomicBool>) -
         } else {
             let message = answer["error"].as_str().unwrap();
             let gone = status == 404 && message.starts_with("Request for unknown model: 'm' version 2 ");
-            let coming = status == 503 && message == "model 'm' is being loaded";
+            let coming = status == 503 && message.ends_with("model 'm' is being loaded");
             assert!(comes_and_goes && (gone || coming), "{status}: {message}");
             unknown += 1;
         }

@@ -14,7 +14,10 @@ async fn a_body_over_the_limit_is_refused_with_and_without_its_length() {
     let url = server.url("/v2/models/simple/infer");
     let (status, answer) = post(&url, vec![b' '; 1001]).await;
     assert_eq!(status, 413);
-    assert_eq!(answer, json!({"error": "the body is over the limit of 1000 bytes (--http-max-input-size)"}));
+    assert_eq!(
+        answer,
+        json!({"error": "request JSON size of 1001 bytes exceeds the maximum allowed input size of 1000 bytes. Use --http-max-input-size to increase the limit"})
+    );
     assert_eq!(post(&url, vec![b' '; 1000]).await.0, 400, "the limit itself is let in");
     let chunked = [
         b"POST /v2/models/simple/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\n"

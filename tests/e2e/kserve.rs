@@ -82,7 +82,7 @@ async fn columns_go_in_and_come_out() {
         ),
         (
             r#"{"inputs": {}}"#,
-            "expected 2 inputs but got 0 inputs for model 'simple'. Got input(s) [], but missing required input(s) ['INPUT0', 'INPUT1']. Please provide all required input(s).",
+            "expected 2 inputs but got 0 inputs for model 'simple'. Got input(s) [], but missing required input(s) ['INPUT0','INPUT1']. Please provide all required input(s).",
         ),
     ] {
         assert_eq!(post(&url, body).await, (400, json!({ "error": message })), "{body}");

@@ -54,7 +54,7 @@ async fn a_body_that_is_one_tensor_is_answered_in_binary() {
     assert_eq!((status, &data[..]), (200, &7_i64.to_le_bytes()[..]), "{json}");
 
     let (status, json, _) = send(&server, "open", "", floats[..20].to_vec()).await;
-    let wrong = "input 'x': FP32 of shape [1, 2, 2] takes 16 bytes, got 20";
+    let wrong = "input byte size mismatch for input 'x' for model 'open'. Expected 16, got 20: FP32 of shape [1, 2, 2]";
     assert_eq!((status, &json["error"]), (400, &json!(wrong)));
 }
 
@@ -62,7 +62,10 @@ async fn a_body_that_is_one_tensor_is_answered_in_binary() {
 async fn a_model_that_a_body_alone_cannot_ask_says_why() {
     let root = repository(&[("undeclared", "identity", ""), ("several", "multi_io", "")]);
     let server = start(root.path());
-    for (model, why) in [("undeclared", "has none"), ("several", "but the model has 3")] {
+    for (model, why) in [
+        ("undeclared", "has none"),
+        ("several", "to be deduced but got 3 inputs in 'several' model configuration"),
+    ] {
         let (status, json, _) = send(&server, model, "", vec![0; 16]).await;
         assert_eq!(status, 400, "{json}");
         assert!(json["error"].as_str().unwrap().contains(why), "{json}");

@@ -32,7 +32,10 @@ async fn a_broken_model_fails_alone_and_says_why() {
             post(&server.url(&format!("/v2/models/{model}/infer")), "{\"inputs\":[]}").await;
         assert_eq!(status, 503, "{model}: {answer}");
         let message = answer["error"].as_str().unwrap();
-        assert!(message.starts_with(&format!("model '{model}' isn't served: ")), "{message}");
+        assert!(
+            message.starts_with(&format!("Request for unknown model: '{model}' has no available versions: ")),
+            "{message}"
+        );
         assert!(!message.contains(root.path().to_str().unwrap()), "no path of the server's: {message}");
     }
     assert!(server.announced.contains("max_batch_sise"), "{}", server.announced);

@@ -160,7 +160,12 @@ async fn malformed_strings_are_refused_and_the_server_goes_on() {
         ),
         (
             bytes(&[1, 1], &[0, 0, 0, 0, 0, 0, 0, 0]),
-            "400 input 'words': BYTES of shape [1, 1] holds 1 strings; 4 bytes are left over behind them",
+            "400 unexpected number of string elements 2 for inference input 'words' for model 'echo', expecting 1; \
+             4 bytes are left over behind them",
+        ),
+        (
+            bytes(&[2, 1], &[0, 0, 0, 0]),
+            "400 expected 2 string elements for inference input 'words' for model 'echo', got 1",
         ),
         (
             bytes(&[1, 1], &[255, 255, 255, 255]),

@@ -20,7 +20,8 @@ fn typed_input(shape: &[i64], values: &[f32]) -> InferInputTensor {
 
 fn message(inputs: Vec<InferInputTensor>, raw: &[&'static [u8]]) -> ModelInferRequest {
     let raw_input_contents = raw.iter().map(|bytes| Bytes::from_static(bytes)).collect();
-    ModelInferRequest { inputs, raw_input_contents, id: "7".to_owned(), ..Default::default() }
+    let (model_name, id) = ("m".to_owned(), "7".to_owned());
+    ModelInferRequest { model_name, inputs, raw_input_contents, id, ..Default::default() }
 }
 
 fn decode(message: ModelInferRequest) -> Result<InferenceRequest, String> {
@@ -97,7 +98,10 @@ fn what_is_wrong_is_named() {
             message(vec![typed_input(&[3], &[1.0, 2.0])], &[]),
             "input 'x': shape [3] holds 3 elements, 'contents' has 2",
         ),
-        (message(vec![float()], &[&[0; 3]]), "input 'x': FP32 of shape [1] takes 4 bytes, got 3"),
+        (
+            message(vec![float()], &[&[0; 3]]),
+            "input byte size mismatch for input 'x' for model 'm'. Expected 4, got 3: FP32 of shape [1]",
+        ),
         (message(vec![float(), float()], &[&[0; 4], &[0; 4]]), "input 'x' is given twice"),
         (
             message(vec![input("x", "FP32", &[-1])], &[&[0; 4]]),
@@ -123,7 +127,7 @@ fn what_is_wrong_is_named() {
             output(parameters("classification", ParameterChoice::BoolParam(true))),
             "output 'y': 'classification' is a number of classes",
         ),
-        (twice, "output 'y' is asked for twice"),
+        (twice, "output 'y' already exists in request"),
     ] {
         assert_eq!(decode(message), Err(expected.to_owned()));
     }

@@ -64,7 +64,7 @@ impl<'a> Scanner<'a> {
     pub(super) fn enter(&mut self) -> Result<(), ProtocolError> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(self.error(format!("nested deeper than {MAX_DEPTH} levels")));
+            return Err(self.error(format!("JSON nesting depth exceeds maximum allowed limit ({MAX_DEPTH})")));
         }
         Ok(())
     }
@@ -330,7 +330,10 @@ mod tests {
         assert_eq!(skipped(&("[".repeat(50) + &"]".repeat(50))), Ok(()));
         for depth in [101, 120, 100_000] {
             let error = skipped(&"[".repeat(depth)).unwrap_err();
-            assert!(error.to_string().contains("nested deeper than 100 levels"), "{error}");
+            assert!(
+                error.to_string().contains("JSON nesting depth exceeds maximum allowed limit (100)"),
+                "{error}"
+            );
         }
     }
 
