@@ -206,3 +206,50 @@ fn what_goes_wrong_is_said_with_an_exit_code() {
     assert!(code == 1 && error.contains("is there already: --force writes over it"), "{code} {error}");
     assert_eq!(std::fs::read(&config).unwrap(), before);
 }
+
+#[test]
+fn nobody_is_asked_to_describe_what_is_not_served() {
+    let refused = inspect(&checkout("tests/arguments/placed.pt"), &[]);
+    assert!(!refused.status.success());
+    let (told, wrong) = (text(&refused.stdout), text(&refused.stderr));
+    assert!(told.contains("where: Device") && !told.contains("--input"), "{told}");
+    assert!(wrong.contains("Save the module within another one"), "{wrong}");
+    let served = inspect(&checkout("tests/arguments/kinds.pt"), &[]);
+    assert!(served.status.success());
+    assert!(text(&served.stdout).contains("Describe its inputs"), "{}", text(&served.stdout));
+}
+
+#[test]
+fn numbers_and_values_within_arguments_are_described_as_they_are_sent() {
+    for (file, inputs, lines) in [
+        (
+            "shifted",
+            &["x:FP32:-1,2", "by:INT64:1"][..],
+            &["max_batch_size: 8", r#"{ name: "by" data_type: TYPE_INT64 dims: [ 1 ] }"#][..],
+        ),
+        (
+            "switch",
+            &["x:FP32:-1,1"],
+            &["max_batch_size: 8", r#"{ name: "x" data_type: TYPE_FP32 dims: [ 1 ] }"#],
+        ),
+        (
+            "rnn",
+            &["x:FP32:1,2,5", "state.0:FP32:1,1,4", "state.1:FP32:1,1,4"],
+            &["max_batch_size: 0", r#"{ name: "state.1" data_type: TYPE_FP32 dims: [ 1, 1, 4 ] }"#],
+        ),
+        (
+            "keyed",
+            &["left.a:FP32:-1,3", "right.a:FP32:-1,3"],
+            &["max_batch_size: 8", r#"{ name: "left.a" data_type: TYPE_FP32 dims: [ 3 ] }"#],
+        ),
+    ] {
+        let described: Vec<String> =
+            inputs.iter().flat_map(|input| ["--input".to_owned(), (*input).to_owned()]).collect();
+        let found = inspect(&checkout(&format!("tests/arguments/{file}.pt")), &described);
+        let (config, report) = (text(&found.stdout), text(&found.stderr));
+        assert!(found.status.success(), "{file}: {report}");
+        for line in lines {
+            assert!(config.contains(line), "{file}: {line} in {config}");
+        }
+    }
+}
