@@ -30,7 +30,7 @@ const TABLES: &[Table] = &[
         ("resize_short_side", "the preset's; else it must be there", "resize_short_side = 256", "resize_short_side = 0", "pixels; the long side follows, as torchvision's `Resize`"),
         ("center_crop", "the preset's; else it must be there", "center_crop = [160, 224]", "center_crop = \"224\"", "pixels, or `[height, width]`; as torchvision's `CenterCrop`"),
         ("interpolation", "the preset's, else `\"bicubic\"`", "interpolation = \"bilinear\"", "interpolation = \"nearest\"", "`\"bilinear\"` (torchvision's default) or `\"bicubic\"`; antialiased, as Pillow does it"),
-        ("channel_order", "`\"rgb\"`", "channel_order = \"bgr\"", "channel_order = \"grb\"", "of the tensor, of `mean` and of `std`"),
+        ("channel_order", "`\"rgb\"`", "channel_order = \"bgr\"", "channel_order = \"grb\"", "of the tensor, of `mean` and of `std`; `\"grey\"` for a tensor of one channel, with one number each"),
         ("scale", "255 where each `std` is below 1, else 1; asked for where `mean` and `std` don't say", "scale = 255", "scale = 0", "pixels of 0 to 255 are divided by it: value = (pixel / scale - mean) / std"),
         ("mean", "the preset's; else it must be there", "mean = [0.485, 0.456, 0.406]", "mean = [nan, 0, 0]", "of each channel; torchvision's as they are"),
         ("std", "the preset's; else it must be there", "std = [0.229, 0.224, 0.225]", "std = [0, 1, 1]", "of each channel; torchvision's as they are"),

@@ -12,8 +12,8 @@ use crate::clock;
 use crate::error::{Error, Result};
 use crate::instance::{Answer, QueuedRequest, Responder, split};
 use crate::metrics::FailureReason;
-use crate::protocol::{InferenceRequest, InferenceResponse, OutputForm};
-use crate::scheduler::{Bound, Refused, Submitted};
+use crate::protocol::{InferenceRequest, InferenceResponse, OutputForm, Tensor};
+use crate::scheduler::{Bound, Refused, RowSize, Submitted};
 
 /// A request is cut into so many parts at most: rows may be empty, and many.
 const MOST_PARTS: u32 = 1024;
@@ -39,25 +39,13 @@ impl ServedModel {
                 return Err(error);
             }
         };
-        let most = self.batching.rows_of_parts(rows, self.config.max_batch_size, &size);
-        if most.is_some() && !self.rows.shares_like(&inputs) {
-            self.metrics.failed(FailureReason::Rejected, clock::now() - arrival);
-            let (model, most) = (&self.name, self.config.max_batch_size);
-            return Err(Error::invalid(format!(
-                "inference request batch-size must be <= {most} for '{model}', got {rows}: it isn't known that \
-                 answers of such requests are those of their parts"
-            )));
-        }
-        if let Some(most) = most
-            && rows.div_ceil(most) > MOST_PARTS
-        {
-            self.metrics.failed(FailureReason::Rejected, clock::now() - arrival);
-            return Err(Error::invalid(format!(
-                "the request for model '{}' has {rows} rows: at most {} are taken, in {MOST_PARTS} batches",
-                self.name,
-                u64::from(most) * u64::from(MOST_PARTS)
-            )));
-        }
+        let most = match self.most_in_a_part(&inputs, rows, &size) {
+            Ok(most) => most,
+            Err(error) => {
+                self.metrics.failed(FailureReason::Rejected, clock::now() - arrival);
+                return Err(error);
+            }
+        };
         let (mut responder, answer) = Responder::new(Arc::clone(&self.metrics), arrival);
         if let Some(order) = &self.order {
             responder = responder.in_turn(order);
@@ -88,6 +76,31 @@ impl ServedModel {
             outputs: answer.outputs,
         };
         Ok((response, forms))
+    }
+
+    /// How many rows the parts of a request have, where it runs in parts.
+    ///
+    /// # Errors
+    /// That it has too many rows for that, or may not be cut.
+    fn most_in_a_part(&self, inputs: &[Tensor], rows: u32, size: &RowSize) -> Result<Option<u32>> {
+        let Some(most) = self.batching.rows_of_parts(rows, self.config.max_batch_size, size) else {
+            return Ok(None);
+        };
+        if !self.rows.shares_like(inputs) {
+            let (model, most) = (&self.name, self.config.max_batch_size);
+            return Err(Error::invalid(format!(
+                "inference request batch-size must be <= {most} for '{model}', got {rows}: it isn't known that \
+                 answers of such requests are those of their parts"
+            )));
+        }
+        if rows.div_ceil(most) > MOST_PARTS {
+            return Err(Error::invalid(format!(
+                "the request for model '{}' has {rows} rows: at most {} are taken, in {MOST_PARTS} batches",
+                self.name,
+                u64::from(most) * u64::from(MOST_PARTS)
+            )));
+        }
+        Ok(Some(most))
     }
 
     /// Waits for an answer. Whoever waits in the queue beyond `deadline` is

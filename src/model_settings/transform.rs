@@ -36,8 +36,8 @@ struct ImageTable {
     #[serde(default)]
     channel_order: ChannelOrder,
     scale: Option<Spanned<f32>>,
-    mean: Option<Spanned<[f32; 3]>>,
-    std: Option<Spanned<[f32; 3]>>,
+    mean: Option<Spanned<Vec<f32>>>,
+    std: Option<Spanned<Vec<f32>>>,
 }
 
 #[derive(Deserialize)]
@@ -90,12 +90,13 @@ impl Source<'_> {
                 ),
             ));
         }
-        let values =
-            |key: &str, given: Option<Spanned<[f32; 3]>>, known: Option<[f32; 3]>| match (given, known) {
-                (Some(given), _) => Ok((*given.get_ref(), given.span())),
-                (None, Some(known)) => Ok((known, HERE)),
-                (None, None) => Err(missing(key)),
-            };
+        let order = table.channel_order;
+        let values = |key: &str, given: Option<Spanned<Vec<f32>>>, known: Option<[f32; 3]>| match (given, known) {
+            (Some(given), _) => Ok((self.of_channels(key, &given, order)?, given.span())),
+            // A preset's are of three.
+            (None, Some(known)) if order != ChannelOrder::Grey => Ok((known, HERE)),
+            (None, _) => Err(missing(key)),
+        };
         let mean = values("mean", table.mean, preset.map(|preset| preset.mean))?;
         let std = values("std", table.std, preset.map(|preset| preset.std))?;
         self.numbers("mean", &mean)?;
@@ -109,7 +110,7 @@ impl Source<'_> {
                 .interpolation
                 .or(preset.map(|preset| preset.interpolation))
                 .unwrap_or_default(),
-            order: table.channel_order,
+            order,
             scale,
             mean: mean.0,
             std: std.0,
@@ -126,6 +127,29 @@ impl Source<'_> {
             let message = format!("preset is '{}': one of {} was expected", name.get_ref(), Preset::names());
             self.wrong(&name.span(), message)
         })
+    }
+
+    /// A number for each channel; for one channel, three that are equal.
+    fn of_channels(
+        &self,
+        key: &str,
+        given: &Spanned<Vec<f32>>,
+        order: ChannelOrder,
+    ) -> Result<[f32; 3], SettingsError> {
+        match (given.get_ref().as_slice(), order) {
+            ([grey], ChannelOrder::Grey) => Ok([*grey; 3]),
+            ([first, second, third], ChannelOrder::Rgb | ChannelOrder::Bgr) => Ok([*first, *second, *third]),
+            (numbers, _) => {
+                let expected = match order {
+                    ChannelOrder::Grey => "1 was expected, as channel_order is \"grey\"",
+                    ChannelOrder::Rgb | ChannelOrder::Bgr => {
+                        "3 were expected, or 1 with channel_order = \"grey\""
+                    }
+                };
+                let message = format!("{key} holds {} numbers: {expected}", numbers.len());
+                Err(self.wrong(&given.span(), message))
+            }
+        }
     }
 
     /// A mean or a deviation for each channel.
@@ -326,9 +350,10 @@ labels = \"labels.txt\"
         insta::assert_snapshot!(replaced(IMAGE, "resize", "resize_short_side = \"256\""), @r#"cresset.toml, line 3: resize_short_side: invalid type: string "256", expected i64"#);
         insta::assert_snapshot!(replaced(IMAGE, "center", "center_crop = \"224\""), @"cresset.toml, line 4: center_crop takes a number of pixels, or [height, width]");
         insta::assert_snapshot!(replaced(IMAGE, "center", "center_crop = [224]"), @"cresset.toml, line 4: center_crop takes a number of pixels, or [height, width]");
-        insta::assert_snapshot!(replaced(IMAGE, "channel", "channel_order = \"grb\""), @"cresset.toml, line 5: channel_order: unknown variant 'grb', expected 'rgb' or 'bgr'");
-        insta::assert_snapshot!(replaced(IMAGE, "mean", "mean = [127.0, 127.0]"), @"cresset.toml, line 6: mean: invalid length 2, expected an array of length 3");
-        insta::assert_snapshot!(replaced(IMAGE, "mean", "mean = 127.0"), @"cresset.toml, line 6: mean: invalid type: floating point '127.0', expected an array of length 3");
+        insta::assert_snapshot!(replaced(IMAGE, "channel", "channel_order = \"grb\""), @"cresset.toml, line 5: channel_order: unknown variant 'grb', expected one of 'rgb', 'bgr', 'grey'");
+        insta::assert_snapshot!(replaced(IMAGE, "mean", "mean = [127.0, 127.0]"), @r#"cresset.toml, line 6: mean holds 2 numbers: 3 were expected, or 1 with channel_order = "grey""#);
+        insta::assert_snapshot!(replaced(IMAGE, "mean", "mean = 127.0"), @"cresset.toml, line 6: mean: invalid type: floating point '127.0', expected a sequence");
+        insta::assert_snapshot!(replaced(IMAGE, "channel", "channel_order = \"grey\""), @r#"cresset.toml, line 6: mean holds 3 numbers: 1 was expected, as channel_order is "grey""#);
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub struct ImageTransform {
     interpolation: Interpolation,
     /// The stored channel, red 0 to blue 2, of each of the tensor's.
     channels: [usize; 3],
+    /// Whether the tensor has one channel, which is made of all.
+    grey: bool,
     /// `(level / scale - mean) / std` for each of the tensor's channels, as
     /// little-endian bytes.
     levels: [Box<Levels>; 3],
@@ -32,6 +34,8 @@ pub(crate) enum ChannelOrder {
     Rgb,
     /// Blue, green, red.
     Bgr,
+    /// One channel: how light a pixel is, as Pillow's `L` has it.
+    Grey,
 }
 
 /// What is declared of a picture, each value checked: `crop` lies within
@@ -63,10 +67,11 @@ impl ImageTransform {
         });
         let Declared { input, short_side, crop, interpolation, order, .. } = declared;
         let channels = match order {
-            ChannelOrder::Rgb => [0, 1, 2],
+            ChannelOrder::Rgb | ChannelOrder::Grey => [0, 1, 2],
             ChannelOrder::Bgr => [2, 1, 0],
         };
-        Self { input, short_side, crop, interpolation, channels, levels }
+        let grey = order == ChannelOrder::Grey;
+        Self { input, short_side, crop, interpolation, channels, grey, levels }
     }
 
     /// The configured input's name; `None` for the model's only one.
@@ -75,10 +80,15 @@ impl ImageTransform {
         self.input.as_deref()
     }
 
-    /// The tensor's shape, FP32: `[1, 3, height, width]`.
+    /// The tensor's shape, FP32: `[1, 3, height, width]`, or one channel in the
+    /// place of three.
     #[must_use]
     pub fn shape(&self) -> [i64; 4] {
-        [1, 3, self.crop.height.into(), self.crop.width.into()]
+        [1, self.planes() as i64, self.crop.height.into(), self.crop.width.into()]
+    }
+
+    fn planes(&self) -> usize {
+        if self.grey { 1 } else { 3 }
     }
 
     /// Turns an encoded image into the tensor's bytes: FP32,
@@ -105,7 +115,7 @@ impl ImageTransform {
         let (height, width) = (self.crop.height as usize, self.crop.width as usize);
         let step = channels.count();
         let pixels = Upright::new(height, width, turn);
-        let mut tensor = vec![0; 3 * height * width * 4];
+        let mut tensor = vec![0; self.planes() * height * width * 4];
         for (plane, (levels, channel)) in
             tensor.chunks_exact_mut(height * width * 4).zip(self.levels.iter().zip(self.channels))
         {
@@ -116,7 +126,12 @@ impl ImageTransform {
             for (y, row) in plane.chunks_exact_mut(width * 4).enumerate() {
                 let mut at = pixels.row(y);
                 for value in row.chunks_exact_mut(4) {
-                    let level = small[at * step + channel];
+                    let level = match channels {
+                        Channels::Rgb | Channels::Rgba if self.grey => luma(&small[at * step..]),
+                        Channels::Grey | Channels::GreyAlpha | Channels::Rgb | Channels::Rgba => {
+                            small[at * step + channel]
+                        }
+                    };
                     value.copy_from_slice(&levels[usize::from(level)]);
                     at = at.wrapping_add_signed(pixels.right);
                 }
@@ -124,6 +139,13 @@ impl ImageTransform {
         }
         tensor
     }
+}
+
+/// How light a pixel is, by ITU-R 601-2, in the whole numbers that Pillow sums.
+fn luma(pixel: &[u8]) -> u8 {
+    let weighed = [19_595, 38_470, 7_471].iter().zip(pixel).map(|(weight, level)| weight * u32::from(*level));
+    // The weights add up to 1 << 16: no sum is above 255 of that.
+    ((weighed.sum::<u32>() + 0x8000) >> 16) as u8
 }
 
 /// The way over stored pixels in upright order.
@@ -255,6 +277,14 @@ mod tests {
         };
         assert_eq!(of(ChannelOrder::Rgb, [0.0; 3], [1.0; 3]), [10.0, 20.0, 30.0]);
         assert_eq!(of(ChannelOrder::Bgr, [0.0; 3], [1.0; 3]), [30.0, 20.0, 10.0]);
+        // As Image.convert("L") has it.
+        assert_eq!(of(ChannelOrder::Grey, [0.0; 3], [1.0; 3]), [18.0]);
+        assert_eq!(of(ChannelOrder::Grey, [8.0; 3], [5.0; 3]), [2.0]);
+        let white = RgbImage::from_pixel(2, 2, image::Rgb([255; 3]));
+        let grey = declared(1, Size { height: 1, width: 1 }, ChannelOrder::Grey, PLAIN);
+        let grey = ImageTransform::new(grey);
+        assert_eq!(grey.shape(), [1, 1, 1, 1]);
+        assert_eq!(values(&grey.apply(&png(&white.into())).unwrap()), [255.0]);
         assert_eq!(of(ChannelOrder::Bgr, [0.0, 1.0, 2.0], [1.0, 2.0, 3.0]), [30.0, 9.5, 8.0 / 3.0]);
     }
 
