@@ -128,7 +128,8 @@ fn alone(name: &str, callers: usize) -> Vec<Vec<Vec<f32>>> {
     let mut instance = model.instance(1).unwrap();
     let mut run = |number: usize| {
         let data = row(name, number);
-        let input = BatchInput { name: input(name), datatype: datatype(name), shape: &[1, 4], data: &data };
+        let place = &model.signature().arguments[0].name;
+        let input = BatchInput { name: place, datatype: datatype(name), shape: &[1, 4], data: &data };
         let outputs = instance.forward(&[input]).unwrap();
         let kept = outputs.iter().filter(|output| output.name.as_deref() != Some("mean"));
         kept.map(|output| numbers(output.datatype, &output.data)).collect()
@@ -142,7 +143,8 @@ fn takes_a_row(name: &str) -> bool {
     let Ok(model) = load(name) else { return false };
     let Ok(mut instance) = model.instance(1) else { return false };
     let data = row(name, 0);
-    let input = BatchInput { name: input(name), datatype: Datatype::Fp32, shape: &[1, 4], data: &data };
+    let Some(first) = model.signature().arguments.first() else { return false };
+    let input = BatchInput { name: &first.name, datatype: Datatype::Fp32, shape: &[1, 4], data: &data };
     model.signature().stateful.is_none() && instance.forward(&[input]).is_ok()
 }
 
