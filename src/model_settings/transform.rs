@@ -91,12 +91,13 @@ impl Source<'_> {
             ));
         }
         let order = table.channel_order;
-        let values = |key: &str, given: Option<Spanned<Vec<f32>>>, known: Option<[f32; 3]>| match (given, known) {
-            (Some(given), _) => Ok((self.of_channels(key, &given, order)?, given.span())),
-            // A preset's are of three.
-            (None, Some(known)) if order != ChannelOrder::Grey => Ok((known, HERE)),
-            (None, _) => Err(missing(key)),
-        };
+        let values =
+            |key: &str, given: Option<Spanned<Vec<f32>>>, known: Option<[f32; 3]>| match (given, known) {
+                (Some(given), _) => Ok((self.of_channels(key, &given, order)?, given.span())),
+                // A preset's are of three.
+                (None, Some(known)) if order != ChannelOrder::Grey => Ok((known, HERE)),
+                (None, _) => Err(missing(key)),
+            };
         let mean = values("mean", table.mean, preset.map(|preset| preset.mean))?;
         let std = values("std", table.std, preset.map(|preset| preset.std))?;
         self.numbers("mean", &mean)?;

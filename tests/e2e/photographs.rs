@@ -369,7 +369,11 @@ async fn what_is_wrong_with_base64_is_named() {
         (LABELS, json!({"image": ""}).to_string(), "the text is empty"),
         (LABELS, json!({"image": "aGVsbG8="}).to_string(), "not an image: JPEG, PNG"),
         (LABELS, json!({"image": "data:image/jpeg,abc"}).to_string(), "doesn't say ;base64"),
-        (LABELS, json!({"image": text, "ids": [3]}).to_string(), "'ids' stands beside the photograph 'image'"),
+        (
+            LABELS,
+            json!({"image": text, "ids": [3]}).to_string(),
+            "'ids' stands beside the photograph 'image'",
+        ),
         (LABELS, json!([text, 3]).to_string(), "element 1 of the list is no photograph"),
         (INSTANCES, json!({ "instances": vec!["/9j/"; 17] }).to_string(), "takes at most 16 in a request"),
         ("/predict", json!({ "image": &text[..5000] }).to_string(), "the JPEG is truncated"),
