@@ -21,6 +21,9 @@ const QUANTILES: [f64; 5] = [0.5, 0.9, 0.95, 0.99, 0.999];
 const SLOTS: usize = 5;
 const SLOT: Duration = Duration::from_secs(12);
 
+/// What takes longer counts as this, in microseconds: an hour.
+const LONGEST: u64 = 3_600_000_000;
+
 /// Within a hundredth.
 const DIGITS: u8 = 2;
 
@@ -125,8 +128,8 @@ impl Window {
         let latency = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
         self.count += 1;
         self.sum = self.sum.saturating_add(latency);
-        let present = self.advance(now);
-        present.saturating_record(latency);
+        // It grows as far as it must; what clamps doesn't.
+        let _ = self.advance(now).record(latency.min(LONGEST));
     }
 
     /// Empties the slots whose time is over, and gives the present one.
@@ -182,6 +185,20 @@ mod tests {
         TextEncoder::new().encode(&summaries.gather(now), &mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
         text.lines().filter(|line| line.starts_with("nv_inference_queue_")).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn latencies_of_every_length_keep_theirs() {
+        let now = clock::now();
+        let mut window = Window::new(now);
+        for (latency, told) in
+            [(300, 300), (70_000, 70_143), (8_000_000, 8_028_159), (u64::MAX, 3_607_101_439)]
+        {
+            window.record(Duration::from_micros(latency), now);
+            let summary = window.read(now);
+            let largest = summary.get_quantile()[4].value();
+            assert!((largest - float(told)).abs() <= float(told) / 100.0, "{latency}: {largest}");
+        }
     }
 
     #[test]
