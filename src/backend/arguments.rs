@@ -172,12 +172,6 @@ impl Leaf {
             Self::Tensor | Self::Strings => None,
         }
     }
-
-    /// Whether it is sent as strings.
-    #[must_use]
-    pub fn is_text(self) -> bool {
-        matches!(self, Self::Strings | Self::Scalar(Scalar::Str))
-    }
 }
 
 /// As Python spells it.

@@ -265,9 +265,9 @@ pub trait ModelInstance {
 
     /// Runs `forward` once.
     ///
-    /// Each input's name is its place among the arguments. The outputs own their memory or keep it alive: they
-    /// stay valid, and unchanged, when the input buffers are written again and
-    /// when `forward` runs again.
+    /// Each input's name is its place among the arguments. The outputs own their
+    /// memory or keep it alive: they stay valid, and unchanged, when the input
+    /// buffers are written again and when `forward` runs again.
     ///
     /// # Errors
     /// [`BackendError::Execute`] where the model failed on these inputs;

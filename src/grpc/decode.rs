@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::protocol::json::RESERVED;
 use crate::protocol::{
     Datatype, InferenceRequest, Inputs, LONGEST_NAME, MOST_DIMENSIONS, MOST_PARAMETERS, OutputForm,
-    RequestedOutput, Schedule, Tensor, distinct, element_count,
+    RequestedOutput, Schedule, Tensor, distinct, element_count, push_string,
 };
 
 type Parameters = BTreeMap<String, InferParameter>;
@@ -118,8 +118,9 @@ fn values(parameters: Parameters) -> Result<Vec<Tensor>> {
             ParameterChoice::Uint64Param(value) => (Datatype::Uint64, value.to_le_bytes().to_vec()),
             ParameterChoice::DoubleParam(value) => (Datatype::Fp64, value.to_le_bytes().to_vec()),
             ParameterChoice::StringParam(value) => {
-                let length = u32::try_from(value.len()).unwrap_or(u32::MAX);
-                (Datatype::Bytes, [&length.to_le_bytes(), value.as_bytes()].concat())
+                let mut data = Vec::new();
+                push_string(&mut data, value.as_bytes());
+                (Datatype::Bytes, data)
             }
         };
         Some(Tensor { name: Arc::from(name), datatype, shape: vec![1], data: Bytes::from(data) })

@@ -95,8 +95,18 @@ pub(super) async fn answer(
     Ok(response)
 }
 
-/// Writes JSON, compressed where its client asks for that.
-pub(super) async fn answer_json(state: &State, request: &HttpRequest, json: Vec<u8>) -> HttpResult {
+/// Writes JSON on the pool, and answers with it.
+pub(super) async fn answer_written(
+    state: &State,
+    request: &HttpRequest,
+    write: impl FnOnce() -> Result<Vec<u8>> + Send + 'static,
+) -> HttpResult {
+    let json = state.engine.pool().run(write).await??;
+    answer_json(state, request, json).await
+}
+
+/// Sends JSON, compressed where its client asks for that.
+async fn answer_json(state: &State, request: &HttpRequest, json: Vec<u8>) -> HttpResult {
     let mut response = respond(state, request, vec![Bytes::from(json)]).await?;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(response)

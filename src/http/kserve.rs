@@ -13,7 +13,7 @@ use super::prediction::ByLabel;
 use super::server::State;
 use super::status::HttpResult;
 use crate::engine::Prediction;
-use crate::error::{Error, ErrorCode, Result};
+use crate::error::{Error, ErrorCode};
 use crate::protocol::json::{PredictForm, write_outputs, write_predict_rows, write_predictions};
 use crate::transform::Ranked;
 
@@ -33,25 +33,23 @@ pub(super) async fn predict(
             return Ok(labelled(&rows.iter().map(Vec::as_slice).collect::<Vec<_>>()));
         }
         Prediction::Rows(rows, non_finite) => {
-            let write = move || -> Result<_> {
+            let write = move || {
                 rows.iter().try_for_each(|row| non_finite.check(row))?;
                 Ok(write_predict_rows(form, &rows, non_finite)?)
             };
-            let text = state.engine.pool().run(write).await??;
-            return inference::answer_json(&state, &request, text).await;
+            return inference::answer_written(&state, &request, write).await;
         }
         Prediction::Tensors(outputs, non_finite) => (outputs, non_finite),
         Prediction::Inference(response, _, non_finite) => (response.outputs, non_finite),
     };
-    let write = move || -> Result<_> {
+    let write = move || {
         non_finite.check(&outputs)?;
         Ok(match form {
             PredictForm::Rows => write_predictions(&outputs, non_finite)?,
             PredictForm::Columns => write_outputs(&outputs, non_finite),
         })
     };
-    let text = state.engine.pool().run(write).await??;
-    inference::answer_json(&state, &request, text).await
+    inference::answer_written(&state, &request, write).await
 }
 
 /// A map for each row, as `/predictions` gives it for one.

@@ -73,20 +73,18 @@ async fn answer(
             }),
         }),
         Prediction::Tensors(tensors, non_finite) => {
-            let write = move || -> Result<_> {
+            let write = move || {
                 non_finite.check(&tensors)?;
                 Ok(write_named_tensors(&tensors, non_finite))
             };
-            let text = state.engine.pool().run(write).await??;
-            inference::answer_json(state, request, text).await
+            inference::answer_written(state, request, write).await
         }
         Prediction::Rows(rows, non_finite) => {
-            let write = move || -> Result<_> {
+            let write = move || {
                 rows.iter().try_for_each(|row| non_finite.check(row))?;
                 Ok(write_named_rows(&rows, non_finite))
             };
-            let text = state.engine.pool().run(write).await??;
-            inference::answer_json(state, request, text).await
+            inference::answer_written(state, request, write).await
         }
         Prediction::Inference(response, forms, non_finite) => {
             inference::answer(state, request, response, forms, non_finite).await

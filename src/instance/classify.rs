@@ -9,7 +9,7 @@ use bytes::Bytes;
 use half::{bf16, f16};
 
 use crate::error::{Error, Result};
-use crate::protocol::{Datatype, Tensor};
+use crate::protocol::{Datatype, Tensor, push_string};
 
 /// The `count` best of each row of `output`, best first, as BYTES of shape
 /// `[rows, count]`; `[count]` where it isn't `batched`. A row of fewer scores
@@ -79,8 +79,7 @@ fn pick<T: AnyBitPattern + PartialOrd + std::fmt::Display>(
             text.push(':');
             text.push_str(label);
         }
-        out.extend_from_slice(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
-        out.extend_from_slice(text.as_bytes());
+        push_string(out, text.as_bytes());
     }
 }
 

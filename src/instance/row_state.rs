@@ -194,11 +194,13 @@ impl RowState {
     /// there are enough for a proof; where it isn't known yet whether that is
     /// rows. `of` are its own inputs, `inputs` what ran.
     pub(super) fn keep(&self, of: &[Tensor], inputs: &HostBatch, outputs: &[BatchOutput]) {
-        if (self.shares() && self.shares_like(of)) || self.due.load(Ordering::Acquire) {
+        if self.due.load(Ordering::Acquire) {
             return;
         }
         let variant = self.variants.of(of);
-        let known = !variant.is_empty() && self.variants.are_rows(&variant).is_some();
+        // Where nothing varies, the stage alone tells.
+        let known =
+            if variant.is_empty() { self.shares() } else { self.variants.are_rows(&variant).is_some() };
         if known || matches!(*self.lock(), Stage::Apart(_)) {
             return;
         }

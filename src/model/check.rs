@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::batching::Batching;
 use super::values::{repeat, value};
+use crate::backend::Leaf;
 use crate::error::{Error, Result};
 use crate::model_config::{Binding, BoundInput, Lack, ModelConfig, Presence, TensorConfig};
 use crate::model_settings::LargeRequests;
@@ -125,7 +126,7 @@ fn values_of(
     let mut values = Vec::new();
     for parameter in parameters {
         let name = Arc::clone(&parameter.name);
-        let bound = binding.inputs.iter().find(|input| *input.name == *name);
+        let bound = binding.input(&name);
         let leaf = bound.map(|bound| bound.leaf).or_else(|| binding.find_open(&name).map(|open| open.leaf));
         let wrong = |what: &str| {
             Err(Error::invalid(format!("parameter '{name}' of the request for model '{model}' {what}")))
@@ -162,7 +163,7 @@ fn further(given: &mut HashMap<Arc<str>, Tensor>, binding: &Binding, model: &str
         let Some(input) = given.remove(&name) else { continue };
         let input = match bound.leaf.shared() {
             Some(scalar) => value(input, scalar, &bound, model)?,
-            None => check_values(&input, bound.leaf.is_text(), model).map(|()| input)?,
+            None => check_values(&input, bound.leaf == Leaf::Strings, model).map(|()| input)?,
         };
         if !places.insert(Arc::clone(&bound.place)) {
             return Err(Error::invalid(format!("input '{name}' of model '{model}' is given twice")));
@@ -220,7 +221,7 @@ fn check_one(mut input: Tensor, bound: &BoundInput, config: &ModelConfig) -> Res
     let Some(spec) = &bound.spec else {
         return match bound.leaf.shared() {
             Some(scalar) => value(input, scalar, bound, model),
-            None => check_values(&input, bound.leaf.is_text(), model).map(|()| input),
+            None => check_values(&input, bound.leaf == Leaf::Strings, model).map(|()| input),
         };
     };
     if input.datatype != spec.datatype {
@@ -232,7 +233,7 @@ fn check_one(mut input: Tensor, bound: &BoundInput, config: &ModelConfig) -> Res
     if let Some(scalar) = bound.leaf.shared() {
         return value(input, scalar, bound, model);
     }
-    check_values(&input, bound.leaf.is_text(), model)?;
+    check_values(&input, bound.leaf == Leaf::Strings, model)?;
     let batched = config.max_batch_size > 0;
     let expected: Vec<i64> = batched.then_some(-1).into_iter().chain(spec.dims.iter().copied()).collect();
     let fits = input.shape.len() == expected.len()

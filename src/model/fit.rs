@@ -21,7 +21,7 @@ pub(super) fn check_transforms(
                 }
             },
         };
-        let Some(bound) = binding.inputs.iter().find(|input| input.name == name) else {
+        let Some(bound) = binding.input(name) else {
             return Err(format!("[transform.image] input = '{name}': the model has no such input"));
         };
         if binding.only_input() != Some(bound) {

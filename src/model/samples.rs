@@ -63,7 +63,6 @@ fn inputs(
             data: Some(elements(name, data, sample.batch_size, directory)?),
         })
     };
-    let is_bound = |name: &str| binding.inputs.iter().any(|bound| bound.name == name);
     let bound = |bound: &BoundInput| match sample.inputs.get(&bound.name) {
         Some(data) => of_sample(&bound.place, Some(bound), data).map(Some),
         None if bound.presence != Presence::Required => Ok(None),
@@ -71,7 +70,7 @@ fn inputs(
     };
     let own = binding.inputs.iter().map(bound).collect::<Result<Vec<_>, _>>()?;
     let mut inputs: Vec<TrialInput> = own.into_iter().flatten().collect();
-    for (name, data) in sample.inputs.iter().filter(|(name, _)| !is_bound(name)) {
+    for (name, data) in sample.inputs.iter().filter(|(name, _)| binding.input(name).is_none()) {
         let bound = binding.find_open(name).ok_or_else(|| format!("the model has no input '{name}'"))?;
         inputs.push(of_sample(&bound.place, None, data)?);
     }

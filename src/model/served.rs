@@ -238,7 +238,7 @@ impl ServedModel {
     /// The input of this name as configured, or the only one.
     #[must_use]
     pub fn input_datatype(&self, name: &str) -> Option<crate::protocol::Datatype> {
-        self.binding.inputs.iter().find(|input| input.name == name)?.datatype()
+        self.binding.input(name)?.datatype()
     }
 
     /// The name of that input, where it takes strings.
@@ -259,7 +259,7 @@ impl ServedModel {
     /// rows.
     #[must_use]
     pub fn input_dims(&self, name: &str) -> Option<(&[i64], bool)> {
-        let input = self.binding.inputs.iter().find(|input| input.name == name)?;
+        let input = self.binding.input(name)?;
         let spec = input.spec.as_ref().filter(|_| input.leaf.shared().is_none())?;
         Some((&spec.dims, self.config.max_batch_size > 0))
     }
@@ -280,7 +280,7 @@ impl ServedModel {
     /// Whether it has an input of this name.
     #[must_use]
     pub fn has_input(&self, name: &str) -> bool {
-        self.binding.inputs.iter().any(|input| input.name == name)
+        self.binding.input(name).is_some()
     }
 
     /// Whether the input that an image fills has a dimension for the batch,
@@ -304,7 +304,7 @@ impl ServedModel {
     /// The configured dimensions of the input that an image fills.
     fn image_dims(&self) -> Option<&[i64]> {
         let name = self.image_input()?;
-        let input = self.binding.inputs.iter().find(|input| input.name == name)?;
+        let input = self.binding.input(name)?;
         input.spec.as_ref().map(|spec| spec.dims.as_slice())
     }
 

@@ -38,6 +38,8 @@ pub(super) struct Arguments {
     pub(super) places: Vec<Place>,
     /// Whether there are lists or dictionaries.
     pub(super) open: bool,
+    /// Whether values stand within an argument: asked for each request.
+    pub(super) nests: bool,
     /// The position of the only argument that is a dictionary of tensors, whose
     /// keys needn't be told from others'.
     dictionary: Option<usize>,
@@ -49,7 +51,8 @@ impl Arguments {
     /// # Errors
     /// An argument that can't be sent and has no default.
     pub(super) fn new(all: &[Argument]) -> Result<Self, ConfigError> {
-        let mut made = Self { all: all.to_vec(), places: Vec::new(), open: false, dictionary: None };
+        let mut made =
+            Self { all: all.to_vec(), places: Vec::new(), open: false, nests: false, dictionary: None };
         for (position, argument) in all.iter().enumerate() {
             let Argument { name, kind, optional } = argument;
             let mut walk = Walk { argument: position, optional: *optional, places: Vec::new(), open: false };
@@ -69,6 +72,7 @@ impl Arguments {
                 }
             }
         }
+        made.nests = made.open || made.places.iter().any(|place| place.path.contains('.'));
         let mut dictionaries =
             all.iter().enumerate().filter(|(_, argument)| argument.kind.is_tensor_dict()).map(|(at, _)| at);
         made.dictionary = dictionaries.next().filter(|_| dictionaries.next().is_none());
@@ -123,11 +127,6 @@ impl Arguments {
     /// Whether an argument has this name, be it one that can't be sent.
     pub(super) fn has(&self, name: &str) -> bool {
         self.all.iter().any(|argument| argument.name == name)
-    }
-
-    /// Whether values stand within an argument.
-    pub(super) fn nests(&self) -> bool {
-        self.open || self.places.iter().any(|place| place.path.contains('.'))
     }
 
     /// For messages: `forward(x, mask)`.

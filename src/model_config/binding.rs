@@ -123,13 +123,19 @@ impl Binding {
     /// What these places lack where others of the same list or tuple are there.
     #[must_use]
     pub fn lacks<'a>(&self, places: impl Iterator<Item = &'a str>) -> Option<Lack> {
-        self.arguments.nests().then(|| self.arguments.lacks(&places.collect::<BTreeSet<_>>()))?
+        self.arguments.nests.then(|| self.arguments.lacks(&places.collect::<BTreeSet<_>>()))?
     }
 
     /// Whether an argument has this name, be it one that can't be sent.
     #[must_use]
     pub fn has_argument(&self, name: &str) -> bool {
         self.arguments.has(name)
+    }
+
+    /// The input of this name.
+    #[must_use]
+    pub fn input(&self, name: &str) -> Option<&BoundInput> {
+        self.inputs.iter().find(|input| input.name == name)
     }
 
     /// The only input that a request must bring, numbers and strings aside; the

@@ -8,6 +8,12 @@ use super::{ProtocolError, element_count};
 /// body bounds what they hold.
 pub const MOST_STRINGS: usize = 1 << 20;
 
+/// Writes a string behind its length. None is 4 GiB long: bodies are shorter.
+pub fn push_string(to: &mut Vec<u8>, string: &[u8]) {
+    to.extend_from_slice(&u32::try_from(string.len()).unwrap_or(u32::MAX).to_le_bytes());
+    to.extend_from_slice(string);
+}
+
 /// Goes over the strings; ends at the first that isn't whole.
 #[derive(Debug, Clone)]
 pub struct Strings<'a> {

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use half::{bf16, f16};
 
 use super::TrialInput;
-use crate::protocol::Datatype;
+use crate::protocol::{Datatype, push_string};
 
 /// Between which values elements are drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -73,9 +73,7 @@ fn append(bytes: &mut Vec<u8>, datatype: Datatype, mixed: u32, values: Values) {
         Datatype::Fp32 => bytes.extend((real as f32).to_le_bytes()),
         Datatype::Fp64 => bytes.extend(real.to_le_bytes()),
         Datatype::Bytes => {
-            let text = (mixed % 100).to_string();
-            bytes.extend((text.len() as u32).to_le_bytes());
-            bytes.extend(text.as_bytes());
+            push_string(bytes, (mixed % 100).to_string().as_bytes());
         }
         // Pixels, mostly.
         Datatype::Uint8 => bytes.push(mixed.to_le_bytes()[3]),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::bench::metadata::Input;
 use crate::bench::random::Random;
-use crate::protocol::{Datatype, Tensor};
+use crate::protocol::{Datatype, Tensor, push_string};
 
 /// No input is larger than this many elements: a slip of the keyboard should
 /// be an error, not a machine without memory.
@@ -69,9 +69,7 @@ fn push(datatype: Datatype, random: &mut Random, data: &mut Vec<u8>) {
         Datatype::Fp32 => data.extend_from_slice(&random.unit().to_le_bytes()),
         Datatype::Fp64 => data.extend_from_slice(&f64::from(random.unit()).to_le_bytes()),
         Datatype::Bytes => {
-            let word = random.word();
-            data.extend_from_slice(&(word.len() as u32).to_le_bytes());
-            data.extend_from_slice(word.as_bytes());
+            push_string(data, random.word().as_bytes());
         }
     }
 }

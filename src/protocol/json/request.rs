@@ -11,7 +11,7 @@ use super::numbers::read_data;
 use super::scan::Scanner;
 use crate::protocol::{
     Datatype, LONGEST_NAME, MOST_DIMENSIONS, MOST_PARAMETERS, NonFinite, OutputForm, ProtocolError,
-    RequestedOutput, Schedule, Strict, Tensor, expected_bytes,
+    RequestedOutput, Schedule, Strict, Tensor, expected_bytes, push_string,
 };
 
 /// Parameters with a meaning of their own, which no argument's value can have.
@@ -267,8 +267,9 @@ fn read_values(mut scanner: Scanner<'_>) -> Result<Vec<Tensor>, ProtocolError> {
         let (datatype, data) = match text {
             [b'"', ..] => {
                 let string = scanner.string()?;
-                let length = u32::try_from(string.len()).unwrap_or(u32::MAX);
-                (Datatype::Bytes, [&length.to_le_bytes(), string.as_bytes()].concat())
+                let mut data = Vec::new();
+                push_string(&mut data, string.as_bytes());
+                (Datatype::Bytes, data)
             }
             b"true" | b"false" => {
                 scanner.skip()?;
