@@ -23,17 +23,12 @@
 //! [`model_settings`] read what stands beside a model's file.
 
 pub mod admission;
-pub mod backend;
-pub mod bench;
 pub mod cli;
-pub mod clock;
 pub mod command_line;
 pub mod devices;
-pub mod dl;
 pub mod engine;
 pub mod error;
 pub mod faults;
-pub mod file_kind;
 pub mod grpc;
 pub mod http;
 pub mod inspect;
@@ -45,8 +40,6 @@ pub mod model;
 pub mod model_config;
 pub mod model_repository;
 pub mod model_settings;
-pub mod nvidia;
-pub mod protocol;
 pub mod scheduler;
 pub mod serve;
 pub mod settings;
