@@ -65,7 +65,7 @@ fn rooms_know_each_other_downwards_only() {
     for (room, above) in [
         (
             "scheduler",
-            &["crate::http", "crate::engine", "crate::model::", "crate::instance", "cresset_backend"],
+            &["crate::http", "crate::engine", "crate::model::", "crate::instance", "cresset_backend"][..],
         ),
         ("instance", &["crate::http", "crate::grpc", "crate::engine", "crate::model::"]),
         ("model", &["crate::http", "crate::grpc", "crate::engine"]),
