@@ -85,7 +85,7 @@ fn body(values: &[f32], write: impl Fn(&mut String, f32) -> std::fmt::Result) ->
 
 /// Both read the values that were written, to the bit.
 fn check(body: &Bytes, values: &[f32]) -> anyhow::Result<()> {
-    let ours = decode_request("m", body, None)?;
+    let (ours, _) = decode_request("m", body, None)?;
     let tensor = ours.inputs.first().context("an input")?;
     ensure!(tensor.datatype == Datatype::Fp32, "FP32");
     let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();

@@ -25,6 +25,7 @@
 pub mod admission;
 pub mod cli;
 pub mod command_line;
+pub mod context;
 pub mod devices;
 pub mod engine;
 pub mod error;
