@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::batching::Batching;
-use super::plan::{Placement, PlanError};
 use crate::faults::{DeviceFaults, Fault};
 use crate::instance::{Instance, Order, QueuedRequest, RowState};
 use crate::metrics::{FailureReason, ModelMetrics};
+use crate::model::loading::batching::Batching;
+use crate::model::loading::plan::{Placement, PlanError};
 use crate::model_config::{Binding, ConfigError, InstanceGroup, ModelConfig, PLATFORM};
 use crate::model_settings::{BatchingSettings, Objective, SettingsError};
 use crate::scheduler::Queue;
@@ -106,36 +106,36 @@ pub enum LoadError {
 /// A loaded version with its queue and its instances; dropping the last
 /// reference does not stop it, [`ServedModel::stop`] does.
 pub struct ServedModel {
-    pub(super) name: Arc<str>,
-    pub(super) version: u64,
-    pub(super) config: Arc<ModelConfig>,
-    pub(super) binding: Arc<Binding>,
-    pub(super) batching: Batching,
+    pub(in crate::model) name: Arc<str>,
+    pub(in crate::model) version: u64,
+    pub(in crate::model) config: Arc<ModelConfig>,
+    pub(in crate::model) binding: Arc<Binding>,
+    pub(in crate::model) batching: Batching,
     /// Whether its outputs are rows.
-    pub(super) rows: Arc<RowState>,
+    pub(in crate::model) rows: Arc<RowState>,
     /// Whether its configuration asks for batches across callers.
-    pub(super) asked_to_batch: bool,
+    pub(in crate::model) asked_to_batch: bool,
     /// What it fails with on all that was tried at load.
-    pub(super) fails: Option<String>,
+    pub(in crate::model) fails: Option<String>,
     /// A short body that it ran on at load.
-    pub(super) example: Option<Box<str>>,
-    pub(super) transforms: Option<Arc<Transforms>>,
-    pub(super) non_finite: NonFinite,
-    pub(super) placements: Vec<Placement>,
+    pub(in crate::model) example: Option<Box<str>>,
+    pub(in crate::model) transforms: Option<Arc<Transforms>>,
+    pub(in crate::model) non_finite: NonFinite,
+    pub(in crate::model) placements: Vec<Placement>,
     /// What a trial of others showed, or why there was none.
-    pub(super) plan_reason: Option<String>,
+    pub(in crate::model) plan_reason: Option<String>,
     /// The configuration as clients are told it.
-    pub(super) config_json: Bytes,
+    pub(in crate::model) config_json: Bytes,
     /// What its settings do to its answers.
-    pub(super) precision_note: Option<String>,
-    pub(super) load_time: Duration,
-    pub(super) queue: Arc<Queue<QueuedRequest>>,
+    pub(in crate::model) precision_note: Option<String>,
+    pub(in crate::model) load_time: Duration,
+    pub(in crate::model) queue: Arc<Queue<QueuedRequest>>,
     /// Where answers are to leave in the order of their requests.
-    pub(super) order: Option<Arc<Order>>,
-    pub(super) metrics: Arc<ModelMetrics>,
-    pub(super) faults: DeviceFaults,
+    pub(in crate::model) order: Option<Arc<Order>>,
+    pub(in crate::model) metrics: Arc<ModelMetrics>,
+    pub(in crate::model) faults: DeviceFaults,
     /// Taken out by `stop`, which joins them.
-    pub(super) instances: Mutex<Vec<Instance>>,
+    pub(in crate::model) instances: Mutex<Vec<Instance>>,
 }
 
 impl ServedModel {

@@ -8,20 +8,20 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::batching::Batching;
-use super::calibrate::{Asked, Calibrated, calibrate};
 use super::example::example;
 use super::fit::check_transforms;
-use super::improve::{Begins, Improvement, file_size, is_open};
 use super::plan::{Placement, Resources, plan};
 use super::prepare::{Prepared, prepare};
 use super::rehearse::{Rehearsal, Rehearsed};
 use super::samples::samples;
-use super::served::{LoadError, ModelSource, ServedModel};
 use super::warm_up::warm_up;
 use crate::instance::{
     Instance, InstanceSettings, Later, ModelSlot, RowState, WarmUp, WarmUpSampleRun, spawn,
 };
 use crate::metrics::ModelMetrics;
+use crate::model::answering::served::{LoadError, ModelSource, ServedModel};
+use crate::model::tuning::calibrate::{Asked, Calibrated, calibrate};
+use crate::model::tuning::improve::{Begins, Improvement, file_size, is_open};
 use crate::model_config::{Binding, InstanceGroup, ModelConfig};
 use crate::scheduler::{Levels, Policy, Queue};
 use crate::trial::rows::RowRule;
@@ -395,7 +395,7 @@ struct Improvable {
 
 /// Loads a version's file, prepared in this way; a device that has failed is
 /// latched.
-pub(super) fn load_once(
+pub(in crate::model) fn load_once(
     backend: &dyn Backend,
     source: &ModelSource,
     device: Device,

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use super::batching::Batching;
-use super::candidates::{Candidate, candidates};
-use super::served::LoadError;
 use crate::instance::{Layout, Unfit, WarmUpSampleRun, name_outputs};
+use crate::model::answering::served::LoadError;
+use crate::model::tuning::candidates::{Candidate, candidates};
 use crate::model_config::{Binding, ModelConfig};
 use crate::trial::TrialInput;
 use crate::trial::rows::{Alone, Judge, ROUNDING, ROUNDING_REDUCED, ROUNDING_TF32, RowRule, wanted};
@@ -21,26 +21,26 @@ const MOST: Duration = Duration::from_secs(3);
 const QUICK: Duration = Duration::from_millis(100);
 
 /// What a rehearsal needs to know of a version.
-pub(super) struct Rehearsal<'a> {
-    pub(super) model: &'a dyn Model,
-    pub(super) config: &'a ModelConfig,
-    pub(super) binding: &'a Binding,
-    pub(super) batching: &'a Batching,
+pub(in crate::model) struct Rehearsal<'a> {
+    pub(in crate::model) model: &'a dyn Model,
+    pub(in crate::model) config: &'a ModelConfig,
+    pub(in crate::model) binding: &'a Binding,
+    pub(in crate::model) batching: &'a Batching,
     /// As configured, each of which must run.
-    pub(super) samples: &'a [WarmUpSampleRun],
-    pub(super) device: Device,
-    pub(super) preparation: &'a Preparation,
+    pub(in crate::model) samples: &'a [WarmUpSampleRun],
+    pub(in crate::model) device: Device,
+    pub(in crate::model) preparation: &'a Preparation,
 }
 
 /// What it showed.
 #[derive(Debug, Clone)]
-pub(super) struct Rehearsed {
+pub(in crate::model) struct Rehearsed {
     /// Whether requests may share batches.
-    pub(super) rule: RowRule,
+    pub(in crate::model) rule: RowRule,
     /// Requests of one row each on which the model ran, with its answers.
-    pub(super) ran: Vec<Alone>,
+    pub(in crate::model) ran: Vec<Alone>,
     /// What the model fails with on everything that was tried.
-    pub(super) fails: Option<String>,
+    pub(in crate::model) fails: Option<String>,
 }
 
 /// What came of one candidate.
@@ -57,7 +57,7 @@ impl Rehearsal<'_> {
     ///
     /// # Errors
     /// An output that can't come as it is declared, or a device that failed.
-    pub(super) fn run(&self) -> Result<Rehearsed, LoadError> {
+    pub(in crate::model) fn run(&self) -> Result<Rehearsed, LoadError> {
         let Self { config, binding, device, .. } = *self;
         let candidates = candidates(config, binding, Some(self.batching), self.samples, device);
         if candidates.is_empty() {
@@ -188,7 +188,7 @@ impl Rehearsal<'_> {
     }
 
     /// How far a row may be from what it is alone, by what computes it.
-    pub(super) fn rounding(&self) -> f64 {
+    pub(in crate::model) fn rounding(&self) -> f64 {
         let precision = self.preparation.precision;
         if precision.weights.is_some() || precision.autocast.is_some() {
             ROUNDING_REDUCED

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::batching::Batching;
-use super::warm_up::{padded_inputs, sent};
 use crate::instance::WarmUpSampleRun;
+use crate::model::loading::batching::Batching;
+use crate::model::loading::warm_up::{padded_inputs, sent};
 use crate::model_config::{Binding, BoundInput, ModelConfig};
 use crate::trial::TrialInput;
 use crate::trial::draw::{self, Values};
@@ -30,7 +30,7 @@ const MOST_ELEMENTS: usize = 1 << 24;
 
 /// Requests of one row in one shape.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Candidate {
+pub(in crate::model) struct Candidate {
     /// One row's; without elements where they are drawn.
     inputs: Vec<TrialInput>,
     /// Where elements are drawn; `None` where all are given.
@@ -46,7 +46,7 @@ impl Candidate {
     }
 
     /// Row `number`: each is another.
-    pub(super) fn row(&self, number: u64) -> Vec<TrialInput> {
+    pub(in crate::model) fn row(&self, number: u64) -> Vec<TrialInput> {
         match self.values {
             Some(values) => draw::row(&self.inputs, number, values),
             None => self.inputs.iter().map(|input| self.turned(input, number)).collect(),
@@ -57,7 +57,7 @@ impl Candidate {
 /// What to try of a model: its warm-up samples, then drawn values in widening
 /// ranges, in each of several sizes where dimensions are open. Empty where
 /// nothing tells what the model takes.
-pub(super) fn candidates(
+pub(in crate::model) fn candidates(
     config: &ModelConfig,
     binding: &Binding,
     batching: Option<&Batching>,

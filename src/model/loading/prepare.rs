@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::load::load_once;
 use super::plan::Resources;
-use super::served::{LoadError, ModelSource};
-use super::trial::Trial;
+use crate::model::answering::served::{LoadError, ModelSource};
+use crate::model::tuning::trial::Trial;
 use crate::model_config::Binding;
 use crate::trial::compare::{Difference, two_digits};
 use cresset_backend::{
@@ -18,20 +18,20 @@ use cresset_backend::{
 const EQUAL: f64 = 1e-3;
 
 /// A version loaded on its first device.
-pub(super) struct Prepared {
-    pub(super) model: Arc<dyn Model>,
+pub(in crate::model) struct Prepared {
+    pub(in crate::model) model: Arc<dyn Model>,
     /// What is in effect, for further devices.
-    pub(super) preparation: Preparation,
+    pub(in crate::model) preparation: Preparation,
     /// `bf16 weights: answers differ by at most 0.013 (cosine 0.99997)`, where
     /// anything changes them.
-    pub(super) note: Option<String>,
+    pub(in crate::model) note: Option<String>,
 }
 
 /// Loads on `device`, with a trial run where answers may change.
 ///
 /// # Errors
 /// That the file can't be loaded, or that it runs as it is and not as asked.
-pub(super) fn prepare(
+pub(in crate::model) fn prepare(
     backend: &dyn Backend,
     source: &ModelSource,
     device: Device,

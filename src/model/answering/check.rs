@@ -4,9 +4,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::batching::Batching;
 use super::values::{repeat, value};
 use crate::error::{Error, Result};
+use crate::model::loading::batching::Batching;
 use crate::model_config::{Binding, BoundInput, Lack, ModelConfig, Presence, TensorConfig};
 use crate::model_settings::LargeRequests;
 use crate::scheduler::RowSize;
@@ -17,16 +17,16 @@ use cresset_protocol::{Datatype, RequestedOutput, Tensor, check_strings, fill_sh
 /// is left out is absent, and one that is made while the batch is collected has
 /// its shape and no data. Behind them are those that nothing configures.
 #[derive(Debug)]
-pub(super) struct Checked {
-    pub(super) inputs: Vec<Tensor>,
-    pub(super) rows: u32,
-    pub(super) bucket: Vec<i64>,
-    pub(super) size: RowSize,
+pub(in crate::model) struct Checked {
+    pub(in crate::model) inputs: Vec<Tensor>,
+    pub(in crate::model) rows: u32,
+    pub(in crate::model) bucket: Vec<i64>,
+    pub(in crate::model) size: RowSize,
 }
 
 /// Checks `inputs` and puts them into the model's order and shapes. An argument
 /// that is a number or a string may be among the `parameters`.
-pub(super) fn check_inputs(
+pub(in crate::model) fn check_inputs(
     inputs: Vec<Tensor>,
     parameters: Vec<Tensor>,
     config: &ModelConfig,
@@ -201,7 +201,7 @@ fn lacking(given: &[Arc<str>], missing: &[String], binding: &Binding, model: &st
 
 /// Checks that the outputs asked for are the model's, as far as that is known
 /// before it runs.
-pub(super) fn check_outputs(asked: &[RequestedOutput], config: &ModelConfig) -> Result<()> {
+pub(in crate::model) fn check_outputs(asked: &[RequestedOutput], config: &ModelConfig) -> Result<()> {
     let unknown = asked.iter().find(|output| {
         !config.outputs.is_empty() && !config.outputs.iter().any(|known| known.name == output.name)
     });
@@ -376,7 +376,7 @@ fn rows(inputs: &[Tensor], config: &ModelConfig, binding: &Binding, batching: &B
 
 /// What must be equal in requests that run together; empty where the model
 /// runs each by itself.
-pub(super) fn bucket<'a>(
+pub(in crate::model) fn bucket<'a>(
     inputs: impl ExactSizeIterator<Item = (Datatype, &'a [i64])>,
     config: &ModelConfig,
     batching: &Batching,

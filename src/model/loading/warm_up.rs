@@ -5,14 +5,14 @@
 use bytes::Bytes;
 
 use super::batching::Batching;
-use super::check::bucket;
 use crate::instance::{Fill, Padding, WarmUp};
+use crate::model::answering::check::bucket;
 use crate::model_config::{Binding, BoundInput, ModelConfig};
 use crate::trial::TrialInput;
 use crate::trial::values::{Unsent, unsent};
 
 /// How often the first shape runs until it is at its steady speed.
-pub(super) const RUNS_UNTIL_STEADY: usize = 3;
+pub(in crate::model) const RUNS_UNTIL_STEADY: usize = 3;
 
 /// How many times as long as the shortest the longest is that is tried where
 /// the settings don't say how long requests are.
@@ -23,7 +23,7 @@ const LONGEST: u32 = 16;
 /// padded, all of those at the shortest length, and then a batch of 1 at each
 /// that is twice as long. None where the configuration leaves another dimension
 /// open or the datatype has no zero: then the first requests pay.
-pub(super) fn warm_up(config: &ModelConfig, binding: &Binding, batching: &Batching) -> WarmUp {
+pub(in crate::model) fn warm_up(config: &ModelConfig, binding: &Binding, batching: &Batching) -> WarmUp {
     if !config.declared {
         return WarmUp::default();
     }
@@ -64,7 +64,7 @@ fn further_lengths(padding: &Padding, shortest: u32) -> Vec<u32> {
 }
 
 /// Inputs of `rows` requests, each of this length.
-pub(super) fn padded_inputs(
+pub(in crate::model) fn padded_inputs(
     binding: &Binding,
     padding: &Padding,
     rows: u32,
@@ -127,7 +127,7 @@ fn declared_inputs(binding: &Binding, batch: Option<u32>) -> Option<Vec<TrialInp
 }
 
 /// Those that are sent; `None` where one can't be made up.
-pub(super) fn sent(inputs: impl Iterator<Item = Option<Unsent>>) -> Option<Vec<TrialInput>> {
+pub(in crate::model) fn sent(inputs: impl Iterator<Item = Option<Unsent>>) -> Option<Vec<TrialInput>> {
     let value = |input| match input {
         Some(Unsent::Out) => None,
         Some(Unsent::Value(input)) => Some(Some(input)),

@@ -9,13 +9,13 @@ use crate::trial::run::run;
 use cresset_backend::{BackendError, BatchOutput, Device, Model};
 
 /// The same inputs with their elements in memory: made once, not for each run.
-pub(super) fn whole(inputs: &[TrialInput]) -> Vec<TrialInput> {
+pub(in crate::model) fn whole(inputs: &[TrialInput]) -> Vec<TrialInput> {
     inputs.iter().map(|input| TrialInput { data: Some(input.bytes()), ..input.clone() }).collect()
 }
 
 /// Inputs, and what the plain model answers to them.
 #[derive(Debug)]
-pub(super) struct Trial {
+pub(in crate::model) struct Trial {
     inputs: Vec<TrialInput>,
     answers: Vec<BatchOutput>,
 }
@@ -26,7 +26,11 @@ impl Trial {
     ///
     /// # Errors
     /// Why that can't be done, in words for the operator.
-    pub(super) fn of(plain: &dyn Model, config: &ModelConfig, binding: &Binding) -> Result<Self, String> {
+    pub(in crate::model) fn of(
+        plain: &dyn Model,
+        config: &ModelConfig,
+        binding: &Binding,
+    ) -> Result<Self, String> {
         let mut failed = "config.pbtxt declares no inputs".to_owned();
         // Where nothing ends the process: the device isn't known here.
         for candidate in candidates(config, binding, None, &[], Device::AsSaved) {
@@ -43,7 +47,7 @@ impl Trial {
     ///
     /// # Errors
     /// Where it fails; the plain one didn't.
-    pub(super) fn run(&self, model: &dyn Model) -> Result<Vec<BatchOutput>, BackendError> {
+    pub(in crate::model) fn run(&self, model: &dyn Model) -> Result<Vec<BatchOutput>, BackendError> {
         run(model, &self.inputs)
     }
 
@@ -51,7 +55,7 @@ impl Trial {
     ///
     /// # Errors
     /// Where they can't be compared: other shapes, or another number of them.
-    pub(super) fn compare(
+    pub(in crate::model) fn compare(
         &self,
         answers: &[BatchOutput],
         binding: &Binding,
@@ -61,7 +65,7 @@ impl Trial {
 
     /// The same inputs in so many equal rows; as they are where nothing is
     /// batched.
-    pub(super) fn inputs_of(&self, rows: Option<u32>) -> Vec<TrialInput> {
+    pub(in crate::model) fn inputs_of(&self, rows: Option<u32>) -> Vec<TrialInput> {
         let Some(rows) = rows else { return self.inputs.clone() };
         let of = |input: &TrialInput| {
             let mut input = input.clone();

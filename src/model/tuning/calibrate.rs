@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::plan::Placement;
 use super::trial::whole;
-use super::warm_up::RUNS_UNTIL_STEADY;
+use crate::model::loading::plan::Placement;
+use crate::model::loading::warm_up::RUNS_UNTIL_STEADY;
 use crate::model_config::InstanceGroup;
 use crate::scheduler::SHARE_OF_TARGET;
 use crate::trial::TrialInput;
@@ -71,34 +71,34 @@ struct Seen {
 }
 
 /// What a version asks of its plan.
-pub(super) struct Asked<'a> {
+pub(in crate::model) struct Asked<'a> {
     /// As configured.
-    pub(super) groups: &'a [InstanceGroup],
+    pub(in crate::model) groups: &'a [InstanceGroup],
     /// Whether it keeps state, and so has one instance.
-    pub(super) stateful: bool,
+    pub(in crate::model) stateful: bool,
     /// Whether dimension 0 is a batch.
-    pub(super) batched: bool,
+    pub(in crate::model) batched: bool,
     /// How many processors there are.
-    pub(super) processors: usize,
+    pub(in crate::model) processors: usize,
     /// How soon its requests are to be answered.
-    pub(super) target: Option<Duration>,
+    pub(in crate::model) target: Option<Duration>,
     /// What it may be tried with, from small to large; it has run on the first.
-    pub(super) sizes: Vec<&'a [TrialInput]>,
+    pub(in crate::model) sizes: Vec<&'a [TrialInput]>,
 }
 
 /// What came of [`calibrate`].
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Calibrated {
+pub(in crate::model) struct Calibrated {
     /// What was seen: `rows/s at warm-up: 2x1 114, 1x2 98`; or why nothing was.
-    pub(super) reason: String,
+    pub(in crate::model) reason: String,
     /// Whether the model has reached its steady speed meanwhile.
-    pub(super) steady: bool,
+    pub(in crate::model) steady: bool,
 }
 
 /// Replaces a static plan by the split of the processors that is the fastest
 /// on this model, where nothing fixes one. `None` where there was nothing to
 /// try. `alone` is held while the model runs.
-pub(super) fn calibrate(
+pub(in crate::model) fn calibrate(
     model: &dyn Model,
     placements: &mut [Placement],
     asked: &Asked<'_>,

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 
+use super::super::race::Run;
 use super::*;
-use crate::model::race::Run;
 use cresset_backend::{BatchOutput, Optimize, Precision, ReducedType, Signature};
 use cresset_protocol::Datatype;
 

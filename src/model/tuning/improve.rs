@@ -38,24 +38,24 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// A version whose code could be rewritten for inference, because its settings
 /// leave that open. Dropping it unmade leaves the version as it is.
 pub struct Improvement {
-    pub(super) label: String,
-    pub(super) config: Arc<ModelConfig>,
-    pub(super) binding: Arc<Binding>,
+    pub(in crate::model) label: String,
+    pub(in crate::model) config: Arc<ModelConfig>,
+    pub(in crate::model) binding: Arc<Binding>,
     /// The sizes that are warmed on the server's own account.
-    pub(super) sizes: Vec<Vec<TrialInput>>,
+    pub(in crate::model) sizes: Vec<Vec<TrialInput>>,
     /// Of the model's file, in bytes.
-    pub(super) file_size: u64,
+    pub(in crate::model) file_size: u64,
     /// That its instances run it with.
-    pub(super) intra_op_threads: usize,
+    pub(in crate::model) intra_op_threads: usize,
     /// Gone where the version was unloaded meanwhile.
-    pub(super) slot: Weak<ModelSlot>,
-    pub(super) begins: Begins,
+    pub(in crate::model) slot: Weak<ModelSlot>,
+    pub(in crate::model) begins: Begins,
 }
 
 /// Lets the instances begin with what was deferred, however this ends.
-pub(super) struct Begins {
-    pub(super) later: Arc<Later>,
-    pub(super) queue: Arc<Queue<QueuedRequest>>,
+pub(in crate::model) struct Begins {
+    pub(in crate::model) later: Arc<Later>,
+    pub(in crate::model) queue: Arc<Queue<QueuedRequest>>,
 }
 
 impl Drop for Begins {
@@ -68,7 +68,7 @@ impl Drop for Begins {
 /// Whether a version is to be tried: on processors alone, as it was frozen, and
 /// nowhere where the settings say anything about it or about a precision, whose
 /// rounding would hide the difference.
-pub(super) fn is_open(preparation: &Preparation, device: Device, file: &std::path::Path) -> bool {
+pub(in crate::model) fn is_open(preparation: &Preparation, device: Device, file: &std::path::Path) -> bool {
     let Preparation { precision, optimize, .. } = preparation;
     device == Device::Cpu
         && optimize.for_inference.is_none()
@@ -79,7 +79,7 @@ pub(super) fn is_open(preparation: &Preparation, device: Device, file: &std::pat
 }
 
 /// In bytes; `None` where that can't be told.
-pub(super) fn file_size(file: &std::path::Path) -> Option<u64> {
+pub(in crate::model) fn file_size(file: &std::path::Path) -> Option<u64> {
     std::fs::metadata(file).ok().map(|file| file.len())
 }
 

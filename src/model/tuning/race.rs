@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::trial::whole;
-use super::warm_up::RUNS_UNTIL_STEADY;
+use crate::model::loading::warm_up::RUNS_UNTIL_STEADY;
 use crate::trial::TrialInput;
 use crate::trial::run::{apart, run_here};
 use cresset_backend::{BackendError, BatchOutput, Model, ModelInstance};
@@ -24,22 +24,22 @@ const WARM_UP: Duration = Duration::from_millis(1500);
 
 /// What came of one size.
 #[derive(Debug)]
-pub(super) struct Lap {
-    pub(super) base: Run,
-    pub(super) other: Run,
+pub(in crate::model) struct Lap {
+    pub(in crate::model) base: Run,
+    pub(in crate::model) other: Run,
 }
 
 /// A form's part of a lap.
 #[derive(Debug, Default)]
-pub(super) struct Run {
+pub(in crate::model) struct Run {
     /// The shortest of its times.
-    pub(super) took: Duration,
-    pub(super) answers: Vec<BatchOutput>,
+    pub(in crate::model) took: Duration,
+    pub(in crate::model) answers: Vec<BatchOutput>,
 }
 
 /// Runs both on each of `sizes` with so many intra-op threads each. `time` is
 /// the processor time of the calling thread where it is the only one.
-pub(super) fn race(
+pub(in crate::model) fn race(
     base: &dyn Model,
     other: &dyn Model,
     sizes: &[Vec<TrialInput>],
@@ -91,7 +91,7 @@ fn timed(
 
 /// Runs each of these sizes once with so many threads, in this order, as long as
 /// that is cheap.
-pub(super) fn warm(
+pub(in crate::model) fn warm(
     model: &dyn Model,
     sizes: &[Vec<TrialInput>],
     threads: usize,

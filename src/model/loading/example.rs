@@ -14,7 +14,7 @@ const LONGEST: usize = 400;
 /// A body for `POST /predictions/<model>` on which the model ran. `None` where
 /// it ran on none that is short, or takes its inputs in another shape than it
 /// is asked in.
-pub(super) fn example(ran: &[Alone], binding: &Binding) -> Option<Box<str>> {
+pub(in crate::model) fn example(ran: &[Alone], binding: &Binding) -> Option<Box<str>> {
     let reshaped = |bound: &BoundInput| bound.spec.as_ref().is_some_and(|spec| spec.reshape.is_some());
     let inputs = &ran.first()?.inputs;
     if binding.inputs.iter().any(reshaped) || inputs.iter().map(TrialInput::elements).sum::<usize>() > LONGEST

@@ -22,7 +22,7 @@ const DIRECTORY: &str = "warmup";
 ///
 /// # Errors
 /// A sample that isn't a request of this model, or whose file can't be read.
-pub(super) fn samples(
+pub(in crate::model) fn samples(
     config: &ModelConfig,
     binding: &Binding,
     directory: Option<&Path>,

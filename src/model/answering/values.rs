@@ -12,7 +12,12 @@ const MOST_BYTES: usize = 1 << 20;
 
 /// The input as one row's value: of shape `[1]`, or `[n]` for a list. It may
 /// come once, or once for each row.
-pub(super) fn value(input: Tensor, scalar: Scalar, bound: &BoundInput, model: &str) -> Result<Tensor> {
+pub(in crate::model) fn value(
+    input: Tensor,
+    scalar: Scalar,
+    bound: &BoundInput,
+    model: &str,
+) -> Result<Tensor> {
     let name = &bound.name;
     if !scalar.takes(input.datatype) {
         return Err(Error::invalid(format!(
@@ -80,7 +85,7 @@ pub(super) fn value(input: Tensor, scalar: Scalar, bound: &BoundInput, model: &s
 }
 
 /// A value once for each of `rows`.
-pub(super) fn repeat(value: &mut Tensor, rows: u32) -> Result<()> {
+pub(in crate::model) fn repeat(value: &mut Tensor, rows: u32) -> Result<()> {
     let bytes = value.data.len().saturating_mul(rows as usize);
     if rows > 1 && bytes > MOST_BYTES {
         return Err(Error::invalid(format!(

@@ -17,10 +17,10 @@ use cresset_protocol::{Datatype, Tensor};
 
 /// How a model's requests share batches, beyond its configuration.
 #[derive(Debug, Clone)]
-pub(super) struct Batching {
-    pub(super) padding: Option<Arc<Padding>>,
-    pub(super) max_elements: Option<u64>,
-    pub(super) large_requests: LargeRequests,
+pub(in crate::model) struct Batching {
+    pub(in crate::model) padding: Option<Arc<Padding>>,
+    pub(in crate::model) max_elements: Option<u64>,
+    pub(in crate::model) large_requests: LargeRequests,
 }
 
 impl Batching {
@@ -29,7 +29,7 @@ impl Batching {
     ///
     /// # Errors
     /// The line whose name or number the model has no place for.
-    pub(super) fn new(
+    pub(in crate::model) fn new(
         settings: &BatchingSettings,
         config: &ModelConfig,
         binding: &Binding,
@@ -60,19 +60,19 @@ impl Batching {
     }
 
     /// Puts the limits into a policy.
-    pub(super) fn complete(&self, policy: &mut Policy) {
+    pub(in crate::model) fn complete(&self, policy: &mut Policy) {
         policy.max_elements = self.max_elements;
         policy.lengths = self.padding.as_ref().map(|padding| padding.lengths);
     }
 
     /// Whether a request of more rows than a batch takes runs in parts.
-    pub(super) fn splits(&self) -> bool {
+    pub(in crate::model) fn splits(&self) -> bool {
         self.large_requests == LargeRequests::Split
     }
 
     /// How large the rows of a request are, whose inputs are these and whose
     /// length is this.
-    pub(super) fn row_size(&self, inputs: &[Tensor], length: u32) -> RowSize {
+    pub(in crate::model) fn row_size(&self, inputs: &[Tensor], length: u32) -> RowSize {
         let mut size = RowSize { length, per_length: 0, fixed: 0 };
         if self.max_elements.is_none() {
             return size;
@@ -91,7 +91,12 @@ impl Batching {
 
     /// How many rows the parts of a request have, where it runs in parts: as
     /// many as a batch takes.
-    pub(super) fn rows_of_parts(&self, rows: u32, max_batch_size: u32, size: &RowSize) -> Option<u32> {
+    pub(in crate::model) fn rows_of_parts(
+        &self,
+        rows: u32,
+        max_batch_size: u32,
+        size: &RowSize,
+    ) -> Option<u32> {
         if self.large_requests == LargeRequests::Refused {
             return None;
         }
@@ -103,14 +108,14 @@ impl Batching {
     }
 
     /// Whether a batch of these inputs keeps to the limit.
-    pub(super) fn allows(&self, inputs: &[TrialInput]) -> bool {
+    pub(in crate::model) fn allows(&self, inputs: &[TrialInput]) -> bool {
         let elements = |input: &TrialInput| u64::try_from(input.shape.iter().product::<i64>()).unwrap_or(0);
         let largest = inputs.iter().map(elements).max().unwrap_or(0);
         self.max_elements.is_none_or(|most| largest <= most)
     }
 
     /// The dimension along which input `index` is padded.
-    pub(super) fn dimension(&self, index: usize) -> Option<usize> {
+    pub(in crate::model) fn dimension(&self, index: usize) -> Option<usize> {
         match self.padding.as_ref()?.inputs.get(index)? {
             Fill::Padded { dimension, .. } | Fill::Mask { dimension, .. } => Some(*dimension),
             Fill::AsSent | Fill::Length { .. } => None,
@@ -118,7 +123,7 @@ impl Batching {
     }
 
     /// Whether input `index` is made where a request doesn't bring it.
-    pub(super) fn makes(&self, index: usize) -> bool {
+    pub(in crate::model) fn makes(&self, index: usize) -> bool {
         let fill = self.padding.as_ref().and_then(|padding| padding.inputs.get(index));
         matches!(fill, Some(Fill::Mask { .. } | Fill::Length { .. }))
     }
