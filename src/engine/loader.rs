@@ -14,11 +14,11 @@ use super::retire::{Retirement, Why};
 use super::table::{ModelState, Served, Transition};
 use super::turns::Turns;
 use crate::metrics;
-use crate::model::{Improvement, ModelSource, Resources, ServedModel};
+use crate::model::{LoadOutcome, ModelSource, Resources, ServedModel};
 use crate::model_config::ModelConfig;
 use crate::model_repository::{ModelEntry, ModelRepository, Problem, RepositoryError};
 use crate::model_settings::{ModelSettings, SettingsError, read_labels};
-use cresset_backend::{Backend, Preparation};
+use cresset_backend::{Backend, LoadOptions};
 
 /// What came of loading at start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -174,7 +174,7 @@ impl Loader {
         let (mut loaded, mut improvements) = (Vec::new(), Vec::new());
         for (source, origin) in to_load {
             match self.load_version(&source) {
-                Ok((model, improvement)) => {
+                Ok(LoadOutcome { model, improvement }) => {
                     loaded.push(describe(&model));
                     improvements.extend(improvement);
                     next.insert(source.version, Served { model: Arc::new(model), origin });
@@ -261,7 +261,7 @@ impl Loader {
         };
         let ModelSettings { transforms, precision, optimize, batching, objective, non_finite } = settings;
         let (config, transforms) = (Arc::new(config), transforms.map(Arc::new));
-        let preparation = Preparation { precision, optimize, ..Preparation::default() };
+        let options = LoadOptions { precision, optimize, ..LoadOptions::default() };
         for entry in versions {
             let version = entry.version;
             match choose(entry, &config, self.backend.as_ref(), &self.resources) {
@@ -272,7 +272,7 @@ impl Loader {
                     op_libraries: op_libraries.clone(),
                     config: Arc::clone(&config),
                     transforms: transforms.clone(),
-                    preparation: preparation.clone(),
+                    options: options.clone(),
                     batching: batching.clone(),
                     objective,
                     non_finite,
@@ -283,14 +283,13 @@ impl Loader {
         wanted
     }
 
-    fn load_version(&self, source: &ModelSource) -> Result<(ServedModel, Option<Improvement>), String> {
-        let load = || {
-            ServedModel::load_to_improve(self.backend.as_ref(), source, &self.resources, self.queue_capacity)
-        };
+    fn load_version(&self, source: &ModelSource) -> Result<LoadOutcome, String> {
+        let load = || ServedModel::load(self.backend.as_ref(), source, &self.resources, self.queue_capacity);
         match catch_unwind(AssertUnwindSafe(load)) {
-            Ok(Ok((model, improvement))) => {
+            Ok(Ok(outcome)) => {
+                let model = &outcome.model;
                 metrics::loaded(model.name(), model.version(), model.load_time());
-                Ok((model, improvement))
+                Ok(outcome)
             }
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("loading it ended in a panic; see the server's log".to_owned()),

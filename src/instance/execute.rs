@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::limit::RowLimit;
 use super::padding::Padding;
+use super::request::{Answer, QueuedRequest};
 use super::respond::{Layout, Unfit, choose, name_outputs, take_rows};
 use super::row_state::RowState;
-use super::{Answer, QueuedRequest};
 use crate::error::Error;
 use crate::faults::{DeviceFaults, Fault};
 use crate::metrics::{Durations, FailureReason, ModelMetrics};

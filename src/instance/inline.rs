@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::QueuedRequest;
 use super::collect::collect;
 use super::execute::{Cause, Context, Failed, Running, Times};
+use super::request::QueuedRequest;
 use crate::scheduler::Batch;
 use cresset_backend::{HostBatch, HostMemory, ModelInstance};
 use cresset_clock as clock;

@@ -5,18 +5,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::BytesMut;
 
+use super::request::{Answer, PartOfRequest, Responder};
 use super::respond::take_rows;
-use super::{Answer, Responder};
 use crate::error::{Error, Result};
 use crate::metrics::FailureReason;
 use cresset_protocol::Tensor;
 
 /// What the parts of one request share.
 #[derive(Debug)]
-struct Joined(Mutex<State>);
+struct Joined(Mutex<JoinState>);
 
 #[derive(Debug)]
-struct State {
+struct JoinState {
     /// The way back to the client; taken by the answer. The first part that
     /// fails is the answer, and the others aren't waited for.
     whole: Option<Responder>,
@@ -30,7 +30,7 @@ struct State {
 /// A part's way back. Dropping it is a failure of the whole, as it is for a
 /// [`Responder`].
 #[derive(Debug)]
-pub(super) struct Part {
+struct RequestPart {
     joined: Arc<Joined>,
     index: usize,
 }
@@ -41,22 +41,19 @@ impl Responder {
     #[must_use]
     pub fn parts(self, rows: u32, count: usize) -> Vec<Responder> {
         let (metrics, arrival) = self.origin();
-        let state = State { whole: Some(self), rows, answers: vec![Vec::new(); count], missing: count };
+        let state = JoinState { whole: Some(self), rows, answers: vec![Vec::new(); count], missing: count };
         let joined = Arc::new(Joined(Mutex::new(state)));
-        let part = |index| Part { joined: Arc::clone(&joined), index };
-        (0..count).map(|index| Responder::of_part(part(index), &metrics, arrival)).collect()
+        let part = |index| RequestPart { joined: Arc::clone(&joined), index };
+        (0..count).map(|index| Responder::of_part(Box::new(part(index)), &metrics, arrival)).collect()
     }
 }
 
-impl Part {
-    /// Whether nobody waits for it any more: the client, or the others of the
-    /// request.
-    pub(super) fn cancelled(&self) -> bool {
+impl PartOfRequest for RequestPart {
+    fn cancelled(&self) -> bool {
         self.joined.lock().whole.as_ref().is_none_or(Responder::cancelled)
     }
 
-    /// Answers the request if this is the last of its parts.
-    pub(super) fn succeed(&self, answer: Answer) {
+    fn succeed(&self, answer: Answer) {
         let mut state = self.joined.lock();
         if let Some(place) = state.answers.get_mut(self.index) {
             *place = answer.outputs;
@@ -76,32 +73,31 @@ impl Part {
         }
     }
 
-    /// Answers the request with an error, if none was before.
-    pub(super) fn fail(&self, reason: FailureReason, error: Error) {
+    fn fail(&self, reason: FailureReason, error: Error) {
         if let Some(whole) = self.take() {
             whole.fail(reason, error);
         }
     }
 
-    /// The same for a part that didn't run.
-    pub(super) fn refuse(&self, error: Error) {
+    fn refuse(&self, error: Error) {
         if let Some(whole) = self.take() {
             whole.refuse(error);
         }
     }
 
-    /// What dropping the request's own responder does.
-    pub(super) fn dropped(&self) {
+    fn dropped(&self) {
         drop(self.take());
     }
+}
 
+impl RequestPart {
     fn take(&self) -> Option<Responder> {
         self.joined.lock().whole.take()
     }
 }
 
 impl Joined {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, JoinState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
-use super::QueuedRequest;
 use super::collect::collect;
 use super::execute::{Cause, Context, Failed, Running, Times};
 use super::places::{Place, Places};
+use super::request::QueuedRequest;
 use crate::scheduler::{Batch, Queue};
 use cresset_backend::{BackendError, Flight, HostBatch, HostMemory, ModelInstance};
 use cresset_clock as clock;

@@ -1,11 +1,11 @@
 //! A request in the queue, with the way back to who asked.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::joined::Part;
 use crate::error::{Error, Result};
 use crate::metrics::{Durations, FailureReason, ModelMetrics, PendingGuard};
 use crate::scheduler::{RowSize, Turnstile, Waiting};
@@ -86,8 +86,23 @@ pub struct Responder {
     metrics: Arc<ModelMetrics>,
     arrival: Instant,
     turn: Option<Turn>,
-    /// Where it isn't a client's, but that of a part of a request.
-    part: Option<Part>,
+    /// If it isn't a client's, but that of a part of a request.
+    part: Option<Box<dyn PartOfRequest>>,
+}
+
+/// The way back of one part of a request that runs in several: to the request's
+/// own responder, through what the parts share.
+pub(super) trait PartOfRequest: fmt::Debug + Send {
+    /// Whether its answer isn't waited for any more.
+    fn cancelled(&self) -> bool;
+    /// Answers the request if this is the last of its parts.
+    fn succeed(&self, answer: Answer);
+    /// Answers the request with an error, if none was before.
+    fn fail(&self, reason: FailureReason, error: Error);
+    /// The same for a part that didn't run.
+    fn refuse(&self, error: Error);
+    /// What dropping the request's own responder does.
+    fn dropped(&self);
 }
 
 /// Lets a model's answers leave in the order in which their requests came.
@@ -126,7 +141,11 @@ impl Responder {
         (Self { channel: Some(sender), metrics, arrival, turn: None, part: None }, receiver)
     }
 
-    pub(super) fn of_part(part: Part, metrics: &Arc<ModelMetrics>, arrival: Instant) -> Self {
+    pub(super) fn of_part(
+        part: Box<dyn PartOfRequest>,
+        metrics: &Arc<ModelMetrics>,
+        arrival: Instant,
+    ) -> Self {
         Self { channel: None, metrics: Arc::clone(metrics), arrival, turn: None, part: Some(part) }
     }
 

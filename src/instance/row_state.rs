@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::QueuedRequest;
+use super::request::QueuedRequest;
 use super::variants::{Variant, Variants};
 use crate::model_config::Binding;
 use crate::scheduler::Queue;

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use half::{bf16, f16};
 
-use super::TrialInput;
+use super::input::TrialInput;
 use cresset_protocol::{Datatype, push_string};
 
 /// Between which values elements are drawn.

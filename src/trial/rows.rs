@@ -2,9 +2,8 @@
 //! alone and together, and never assumed from a dimension that happens to
 //! match.
 
-use super::TrialInput;
 use super::compare::{alike, take_rows};
-use super::input::joined;
+use super::input::{TrialInput, joined};
 use crate::model_config::{Binding, output_name};
 use cresset_backend::{BackendError, BatchOutput};
 use cresset_protocol::Datatype;

@@ -3,7 +3,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::TrialInput;
+use super::input::TrialInput;
 use crate::model_config::{BoundInput, Presence};
 use cresset_backend::{Leaf, Scalar};
 use cresset_protocol::Datatype;

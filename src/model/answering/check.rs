@@ -4,9 +4,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::batching::Batching;
 use super::values::{repeat, value};
 use crate::error::{Error, Result};
-use crate::model::loading::batching::Batching;
 use crate::model_config::{Binding, BoundInput, Lack, ModelConfig, Presence, TensorConfig};
 use crate::model_settings::LargeRequests;
 use crate::scheduler::RowSize;

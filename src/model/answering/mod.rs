@@ -1,6 +1,7 @@
 //! A version in service: a request against it is checked, queued and answered.
 
+pub(super) mod batching;
 pub(super) mod check;
-pub(super) mod infer;
+mod infer;
 pub(super) mod served;
-pub(super) mod values;
+mod values;

@@ -1,107 +1,20 @@
 //! A version in service.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::batching::Batching;
 use crate::faults::{DeviceFaults, Fault};
 use crate::instance::{Instance, Order, QueuedRequest, RowState};
 use crate::metrics::{FailureReason, ModelMetrics};
-use crate::model::loading::batching::Batching;
-use crate::model::loading::plan::{Placement, PlanError};
-use crate::model_config::{Binding, ConfigError, InstanceGroup, ModelConfig, PLATFORM};
-use crate::model_settings::{BatchingSettings, Objective, SettingsError};
+use crate::model::placement::Placement;
+use crate::model_config::{Binding, InstanceGroup, ModelConfig, PLATFORM};
 use crate::scheduler::Queue;
 use crate::transform::Transforms;
-use cresset_backend::{BackendError, Leaf, Preparation};
+use cresset_backend::Leaf;
 use cresset_protocol::{ModelMetadata, ModelStatistics, NonFinite, TensorMetadata};
-
-/// Where a version comes from.
-#[derive(Debug, Clone)]
-pub struct ModelSource {
-    /// The version's number.
-    pub version: u64,
-    /// The model's directory, with what stands beside its versions; `None` where
-    /// it has none.
-    pub directory: Option<PathBuf>,
-    /// The model file, wherever links led to.
-    pub file: PathBuf,
-    /// Libraries of operators that it needs, wherever links led to.
-    pub op_libraries: Vec<PathBuf>,
-    /// The model's configuration.
-    pub config: Arc<ModelConfig>,
-    /// What stands in front of and behind its tensors.
-    pub transforms: Option<Arc<Transforms>>,
-    /// What it is to compute in and to become.
-    pub preparation: Preparation,
-    /// How its requests share batches.
-    pub batching: BatchingSettings,
-    /// What its scheduler aims at.
-    pub objective: Objective,
-    /// What stands for NaN and infinities where JSON is meant to be strict.
-    pub non_finite: NonFinite,
-}
-
-impl ModelSource {
-    /// Version 1 of a model of one file, with nothing beside it and nothing asked
-    /// for but what its configuration says.
-    #[must_use]
-    pub fn new(file: impl Into<PathBuf>, config: ModelConfig) -> Self {
-        Self {
-            version: 1,
-            directory: None,
-            file: file.into(),
-            op_libraries: Vec::new(),
-            config: Arc::new(config),
-            transforms: None,
-            preparation: Preparation::default(),
-            batching: BatchingSettings::default(),
-            objective: Objective::default(),
-            non_finite: NonFinite::default(),
-        }
-    }
-}
-
-/// Why a version can't be served.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// The file, the device or an instance.
-    #[error(transparent)]
-    Backend(#[from] BackendError),
-    /// The configuration doesn't fit the file.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The configuration doesn't fit the machine.
-    #[error(transparent)]
-    Plan(#[from] PlanError),
-    /// A setting doesn't fit the model.
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
-    /// The declared transform doesn't fit the model.
-    #[error("cresset.toml: {0}")]
-    Transform(String),
-    /// It runs as its file is, and not as its settings ask.
-    #[error("cresset.toml: with {what} the model fails, and without it doesn't: {error}; {advice}")]
-    Precision {
-        /// `bf16 weights, channels last`.
-        what: String,
-        /// What the model said.
-        error: String,
-        /// What to ask for instead.
-        advice: String,
-    },
-    /// What is declared can't come.
-    #[error("the model doesn't give what config.pbtxt declares: {0}")]
-    Declared(String),
-    /// A configured sample isn't a request of the model.
-    #[error("{0}")]
-    WarmUp(String),
-    /// No thread could be started.
-    #[error("an instance's thread can't be started: {0}")]
-    Thread(#[from] std::io::Error),
-}
 
 /// A loaded version with its queue and its instances; dropping the last
 /// reference does not stop it, [`ServedModel::stop`] does.

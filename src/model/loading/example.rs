@@ -1,4 +1,4 @@
-//! What a newcomer may send to a model: what it ran on when it was loaded.
+//! A first request to a model: what it ran on when it was loaded.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use cresset_protocol::{NonFinite, Tensor};
 /// The longest body that is shown, in bytes.
 const LONGEST: usize = 400;
 
-/// A body for `POST /predictions/<model>` on which the model ran. `None` where
-/// it ran on none that is short, or takes its inputs in another shape than it
-/// is asked in.
-pub(in crate::model) fn example(ran: &[Alone], binding: &Binding) -> Option<Box<str>> {
+/// A body for `POST /predictions/<model>` on which the model ran. `None` if it ran
+/// on none that is short, or takes its inputs in another shape than clients send
+/// them in.
+pub(super) fn example(ran: &[Alone], binding: &Binding) -> Option<Box<str>> {
     let reshaped = |bound: &BoundInput| bound.spec.as_ref().is_some_and(|spec| spec.reshape.is_some());
     let inputs = &ran.first()?.inputs;
     if binding.inputs.iter().any(reshaped) || inputs.iter().map(TrialInput::elements).sum::<usize>() > LONGEST
@@ -60,7 +60,7 @@ mod tests {
             vec![Alone { inputs: vec![input], outputs: Vec::new() }]
         };
         assert_eq!(example(&ran(3), &binding).as_deref(), Some(r#"{"x":[[0,1,2]]}"#));
-        assert_eq!(example(&ran(255), &binding), None, "nobody pastes this");
+        assert_eq!(example(&ran(255), &binding), None, "too long to paste");
         assert_eq!(example(&[], &binding), None);
     }
 }

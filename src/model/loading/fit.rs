@@ -5,7 +5,7 @@ use crate::transform::Transforms;
 use cresset_protocol::Datatype;
 
 /// A transform must name tensors that the model has, of the shapes it makes.
-pub(in crate::model) fn check_transforms(
+pub(super) fn check_transforms(
     transforms: &Transforms,
     config: &ModelConfig,
     binding: &Binding,

@@ -1,111 +1,13 @@
 //! How many instances of a model run where, with how many threads: a pure
-//! decision, which a trial may revise before it is printed at start.
+//! decision, which a calibration may change before it is printed at start.
 
-use std::fmt;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
-use crate::faults::DeviceFaults;
+use crate::model::placement::{DevicePreference, Placement, Resources};
 use crate::model_config::{InstanceGroup, InstanceKind};
 use cresset_backend::{Accelerators, Device};
 
 /// The most instances of one model: more threads than any machine computes on.
-/// Where there is no memory left for a thread's stack the process ends.
+/// The process ends if there is no memory left for a thread's stack.
 const MOST_INSTANCES: usize = 1024;
-
-/// `--device`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum DevicePreference {
-    /// A GPU where there is one, else the processors.
-    Auto,
-    /// The processors, whatever the configuration says.
-    Cpu,
-    /// A GPU; without one the server doesn't start.
-    Cuda,
-}
-
-/// What the machine lends.
-#[derive(Debug, Clone)]
-pub struct Resources {
-    /// Processors that this process may use: affinity and cgroup quota, not
-    /// the machine's cores.
-    pub processors: usize,
-    /// GPUs, or why there is none.
-    pub accelerators: Accelerators,
-    /// What the operator asked for.
-    pub preference: DevicePreference,
-    /// Which devices have failed since the process began.
-    pub faults: DeviceFaults,
-    /// Whether models on processors are driven as on an accelerator:
-    /// [`LoadRequest::overlapped`](cresset_backend::LoadRequest).
-    pub overlapped: bool,
-    /// Where plans that nothing fixes are chosen by a trial at load, which runs
-    /// the model a few times more: held during one, so that trials of models
-    /// that are loaded together don't disturb each other. `None` for no trials.
-    pub trials: Option<Arc<Mutex<()>>>,
-    /// How long instances look out for work before they sleep, as of
-    /// [`Policy::lookout`](crate::scheduler::Policy).
-    pub lookout: Duration,
-}
-
-impl Resources {
-    /// So many processors and no accelerator; nothing is tried, and nobody looks
-    /// out.
-    #[must_use]
-    pub fn of_processors(processors: usize) -> Self {
-        Self {
-            processors,
-            accelerators: Accelerators::None("none was looked for".to_owned()),
-            preference: DevicePreference::Auto,
-            faults: DeviceFaults::new(),
-            overlapped: false,
-            trials: None,
-            lookout: Duration::ZERO,
-        }
-    }
-
-    /// How many GPUs models may be placed on.
-    fn gpus(&self) -> u32 {
-        match (self.preference, &self.accelerators) {
-            (DevicePreference::Auto | DevicePreference::Cuda, Accelerators::Cuda(count)) => *count,
-            (DevicePreference::Cpu, Accelerators::Cuda(_)) | (_, Accelerators::None(_)) => 0,
-        }
-    }
-}
-
-/// Instances of one model on one device.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Placement {
-    /// What its instances are called; empty for the model's name.
-    pub name: String,
-    /// Where.
-    pub device: Device,
-    /// How many threads run the model.
-    pub instances: usize,
-    /// How many threads each of them uses inside one operation.
-    pub intra_op_threads: usize,
-}
-
-impl Placement {
-    /// The group of a configuration that would ask for just this.
-    pub(in crate::model) fn group(&self) -> InstanceGroup {
-        let (kind, gpus) = match self.device {
-            Device::Cpu => (InstanceKind::Cpu, Vec::new()),
-            Device::Cuda(gpu) => (InstanceKind::Gpu, vec![gpu]),
-            Device::AsSaved => (InstanceKind::Model, Vec::new()),
-        };
-        InstanceGroup { name: self.name.clone(), count: u32::try_from(self.instances).ok(), kind, gpus }
-    }
-}
-
-impl fmt::Display for Placement {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let instances = if self.instances == 1 { "instance" } else { "instances" };
-        let threads = if self.intra_op_threads == 1 { "thread" } else { "threads" };
-        let (count, each) = (self.instances, self.intra_op_threads);
-        write!(f, "{}, {count} {instances} x {each} {threads}", self.device)
-    }
-}
 
 /// A configuration that this machine can't satisfy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -139,9 +41,9 @@ pub enum PlanError {
 
 /// Places a model's instances, by what Triton means by each kind:
 ///
-/// - `KIND_GPU`: `count` instances (1 where it is left open) on each of `gpus`,
-///   or on every GPU where it names none.
-/// - `KIND_AUTO`: the same where all of `gpus` are there, else the processors.
+/// - `KIND_GPU`: `count` instances (1 if it is left open) on each of `gpus`, or on
+///   every GPU if it names none.
+/// - `KIND_AUTO`: the same if all of `gpus` are there, else the processors.
 /// - `KIND_CPU`: `count` instances on the processors.
 /// - `KIND_MODEL`: `count` instances of the file as it was saved.
 ///
@@ -151,16 +53,15 @@ pub enum PlanError {
 ///
 /// On processors the default is one instance for each, with one intra-op
 /// thread: for throughput that is the fastest nearly always, and two OpenMP
-/// threads that meet one busy neighbour lose a factor of five. A trial of the
-/// model itself may show otherwise (`calibrate`). A model that keeps state has
-/// one instance, whatever is configured: its answers would depend on which
-/// one a request meets.
+/// threads that meet one busy neighbour lose a factor of five. A calibration with
+/// the model itself may show otherwise. A model that keeps state has one instance,
+/// whatever is configured: its answers would depend on which one a request meets.
 ///
-/// The second value says where the plan differs from what was asked for.
+/// The second value says in what the plan differs from what was asked for.
 ///
 /// # Errors
-/// A GPU that isn't there, on a machine that has some; none at all, where
-/// there must be one.
+/// A GPU that isn't there, on a machine that has some; or none at all, if there
+/// must be one.
 pub fn plan(
     groups: &[InstanceGroup],
     stateful: bool,
@@ -189,29 +90,34 @@ pub fn plan(
     Ok((share_out(&wanted, resources.processors.max(1)), notes))
 }
 
-/// Instances on one device; `None` for as many as the processors bear.
-struct Wanted {
+/// Instances of one group on one device.
+struct WantedInstances {
     name: String,
     device: Device,
+    /// `None` for as many as the processors bear.
     count: Option<usize>,
 }
 
-/// Where one group's instances go.
+/// On which devices one group's instances run.
 fn place(
     group: &InstanceGroup,
     resources: &Resources,
     notes: &mut Vec<String>,
-) -> Result<Vec<Wanted>, PlanError> {
+) -> Result<Vec<WantedInstances>, PlanError> {
     let count = group.count.map(|count| count.max(1) as usize);
     let name = || group.name.clone();
-    let on_processors = || vec![Wanted { name: name(), device: Device::Cpu, count }];
+    let on_processors = || vec![WantedInstances { name: name(), device: Device::Cpu, count }];
     let gpus = resources.gpus();
     let missing = group.gpus.iter().copied().find(|gpu| *gpu >= gpus);
     match group.kind {
         InstanceKind::Cpu => return Ok(on_processors()),
         InstanceKind::Model if resources.preference == DevicePreference::Cpu => return Ok(on_processors()),
         InstanceKind::Model => {
-            return Ok(vec![Wanted { name: name(), device: Device::AsSaved, count: count.or(Some(1)) }]);
+            return Ok(vec![WantedInstances {
+                name: name(),
+                device: Device::AsSaved,
+                count: count.or(Some(1)),
+            }]);
         }
         InstanceKind::Auto | InstanceKind::Gpu => {}
     }
@@ -238,13 +144,13 @@ fn place(
         return Ok(on_processors());
     }
     let chosen = if group.gpus.is_empty() { (0..gpus).collect() } else { group.gpus.clone() };
-    let on_gpu = |gpu| Wanted { name: name(), device: Device::Cuda(gpu), count: count.or(Some(1)) };
+    let on_gpu = |gpu| WantedInstances { name: name(), device: Device::Cuda(gpu), count: count.or(Some(1)) };
     Ok(chosen.into_iter().map(on_gpu).collect())
 }
 
 /// Shares the processors out among all that compute on them. An instance on a
 /// GPU has one thread, which waits for the GPU.
-fn share_out(wanted: &[Wanted], processors: usize) -> Vec<Placement> {
+fn share_out(wanted: &[WantedInstances], processors: usize) -> Vec<Placement> {
     let configured: usize = wanted.iter().filter(|w| w.is_on_host()).filter_map(|w| w.count).sum();
     let open = wanted.iter().filter(|w| w.count.is_none()).count();
     let each = (processors.saturating_sub(configured) / open.max(1)).max(1);
@@ -261,7 +167,7 @@ fn share_out(wanted: &[Wanted], processors: usize) -> Vec<Placement> {
         .collect()
 }
 
-impl Wanted {
+impl WantedInstances {
     /// Whether it computes, or may compute, on the processors.
     fn is_on_host(&self) -> bool {
         match self.device {

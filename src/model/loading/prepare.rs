@@ -3,81 +3,70 @@
 
 use std::sync::Arc;
 
-use super::load::load_once;
-use super::plan::Resources;
-use crate::model::answering::served::{LoadError, ModelSource};
-use crate::model::tuning::trial::Trial;
+use super::error::LoadError;
+use super::file::ModelFile;
+use crate::model::tuning::reference::Reference;
 use crate::model_config::Binding;
 use crate::trial::compare::{Difference, two_digits};
-use cresset_backend::{
-    Backend, BackendError, BatchOutput, Device, Model, OutputType, Precision, Preparation,
-};
+use cresset_backend::{BackendError, BatchOutput, Device, LoadOptions, Model, OutputType, Precision};
 
 /// How far `for_inference` may bring an output from where it was, relative to
 /// the output's largest value. What a precision itself costs may be doubled.
 const EQUAL: f64 = 1e-3;
 
-/// A version loaded on its first device.
-pub(in crate::model) struct Prepared {
-    pub(in crate::model) model: Arc<dyn Model>,
-    /// What is in effect, for further devices.
-    pub(in crate::model) preparation: Preparation,
-    /// `bf16 weights: answers differ by at most 0.013 (cosine 0.99997)`, where
+/// A model in the form that its settings ask for.
+pub(super) struct PreparedModel {
+    pub(super) model: Arc<dyn Model>,
+    /// The options in effect, for further devices.
+    pub(super) options: LoadOptions,
+    /// `bf16 weights: answers differ by at most 0.013 (cosine 0.99997)`, if
     /// anything changes them.
-    pub(in crate::model) note: Option<String>,
+    pub(super) note: Option<String>,
 }
 
-/// Loads on `device`, with a trial run where answers may change.
+/// Loads a file on `device`, with a run of both forms if answers may change.
 ///
 /// # Errors
 /// That the file can't be loaded, or that it runs as it is and not as asked.
-pub(in crate::model) fn prepare(
-    backend: &dyn Backend,
-    source: &ModelSource,
-    device: Device,
-    resources: &Resources,
-) -> Result<Prepared, LoadError> {
-    let one = Preparing { backend, source, device, resources };
-    let asked = &source.preparation;
-    if asked.precision.tf32.is_some() && device == Device::Cpu {
-        tracing::info!(model = source.config.name, "[precision] tf32 has no effect on the CPU");
+pub(super) fn prepare(file: ModelFile<'_>, device: Device) -> Result<PreparedModel, LoadError> {
+    let options = &file.source.options;
+    if options.precision.tf32.is_some() && device == Device::Cpu {
+        tracing::info!(model = file.source.config.name, "[precision] tf32 has no effect on the CPU");
     }
-    if !asked.changes_answers(device) {
-        let model = one.load(asked)?;
-        return Ok(Prepared { model, preparation: asked.clone(), note: None });
+    if !options.changes_answers(device) {
+        let model = file.load(device, options)?;
+        return Ok(PreparedModel { model, options: options.clone(), note: None });
     }
-    one.prepare()
+    Preparing { file, device }.prepare()
 }
 
-/// A version on its way.
+/// A version whose settings may change its answers, on its first device.
 struct Preparing<'a> {
-    backend: &'a dyn Backend,
-    source: &'a ModelSource,
+    file: ModelFile<'a>,
     device: Device,
-    resources: &'a Resources,
 }
 
 /// A form of the model that runs, and how far its answers are from the plain
-/// one's; in words where that isn't known.
+/// one's; or why that isn't known.
 struct Form {
     model: Arc<dyn Model>,
-    preparation: Preparation,
+    options: LoadOptions,
     differences: Result<Vec<Difference>, String>,
 }
 
 impl Preparing<'_> {
-    fn load(&self, preparation: &Preparation) -> Result<Arc<dyn Model>, BackendError> {
-        load_once(self.backend, self.source, self.device, self.resources, preparation)
+    fn load(&self, options: &LoadOptions) -> Result<Arc<dyn Model>, BackendError> {
+        self.file.load(self.device, options)
     }
 
-    fn prepare(&self) -> Result<Prepared, LoadError> {
-        let config = &self.source.config;
-        let plain_form = self.source.preparation.plain();
+    fn prepare(&self) -> Result<PreparedModel, LoadError> {
+        let config = &self.file.source.config;
+        let plain_options = self.file.source.options.plain();
         // First: a switch of the whole process that the changed form turns
         // would be on for the plain one, too.
-        let plain = self.load(&plain_form)?;
+        let plain = self.load(&plain_options)?;
         let binding = Binding::new(config, plain.signature())?;
-        let mut asked = Preparation { outputs: output_types(&binding), ..self.source.preparation.clone() };
+        let mut asked = LoadOptions { outputs: output_types(&binding), ..self.file.source.options.clone() };
         if let Some(reason) =
             plain.signature().stateful.as_ref().filter(|_| asked.optimize.is_for_inference())
         {
@@ -88,55 +77,55 @@ impl Preparing<'_> {
             );
             asked = asked.without_for_inference();
         }
-        let trial = Trial::of(plain.as_ref(), config, &binding);
+        let reference = Reference::of(plain.as_ref(), config, &binding);
         let base = asked.without_for_inference();
         let mut form = if base.precision == Precision::default() {
-            let differences = trial.as_ref().map(|_| Vec::new()).map_err(Clone::clone);
-            Form { model: plain, preparation: plain_form, differences }
+            let differences = reference.as_ref().map(|_| Vec::new()).map_err(Clone::clone);
+            Form { model: plain, options: plain_options, differences }
         } else {
             // Its memory isn't needed twice.
             drop(plain);
-            self.changed(base, &trial, &binding)?
+            self.changed(base, &reference, &binding)?
         };
         if asked.optimize.is_for_inference() {
-            form = self.optimized(form, asked, &trial, &binding);
+            form = self.optimized(form, asked, &reference, &binding);
         }
         let note = self.report(&form);
-        Ok(Prepared { model: form.model, preparation: form.preparation, note })
+        Ok(PreparedModel { model: form.model, options: form.options, note })
     }
 
     /// In another precision or layout, which must run where the plain one did.
     fn changed(
         &self,
-        preparation: Preparation,
-        trial: &Result<Trial, String>,
+        options: LoadOptions,
+        reference: &Result<Reference, String>,
         binding: &Binding,
     ) -> Result<Form, LoadError> {
-        let model = self.load(&preparation)?;
-        let differences = match trial {
-            Ok(trial) => trial
+        let model = self.load(&options)?;
+        let differences = match reference {
+            Ok(reference) => reference
                 .run(model.as_ref())
-                .inspect_err(|error| self.resources.faults.notice(self.device, error))
-                .map_err(|error| self.refused(&preparation, &error))
-                .map(|answers| trial.compare(&answers, binding))?,
+                .inspect_err(|error| self.file.resources.faults.notice(self.device, error))
+                .map_err(|error| self.refused(&options, &error))
+                .map(|answers| reference.compare(&answers, binding))?,
             Err(reason) => Err(reason.clone()),
         };
-        Ok(Form { model, preparation, differences })
+        Ok(Form { model, options, differences })
     }
 
-    /// The same optimised for inference, where that leaves the answers equal.
+    /// The same optimised for inference, if that leaves the answers equal.
     fn optimized(
         &self,
         base: Form,
-        asked: Preparation,
-        trial: &Result<Trial, String>,
+        asked: LoadOptions,
+        reference: &Result<Reference, String>,
         binding: &Binding,
     ) -> Form {
-        let name = &self.source.config.name;
+        let name = &self.file.source.config.name;
         let run = |model: &dyn Model| -> Result<Vec<Difference>, String> {
-            let Ok(trial) = trial else { return Ok(Vec::new()) };
-            let answers: Vec<BatchOutput> = trial.run(model).map_err(|error| error.to_string())?;
-            trial.compare(&answers, binding)
+            let Ok(reference) = reference else { return Ok(Vec::new()) };
+            let answers: Vec<BatchOutput> = reference.run(model).map_err(|error| error.to_string())?;
+            reference.compare(&answers, binding)
         };
         let tried = self
             .load(&asked)
@@ -162,13 +151,13 @@ impl Preparing<'_> {
             return base;
         }
         let differences = base.differences.map(|_| differences);
-        Form { model, preparation: asked, differences }
+        Form { model, options: asked, differences }
     }
 
     /// Logs each output's difference, and puts them into one line.
     fn report(&self, form: &Form) -> Option<String> {
-        let name = &self.source.config.name;
-        let what = form.preparation.describe(self.device);
+        let name = &self.file.source.config.name;
+        let what = form.options.describe(self.device);
         if what.is_empty() {
             return None;
         }
@@ -193,8 +182,8 @@ impl Preparing<'_> {
         Some(format!("{what}: answers differ by at most {} (cosine {cosine:.5})", two_digits(absolute)))
     }
 
-    fn refused(&self, preparation: &Preparation, error: &BackendError) -> LoadError {
-        let precision = preparation.precision;
+    fn refused(&self, options: &LoadOptions, error: &BackendError) -> LoadError {
+        let precision = options.precision;
         let advice = match (precision.weights, precision.autocast) {
             (Some(weights), _) => format!(
                 "tracing writes datatypes into a model's code: use autocast = \"{weights}\", \
@@ -203,7 +192,7 @@ impl Preparing<'_> {
             (None, Some(_)) => "leave autocast out".to_owned(),
             (None, None) => "leave channels_last out".to_owned(),
         };
-        LoadError::Precision { what: preparation.describe(self.device), error: error.to_string(), advice }
+        LoadError::Precision { what: options.describe(self.device), error: error.to_string(), advice }
     }
 }
 

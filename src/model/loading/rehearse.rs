@@ -3,44 +3,48 @@
 
 use std::time::Duration;
 
-use super::batching::Batching;
+use super::error::LoadError;
 use crate::instance::{Layout, Unfit, WarmUpSampleRun, name_outputs};
-use crate::model::answering::served::LoadError;
-use crate::model::tuning::candidates::{Candidate, candidates};
+use crate::model::answering::batching::Batching;
+use crate::model::tuning::candidates::{CandidateInputs, candidates};
 use crate::model_config::{Binding, ModelConfig};
 use crate::trial::TrialInput;
+use crate::trial::experiment::{Experiment, Timed};
 use crate::trial::rows::{Alone, Judge, ROUNDING, ROUNDING_REDUCED, ROUNDING_TF32, RowRule, wanted};
-use crate::trial::run::{apart, run_here};
-use cresset_backend::{BackendError, Device, Model, ModelInstance, Preparation};
+use crate::trial::run::apart;
+use cresset_backend::{BackendError, Device, LoadOptions, Model};
 use cresset_clock as clock;
 
 /// No further inputs are tried once those before have cost this.
 const MOST: Duration = Duration::from_secs(3);
 
-/// The largest batch is tried where it is expected to take no longer.
+/// The largest batch is tried if it is expected to take no longer.
 const QUICK: Duration = Duration::from_millis(100);
 
+/// The intra-op threads of a rehearsal.
+const THREADS: usize = 1;
+
 /// What a rehearsal needs to know of a version.
-pub(in crate::model) struct Rehearsal<'a> {
-    pub(in crate::model) model: &'a dyn Model,
-    pub(in crate::model) config: &'a ModelConfig,
-    pub(in crate::model) binding: &'a Binding,
-    pub(in crate::model) batching: &'a Batching,
-    /// As configured, each of which must run.
-    pub(in crate::model) samples: &'a [WarmUpSampleRun],
-    pub(in crate::model) device: Device,
-    pub(in crate::model) preparation: &'a Preparation,
+pub(super) struct Rehearsal<'a> {
+    pub(super) model: &'a dyn Model,
+    pub(super) config: &'a ModelConfig,
+    pub(super) binding: &'a Binding,
+    pub(super) batching: &'a Batching,
+    /// The configured warm-up samples, each of which must run.
+    pub(super) samples: &'a [WarmUpSampleRun],
+    pub(super) device: Device,
+    pub(super) options: &'a LoadOptions,
 }
 
 /// What it showed.
 #[derive(Debug, Clone)]
-pub(in crate::model) struct Rehearsed {
+pub(super) struct Rehearsed {
     /// Whether requests may share batches.
-    pub(in crate::model) rule: RowRule,
+    pub(super) rule: RowRule,
     /// Requests of one row each on which the model ran, with its answers.
-    pub(in crate::model) ran: Vec<Alone>,
-    /// What the model fails with on everything that was tried.
-    pub(in crate::model) fails: Option<String>,
+    pub(super) ran: Vec<Alone>,
+    /// The error of a model that fails on everything that was tried.
+    pub(super) fails: Option<String>,
 }
 
 /// What came of one candidate.
@@ -57,28 +61,25 @@ impl Rehearsal<'_> {
     ///
     /// # Errors
     /// An output that can't come as it is declared, or a device that failed.
-    pub(in crate::model) fn run(&self) -> Result<Rehearsed, LoadError> {
+    pub(super) fn run(&self) -> Result<Rehearsed, LoadError> {
         let Self { config, binding, device, .. } = *self;
         let candidates = candidates(config, binding, Some(self.batching), self.samples, device);
         if candidates.is_empty() {
             let rule = RowRule::Unknown("config.pbtxt doesn't declare its inputs".to_owned());
             return Ok(Rehearsed { rule, ran: Vec::new(), fails: None });
         }
-        apart(|| {
-            let mut instance = self.model.instance(1)?;
-            Ok(self.try_all(instance.as_mut(), &candidates))
-        })?
+        apart(|| Ok(self.try_all(&mut Experiment::on(self.model), &candidates)))?
     }
 
     fn try_all(
         &self,
-        instance: &mut dyn ModelInstance,
-        candidates: &[Candidate],
+        experiment: &mut Experiment<'_>,
+        candidates: &[CandidateInputs],
     ) -> Result<Rehearsed, LoadError> {
         let began = clock::now();
         let (mut failed, mut ran) = (None, None);
         for candidate in candidates {
-            match self.attempt(instance, candidate)? {
+            match self.attempt(experiment, candidate)? {
                 Attempt::Failed(message) => _ = failed.get_or_insert(message),
                 Attempt::Ran(requests, rule @ RowRule::Unknown(_)) => _ = ran.get_or_insert((requests, rule)),
                 Attempt::Ran(ran, rule) => return Ok(Rehearsed { rule, ran, fails: None }),
@@ -97,15 +98,18 @@ impl Rehearsal<'_> {
         })
     }
 
-    fn attempt(&self, instance: &mut dyn ModelInstance, candidate: &Candidate) -> Result<Attempt, LoadError> {
+    fn attempt(
+        &self,
+        experiment: &mut Experiment<'_>,
+        candidate: &CandidateInputs,
+    ) -> Result<Attempt, LoadError> {
         let mut requests = Vec::new();
         let mut wrong_shapes = Vec::new();
-        let (mut count, mut took) = (1, Duration::MAX);
+        let (mut count, mut shortest) = (1, Duration::MAX);
         while requests.len() < count {
             let inputs = candidate.row(requests.len() as u64);
-            let began = clock::now();
-            let outputs = match run_here(instance, &inputs) {
-                Ok(outputs) => outputs,
+            let Timed { outputs, took } = match experiment.run(&inputs, THREADS) {
+                Ok(timed) => timed,
                 Err(error) => return failed(error),
             };
             match name_outputs(&outputs, self.binding, self.layout()) {
@@ -113,7 +117,7 @@ impl Rehearsal<'_> {
                 Err(Unfit::Never(reason)) => return Err(LoadError::Declared(reason)),
                 Err(Unfit::Shape(reason) | Unfit::NotRows(reason)) => wrong_shapes.push(reason),
             }
-            took = took.min(clock::now() - began);
+            shortest = shortest.min(took);
             requests.push(Alone { inputs, outputs });
             if let [first] = requests.as_slice() {
                 count = self.wanted(first);
@@ -129,20 +133,20 @@ impl Rehearsal<'_> {
             let rule = RowRule::Whole("config.pbtxt has no dynamic_batching".to_owned());
             return Ok(Attempt::Ran(requests, rule));
         }
-        let rule = self.judge_all(instance, &requests, took)?;
+        let rule = self.judge_all(experiment, &requests, shortest)?;
         Ok(Attempt::Ran(requests, rule))
     }
 
-    /// Runs them together, in the largest batch too where that is quick:
-    /// `took` is what one took by itself. Else the sizes that follow are held to
-    /// it when they are warmed up.
+    /// Runs the requests together, in the largest batch too if that is quick:
+    /// `took` is what one took by itself. Else the larger sizes are held to what
+    /// the requests gave when they are warmed up.
     fn judge_all(
         &self,
-        instance: &mut dyn ModelInstance,
+        experiment: &mut Experiment<'_>,
         requests: &[Alone],
         took: Duration,
     ) -> Result<RowRule, BackendError> {
-        let mut run = |inputs: &[TrialInput]| run_here(instance, inputs);
+        let mut run = |inputs: &[TrialInput]| experiment.run(inputs, THREADS).map(|timed| timed.outputs);
         let rule = self.judge().judge(requests, &mut run)?;
         let largest = requests.first().map_or(1, |first| self.most(&first.inputs));
         if rule != RowRule::ByRow || took * largest > QUICK {
@@ -157,7 +161,7 @@ impl Rehearsal<'_> {
 
     /// How many requests like this one are to run by themselves.
     fn wanted(&self, first: &Alone) -> usize {
-        /// Where nothing is batched: whether a shape is always wrong.
+        /// If nothing is batched: enough to tell whether a shape is always wrong.
         const SEVERAL: usize = 3;
         match self.config.dynamic_batching {
             Some(_) => wanted(first, self.most(&first.inputs)).max(1),
@@ -188,8 +192,8 @@ impl Rehearsal<'_> {
     }
 
     /// How far a row may be from what it is alone, by what computes it.
-    pub(in crate::model) fn rounding(&self) -> f64 {
-        let precision = self.preparation.precision;
+    pub(super) fn rounding(&self) -> f64 {
+        let precision = self.options.precision;
         if precision.weights.is_some() || precision.autocast.is_some() {
             ROUNDING_REDUCED
         } else if self.device == Device::Cpu {
@@ -200,8 +204,8 @@ impl Rehearsal<'_> {
     }
 }
 
-/// What it means that one of these fails: not the model's answer for it, or
-/// the end.
+/// What the failure of a run means: that the model doesn't take such inputs, or
+/// the end of the rehearsal.
 fn failed(error: BackendError) -> Result<Attempt, LoadError> {
     match error {
         BackendError::Execute { message, .. } | BackendError::OutOfMemory { message, .. } => {

@@ -22,7 +22,7 @@ const DIRECTORY: &str = "warmup";
 ///
 /// # Errors
 /// A sample that isn't a request of this model, or whose file can't be read.
-pub(in crate::model) fn samples(
+pub(super) fn samples(
     config: &ModelConfig,
     binding: &Binding,
     directory: Option<&Path>,
@@ -38,8 +38,8 @@ pub(in crate::model) fn samples(
     config.warm_up.iter().map(run).collect()
 }
 
-/// In the order of the arguments; behind them those that nothing configures, in
-/// that of their names.
+/// The inputs in the order of the arguments; behind them those that nothing
+/// configures, in the order of their names.
 fn inputs(
     sample: &WarmUpSample,
     config: &ModelConfig,
@@ -126,7 +126,7 @@ fn elements(name: &str, data: &WarmUpData, rows: u32, directory: Option<&Path>) 
 /// A string is its length, 4 bytes, and itself.
 const EMPTY_STRING: usize = 4;
 
-/// The first `expected` bytes of a file; all of it where that isn't known.
+/// The first `expected` bytes of a file; all of it if that isn't known.
 fn read(path: &Path, expected: Option<usize>) -> Result<Vec<u8>, String> {
     /// What is longer is another file.
     const MOST: usize = 1 << 30;

@@ -8,10 +8,10 @@ use cresset_backend::{
 
 /// Batches of fewer rows than `from` run on `few`, all others on `many`; both
 /// give the same answers. On processors alone: neither has memory of a device.
-pub(in crate::model) struct BySize {
-    pub(in crate::model) few: Arc<dyn Model>,
-    pub(in crate::model) many: Arc<dyn Model>,
-    pub(in crate::model) from: u32,
+pub(super) struct BySize {
+    pub(super) few: Arc<dyn Model>,
+    pub(super) many: Arc<dyn Model>,
+    pub(super) from: u32,
 }
 
 impl Model for BySize {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::declared::{padded_inputs, sent};
 use crate::instance::WarmUpSampleRun;
-use crate::model::loading::batching::Batching;
-use crate::model::loading::warm_up::{padded_inputs, sent};
+use crate::model::answering::batching::Batching;
 use crate::model_config::{Binding, BoundInput, ModelConfig};
 use crate::trial::TrialInput;
 use crate::trial::draw::{self, Values};
@@ -20,8 +20,8 @@ use cresset_protocol::Datatype;
 /// of sound.
 const OPEN_DIMENSIONS: [i64; 5] = [8, 64, 224, 1, 16_000];
 
-/// As few tokens where texts are padded; and fewer, of which several fit into a
-/// small `max_elements`.
+/// As few tokens if texts are padded; and fewer, of which several fit into a small
+/// `max_elements`.
 const PADDED_LENGTHS: [u32; 2] = [8, 2];
 
 /// Inputs of more elements aren't made up: several dimensions that are open
@@ -30,16 +30,16 @@ const MOST_ELEMENTS: usize = 1 << 24;
 
 /// Requests of one row in one shape.
 #[derive(Debug, Clone, PartialEq)]
-pub(in crate::model) struct Candidate {
-    /// One row's; without elements where they are drawn.
+pub(in crate::model) struct CandidateInputs {
+    /// One row's; without elements if they are drawn.
     inputs: Vec<TrialInput>,
-    /// Where elements are drawn; `None` where all are given.
+    /// Between which values elements are drawn; `None` if all are given.
     values: Option<Values>,
-    /// Those that are the same for all rows.
+    /// The places of the inputs that are the same for all rows.
     shared: Vec<Arc<str>>,
 }
 
-impl Candidate {
+impl CandidateInputs {
     fn turned(&self, input: &TrialInput, by: u64) -> TrialInput {
         let shared = self.shared.iter().any(|place| **place == *input.name);
         if shared { input.clone() } else { turned(input, by) }
@@ -55,24 +55,25 @@ impl Candidate {
 }
 
 /// What to try of a model: its warm-up samples, then drawn values in widening
-/// ranges, in each of several sizes where dimensions are open. Empty where
-/// nothing tells what the model takes.
+/// ranges, in each of several sizes if dimensions are open. Empty if nothing tells
+/// what the model takes.
 pub(in crate::model) fn candidates(
     config: &ModelConfig,
     binding: &Binding,
     batching: Option<&Batching>,
     samples: &[WarmUpSampleRun],
     device: Device,
-) -> Vec<Candidate> {
+) -> Vec<CandidateInputs> {
     let batched = config.max_batch_size > 0;
-    let mut found: Vec<Candidate> = samples.iter().map(|sample| given(sample, batched, binding)).collect();
+    let mut found: Vec<CandidateInputs> =
+        samples.iter().map(|sample| given(sample, batched, binding)).collect();
     let ranges = match device {
         Device::Cpu => Values::WIDENING,
         Device::Cuda(_) | Device::AsSaved => Values::CAREFUL,
     };
     for inputs in shapes(binding, batched, batching) {
         for values in ranges.iter().filter(|values| matters(values, &inputs)) {
-            found.push(Candidate { inputs: inputs.clone(), values: Some(*values), shared: Vec::new() });
+            found.push(CandidateInputs { inputs: inputs.clone(), values: Some(*values), shared: Vec::new() });
         }
     }
     found
@@ -128,7 +129,7 @@ fn one_row(input: &BoundInput, batched: bool, open: i64, number: u32) -> Option<
 }
 
 /// The first row of a sample, whose rows are equal.
-fn given(sample: &WarmUpSampleRun, batched: bool, binding: &Binding) -> Candidate {
+fn given(sample: &WarmUpSampleRun, batched: bool, binding: &Binding) -> CandidateInputs {
     let first_row = |input: &TrialInput| {
         let mut input = input.clone();
         let rows = if batched { input.shape.first().copied().unwrap_or(1) } else { 1 };
@@ -141,7 +142,7 @@ fn given(sample: &WarmUpSampleRun, batched: bool, binding: &Binding) -> Candidat
     };
     let shared = binding.inputs.iter().filter(|input| input.leaf.shared().is_some());
     let shared = shared.map(|input| Arc::clone(&input.place)).collect();
-    Candidate { inputs: sample.inputs.iter().map(first_row).collect(), values: None, shared }
+    CandidateInputs { inputs: sample.inputs.iter().map(first_row).collect(), values: None, shared }
 }
 
 /// The same elements in another place: what a model takes, it mostly takes in
@@ -162,7 +163,7 @@ mod tests {
     use super::*;
     use cresset_backend::{Argument, ArgumentKind, Signature};
 
-    fn all(inputs: &str, device: Device) -> Vec<Candidate> {
+    fn all(inputs: &str, device: Device) -> Vec<CandidateInputs> {
         let text = format!("max_batch_size: 8 input [ {inputs} ]");
         let config = ModelConfig::from_pbtxt(&text, "m").unwrap();
         let names = config.inputs.iter().map(|input| input.name.clone());
@@ -173,7 +174,7 @@ mod tests {
 
     #[test]
     fn open_dimensions_take_usual_sizes_and_whole_numbers_widen() {
-        let shapes = |all: &[Candidate]| -> Vec<Vec<i64>> {
+        let shapes = |all: &[CandidateInputs]| -> Vec<Vec<i64>> {
             all.iter().map(|candidate| candidate.inputs[0].shape.clone()).collect()
         };
         let image = all(r#"{ name: "x" data_type: TYPE_UINT8 dims: [ 3, 4 ] }"#, Device::Cpu);

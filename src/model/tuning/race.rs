@@ -3,111 +3,101 @@
 
 use std::time::Duration;
 
-use super::trial::whole;
-use crate::model::loading::warm_up::RUNS_UNTIL_STEADY;
-use crate::trial::TrialInput;
-use crate::trial::run::{apart, run_here};
-use cresset_backend::{BackendError, BatchOutput, Model, ModelInstance};
+use crate::trial::experiment::{Experiment, RUNS_UNTIL_STEADY, Timed};
+use crate::trial::run::apart;
+use crate::trial::{TrialInput, in_memory};
+use cresset_backend::{BackendError, Model};
+use cresset_clock as clock;
 
 /// How often both are timed: at least and at most.
 const ROUNDS: std::ops::RangeInclusive<usize> = 2..=7;
 
-/// And at least where neighbours disturb them, as they do whoever's threads wait
-/// for each other.
+/// How often both are timed at least if several threads compute, which wait for
+/// each other and so suffer more from neighbours.
 const ROUNDS_OF_SEVERAL: usize = 5;
 
-/// Further rounds are left out where the timed runs of a size have cost this.
+/// Further rounds are left out if the timed runs of a size have cost this.
 const ENOUGH: Duration = Duration::from_millis(150);
 
 /// What the sizes may cost that are run once.
 const WARM_UP: Duration = Duration::from_millis(1500);
 
-/// What came of one size.
-#[derive(Debug)]
-pub(in crate::model) struct Lap {
-    pub(in crate::model) base: Run,
-    pub(in crate::model) other: Run,
-}
-
-/// A form's part of a lap.
+/// What came of one size: of each form its last outputs, and the shortest of its
+/// times.
 #[derive(Debug, Default)]
-pub(in crate::model) struct Run {
-    /// The shortest of its times.
-    pub(in crate::model) took: Duration,
-    pub(in crate::model) answers: Vec<BatchOutput>,
+pub(super) struct Lap {
+    pub(super) base: Timed,
+    pub(super) other: Timed,
 }
 
-/// Runs both on each of `sizes` with so many intra-op threads each. `time` is
-/// the processor time of the calling thread where it is the only one.
-pub(in crate::model) fn race(
+/// Runs both forms on each of `sizes` with so many intra-op threads each.
+///
+/// # Errors
+/// That a run failed.
+pub(super) fn race(
     base: &dyn Model,
     other: &dyn Model,
     sizes: &[Vec<TrialInput>],
     threads: usize,
-    time: fn() -> Duration,
 ) -> Result<Vec<Lap>, BackendError> {
     apart(|| {
-        let (mut base, mut other) = (base.instance(threads)?, other.instance(threads)?);
-        let least = if threads > 1 { ROUNDS_OF_SEVERAL } else { *ROUNDS.start() };
-        sizes.iter().map(|inputs| lap(base.as_mut(), other.as_mut(), inputs, least, time)).collect()
+        let (mut base, mut other) = (experiment(base, threads), experiment(other, threads));
+        sizes.iter().map(|inputs| lap(&mut base, &mut other, inputs, threads)).collect()
     })
 }
 
+/// What else the machine does counts only if it can't be told apart: if several
+/// threads compute.
+fn experiment(model: &dyn Model, threads: usize) -> Experiment<'_> {
+    Experiment::on(model).timed_by(if threads > 1 { clock::monotonic } else { clock::thread_time })
+}
+
 fn lap(
-    base: &mut dyn ModelInstance,
-    other: &mut dyn ModelInstance,
+    base: &mut Experiment<'_>,
+    other: &mut Experiment<'_>,
     inputs: &[TrialInput],
-    least: usize,
-    time: fn() -> Duration,
+    threads: usize,
 ) -> Result<Lap, BackendError> {
     for _ in 0..RUNS_UNTIL_STEADY {
-        run_here(other, inputs)?;
+        other.run(inputs, threads)?;
     }
-    run_here(base, inputs)?;
-    let mut lap = Lap { base: Run::default(), other: Run::default() };
-    let began = time();
+    base.run(inputs, threads)?;
+    let least = if threads > 1 { ROUNDS_OF_SEVERAL } else { *ROUNDS.start() };
+    let (mut lap, mut spent) = (Lap::default(), Duration::ZERO);
     for round in 1..=*ROUNDS.end() {
-        timed(base, &mut lap.base, inputs, time)?;
-        timed(other, &mut lap.other, inputs, time)?;
-        if round >= least && time().saturating_sub(began) >= ENOUGH {
+        spent += keep_shortest(&mut lap.base, base.run(inputs, threads)?);
+        spent += keep_shortest(&mut lap.other, other.run(inputs, threads)?);
+        if round >= least && spent >= ENOUGH {
             break;
         }
     }
     Ok(lap)
 }
 
-fn timed(
-    instance: &mut dyn ModelInstance,
-    run: &mut Run,
-    inputs: &[TrialInput],
-    time: fn() -> Duration,
-) -> Result<(), BackendError> {
-    let began = time();
-    run.answers = run_here(instance, inputs)?;
-    let took = time().saturating_sub(began);
-    run.took = if run.took.is_zero() { took } else { run.took.min(took) };
-    Ok(())
+/// Returns what the latest run took.
+fn keep_shortest(kept: &mut Timed, latest: Timed) -> Duration {
+    let took = latest.took;
+    let shortest = if kept.took.is_zero() { took } else { kept.took.min(took) };
+    *kept = Timed { took: shortest, ..latest };
+    took
 }
 
 /// Runs each of these sizes once with so many threads, in this order, as long as
 /// that is cheap.
-pub(in crate::model) fn warm(
-    model: &dyn Model,
-    sizes: &[Vec<TrialInput>],
-    threads: usize,
-    time: fn() -> Duration,
-) -> Result<(), BackendError> {
+///
+/// # Errors
+/// That a run failed.
+pub(super) fn warm(model: &dyn Model, sizes: &[Vec<TrialInput>], threads: usize) -> Result<(), BackendError> {
     apart(|| {
-        let mut instance = model.instance(threads)?;
-        let began = time();
+        let mut experiment = experiment(model, threads);
+        let mut left = WARM_UP;
         for size in sizes {
-            let left = WARM_UP.saturating_sub(time().saturating_sub(began));
-            let start = time();
-            run_here(instance.as_mut(), &whole(size))?;
+            let took = experiment.run(&in_memory(size), threads)?.took;
             // The next one is about twice as large.
-            if time().saturating_sub(start) * 2 > left {
+            if took * 2 > left {
                 break;
             }
+            left = left.saturating_sub(took);
         }
         Ok(())
     })

@@ -1,10 +1,12 @@
 use bytes::Bytes;
 
+use super::super::source::ModelSource;
 use super::*;
+use crate::model::placement::Resources;
 use crate::model_config::ModelConfig;
 use cresset_backend::{
-    Accelerators, Argument, ArgumentKind, BatchInput, LoadRequest, ModelInstance, Optimize, ReducedType,
-    Signature,
+    Accelerators, Argument, ArgumentKind, Backend, BatchInput, LoadRequest, ModelInstance, Optimize,
+    ReducedType, Signature,
 };
 use cresset_protocol::Datatype;
 
@@ -45,7 +47,7 @@ impl Backend for Drifting {
     }
 
     fn load(&self, request: &LoadRequest<'_>) -> Result<Arc<dyn Model>, BackendError> {
-        let Preparation { precision, optimize, .. } = request.preparation;
+        let LoadOptions { precision, optimize, .. } = request.options;
         let mut model = self.clone();
         model.refuses_weights &= precision.weights.is_some();
         if precision.weights.is_some() {
@@ -89,31 +91,31 @@ impl ModelInstance for Drifting {
 const DECLARED: &str = "max_batch_size: 2 input { name: 'x' data_type: TYPE_FP32 dims: [ 100 ] }
     output { name: 'y' data_type: TYPE_FP32 dims: [ 100 ] }";
 
-fn asked(weights: bool, for_inference: bool) -> Preparation {
+fn asked(weights: bool, for_inference: bool) -> LoadOptions {
     let weights = weights.then_some(ReducedType::Bf16);
-    Preparation {
+    LoadOptions {
         precision: Precision { weights, ..Precision::default() },
         optimize: Optimize { freeze: None, for_inference: Some(for_inference) },
         outputs: Vec::new(),
     }
 }
 
-fn prepared(backend: &Drifting, config: &str, preparation: Preparation) -> Result<Prepared, LoadError> {
+fn prepared(backend: &Drifting, config: &str, options: LoadOptions) -> Result<PreparedModel, LoadError> {
     let config = ModelConfig::from_pbtxt(config, "m").unwrap();
-    let source = ModelSource { preparation, ..ModelSource::new("model.pt", config) };
+    let source = ModelSource { options, ..ModelSource::new("model.pt", config) };
     let resources = Resources::of_processors(1);
-    prepare(backend, &source, Device::Cpu, &resources)
+    prepare(ModelFile { backend, source: &source, resources: &resources }, Device::Cpu)
 }
 
 /// The line at start, and whether it is optimised for inference.
-fn outcome(backend: &Drifting, config: &str, preparation: Preparation) -> (Option<String>, bool) {
-    let prepared = prepared(backend, config, preparation).unwrap();
-    (prepared.note, prepared.preparation.optimize.is_for_inference())
+fn outcome(backend: &Drifting, config: &str, options: LoadOptions) -> (Option<String>, bool) {
+    let prepared = prepared(backend, config, options).unwrap();
+    (prepared.note, prepared.options.optimize.is_for_inference())
 }
 
 #[test]
 fn what_asks_for_nothing_is_not_tried() {
-    let (note, _) = outcome(&Drifting::new(1.0, 1.0), DECLARED, Preparation::default());
+    let (note, _) = outcome(&Drifting::new(1.0, 1.0), DECLARED, LoadOptions::default());
     assert_eq!(note, None);
 }
 
@@ -126,7 +128,7 @@ fn the_line_says_how_far_answers_are() {
     assert_eq!(note.unwrap(), "bf16 weights: answers are the same");
     let configured = prepared(&Drifting::new(0.0, 0.0), DECLARED, asked(true, false)).unwrap();
     let fp32 = OutputType { name: "y".to_owned(), index: 0, datatype: Datatype::Fp32 };
-    assert_eq!(configured.preparation.outputs, [fp32]);
+    assert_eq!(configured.options.outputs, [fp32]);
 }
 
 #[test]
@@ -148,9 +150,9 @@ fn for_inference_is_dropped_where_answers_move() {
 
 #[test]
 fn what_else_was_asked_for_stays_when_for_inference_is_dropped() {
-    let mut preparation = asked(false, true);
-    preparation.precision.tf32 = Some(false);
-    let dropped = prepared(&Drifting::new(0.0, 0.5), DECLARED, preparation).unwrap().preparation;
+    let mut options = asked(false, true);
+    options.precision.tf32 = Some(false);
+    let dropped = prepared(&Drifting::new(0.0, 0.5), DECLARED, options).unwrap().options;
     assert_eq!((dropped.precision.tf32, dropped.optimize.is_for_inference()), (Some(false), false));
 }
 

@@ -1,71 +1,30 @@
 use super::*;
 use crate::model_config::InstanceKind;
-use cresset_backend::{BatchInput, BatchOutput, Signature};
+use cresset_backend::{BatchInput, BatchOutput, ModelInstance, Signature};
 use cresset_protocol::Datatype;
 
 const MS: Duration = Duration::from_millis(1);
-
-fn split(instances: usize, threads: usize) -> Split {
-    Split { instances, threads }
-}
-
-fn seen(instances: usize, threads: usize, rate: f64, took: Duration) -> Seen {
-    Seen { split: split(instances, threads), rate, took }
-}
 
 fn group(count: Option<u32>) -> InstanceGroup {
     InstanceGroup { name: String::new(), count, kind: InstanceKind::Cpu, gpus: Vec::new() }
 }
 
-fn asked<'a>(groups: &'a [InstanceGroup], processors: usize, inputs: &'a [TrialInput]) -> Asked<'a> {
-    Asked { groups, stateful: false, batched: true, processors, target: None, sizes: vec![inputs] }
-}
-
-fn shown(asked: &Asked<'_>, instances: usize) -> String {
-    let all: Vec<String> = splits(asked, instances).iter().map(ToString::to_string).collect();
-    all.join(" ")
+fn open<'a>(groups: &'a [InstanceGroup], processors: usize, inputs: &'a [TrialInput]) -> TuningInput<'a> {
+    TuningInput { groups, stateful: false, batched: true, processors, target: None, sizes: vec![inputs] }
 }
 
 #[test]
-fn no_split_has_more_threads_than_there_are_processors() {
-    assert_eq!(shown(&asked(&[], 1, &[]), 1), "1x1");
-    assert_eq!(shown(&asked(&[], 2, &[]), 2), "2x1 1x2");
-    assert_eq!(shown(&asked(&[group(None)], 12, &[]), 12), "12x1 6x2 3x4 1x8 1x12");
-    assert_eq!(shown(&asked(&[group(Some(2))], 12, &[]), 2), "2x1 2x2 2x4 2x6", "as many as are configured");
-    assert_eq!(shown(&asked(&[group(Some(3))], 2, &[]), 3), "3x1");
-    assert_eq!(shown(&Asked { stateful: true, ..asked(&[], 4, &[]) }, 1), "1x1 1x2 1x4");
-    for processors in 1..70 {
-        for split in splits(&asked(&[], processors, &[]), processors) {
-            assert!(split.instances >= 1 && split.instances * split.threads <= processors, "{split}");
-        }
-    }
-}
-
-#[test]
-fn the_fastest_is_chosen_and_more_threads_only_where_they_bring_something() {
-    let both = |one: f64, other: f64| {
-        let seen = [seen(2, 1, one, 40 * MS), seen(1, 2, other, 22 * MS)];
-        choose(&seen, None).to_string()
-    };
-    assert_eq!(both(100.0, 80.0), "2x1");
-    assert_eq!(both(100.0, 105.0), "2x1", "that may be noise");
-    assert_eq!(both(100.0, 120.0), "1x2");
-    // About as good as the best, not as the first.
-    let three = [seen(4, 1, 100.0, 40 * MS), seen(2, 2, 145.0, 22 * MS), seen(1, 4, 150.0, 12 * MS)];
-    assert_eq!(choose(&three, None).to_string(), "2x2");
-}
-
-#[test]
-fn a_latency_target_rules_out_what_takes_longer_than_its_half() {
-    let three = [seen(4, 1, 150.0, 40 * MS), seen(2, 2, 140.0, 22 * MS), seen(1, 4, 100.0, 12 * MS)];
-    let chosen = [100, 80, 79, 44, 43, 24, 10].map(|ms| choose(&three, Some(ms * MS)).to_string());
-    assert_eq!(
-        chosen,
-        ["4x1", "4x1", "2x2", "2x2", "1x4", "1x4", "1x4"],
-        "the quickest where none is in time"
+fn the_reason_says_what_was_measured() {
+    let measured = [(4, 1, 150.0, 40 * MS), (2, 2, 140.0, 22 * MS), (1, 4, 100.0, 12 * MS)].map(
+        |(instances, threads, rate, took)| Measurement {
+            layout: ThreadLayout { instances, threads },
+            rate,
+            took,
+        },
     );
+    assert_eq!(reason(&measured, 1.0, None), "rows/s at warm-up: 4x1 150, 2x2 140, 1x4 100");
     assert_eq!(
-        reason(&three, 2.0, Some(44 * MS)),
+        reason(&measured, 2.0, Some(44 * MS)),
         "rows/s at warm-up: 4x1 300, 2x2 280, 1x4 200; \
          ms a row, of at most 22 by the latency target: 4x1 40.0, 2x2 22.0, 1x4 12.0"
     );
@@ -74,7 +33,7 @@ fn a_latency_target_rules_out_what_takes_longer_than_its_half() {
 /// A model whose runs take as long as its number of threads says.
 struct Takes(fn(usize) -> Duration, Option<usize>, Signature);
 
-struct Running(Duration);
+struct TakesInstance(Duration);
 
 impl Model for Takes {
     fn signature(&self) -> &Signature {
@@ -82,7 +41,7 @@ impl Model for Takes {
     }
 
     fn instance(&self, threads: usize) -> Result<Box<dyn ModelInstance>, BackendError> {
-        Ok(Box::new(Running((self.0)(threads))))
+        Ok(Box::new(TakesInstance((self.0)(threads))))
     }
 
     fn intra_op_threads(&self) -> Option<usize> {
@@ -90,7 +49,7 @@ impl Model for Takes {
     }
 }
 
-impl ModelInstance for Running {
+impl ModelInstance for TakesInstance {
     fn forward(&mut self, _: &[BatchInput<'_>]) -> Result<Vec<BatchOutput>, BackendError> {
         if self.0.is_zero() {
             let message = "zeros are no input".to_owned();
@@ -101,16 +60,16 @@ impl ModelInstance for Running {
     }
 }
 
-fn tried(model: &Takes, asked: &Asked<'_>) -> (String, Option<String>) {
-    let instances = if asked.stateful { 1 } else { asked.processors };
+fn tried(model: &Takes, input: &TuningInput<'_>) -> (String, Option<String>) {
+    let instances = if input.stateful { 1 } else { input.processors };
     let mut placements = [Placement {
         name: String::new(),
         device: Device::Cpu,
         instances,
-        intra_op_threads: asked.processors / instances,
+        intra_op_threads: input.processors / instances,
     }];
     let reason =
-        calibrate(model, &mut placements, asked, &Mutex::default()).map(|calibrated| calibrated.reason);
+        calibrate(model, &mut placements, input, &Mutex::default()).map(|calibrated| calibrated.reason);
     (placements[0].to_string(), reason)
 }
 
@@ -125,7 +84,7 @@ fn zeros(rows: i64) -> [TrialInput; 1] {
 #[test]
 fn the_model_itself_decides() {
     let inputs = zeros(2);
-    let four = asked(&[], 4, &inputs);
+    let four = open(&[], 4, &inputs);
     let (plan, reason) = tried(&takes(|_| 8 * MS), &four);
     assert_eq!(plan, "cpu, 4 instances x 1 thread");
     let reason = reason.unwrap();
@@ -134,7 +93,7 @@ fn the_model_itself_decides() {
     let (plan, _) = tried(&takes(|threads| if threads == 1 { 64 * MS } else { 8 * MS }), &four);
     assert_eq!(plan, "cpu, 2 instances x 2 threads");
     let slow = takes(|threads| 8 * MS * threads as u32);
-    assert_eq!(tried(&slow, &Asked { stateful: true, ..four }).0, "cpu, 1 instance x 1 thread");
+    assert_eq!(tried(&slow, &TuningInput { stateful: true, ..four }).0, "cpu, 1 instance x 1 thread");
 }
 
 #[test]
@@ -142,23 +101,23 @@ fn what_is_fixed_or_cannot_be_tried_stays_as_it_is() {
     let inputs = zeros(1);
     let told = |plan: &str, reason: Option<&str>| (plan.to_owned(), reason.map(str::to_owned));
     let fixed = Takes(|_| MS, Some(3), Signature::default());
-    assert_eq!(tried(&fixed, &asked(&[], 7, &inputs)), told("cpu, 2 instances x 3 threads", None));
+    assert_eq!(tried(&fixed, &open(&[], 7, &inputs)), told("cpu, 2 instances x 3 threads", None));
     let two = [group(Some(2))];
-    assert_eq!(tried(&fixed, &asked(&two, 2, &inputs)), told("cpu, 2 instances x 3 threads", None));
+    assert_eq!(tried(&fixed, &open(&two, 2, &inputs)), told("cpu, 2 instances x 3 threads", None));
     let one = takes(|_| MS);
-    assert_eq!(tried(&one, &asked(&[], 1, &inputs)), told("cpu, 1 instance x 1 thread", None));
-    assert_eq!(tried(&one, &asked(&two, 2, &inputs)), told("cpu, 2 instances x 1 thread", None));
-    let refused = |model: &Takes, asked: &Asked<'_>| {
-        let (plan, reason) = tried(model, asked);
+    assert_eq!(tried(&one, &open(&[], 1, &inputs)), told("cpu, 1 instance x 1 thread", None));
+    assert_eq!(tried(&one, &open(&two, 2, &inputs)), told("cpu, 2 instances x 1 thread", None));
+    let refused = |model: &Takes, input: &TuningInput<'_>| {
+        let (plan, reason) = tried(model, input);
         assert_eq!(plan, "cpu, 2 instances x 1 thread");
         reason.unwrap()
     };
     let fails = takes(|_| Duration::ZERO);
-    let open = asked(&[], 2, &inputs);
-    assert_eq!(refused(&fails, &open), "not calibrated: the model failed in the trial");
-    let reason = refused(&takes(|_| 520 * MS), &open);
+    let two = open(&[], 2, &inputs);
+    assert_eq!(refused(&fails, &two), "not calibrated: the model failed in the trial");
+    let reason = refused(&takes(|_| 520 * MS), &two);
     assert!(reason.starts_with("not calibrated: a run takes 0."), "{reason}");
-    let none = Asked { sizes: Vec::new(), ..asked(&[], 2, &[]) };
+    let none = TuningInput { sizes: Vec::new(), ..open(&[], 2, &[]) };
     assert_eq!(refused(&one, &none), "not calibrated: no input is known on which it runs");
 }
 
@@ -170,7 +129,7 @@ fn a_trial_that_panics_is_a_trial_that_failed() {
         assert_eq!(threads, 1);
         MS
     });
-    let (plan, reason) = tried(&panics, &asked(&[], 2, &inputs));
+    let (plan, reason) = tried(&panics, &open(&[], 2, &inputs));
     assert_eq!(
         (plan.as_str(), reason.as_deref()),
         ("cpu, 2 instances x 1 thread", Some("not calibrated: the model failed in the trial"))
@@ -180,7 +139,7 @@ fn a_trial_that_panics_is_a_trial_that_failed() {
 #[test]
 fn a_target_is_held_against_a_single_row() {
     let inputs = zeros(8);
-    let four = Asked { target: Some(30 * MS), ..asked(&[], 4, &inputs) };
+    let four = TuningInput { target: Some(30 * MS), ..open(&[], 4, &inputs) };
     let (plan, reason) = tried(&takes(|threads| 40 * MS / threads as u32), &four);
     assert_eq!(plan, "cpu, 1 instance x 4 threads", "{reason:?}");
     assert!(reason.unwrap().contains("ms a row, of at most 15 by the latency target: 4x1 4"));
@@ -190,15 +149,24 @@ fn a_target_is_held_against_a_single_row() {
 fn the_largest_inputs_are_picked_that_take_no_longer_than_they_may() {
     let (one, two, many) = (zeros(1), zeros(2), zeros(64));
     let all: [&[TrialInput]; 3] = [&one, &two, &many];
-    let rows = |took: Duration, longest: Duration| match pick(&mut Running(took), &all, longest).unwrap() {
+    let steady = |took: fn(usize) -> Duration, longest: Duration| match pick(
+        &mut Experiment::on(&takes(took)),
+        &all,
+        longest,
+    )
+    .unwrap()
+    {
         Picked::Inputs(inputs) => inputs[0].shape[0],
         Picked::TooLong(took) => panic!("{took:?}"),
     };
-    assert_eq!(rows(4 * MS, 3 * MS), 1);
-    assert_eq!(rows(4 * MS, 100 * MS), 2, "64 would take 32 times as long");
-    assert_eq!(rows(4 * MS, 10_000 * MS), 64);
+    assert_eq!(steady(|_| 4 * MS, 3 * MS), 1);
+    assert_eq!(steady(|_| 4 * MS, 100 * MS), 2, "64 would take 32 times as long");
+    assert_eq!(steady(|_| 4 * MS, 10_000 * MS), 64);
     // One long row is no larger than many short ones, wherever it stands.
     let all: [&[TrialInput]; 3] = [&one, &many, &two];
-    let Picked::Inputs(picked) = pick(&mut Running(MS), &all, 10_000 * MS).unwrap() else { panic!() };
+    let quick = takes(|_| MS);
+    let Picked::Inputs(picked) = pick(&mut Experiment::on(&quick), &all, 10_000 * MS).unwrap() else {
+        panic!()
+    };
     assert_eq!(picked[0].shape[0], 64);
 }

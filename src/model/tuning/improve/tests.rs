@@ -1,15 +1,15 @@
 use bytes::Bytes;
 
-use super::super::race::Run;
 use super::*;
+use crate::trial::experiment::Timed;
 use cresset_backend::{BatchOutput, Optimize, Precision, ReducedType, Signature};
 use cresset_protocol::Datatype;
 
-fn run(milliseconds: u64, value: f32) -> Run {
+fn run(milliseconds: u64, value: f32) -> Timed {
     let data = [1.0, value].iter().flat_map(|value: &f32| value.to_le_bytes()).collect::<Vec<u8>>();
     let answer =
         BatchOutput { name: None, datatype: Datatype::Fp32, shape: vec![2], data: Bytes::from(data) };
-    Run { took: Duration::from_millis(milliseconds), answers: vec![answer] }
+    Timed { took: Duration::from_millis(milliseconds), outputs: vec![answer] }
 }
 
 /// By size: before, after, and what the answers are off by.
@@ -73,10 +73,10 @@ fn only_what_the_settings_leave_open_is_tried() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("model.pt");
     std::fs::write(&file, "x").unwrap();
-    let open = |change: &dyn Fn(&mut Preparation)| {
-        let mut preparation = Preparation::default();
-        change(&mut preparation);
-        is_open(&preparation, Device::Cpu, &file)
+    let open = |change: &dyn Fn(&mut LoadOptions)| {
+        let mut options = LoadOptions::default();
+        change(&mut options);
+        Improvable::of(&options, Device::Cpu, &file).is_some()
     };
     assert!(open(&|_| {}));
     assert!(open(&|asked| asked.precision.channels_last = true));
@@ -85,6 +85,6 @@ fn only_what_the_settings_leave_open_is_tried() {
     assert!(!open(&|asked| asked.optimize.for_inference = Some(true)), "it is loaded so");
     let autocast = Precision { autocast: Some(ReducedType::Bf16), ..Precision::default() };
     assert!(!open(&|asked| asked.precision = autocast));
-    assert!(!is_open(&Preparation::default(), Device::Cuda(0), &file));
-    assert!(!is_open(&Preparation::default(), Device::Cpu, &directory.path().join("gone")));
+    assert!(Improvable::of(&LoadOptions::default(), Device::Cuda(0), &file).is_none());
+    assert!(Improvable::of(&LoadOptions::default(), Device::Cpu, &directory.path().join("gone")).is_none());
 }

@@ -1,26 +1,28 @@
-//! A model run on inputs that were made up, so that another form of it can be
-//! compared: what a change of precision does to the answers, in numbers.
+//! What a model answers as its file is, on inputs that were made up: another
+//! form of it is held against that, so that what a change of precision does to
+//! the answers is known in numbers.
 
 use super::candidates::candidates;
 use crate::model_config::{Binding, ModelConfig};
 use crate::trial::TrialInput;
 use crate::trial::compare::{Difference, differences};
-use crate::trial::run::run;
+use crate::trial::experiment::Experiment;
+use crate::trial::run::apart;
 use cresset_backend::{BackendError, BatchOutput, Device, Model};
-
-/// The same inputs with their elements in memory: made once, not for each run.
-pub(in crate::model) fn whole(inputs: &[TrialInput]) -> Vec<TrialInput> {
-    inputs.iter().map(|input| TrialInput { data: Some(input.bytes()), ..input.clone() }).collect()
-}
 
 /// Inputs, and what the plain model answers to them.
 #[derive(Debug)]
-pub(in crate::model) struct Trial {
+pub(in crate::model) struct Reference {
     inputs: Vec<TrialInput>,
     answers: Vec<BatchOutput>,
 }
 
-impl Trial {
+/// One run with one thread, on a thread that ends with it.
+fn run(model: &dyn Model, inputs: &[TrialInput]) -> Result<Vec<BatchOutput>, BackendError> {
+    apart(|| Experiment::on(model).run(inputs, 1).map(|timed| timed.outputs))
+}
+
+impl Reference {
     /// Makes inputs of one row as the configuration declares them, and runs the
     /// plain model on them.
     ///
@@ -32,7 +34,7 @@ impl Trial {
         binding: &Binding,
     ) -> Result<Self, String> {
         let mut failed = "config.pbtxt declares no inputs".to_owned();
-        // Where nothing ends the process: the device isn't known here.
+        // The device isn't known here, so the ranges are those that end no process.
         for candidate in candidates(config, binding, None, &[], Device::AsSaved) {
             let inputs = candidate.row(0);
             match run(plain, &inputs) {
@@ -46,7 +48,7 @@ impl Trial {
     /// Runs another form of the model on the same inputs.
     ///
     /// # Errors
-    /// Where it fails; the plain one didn't.
+    /// That it fails; the plain one didn't.
     pub(in crate::model) fn run(&self, model: &dyn Model) -> Result<Vec<BatchOutput>, BackendError> {
         run(model, &self.inputs)
     }
@@ -54,7 +56,7 @@ impl Trial {
     /// How far those answers are from the plain model's, by output.
     ///
     /// # Errors
-    /// Where they can't be compared: other shapes, or another number of them.
+    /// That they can't be compared: other shapes, or another number of them.
     pub(in crate::model) fn compare(
         &self,
         answers: &[BatchOutput],
@@ -63,8 +65,8 @@ impl Trial {
         differences(answers, &self.answers, binding)
     }
 
-    /// The same inputs in so many equal rows; as they are where nothing is
-    /// batched.
+    /// The same inputs in so many equal rows; as they are without rows, for a
+    /// model that doesn't batch.
     pub(in crate::model) fn inputs_of(&self, rows: Option<u32>) -> Vec<TrialInput> {
         let Some(rows) = rows else { return self.inputs.clone() };
         let of = |input: &TrialInput| {

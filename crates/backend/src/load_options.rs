@@ -10,7 +10,7 @@ use cresset_protocol::Datatype;
 /// What is asked for beyond the file and Triton's `parameters`; nothing by
 /// default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Preparation {
+pub struct LoadOptions {
     /// What it computes in.
     pub precision: Precision,
     /// What its code becomes.
@@ -68,7 +68,7 @@ pub struct OutputType {
     pub datatype: Datatype,
 }
 
-impl Preparation {
+impl LoadOptions {
     /// Whether answers on `device` may be others than the plain file's.
     #[must_use]
     pub fn changes_answers(&self, device: Device) -> bool {
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn what_changes_answers_is_told_in_words() {
-        let mut asked = Preparation::default();
+        let mut asked = LoadOptions::default();
         assert!(!asked.changes_answers(Device::Cpu));
         asked.optimize.freeze = Some(false);
         asked.precision.tf32 = Some(true);
