@@ -42,7 +42,7 @@ pub struct Loader {
     repository: ModelRepository,
     backend: Arc<dyn Backend>,
     resources: Resources,
-    /// Bounds a model's queue where its configuration doesn't.
+    /// Bounds a model's queue if its configuration doesn't.
     queue_capacity: usize,
 }
 
@@ -51,7 +51,7 @@ pub struct Loader {
 pub(super) enum Occasion {
     /// Before the server is ready, which waits for it.
     Start,
-    /// While it serves: what fails then takes nobody's readiness away.
+    /// While the server serves: a failure doesn't take its readiness away.
     Serving,
 }
 
@@ -100,7 +100,7 @@ impl Loader {
         &self.models
     }
 
-    /// Where its models come from.
+    /// The repository that its models come from.
     #[must_use]
     pub fn repository(&self) -> &ModelRepository {
         &self.repository
@@ -135,11 +135,10 @@ impl Loader {
     }
 
     /// Makes the table hold what the repository has of this model now:
-    /// versions that are new or changed are loaded, those that are neither stay
-    /// as they are, those that are gone are taken out. `config` stands for the
-    /// model's `config.pbtxt`. Where anything fails, what answered before and
-    /// still has a directory goes on answering. To be called in the model's
-    /// turn.
+    /// versions that are new or changed are loaded, versions that are neither stay
+    /// as they are, versions that are gone are taken out. `config` stands for the
+    /// model's `config.pbtxt`. If anything fails, a version that answered before and
+    /// still has a directory goes on answering. To be called in the model's turn.
     pub(super) fn load(&self, name: &str, config: Option<&str>, occasion: Occasion) -> Loaded {
         let mut wanted = match self.repository.entry(name, config) {
             // It is the call that is wrong, not the repository: nothing is said of it later.
@@ -296,8 +295,8 @@ impl Loader {
         }
     }
 
-    /// Puts a model's versions into the table, all at once, and sees off those
-    /// that they take the place of.
+    /// Puts a model's versions into the table, all at once, and retires the
+    /// versions that they replace.
     fn publish(
         &self,
         name: &str,

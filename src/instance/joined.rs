@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::BytesMut;
 
-use super::request::{Answer, PartOfRequest, Responder};
+use super::request::{ModelAnswer, PartOfRequest, Responder};
 use super::respond::take_rows;
 use crate::error::{Error, Result};
 use crate::metrics::FailureReason;
@@ -53,7 +53,7 @@ impl PartOfRequest for RequestPart {
         self.joined.lock().whole.as_ref().is_none_or(Responder::cancelled)
     }
 
-    fn succeed(&self, answer: Answer) {
+    fn succeed(&self, answer: ModelAnswer) {
         let mut state = self.joined.lock();
         if let Some(place) = state.answers.get_mut(self.index) {
             *place = answer.outputs;
@@ -68,7 +68,7 @@ impl PartOfRequest for RequestPart {
         match join(parts) {
             // The last part's times are the request's: it waited for as long,
             // and then ran.
-            Ok(outputs) => whole.succeed(rows, Answer { outputs, durations: answer.durations }),
+            Ok(outputs) => whole.succeed(rows, ModelAnswer { outputs, durations: answer.durations }),
             Err(error) => whole.fail(FailureReason::Other, error),
         }
     }
@@ -161,8 +161,8 @@ mod tests {
         Tensor { name: Arc::from("y"), datatype: Datatype::Uint8, shape, data: Bytes::copy_from_slice(data) }
     }
 
-    fn answer(output: Tensor) -> Answer {
-        Answer { outputs: vec![output], durations: Durations::default() }
+    fn answer(output: Tensor) -> ModelAnswer {
+        ModelAnswer { outputs: vec![output], durations: Durations::default() }
     }
 
     fn metrics(name: &str) -> Arc<ModelMetrics> {

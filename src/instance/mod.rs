@@ -21,8 +21,8 @@ mod warm_up_queue;
 
 pub use joined::split;
 pub use padding::{CutBack, CutRule, Fill, Padding};
-pub use request::{Answer, Leaving, Order, QueuedRequest, Responder};
-pub use respond::{Layout, Unfit, name_outputs};
+pub use request::{ModelAnswer, Order, QueuedRequest, Responder, SequencedAnswer};
+pub use respond::{OutputLayout, Unfit, name_outputs};
 pub use row_state::RowState;
 pub use slot::ModelSlot;
 pub use thread::{Instance, InstanceSettings, WarmUp, WarmUpSampleRun, spawn};

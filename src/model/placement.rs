@@ -1,4 +1,5 @@
-//! What the machine lends to models, and where a model's instances are.
+//! What the machine lends to models, and on which devices a model's instances
+//! are.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -73,7 +74,7 @@ impl Resources {
 pub struct Placement {
     /// What its instances are called; empty for the model's name.
     pub name: String,
-    /// Where.
+    /// The device.
     pub device: Device,
     /// How many threads run the model.
     pub instances: usize,

@@ -89,8 +89,8 @@ impl Batching {
         size
     }
 
-    /// How many rows the parts of a request have, where it runs in parts: as
-    /// many as a batch takes.
+    /// How many rows the parts of a request have, if it runs in parts: as many as a
+    /// batch takes.
     pub(in crate::model) fn rows_of_parts(
         &self,
         rows: u32,
@@ -122,7 +122,7 @@ impl Batching {
         }
     }
 
-    /// Whether input `index` is made where a request doesn't bring it.
+    /// Whether input `index` is made if a request doesn't bring it.
     pub(in crate::model) fn makes(&self, index: usize) -> bool {
         let fill = self.padding.as_ref().and_then(|padding| padding.inputs.get(index));
         matches!(fill, Some(Fill::Mask { .. } | Fill::Length { .. }))
@@ -137,7 +137,7 @@ fn wrong_at(name: &Placed, message: String) -> SettingsError {
     wrong(Some(name.line.0), message)
 }
 
-/// Finds the tensors that are named.
+/// Finds the tensors that the settings name.
 fn resolve(
     settings: &PaddingSettings,
     config: &ModelConfig,
@@ -261,7 +261,7 @@ fn varying_dimension(
     }
 }
 
-/// A mask can be made only where its shape follows from the length.
+/// A mask can be made only if its shape follows from the length.
 fn mask_dimension(name: &Placed, spec: &TensorConfig) -> Result<usize, SettingsError> {
     varying_dimension(name, spec, None)
 }
@@ -332,7 +332,7 @@ fn varying(output: &BoundOutput) -> Option<CutBack> {
     (!cut.dimensions.is_empty()).then_some(cut)
 }
 
-/// A number as an element's bytes; `None` where the type doesn't hold it.
+/// A number as an element's bytes; `None` if the type doesn't hold it.
 fn element(datatype: Datatype, value: Number) -> Option<Vec<u8>> {
     fn whole<T: TryFrom<i64>, const N: usize>(value: Number, bytes: fn(T) -> [u8; N]) -> Option<Vec<u8>> {
         match value {

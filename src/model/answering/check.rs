@@ -115,8 +115,8 @@ fn in_order(
     Ok(ordered)
 }
 
-/// The parameters that are arguments of the model; all others are for somebody
-/// else.
+/// The parameters that are arguments of the model; the others aren't for the
+/// model.
 fn values_of(
     parameters: Vec<Tensor>,
     given: &HashMap<Arc<str>, Tensor>,
@@ -180,7 +180,7 @@ fn lacking(given: &[Arc<str>], missing: &[String], binding: &Binding, model: &st
     };
     let declared = binding.inputs.iter().any(|input| input.spec.is_some());
     let least = binding.inputs.iter().filter(|input| input.presence == Presence::Required).count();
-    // Nobody need know of numbers that have defaults.
+    // A client needn't know of numbers that have defaults.
     let counts =
         |input: &&BoundInput| !declared || input.spec.is_some() || input.presence == Presence::Required;
     let most = binding.inputs.iter().filter(counts).count();
@@ -276,7 +276,7 @@ fn check_values(input: &Tensor, strings: bool, model: &str) -> Result<()> {
     Ok(())
 }
 
-/// The shape that the model sees where its configuration reshapes the input.
+/// The shape that the model sees if its configuration reshapes the input.
 fn reshaped(shape: &[i64], spec: &TensorConfig, reshape: &[i64], batched: bool) -> Result<Vec<i64>> {
     let (batch, inner) = shape.split_at(usize::from(batched).min(shape.len()));
     let filled = fill_shape(reshape, inner).ok_or_else(|| {
@@ -302,8 +302,8 @@ fn to_be_made(bound: &BoundInput) -> Tensor {
     Tensor { datatype: bound.datatype().unwrap_or(absent.datatype), ..absent }
 }
 
-/// The length of the inputs that are padded, equal in all of them; zero where
-/// none is.
+/// The length of the inputs that are padded, equal in all of them; zero if
+/// none is padded.
 fn length(inputs: &[Tensor], config: &ModelConfig, batching: &Batching) -> Result<u32> {
     let Some(padding) = &batching.padding else { return Ok(0) };
     let own = |(index, input): (usize, &Tensor)| {
@@ -374,8 +374,8 @@ fn rows(inputs: &[Tensor], config: &ModelConfig, binding: &Binding, batching: &B
     }
 }
 
-/// What must be equal in requests that run together; empty where the model
-/// runs each by itself.
+/// What must be equal in requests that run together; empty if the model runs each
+/// by itself.
 pub(in crate::model) fn bucket<'a>(
     inputs: impl ExactSizeIterator<Item = (Datatype, &'a [i64])>,
     config: &ModelConfig,

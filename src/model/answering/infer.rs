@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::check::{Checked, check_inputs, check_outputs};
 use super::served::ServedModel;
 use crate::error::{Error, Result};
-use crate::instance::{Answer, QueuedRequest, Responder, split};
+use crate::instance::{ModelAnswer, QueuedRequest, Responder, split};
 use crate::metrics::FailureReason;
 use crate::scheduler::{Bound, Refused, RowSize, Submitted};
 use cresset_clock as clock;
@@ -108,9 +108,9 @@ impl ServedModel {
     /// the runtime's timers cost no thread.
     async fn wait(
         &self,
-        mut answer: oneshot::Receiver<Result<Answer>>,
+        mut answer: oneshot::Receiver<Result<ModelAnswer>>,
         deadline: Option<Instant>,
-    ) -> Result<Answer> {
+    ) -> Result<ModelAnswer> {
         if let Some(deadline) = deadline {
             let in_time = tokio::time::timeout_at(deadline.into(), &mut answer).await;
             if let Ok(answer) = in_time {

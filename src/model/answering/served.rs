@@ -28,14 +28,14 @@ pub struct ServedModel {
     pub(in crate::model) rows: Arc<RowState>,
     /// Whether its configuration asks for batches across callers.
     pub(in crate::model) asked_to_batch: bool,
-    /// What it fails with on all that was tried at load.
+    /// The error of a model that failed on everything that was tried at load.
     pub(in crate::model) fails: Option<String>,
     /// A short body that it ran on at load.
     pub(in crate::model) example: Option<Box<str>>,
     pub(in crate::model) transforms: Option<Arc<Transforms>>,
     pub(in crate::model) non_finite: NonFinite,
     pub(in crate::model) placements: Vec<Placement>,
-    /// What a trial of others showed, or why there was none.
+    /// What a calibration showed, or why there was none.
     pub(in crate::model) plan_reason: Option<String>,
     /// The configuration as clients are told it.
     pub(in crate::model) config_json: Bytes,
@@ -43,7 +43,7 @@ pub struct ServedModel {
     pub(in crate::model) precision_note: Option<String>,
     pub(in crate::model) load_time: Duration,
     pub(in crate::model) queue: Arc<Queue<QueuedRequest>>,
-    /// Where answers are to leave in the order of their requests.
+    /// If answers are to leave in the order of their requests.
     pub(in crate::model) order: Option<Arc<Order>>,
     pub(in crate::model) metrics: Arc<ModelMetrics>,
     pub(in crate::model) faults: DeviceFaults,
@@ -59,7 +59,7 @@ impl ServedModel {
     }
 
     /// A body for `POST /predictions/<model>` that the model ran on when it was
-    /// loaded, where there is a short one.
+    /// loaded, if there is a short one.
     #[must_use]
     pub fn example(&self) -> Option<&str> {
         self.example.as_deref()
@@ -77,21 +77,21 @@ impl ServedModel {
         self.transforms.as_ref()
     }
 
-    /// What stands for NaN and infinities where JSON is meant to be strict.
+    /// What stands for NaN and infinities if JSON is meant to be strict.
     #[must_use]
     pub fn non_finite(&self) -> NonFinite {
         self.non_finite
     }
 
-    /// Where it runs.
+    /// On which devices it runs, with how many instances and threads.
     #[must_use]
     pub fn placements(&self) -> &[Placement] {
         &self.placements
     }
 
-    /// What a trial of other numbers of instances and threads showed:
-    /// `rows/s at warm-up: 2x1 114, 1x2 98`; or why there was none. `None` where
-    /// nothing else was to be tried.
+    /// What a calibration of instances and threads showed:
+    /// `rows/s at warm-up: 2x1 114, 1x2 98`; or why there was none. `None` if there
+    /// was nothing to choose between.
     #[must_use]
     pub fn plan_reason(&self) -> Option<&str> {
         self.plan_reason.as_deref()
@@ -99,14 +99,14 @@ impl ServedModel {
 
     /// What its settings' precision does to its answers, as a trial run showed:
     /// `bf16 weights: answers differ by at most 0.013 (cosine 0.99997)`; `None`
-    /// where they ask for nothing that could change them.
+    /// if they ask for nothing that could change them.
     #[must_use]
     pub fn precision_note(&self) -> Option<&str> {
         self.precision_note.as_deref()
     }
 
     /// What an operator should know of how it serves, a sentence each; nothing
-    /// where all is as configured.
+    /// if all is as configured.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
         // Clients may know better what it takes.
@@ -117,7 +117,7 @@ impl ServedModel {
     }
 
     /// Its configuration in protobuf's JSON: what the file says, and what is
-    /// in effect where the file leaves it open.
+    /// in effect if the file leaves it open.
     #[must_use]
     pub fn config_json(&self) -> &Bytes {
         &self.config_json
@@ -136,7 +136,7 @@ impl ServedModel {
         self.load_time
     }
 
-    /// The most rows of a batch; zero where nothing is batched.
+    /// The most rows of a batch; zero if nothing is batched.
     #[must_use]
     pub fn max_batch_size(&self) -> u32 {
         self.config.max_batch_size
@@ -154,7 +154,7 @@ impl ServedModel {
         self.binding.input(name)?.datatype()
     }
 
-    /// The name of that input, where it takes strings.
+    /// The name of the only input, if it takes strings.
     #[must_use]
     pub fn only_text(&self) -> Option<&str> {
         let only = self.binding.only_input().filter(|only| only.leaf == Leaf::Strings)?;
@@ -177,7 +177,7 @@ impl ServedModel {
         Some((&spec.dims, self.config.max_batch_size > 0))
     }
 
-    /// The name of its input, where it has just one that a request must bring.
+    /// The name of its input, if it has just one that a request must bring.
     #[must_use]
     pub fn only_input(&self) -> Option<&str> {
         self.binding.only_input().map(|only| only.name.as_str())
@@ -197,7 +197,7 @@ impl ServedModel {
     }
 
     /// Whether the input that an image fills has a dimension for the batch,
-    /// though the model doesn't batch: 4 dimensions, where they are known.
+    /// though the model doesn't batch: 4 dimensions, if they are known.
     #[must_use]
     pub fn image_has_batch(&self) -> bool {
         self.image_dims().is_none_or(|dims| dims.len() == 4)
@@ -250,14 +250,14 @@ impl ServedModel {
         self.metrics.statistics(&self.name, self.version)
     }
 
-    /// The fault of a device that it runs on, where one has failed.
+    /// The fault of a device that it runs on, if one has failed.
     #[must_use]
     pub fn fault(&self) -> Option<Fault> {
         self.placements.iter().find_map(|placement| self.faults.of(placement.device))
     }
 
-    /// Answers what waits with the fault of its device, and takes nothing in
-    /// any more. Nothing happens where its devices are well.
+    /// Answers the requests that wait with the fault of its device, and takes none
+    /// in any more. Nothing happens if its devices are well.
     pub fn fail_waiting(&self) {
         let Some(fault) = self.fault() else { return };
         for request in self.queue.close_and_take() {
@@ -265,7 +265,8 @@ impl ServedModel {
         }
     }
 
-    /// Takes nothing in any more, finishes what waits, and ends the instances.
+    /// Takes no request in any more, finishes those that wait, and ends the
+    /// instances.
     pub fn stop(&self) {
         self.queue.close();
         let instances = std::mem::take(&mut *self.instances.lock().unwrap_or_else(PoisonError::into_inner));

@@ -19,28 +19,7 @@ pub(in crate::model) fn value(
     model: &str,
 ) -> Result<Tensor> {
     let name = &bound.name;
-    if !scalar.takes(input.datatype) {
-        return Err(Error::invalid(format!(
-            "input '{name}' of model '{model}' is {}, got {}",
-            spelt(bound.leaf, scalar),
-            input.datatype
-        )));
-    }
-    if input.datatype == Datatype::Bytes {
-        check_strings(name, model, &input.shape, &input.data)?;
-    }
-    if input.datatype == Datatype::Bool && input.data.iter().any(|byte| *byte > 1) {
-        return Err(Error::invalid(format!("input '{name}': a BOOL is one byte of 0 or 1")));
-    }
-    if input.datatype == Datatype::Uint64
-        && matches!(scalar, Scalar::Int | Scalar::Number)
-        && input.data.chunks(8).any(|number| number.last().is_some_and(|high| *high >= 0x80))
-    {
-        return Err(Error::invalid(format!(
-            "input '{name}' of model '{model}': an int is at most {}",
-            i64::MAX
-        )));
-    }
+    check_elements(&input, scalar, bound, model)?;
     let rows = match (bound.leaf, input.shape.as_slice()) {
         (Leaf::Numbers(_), [rows, _, ..]) => usize::try_from(*rows).unwrap_or(0),
         (Leaf::Numbers(_), _) => 1,
@@ -82,6 +61,34 @@ pub(in crate::model) fn value(
         return Err(wrong(&format!(" where {expected} are configured")));
     }
     Ok(Tensor { name: input.name, datatype: input.datatype, shape, data: first })
+}
+
+/// Checks the datatype, and that each element is one that the argument takes.
+fn check_elements(input: &Tensor, scalar: Scalar, bound: &BoundInput, model: &str) -> Result<()> {
+    let name = &bound.name;
+    if !scalar.takes(input.datatype) {
+        return Err(Error::invalid(format!(
+            "input '{name}' of model '{model}' is {}, got {}",
+            spelt(bound.leaf, scalar),
+            input.datatype
+        )));
+    }
+    if input.datatype == Datatype::Bytes {
+        check_strings(name, model, &input.shape, &input.data)?;
+    }
+    if input.datatype == Datatype::Bool && input.data.iter().any(|byte| *byte > 1) {
+        return Err(Error::invalid(format!("input '{name}': a BOOL is one byte of 0 or 1")));
+    }
+    if input.datatype == Datatype::Uint64
+        && matches!(scalar, Scalar::Int | Scalar::Number)
+        && input.data.chunks(8).any(|number| number.last().is_some_and(|high| *high >= 0x80))
+    {
+        return Err(Error::invalid(format!(
+            "input '{name}' of model '{model}': an int is at most {}",
+            i64::MAX
+        )));
+    }
+    Ok(())
 }
 
 /// A value once for each of `rows`.

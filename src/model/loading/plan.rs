@@ -1,5 +1,5 @@
-//! How many instances of a model run where, with how many threads: a pure
-//! decision, which a calibration may change before it is printed at start.
+//! How many instances of a model run on which device, with how many threads: a
+//! pure decision, which a calibration may change before it is printed at start.
 
 use crate::model::placement::{DevicePreference, Placement, Resources};
 use crate::model_config::{InstanceGroup, InstanceKind};

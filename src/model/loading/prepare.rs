@@ -10,8 +10,8 @@ use crate::model_config::Binding;
 use crate::trial::compare::{Difference, two_digits};
 use cresset_backend::{BackendError, BatchOutput, Device, LoadOptions, Model, OutputType, Precision};
 
-/// How far `for_inference` may bring an output from where it was, relative to
-/// the output's largest value. What a precision itself costs may be doubled.
+/// How far `for_inference` may move an output, relative to the output's largest
+/// value. What a precision itself costs may be doubled.
 const EQUAL: f64 = 1e-3;
 
 /// A model in the form that its settings ask for.
@@ -94,7 +94,8 @@ impl Preparing<'_> {
         Ok(PreparedModel { model: form.model, options: form.options, note })
     }
 
-    /// In another precision or layout, which must run where the plain one did.
+    /// The model in another precision or layout, which must run if the plain one
+    /// did.
     fn changed(
         &self,
         options: LoadOptions,

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::error::LoadError;
-use crate::instance::{Layout, Unfit, WarmUpSampleRun, name_outputs};
+use crate::instance::{OutputLayout, Unfit, WarmUpSampleRun, name_outputs};
 use crate::model::answering::batching::Batching;
 use crate::model::tuning::candidates::{CandidateInputs, candidates};
 use crate::model_config::{Binding, ModelConfig};
@@ -15,7 +15,7 @@ use crate::trial::run::apart;
 use cresset_backend::{BackendError, Device, LoadOptions, Model};
 use cresset_clock as clock;
 
-/// No further inputs are tried once those before have cost this.
+/// No further inputs are tried if the inputs before have cost this.
 const MOST: Duration = Duration::from_secs(3);
 
 /// The largest batch is tried if it is expected to take no longer.
@@ -170,8 +170,8 @@ impl Rehearsal<'_> {
         }
     }
 
-    fn layout(&self) -> Layout {
-        if self.config.max_batch_size > 0 { Layout::Alone(1) } else { Layout::Whole }
+    fn layout(&self) -> OutputLayout {
+        if self.config.max_batch_size > 0 { OutputLayout::Alone(1) } else { OutputLayout::Whole }
     }
 
     /// The most rows like this one in a batch.

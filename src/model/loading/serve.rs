@@ -127,7 +127,7 @@ struct Start<'a> {
 }
 
 /// What the instances of one placement share.
-struct Shared {
+struct SharedByPlacement {
     slot: Arc<ModelSlot>,
     warm_up: Arc<WarmUpQueue>,
 }
@@ -155,14 +155,19 @@ impl Start<'_> {
         Ok(improvement)
     }
 
-    fn share(&self, model: Arc<dyn Model>) -> Shared {
-        Shared {
+    fn share(&self, model: Arc<dyn Model>) -> SharedByPlacement {
+        SharedByPlacement {
             slot: Arc::new(ModelSlot::new(model)),
             warm_up: Arc::new(WarmUpQueue::new(&self.warm_up.later)),
         }
     }
 
-    fn improvement(&self, improvable: Improvable, placement: &Placement, shared: &Shared) -> Improvement {
+    fn improvement(
+        &self,
+        improvable: Improvable,
+        placement: &Placement,
+        shared: &SharedByPlacement,
+    ) -> Improvement {
         let served = self.served;
         Improvement {
             label: format!("{}/{}", served.name, served.version),
@@ -177,7 +182,7 @@ impl Start<'_> {
     }
 
     /// Of the instance of this number, in this placement.
-    fn settings(&self, placement: &Placement, shared: &Shared, number: usize) -> InstanceSettings {
+    fn settings(&self, placement: &Placement, shared: &SharedByPlacement, number: usize) -> InstanceSettings {
         let served = self.served;
         let name = if placement.name.is_empty() { &*served.name } else { placement.name.as_str() };
         // A device keeps memory for each stream, a processor for all.

@@ -17,7 +17,7 @@ struct Drifting {
     /// How much larger answers are with reduced weights, and when optimised.
     reduced: f32,
     optimized: f32,
-    /// Fails where it is asked to be this.
+    /// Fails if it is asked to be this.
     refuses_weights: bool,
     refuses_optimizing: bool,
     /// Fails unless its input has this many elements.
