@@ -70,7 +70,7 @@ fn load(
     resources: &Resources,
     capacity: usize,
 ) -> Arc<ServedModel> {
-    Arc::new(ServedModel::load(backend, source, resources, capacity).unwrap())
+    Arc::new(ServedModel::load(backend, source, resources, capacity).unwrap().model)
 }
 
 fn request(rows: &[[u8; 2]]) -> InferenceRequest {

@@ -69,6 +69,8 @@ fn rooms_know_each_other_downwards_only() {
         ),
         ("instance", &["crate::http", "crate::grpc", "crate::engine", "crate::model::"]),
         ("model", &["crate::http", "crate::grpc", "crate::engine"]),
+        ("model/tuning", &["model::loading"]),
+        ("model/answering", &["model::loading", "model::tuning"]),
         ("engine", &["crate::http", "crate::grpc"]),
         (
             "inspect",

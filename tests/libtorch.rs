@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 
 use cresset_backend::{
     Accelerators, Argument, ArgumentKind, Backend, BackendError, BatchInput, BatchOutput, Device, Drive,
-    HostBatch, HostBuffer, HostInput, LoadRequest, Model, Preparation, Scalar,
+    HostBatch, HostBuffer, HostInput, LoadOptions, LoadRequest, Model, Scalar,
 };
 use cresset_libtorch::LibtorchBackend;
 use cresset_protocol::Datatype;
@@ -40,7 +40,7 @@ fn load_with(path: &Path, parameters: &[(&str, &str)]) -> Result<Arc<dyn Model>,
         device: Device::Cpu,
         parameters: &parameters,
         overlapped: false,
-        preparation: &Preparation::default(),
+        options: &LoadOptions::default(),
     })
 }
 
@@ -745,7 +745,7 @@ fn says_what_it_is_and_which_accelerators_there_are() {
         device: Device::Cuda(missing),
         parameters: &BTreeMap::new(),
         overlapped: false,
-        preparation: &Preparation::default(),
+        options: &LoadOptions::default(),
     };
     let error = backend().load(&request).err().unwrap();
     assert!(matches!(error, BackendError::Device { .. }), "{error:?}");
@@ -779,7 +779,7 @@ fn overlapped(name: &str) -> Arc<dyn Model> {
         device: Device::Cpu,
         parameters: &BTreeMap::new(),
         overlapped: true,
-        preparation: &Preparation::default(),
+        options: &LoadOptions::default(),
     };
     backend().load(&request).unwrap()
 }
@@ -848,7 +848,7 @@ fn load_on(name: &str, device: Device) -> Result<Arc<dyn Model>, BackendError> {
         device,
         parameters: &BTreeMap::new(),
         overlapped: false,
-        preparation: &Preparation::default(),
+        options: &LoadOptions::default(),
     })
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use cresset_backend::{Backend, BatchInput, Device, LoadRequest, Preparation};
+use cresset_backend::{Backend, BatchInput, Device, LoadOptions, LoadRequest};
 use cresset_libtorch::LibtorchBackend;
 use cresset_protocol::Datatype;
 
@@ -35,7 +35,7 @@ fn two_thousand_failing_forwards_of_a_megabyte_leave_nothing() {
             device: Device::Cpu,
             parameters: &parameters,
             overlapped: false,
-            preparation: &Preparation::default(),
+            options: &LoadOptions::default(),
         })
         .unwrap();
     let mut instance = model.instance(1).unwrap();
@@ -65,7 +65,7 @@ fn loading_and_dropping_a_model_many_times_leaves_nothing() {
             device: Device::Cpu,
             parameters: &parameters,
             overlapped: false,
-            preparation: &Preparation::default(),
+            options: &LoadOptions::default(),
         };
         let model = backend.load(&request).unwrap();
         drop(model);

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cresset::model::{ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
 use cresset_backend::{
-    Backend, BackendError, BatchInput, BatchOutput, Device, LoadRequest, Model, Optimize, OutputType,
-    Precision, Preparation, ReducedType,
+    Backend, BackendError, BatchInput, BatchOutput, Device, LoadOptions, LoadRequest, Model, Optimize,
+    OutputType, Precision, ReducedType,
 };
 use cresset_libtorch::LibtorchBackend;
 use cresset_protocol::Datatype;
@@ -25,30 +25,30 @@ fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/backend").join(format!("{name}.pt"))
 }
 
-fn load(name: &str, preparation: &Preparation) -> Result<Arc<dyn Model>, BackendError> {
+fn load(name: &str, options: &LoadOptions) -> Result<Arc<dyn Model>, BackendError> {
     let (path, parameters) = (file(name), BTreeMap::new());
     LibtorchBackend::new().load(&LoadRequest {
         path: &path,
         device: Device::Cpu,
         parameters: &parameters,
         overlapped: false,
-        preparation,
+        options,
     })
 }
 
-fn precise(precision: Precision) -> Preparation {
-    Preparation { precision, ..Preparation::default() }
+fn precise(precision: Precision) -> LoadOptions {
+    LoadOptions { precision, ..LoadOptions::default() }
 }
 
-fn weights(reduced: ReducedType) -> Preparation {
+fn weights(reduced: ReducedType) -> LoadOptions {
     precise(Precision { weights: Some(reduced), ..Precision::default() })
 }
 
-fn autocast(reduced: ReducedType) -> Preparation {
+fn autocast(reduced: ReducedType) -> LoadOptions {
     precise(Precision { autocast: Some(reduced), ..Precision::default() })
 }
 
-fn channels_last() -> Preparation {
+fn channels_last() -> LoadOptions {
     precise(Precision { channels_last: true, ..Precision::default() })
 }
 
@@ -68,8 +68,8 @@ fn run(model: &dyn Model, shape: &[i64], data: &[f32]) -> Result<Vec<BatchOutput
 }
 
 /// The answers of the convolutional model to one batch.
-fn answers(preparation: &Preparation) -> Vec<BatchOutput> {
-    let model = load("convolutional", preparation).unwrap();
+fn answers(options: &LoadOptions) -> Vec<BatchOutput> {
+    let model = load("convolutional", options).unwrap();
     run(&*model, &IMAGE, &floats(IMAGE.iter().product())).unwrap()
 }
 
@@ -90,7 +90,7 @@ fn apart(got: &BatchOutput, expected: &BatchOutput) -> f32 {
 
 #[test]
 fn reduced_weights_change_the_answers_and_little() {
-    let plain = answers(&Preparation::default());
+    let plain = answers(&LoadOptions::default());
     for (reduced, most) in [(ReducedType::Bf16, 0.05), (ReducedType::Fp16, 0.005)] {
         let got = answers(&weights(reduced));
         for index in [0, 1] {
@@ -109,7 +109,7 @@ fn floating_answers_come_back_as_configured() {
             index: *index,
             datatype: *datatype,
         });
-        let asked = Preparation { outputs: outputs.collect(), ..weights(ReducedType::Bf16) };
+        let asked = LoadOptions { outputs: outputs.collect(), ..weights(ReducedType::Bf16) };
         answers(&asked).iter().map(|output| output.datatype).collect::<Vec<_>>()
     };
     let (fp32, int64) = (Datatype::Fp32, Datatype::Int64);
@@ -119,7 +119,7 @@ fn floating_answers_come_back_as_configured() {
     assert_eq!(outputs(&all), [Datatype::Fp64, Datatype::Fp16, int64]);
 
     // A name that the model gives wins over the place.
-    let named = Preparation {
+    let named = LoadOptions {
         outputs: vec![
             OutputType { name: "double".to_owned(), index: 0, datatype: Datatype::Bf16 },
             OutputType { name: "sum".to_owned(), index: 1, datatype: Datatype::Fp16 },
@@ -133,7 +133,7 @@ fn floating_answers_come_back_as_configured() {
 
 #[test]
 fn channels_last_leaves_answers_and_their_order() {
-    let plain = answers(&Preparation::default());
+    let plain = answers(&LoadOptions::default());
     let got = answers(&channels_last());
     for index in [0, 1] {
         assert!(apart(&got[index], &plain[index]) <= 1e-5, "output {index}");
@@ -145,7 +145,7 @@ fn channels_last_leaves_answers_and_their_order() {
 
 #[test]
 fn autocast_computes_from_whole_weights_and_ends_with_its_forward() {
-    let plain = answers(&Preparation::default());
+    let plain = answers(&LoadOptions::default());
     let got = answers(&autocast(ReducedType::Bf16));
     for index in [0, 1] {
         let apart = apart(&got[index], &plain[index]);
@@ -154,18 +154,18 @@ fn autocast_computes_from_whole_weights_and_ends_with_its_forward() {
     // On the same thread, where it must be off again, after a failure, too.
     let model = load("convolutional", &autocast(ReducedType::Bf16)).unwrap();
     assert!(run(&*model, &[1], &[1.0]).is_err());
-    let after = answers(&Preparation::default());
+    let after = answers(&LoadOptions::default());
     assert_eq!(after[0].data, plain[0].data);
 }
 
 #[test]
 fn optimised_or_not_frozen_the_answers_stay() {
-    let plain = answers(&Preparation::default());
+    let plain = answers(&LoadOptions::default());
     for (freeze, for_inference) in
         [(Some(false), false), (Some(true), false), (None, true), (Some(true), true)]
     {
         let optimize = Optimize { freeze, for_inference: Some(for_inference) };
-        let got = answers(&Preparation { optimize, ..Preparation::default() });
+        let got = answers(&LoadOptions { optimize, ..LoadOptions::default() });
         for index in [0, 1] {
             assert!(apart(&got[index], &plain[index]) <= 1e-5, "{optimize:?}, output {index}");
         }
@@ -176,7 +176,7 @@ fn optimised_or_not_frozen_the_answers_stay() {
 #[test]
 fn a_model_is_rewritten_for_inference_beside_itself() {
     let data = floats(IMAGE.iter().product());
-    let plain = load("convolutional", &Preparation::default()).unwrap();
+    let plain = load("convolutional", &LoadOptions::default()).unwrap();
     let before = run(&*plain, &IMAGE, &data).unwrap();
     let other = plain.for_inference().unwrap();
     for _ in 0..3 {
@@ -190,7 +190,7 @@ fn a_model_is_rewritten_for_inference_beside_itself() {
     assert!(run(&*other, &IMAGE, &data).is_ok(), "the weights are its own, too");
     // What wasn't frozen has nothing to be rewritten.
     let optimize = Optimize { freeze: Some(false), for_inference: None };
-    let free = load("convolutional", &Preparation { optimize, ..Preparation::default() }).unwrap();
+    let free = load("convolutional", &LoadOptions { optimize, ..LoadOptions::default() }).unwrap();
     assert!(free.for_inference().is_err());
 }
 
@@ -198,7 +198,7 @@ fn a_model_is_rewritten_for_inference_beside_itself() {
 fn weights_in_lists_are_converted_with_the_others() {
     let shape = [2, 5, 4];
     let data = floats(40);
-    let plain = run(&*load("recurrent", &Preparation::default()).unwrap(), &shape, &data).unwrap();
+    let plain = run(&*load("recurrent", &LoadOptions::default()).unwrap(), &shape, &data).unwrap();
     let got = run(&*load("recurrent", &weights(ReducedType::Bf16)).unwrap(), &shape, &data).unwrap();
     let apart = apart(&got[0], &plain[0]);
     assert!(apart > 1e-6 && apart < 0.05, "{apart}");
@@ -207,7 +207,7 @@ fn weights_in_lists_are_converted_with_the_others() {
 #[test]
 fn a_file_in_half_precision_is_served_as_it_is() {
     let of = |name: &str, datatype, data: &[u8]| {
-        let model = load(name, &Preparation::default()).unwrap();
+        let model = load(name, &LoadOptions::default()).unwrap();
         let input = BatchInput { name: "input", datatype, shape: &[1, 4], data };
         model.instance(1).unwrap().forward(&[input])
     };
@@ -226,9 +226,9 @@ fn a_file_in_half_precision_is_served_as_it_is() {
 
 #[test]
 fn no_answer_shares_the_input_s_memory() {
-    for preparation in [channels_last(), weights(ReducedType::Bf16), autocast(ReducedType::Bf16)] {
+    for options in [channels_last(), weights(ReducedType::Bf16), autocast(ReducedType::Bf16)] {
         for name in ["views", "writes_input"] {
-            let model = load(name, &preparation).unwrap();
+            let model = load(name, &options).unwrap();
             let mut instance = model.instance(1).unwrap();
             let mut data: Vec<f32> = vec![1.0, 2.0, 3.0, 4.0];
             let mut run = |data: &[f32]| {
@@ -279,13 +279,13 @@ fn models_that_disagree_on_tf32_are_not_loaded_together() {
     let path = file("convolutional");
     let parameters = BTreeMap::new();
     let load = |tf32| {
-        let preparation = precise(Precision { tf32, ..Precision::default() });
+        let options = precise(Precision { tf32, ..Precision::default() });
         backend.load(&LoadRequest {
             path: &path,
             device: Device::Cpu,
             parameters: &parameters,
             overlapped: false,
-            preparation: &preparation,
+            options: &options,
         })
     };
     let first = load(Some(true)).unwrap();
@@ -316,16 +316,17 @@ const CONVOLUTIONAL: &str = "
     output [ { name: 'logits' data_type: TYPE_FP32 dims: [ 10 ] },
              { name: 'features' data_type: TYPE_FP32 dims: [ 16, 8, 8 ] } ]";
 
-fn serve(name: &str, config: &str, preparation: &Preparation) -> Result<ServedModel, String> {
+fn serve(name: &str, config: &str, options: &LoadOptions) -> Result<ServedModel, String> {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let config = ModelConfig::from_pbtxt(config, "m").unwrap();
-    let source = ModelSource { preparation: preparation.clone(), ..ModelSource::new(file(name), config) };
+    let source = ModelSource { options: options.clone(), ..ModelSource::new(file(name), config) };
     let resources = Resources::of_processors(1);
-    ServedModel::load(&LibtorchBackend::new(), &source, &resources, 10).map_err(|error| error.to_string())
+    let loaded = ServedModel::load(&LibtorchBackend::new(), &source, &resources, 10);
+    loaded.map(|loaded| loaded.model).map_err(|error| error.to_string())
 }
 
-fn note(name: &str, config: &str, preparation: &Preparation) -> Option<String> {
-    let served = serve(name, config, preparation).unwrap();
+fn note(name: &str, config: &str, options: &LoadOptions) -> Option<String> {
+    let served = serve(name, config, options).unwrap();
     served.stop();
     served.precision_note().map(str::to_owned)
 }
@@ -340,7 +341,7 @@ fn numbers(note: &str, what: &str) -> (f64, f64) {
 
 #[test]
 fn the_difference_is_reported() {
-    assert_eq!(note("convolutional", CONVOLUTIONAL, &Preparation::default()), None);
+    assert_eq!(note("convolutional", CONVOLUTIONAL, &LoadOptions::default()), None);
 
     let both = Precision { weights: Some(ReducedType::Bf16), channels_last: true, ..Precision::default() };
     let line = note("convolutional", CONVOLUTIONAL, &precise(both)).unwrap();
@@ -365,7 +366,7 @@ fn dimensions_that_vary_get_a_size_that_runs() {
 #[test]
 fn optimising_for_inference_is_kept_where_answers_stay_equal() {
     let optimize = Optimize { freeze: None, for_inference: Some(true) };
-    let asked = Preparation { optimize, ..Preparation::default() };
+    let asked = LoadOptions { optimize, ..LoadOptions::default() };
     let line = note("convolutional", CONVOLUTIONAL, &asked).unwrap();
     assert!(line.starts_with("optimised for inference: answers "), "{line}");
     // One that keeps state can't be.

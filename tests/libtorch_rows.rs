@@ -13,7 +13,7 @@ use bytes::Bytes;
 use cresset::context::RequestContext;
 use cresset::model::{LoadError, ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
-use cresset_backend::{Backend as _, BackendError, BatchInput, Device, LoadRequest, Model, Preparation};
+use cresset_backend::{Backend as _, BackendError, BatchInput, Device, LoadOptions, LoadRequest, Model};
 use cresset_libtorch::LibtorchBackend;
 use cresset_protocol::{Datatype, InferenceRequest, Tensor};
 use tokio::task::JoinSet;
@@ -87,7 +87,8 @@ fn try_to_serve(name: &str, more: &str) -> Result<ServedModel, LoadError> {
         datatype(name)
     );
     let config = ModelConfig::from_pbtxt(&text, &name.replace('/', "-")).unwrap();
-    ServedModel::load(backend(), &ModelSource::new(file(name), config), &Resources::of_processors(2), 1000)
+    let source = ModelSource::new(file(name), config);
+    ServedModel::load(backend(), &source, &Resources::of_processors(2), 1000).map(|loaded| loaded.model)
 }
 
 /// What caller `number` asks.
@@ -112,13 +113,13 @@ async fn ask(model: &ServedModel, name: &str, data: Bytes) -> Result<Vec<Tensor>
 
 /// The model without anything around it.
 fn load(name: &str) -> Result<Arc<dyn Model>, BackendError> {
-    let (path, parameters, preparation) = (file(name), Default::default(), Preparation::default());
+    let (path, parameters, options) = (file(name), Default::default(), LoadOptions::default());
     let request = LoadRequest {
         path: &path,
         device: Device::Cpu,
         parameters: &parameters,
         overlapped: false,
-        preparation: &preparation,
+        options: &options,
     };
     backend().load(&request)
 }
@@ -288,7 +289,7 @@ async fn a_warm_up_sample_proves_what_was_made_up_can_not() {
     );
     let mut source = ModelSource::new(file("late"), ModelConfig::from_pbtxt(&text, "late").unwrap());
     source.directory = Some(directory.path().to_owned());
-    let served = ServedModel::load(backend(), &source, &Resources::of_processors(2), 10).unwrap();
+    let served = ServedModel::load(backend(), &source, &Resources::of_processors(2), 10).unwrap().model;
     assert_eq!(served.notes(), [""; 0]);
     served.stop();
 }

@@ -58,7 +58,7 @@ impl Served {
             faults: faults.clone(),
             ..Resources::of_processors(2)
         };
-        let model = Arc::new(ServedModel::load(&backend, &source, &resources, 10_000).unwrap());
+        let model = Arc::new(ServedModel::load(&backend, &source, &resources, 10_000).unwrap().model);
         assert_eq!(model.placements()[0].device, Device::Cuda(0));
         // What was tried at load isn't what is looked at.
         backend.device().unwrap().forget_timeline();

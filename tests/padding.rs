@@ -36,7 +36,7 @@ fn load(backend: &MockBackend, config: &str, settings: &str) -> Result<Arc<Serve
         ..ModelSource::new("model.pt", ModelConfig::from_pbtxt(config, "m").unwrap())
     };
     let resources = Resources::of_processors(1);
-    ServedModel::load(backend, &source, &resources, 100).map(Arc::new)
+    ServedModel::load(backend, &source, &resources, 100).map(|loaded| Arc::new(loaded.model))
 }
 
 /// A served model that has ended its own runs, `own` of them, and waits at the

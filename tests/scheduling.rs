@@ -25,7 +25,7 @@ fn serve(backend: &MockBackend, scheduling: &str) -> Arc<ServedModel> {
     );
     let source = ModelSource::new("model.pt", ModelConfig::from_pbtxt(&config, "m").unwrap());
     let resources = Resources::of_processors(1);
-    Arc::new(ServedModel::load(backend, &source, &resources, 100).unwrap())
+    Arc::new(ServedModel::load(backend, &source, &resources, 100).unwrap().model)
 }
 
 /// Answers in the order in which they came: the request's name, and what

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cresset_backend::{Device, LoadRequest, Model, Preparation, ReducedType};
+use cresset_backend::{Device, LoadOptions, LoadRequest, Model, ReducedType};
 
 /// Which model, and what of `cresset.toml` is asked for.
 #[derive(Debug, clap::Args)]
@@ -29,7 +29,7 @@ pub(crate) struct ModelArgs {
 
 impl ModelArgs {
     pub(crate) fn load(&self) -> anyhow::Result<Arc<dyn Model>> {
-        let mut asked = Preparation::default();
+        let mut asked = LoadOptions::default();
         asked.precision.weights = self.weights;
         asked.precision.autocast = self.autocast;
         asked.precision.channels_last = self.channels_last;
@@ -39,13 +39,13 @@ impl ModelArgs {
     }
 }
 
-pub(crate) fn load(path: &Path, preparation: &Preparation) -> anyhow::Result<Arc<dyn Model>> {
+pub(crate) fn load(path: &Path, options: &LoadOptions) -> anyhow::Result<Arc<dyn Model>> {
     // As the server has it.
     cresset_libtorch::keep_freed_memory();
     let backend = cresset_libtorch::backend(None)?;
     let parameters = Default::default();
     let device = Device::Cpu;
-    let request = LoadRequest { path, device, parameters: &parameters, overlapped: false, preparation };
+    let request = LoadRequest { path, device, parameters: &parameters, overlapped: false, options };
     Ok(backend.load(&request)?)
 }
 

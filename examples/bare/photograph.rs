@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use cresset::model_settings::ModelSettings;
-use cresset_backend::{BatchInput, HostBuffer, Preparation};
+use cresset_backend::{BatchInput, HostBuffer, LoadOptions};
 use cresset_clock as clock;
 use cresset_protocol::Datatype;
 
@@ -33,8 +33,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let image = image.context("cresset.toml declares no [transform.image]")?;
     let photograph = std::fs::read(&args.photograph).context("the photograph")?;
     let (precision, optimize) = (settings.precision, settings.optimize);
-    let preparation = Preparation { precision, optimize, ..Preparation::default() };
-    let model = load(&args.directory.join("1").join("model.pt"), &preparation)?;
+    let options = LoadOptions { precision, optimize, ..LoadOptions::default() };
+    let model = load(&args.directory.join("1").join("model.pt"), &options)?;
     let (plan, time) = (Plan { instances: 1, threads: args.threads }, Duration::from_secs_f64(args.seconds));
 
     // On a thread of its own, as a server's instance: the first thread's memory is managed in another way.

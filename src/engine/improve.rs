@@ -1,5 +1,5 @@
-//! Faster forms of models that are served, made by one thread that nobody waits
-//! for, one after the other, so that the memory of one at most is there twice.
+//! Faster forms of models that are served, made by one thread in the background,
+//! one after the other, so that the memory of one at most is there twice.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,23 +8,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::model::Improvement;
 use cresset_backend::Backend;
 
-/// The thread's niceness: where the processors are busy with requests it gets
-/// about a tenth of one, which is enough to end.
+/// The thread's niceness: if the processors are busy with requests it gets about a
+/// tenth of one, which is enough to end.
 const NICENESS: i32 = 10;
 
 /// Improvements that wait for their turn. The thread is there while there are
 /// any.
 pub(super) struct Improver {
     backend: Arc<dyn Backend>,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<ImproverState>>,
 }
 
 #[derive(Default)]
-struct State {
+struct ImproverState {
     waiting: VecDeque<Improvement>,
     /// There is a thread.
     at_work: bool,
-    /// Others are in a hurry: the server isn't ready yet.
+    /// Models are being loaded, and the server isn't ready yet.
     held: bool,
 }
 
@@ -50,7 +50,7 @@ impl Improver {
         self.start(state);
     }
 
-    fn start(&self, mut state: MutexGuard<'_, State>) {
+    fn start(&self, mut state: MutexGuard<'_, ImproverState>) {
         if state.held || state.at_work || state.waiting.is_empty() {
             return;
         }
@@ -68,9 +68,9 @@ impl Improver {
     }
 }
 
-fn work(backend: &dyn Backend, state: &Mutex<State>) {
+fn work(backend: &dyn Backend, state: &Mutex<ImproverState>) {
     // SAFETY: no precondition. On Linux it is this thread's alone, and that of
-    // the threads that it starts. Where it is refused nothing is lost.
+    // the threads that it starts. If it is refused nothing is lost.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS) };
     loop {
         let next = {
@@ -87,6 +87,6 @@ fn work(backend: &dyn Backend, state: &Mutex<State>) {
 }
 
 /// Consistent between any two statements under the lock.
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+fn lock(state: &Mutex<ImproverState>) -> MutexGuard<'_, ImproverState> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -14,11 +14,11 @@ use super::retire::{Retirement, Why};
 use super::table::{ModelState, Served, Transition};
 use super::turns::Turns;
 use crate::metrics;
-use crate::model::{Improvement, ModelSource, Resources, ServedModel};
+use crate::model::{LoadOutcome, ModelSource, Resources, ServedModel};
 use crate::model_config::ModelConfig;
 use crate::model_repository::{ModelEntry, ModelRepository, Problem, RepositoryError};
 use crate::model_settings::{ModelSettings, SettingsError, read_labels};
-use cresset_backend::{Backend, Preparation};
+use cresset_backend::{Backend, LoadOptions};
 
 /// What came of loading at start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub struct Loader {
     repository: ModelRepository,
     backend: Arc<dyn Backend>,
     resources: Resources,
-    /// Bounds a model's queue where its configuration doesn't.
+    /// Bounds a model's queue if its configuration doesn't.
     queue_capacity: usize,
 }
 
@@ -51,7 +51,7 @@ pub struct Loader {
 pub(super) enum Occasion {
     /// Before the server is ready, which waits for it.
     Start,
-    /// While it serves: what fails then takes nobody's readiness away.
+    /// While the server serves: a failure doesn't take its readiness away.
     Serving,
 }
 
@@ -100,7 +100,7 @@ impl Loader {
         &self.models
     }
 
-    /// Where its models come from.
+    /// The repository that its models come from.
     #[must_use]
     pub fn repository(&self) -> &ModelRepository {
         &self.repository
@@ -135,11 +135,10 @@ impl Loader {
     }
 
     /// Makes the table hold what the repository has of this model now:
-    /// versions that are new or changed are loaded, those that are neither stay
-    /// as they are, those that are gone are taken out. `config` stands for the
-    /// model's `config.pbtxt`. Where anything fails, what answered before and
-    /// still has a directory goes on answering. To be called in the model's
-    /// turn.
+    /// versions that are new or changed are loaded, versions that are neither stay
+    /// as they are, versions that are gone are taken out. `config` stands for the
+    /// model's `config.pbtxt`. If anything fails, a version that answered before and
+    /// still has a directory goes on answering. To be called in the model's turn.
     pub(super) fn load(&self, name: &str, config: Option<&str>, occasion: Occasion) -> Loaded {
         let mut wanted = match self.repository.entry(name, config) {
             // It is the call that is wrong, not the repository: nothing is said of it later.
@@ -174,7 +173,7 @@ impl Loader {
         let (mut loaded, mut improvements) = (Vec::new(), Vec::new());
         for (source, origin) in to_load {
             match self.load_version(&source) {
-                Ok((model, improvement)) => {
+                Ok(LoadOutcome { model, improvement }) => {
                     loaded.push(describe(&model));
                     improvements.extend(improvement);
                     next.insert(source.version, Served { model: Arc::new(model), origin });
@@ -261,7 +260,7 @@ impl Loader {
         };
         let ModelSettings { transforms, precision, optimize, batching, objective, non_finite } = settings;
         let (config, transforms) = (Arc::new(config), transforms.map(Arc::new));
-        let preparation = Preparation { precision, optimize, ..Preparation::default() };
+        let options = LoadOptions { precision, optimize, ..LoadOptions::default() };
         for entry in versions {
             let version = entry.version;
             match choose(entry, &config, self.backend.as_ref(), &self.resources) {
@@ -272,7 +271,7 @@ impl Loader {
                     op_libraries: op_libraries.clone(),
                     config: Arc::clone(&config),
                     transforms: transforms.clone(),
-                    preparation: preparation.clone(),
+                    options: options.clone(),
                     batching: batching.clone(),
                     objective,
                     non_finite,
@@ -283,22 +282,21 @@ impl Loader {
         wanted
     }
 
-    fn load_version(&self, source: &ModelSource) -> Result<(ServedModel, Option<Improvement>), String> {
-        let load = || {
-            ServedModel::load_to_improve(self.backend.as_ref(), source, &self.resources, self.queue_capacity)
-        };
+    fn load_version(&self, source: &ModelSource) -> Result<LoadOutcome, String> {
+        let load = || ServedModel::load(self.backend.as_ref(), source, &self.resources, self.queue_capacity);
         match catch_unwind(AssertUnwindSafe(load)) {
-            Ok(Ok((model, improvement))) => {
+            Ok(Ok(outcome)) => {
+                let model = &outcome.model;
                 metrics::loaded(model.name(), model.version(), model.load_time());
-                Ok((model, improvement))
+                Ok(outcome)
             }
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("loading it ended in a panic; see the server's log".to_owned()),
         }
     }
 
-    /// Puts a model's versions into the table, all at once, and sees off those
-    /// that they take the place of.
+    /// Puts a model's versions into the table, all at once, and retires the
+    /// versions that they replace.
     fn publish(
         &self,
         name: &str,

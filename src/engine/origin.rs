@@ -9,7 +9,7 @@ use crate::model_config::ModelConfig;
 use crate::model_repository::FileStamp;
 use crate::model_settings::{BatchingSettings, Objective};
 use crate::transform::Transforms;
-use cresset_backend::Preparation;
+use cresset_backend::LoadOptions;
 use cresset_protocol::NonFinite;
 
 /// A version's configuration, settings and file, taken before they were
@@ -18,7 +18,7 @@ use cresset_protocol::NonFinite;
 pub(super) struct Origin {
     config: Arc<ModelConfig>,
     transforms: Option<Arc<Transforms>>,
-    preparation: Preparation,
+    options: LoadOptions,
     batching: BatchingSettings,
     objective: Objective,
     non_finite: NonFinite,
@@ -33,7 +33,7 @@ impl Origin {
         Self {
             config: Arc::clone(&source.config),
             transforms: source.transforms.clone(),
-            preparation: source.preparation.clone(),
+            options: source.options.clone(),
             batching: source.batching.clone(),
             objective: source.objective,
             non_finite: source.non_finite,
@@ -51,7 +51,7 @@ impl Origin {
             && self.op_libraries == other.op_libraries
             && self.config == other.config
             && self.transforms == other.transforms
-            && self.preparation == other.preparation
+            && self.options == other.options
             && self.batching == other.batching
             && self.objective == other.objective
             && self.non_finite == other.non_finite

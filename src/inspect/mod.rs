@@ -16,7 +16,7 @@ use anyhow::Context as _;
 
 use crate::model_config::{Binding, ModelConfig};
 use config::Header;
-use cresset_backend::{Backend, Device, LoadRequest, Preparation, Signature};
+use cresset_backend::{Backend, Device, LoadOptions, LoadRequest, Signature};
 use trial::Trial;
 
 pub use described::DescribedInput;
@@ -89,7 +89,7 @@ pub fn run(args: &Args, backend: &dyn Backend) -> anyhow::Result<()> {
         device: Device::Cpu,
         parameters: &parameters,
         overlapped: false,
-        preparation: &Preparation::default(),
+        options: &LoadOptions::default(),
     };
     let model = backend.load(&request).with_context(|| args.file.display().to_string())?;
     let mut report = report::of_file(&args.file, &*model);

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::QueuedRequest;
 use super::execute::Context;
+use super::request::QueuedRequest;
 use crate::error::{Error, Result};
 use cresset_backend::{HostBatch, HostBuffer, HostInput, HostMemory};
 use cresset_protocol::{Datatype, Tensor};

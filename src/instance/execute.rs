@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::limit::RowLimit;
 use super::padding::Padding;
-use super::respond::{Layout, Unfit, choose, name_outputs, take_rows};
+use super::request::{ModelAnswer, QueuedRequest};
+use super::respond::{OutputLayout, Unfit, choose, name_outputs, take_rows};
 use super::row_state::RowState;
-use super::{Answer, QueuedRequest};
 use crate::error::Error;
 use crate::faults::{DeviceFaults, Fault};
 use crate::metrics::{Durations, FailureReason, ModelMetrics};
@@ -39,7 +39,7 @@ pub(super) struct Context {
 }
 
 /// A batch that left the queue.
-pub(super) struct Running {
+pub(super) struct RunningBatch {
     pub(super) batch: Batch<QueuedRequest>,
     /// When it left.
     pub(super) left: Instant,
@@ -50,7 +50,7 @@ pub(super) type Outputs = Result<Vec<BatchOutput>, BackendError>;
 
 /// When the stages of a batch ended.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Times {
+pub(super) struct ComputeTimes {
     /// Its computing began.
     pub(super) began: Instant,
     /// Its computing ended.
@@ -98,11 +98,11 @@ impl Context {
     /// Answers each request of a batch with its part of the outputs.
     pub(super) fn answer(
         &self,
-        running: Running,
+        running: RunningBatch,
         outputs: Vec<BatchOutput>,
-        times: Times,
+        times: ComputeTimes,
     ) -> Result<(), Failed> {
-        let Running { batch: Batch { requests, rows, .. }, left } = running;
+        let RunningBatch { batch: Batch { requests, rows, .. }, left } = running;
         let mut outputs = match self.named(&outputs, rows, &requests) {
             Ok(outputs) => outputs,
             Err(error) => return Err(Failed { requests, rows, cause: Cause::Server(error.into()) }),
@@ -138,7 +138,7 @@ impl Context {
         for (request, outputs) in requests.into_iter().zip(cut) {
             let durations = Durations { queue: left.saturating_duration_since(request.arrival), ..batch };
             match outputs {
-                Ok(outputs) => request.responder.succeed(request.rows, Answer { outputs, durations }),
+                Ok(outputs) => request.responder.succeed(request.rows, ModelAnswer { outputs, durations }),
                 Err(error) => request.responder.fail(FailureReason::Other, error),
             }
         }
@@ -155,23 +155,23 @@ impl Context {
         requests: &[QueuedRequest],
     ) -> Result<Vec<Tensor>, Unfit> {
         if !self.batched {
-            return name_outputs(outputs, &self.binding, Layout::Whole);
+            return name_outputs(outputs, &self.binding, OutputLayout::Whole);
         }
         let shares = self.rows.shares_of(requests);
         // Padding is cut off rows, and off nothing else.
         let alone = requests.len() == 1 && self.padding.is_none();
         if alone && !shares {
-            return name_outputs(outputs, &self.binding, Layout::Alone(rows));
+            return name_outputs(outputs, &self.binding, OutputLayout::Alone(rows));
         }
         if requests.len() > 1 && !shares {
             return Err(Unfit::NotRows(
                 "the batch left before its answers were found to be no rows".to_owned(),
             ));
         }
-        let named = name_outputs(outputs, &self.binding, Layout::Rows(rows));
+        let named = name_outputs(outputs, &self.binding, OutputLayout::Rows(rows));
         let Err(Unfit::NotRows(reason)) = &named else { return named };
         self.rows.refute_of(requests, reason);
-        if alone { name_outputs(outputs, &self.binding, Layout::Alone(rows)) } else { named }
+        if alone { name_outputs(outputs, &self.binding, OutputLayout::Alone(rows)) } else { named }
     }
 
     /// Keeps what one request gave by itself, if that may prove whose the answers

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::QueuedRequest;
 use super::collect::collect;
-use super::execute::{Cause, Context, Failed, Running, Times};
+use super::execute::{Cause, ComputeTimes, Context, Failed, RunningBatch};
+use super::request::QueuedRequest;
 use crate::scheduler::Batch;
 use cresset_backend::{HostBatch, HostMemory, ModelInstance};
 use cresset_clock as clock;
@@ -20,7 +20,7 @@ pub(super) struct Inline {
 
 impl Inline {
     /// Runs a batch and answers each of its requests. Gives how long that
-    /// took, where it went as one from start to end.
+    /// took, if it went as one from start to end.
     pub(super) fn run(&mut self, batch: Batch<QueuedRequest>, context: &Context) -> Option<Duration> {
         let began = clock::now();
         let mut whole = true;
@@ -62,8 +62,8 @@ impl Inline {
         context.learn(&self.collected, &forward, &requests);
         match forward {
             Ok(outputs) => {
-                let running = Running { batch: Batch { requests, rows, reason }, left };
-                context.answer(running, outputs, Times { began, computed })
+                let running = RunningBatch { batch: Batch { requests, rows, reason }, left };
+                context.answer(running, outputs, ComputeTimes { began, computed })
             }
             Err(error) => Err(Failed { requests, rows, cause: Cause::Backend(error) }),
         }

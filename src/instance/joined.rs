@@ -5,18 +5,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::BytesMut;
 
+use super::request::{ModelAnswer, PartOfRequest, Responder};
 use super::respond::take_rows;
-use super::{Answer, Responder};
 use crate::error::{Error, Result};
 use crate::metrics::FailureReason;
 use cresset_protocol::Tensor;
 
 /// What the parts of one request share.
 #[derive(Debug)]
-struct Joined(Mutex<State>);
+struct Joined(Mutex<JoinState>);
 
 #[derive(Debug)]
-struct State {
+struct JoinState {
     /// The way back to the client; taken by the answer. The first part that
     /// fails is the answer, and the others aren't waited for.
     whole: Option<Responder>,
@@ -30,7 +30,7 @@ struct State {
 /// A part's way back. Dropping it is a failure of the whole, as it is for a
 /// [`Responder`].
 #[derive(Debug)]
-pub(super) struct Part {
+struct RequestPart {
     joined: Arc<Joined>,
     index: usize,
 }
@@ -40,24 +40,21 @@ impl Responder {
     /// of the parts, the request is answered and counted once.
     #[must_use]
     pub fn parts(self, rows: u32, count: usize) -> Vec<Responder> {
-        let state = State { whole: None, rows, answers: vec![Vec::new(); count], missing: count };
+        let state = JoinState { whole: None, rows, answers: vec![Vec::new(); count], missing: count };
         let joined = Arc::new(Joined(Mutex::new(state)));
-        let part = |index| Part { joined: Arc::clone(&joined), index };
+        let part = |index| Box::new(RequestPart { joined: Arc::clone(&joined), index });
         let parts = (0..count).map(|index| self.of_part(part(index))).collect();
         joined.lock().whole = Some(self);
         parts
     }
 }
 
-impl Part {
-    /// Whether its answer isn't waited for any more: the client went, or another
-    /// part failed.
-    pub(super) fn cancelled(&self) -> bool {
+impl PartOfRequest for RequestPart {
+    fn cancelled(&self) -> bool {
         self.joined.lock().whole.as_ref().is_none_or(Responder::cancelled)
     }
 
-    /// Answers the request if this is the last of its parts.
-    pub(super) fn succeed(&self, answer: Answer) {
+    fn succeed(&self, answer: ModelAnswer) {
         let mut state = self.joined.lock();
         if let Some(place) = state.answers.get_mut(self.index) {
             *place = answer.outputs;
@@ -72,37 +69,36 @@ impl Part {
         match join(parts) {
             // The last part's times are the request's: it waited for as long,
             // and then ran.
-            Ok(outputs) => whole.succeed(rows, Answer { outputs, durations: answer.durations }),
+            Ok(outputs) => whole.succeed(rows, ModelAnswer { outputs, durations: answer.durations }),
             Err(error) => whole.fail(FailureReason::Other, error),
         }
     }
 
-    /// Answers the request with an error, if none was before.
-    pub(super) fn fail(&self, reason: FailureReason, error: Error) {
+    fn fail(&self, reason: FailureReason, error: Error) {
         if let Some(whole) = self.take() {
             whole.fail(reason, error);
         }
     }
 
-    /// The same for a part that didn't run.
-    pub(super) fn refuse(&self, error: Error) {
+    fn refuse(&self, error: Error) {
         if let Some(whole) = self.take() {
             whole.refuse(error);
         }
     }
 
-    /// What dropping the request's own responder does.
-    pub(super) fn dropped(&self) {
+    fn dropped(&self) {
         drop(self.take());
     }
+}
 
+impl RequestPart {
     fn take(&self) -> Option<Responder> {
         self.joined.lock().whole.take()
     }
 }
 
 impl Joined {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, JoinState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -167,8 +163,8 @@ mod tests {
         Tensor { name: Arc::from("y"), datatype: Datatype::Uint8, shape, data: Bytes::copy_from_slice(data) }
     }
 
-    fn answer(output: Tensor) -> Answer {
-        Answer { outputs: vec![output], durations: Durations::default() }
+    fn answer(output: Tensor) -> ModelAnswer {
+        ModelAnswer { outputs: vec![output], durations: Durations::default() }
     }
 
     fn metrics(name: &str) -> Arc<ModelMetrics> {

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
-use super::QueuedRequest;
 use super::collect::collect;
-use super::execute::{Cause, Context, Failed, Running, Times};
-use super::places::{Place, Places};
+use super::execute::{Cause, ComputeTimes, Context, Failed, RunningBatch};
+use super::places::{BatchPlace, Places};
+use super::request::QueuedRequest;
 use crate::scheduler::{Batch, Queue};
 use cresset_backend::{BackendError, Flight, HostBatch, HostMemory, ModelInstance};
 use cresset_clock as clock;
@@ -23,7 +23,7 @@ struct Taken<'a> {
     queue: &'a Queue<QueuedRequest>,
     shape: Vec<i64>,
     rows: u32,
-    /// How long the device computed it, where it went as one.
+    /// How long the device computed it, if it went as one.
     took: Option<Duration>,
 }
 
@@ -35,23 +35,23 @@ impl Drop for Taken<'_> {
 
 /// A batch between collecting and launching.
 struct Collected<'a> {
-    running: Running,
+    running: RunningBatch,
     memory: HostBatch,
-    place: Place<'a>,
+    place: BatchPlace<'a>,
     taken: Taken<'a>,
 }
 
 /// A batch between launching and answering.
 struct Launched<'a> {
-    running: Running,
+    running: RunningBatch,
     flight: Box<dyn Flight>,
-    place: Place<'a>,
+    place: BatchPlace<'a>,
     at: Instant,
     taken: Taken<'a>,
 }
 
-/// Where the stages meet.
-struct Line<'a> {
+/// What the stages have in common.
+struct Pipeline<'a> {
     queue: &'a Queue<QueuedRequest>,
     context: &'a Context,
     places: &'a Places,
@@ -71,7 +71,7 @@ pub(super) fn run(
     idle: impl FnMut(&mut dyn ModelInstance) -> bool,
 ) -> std::io::Result<()> {
     let places = Places::default();
-    let line = Line { queue, context, places: &places };
+    let pipeline = Pipeline { queue, context, places: &places };
     let host_memory = instance.host_memory();
     std::thread::scope(|scope| {
         let (collected, to_launch) = channel();
@@ -79,16 +79,16 @@ pub(super) fn run(
         let named = |stage: &str| std::thread::Builder::new().name(format!("{label}/{stage}"));
         // The last one first: if the first can't be started, the others end
         // with their channels.
-        let line = &line;
-        named("out").spawn_scoped(scope, move || line.answer_all(&to_answer))?;
-        named("in").spawn_scoped(scope, move || line.collect_all(&collected, host_memory.as_ref()))?;
-        line.launch_all(instance, &to_launch, &launched, idle);
+        let pipeline = &pipeline;
+        named("out").spawn_scoped(scope, move || pipeline.answer_all(&to_answer))?;
+        named("in").spawn_scoped(scope, move || pipeline.collect_all(&collected, host_memory.as_ref()))?;
+        pipeline.launch_all(instance, &to_launch, &launched, idle);
         drop(launched);
         Ok(())
     })
 }
 
-impl<'a> Line<'a> {
+impl<'a> Pipeline<'a> {
     /// The first stage. It ends when the queue is closed and nothing can come
     /// back to it any more.
     fn collect_all(&self, to: &Sender<Collected<'a>>, host_memory: Option<&Arc<dyn HostMemory>>) {
@@ -124,7 +124,7 @@ impl<'a> Line<'a> {
         &self,
         batch: Batch<QueuedRequest>,
         mut memory: HostBatch,
-        mut place: Place<'a>,
+        mut place: BatchPlace<'a>,
         host_memory: Option<&Arc<dyn HostMemory>>,
     ) -> Option<Collected<'a>> {
         let left = clock::now();
@@ -144,7 +144,7 @@ impl<'a> Line<'a> {
             return None;
         }
         place.hand_over(batch.rows, left, clock::now());
-        Some(Collected { running: Running { batch, left }, memory, place, taken })
+        Some(Collected { running: RunningBatch { batch, left }, memory, place, taken })
     }
 
     /// The second stage, on the instance's own thread.
@@ -232,14 +232,14 @@ impl<'a> Line<'a> {
         // Until the one before had landed, the device was busy with that.
         let began = before.map_or(at, |before| before.max(at));
         place.land(memory, began, computed);
-        // Not that of a part, where there wasn't memory for the whole.
+        // Not that of a part, if there wasn't memory for the whole.
         let whole = outputs.is_ok() && running.batch.rows == taken.rows;
         taken.took = whole.then(|| computed.saturating_duration_since(began));
         drop(taken);
         self.queue.wake();
         self.context.metrics.executed(running.batch.rows, running.batch.reason);
         let answered = match outputs {
-            Ok(outputs) => self.context.answer(running, outputs, Times { began, computed }),
+            Ok(outputs) => self.context.answer(running, outputs, ComputeTimes { began, computed }),
             Err(error) => {
                 let Batch { requests, rows, .. } = running.batch;
                 Err(Failed { requests, rows, cause: Cause::Backend(error) })
@@ -252,7 +252,7 @@ impl<'a> Line<'a> {
         computed
     }
 
-    /// What is to be run again goes back to where all instances take from.
+    /// What is to be run again goes back to the queue, from which all instances take.
     fn retry(&self, failed: Failed) {
         for batch in self.context.after(failed) {
             self.queue.give_back(batch);

@@ -4,7 +4,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::QueuedRequest;
+use super::request::QueuedRequest;
 use crate::error::{Error, Result};
 use crate::scheduler::Lengths;
 use cresset_backend::HostBuffer;

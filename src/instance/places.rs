@@ -17,12 +17,12 @@ const PLACES: usize = 4;
 /// The places of one instance.
 #[derive(Debug, Default)]
 pub(super) struct Places {
-    state: Mutex<State>,
+    state: Mutex<PlacesState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct PlacesState {
     /// From collecting until landed.
     taken: usize,
     /// Launched and not landed yet.
@@ -36,14 +36,14 @@ struct State {
 
 /// A batch's place; it is given up on landing, or by dropping it.
 #[derive(Debug)]
-pub(super) struct Place<'a> {
+pub(super) struct BatchPlace<'a> {
     places: &'a Places,
-    stage: Stage,
+    stage: PlaceStage,
     rows: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum PlaceStage {
     Collecting,
     HandedOver,
     Flying,
@@ -52,16 +52,16 @@ enum Stage {
 
 impl Places {
     /// Waits for a place, with memory to collect into.
-    pub(super) fn take(&self) -> (Place<'_>, HostBatch) {
+    pub(super) fn take(&self) -> (BatchPlace<'_>, HostBatch) {
         let mut state = self.wait_while(|state| state.taken >= PLACES);
         state.taken += 1;
         state.unanswered += 1;
         let batch = state.free.pop().unwrap_or_default();
         drop(state);
-        (Place { places: self, stage: Stage::Collecting, rows: 0 }, batch)
+        (BatchPlace { places: self, stage: PlaceStage::Collecting, rows: 0 }, batch)
     }
 
-    /// Whether whoever collects should take what there is.
+    /// Whether the collecting stage should take what there is.
     pub(super) fn turn(&self) -> Turn {
         let state = self.lock();
         state.pace.turn()
@@ -83,29 +83,29 @@ impl Places {
         drop(self.wait_while(|state| state.flying > 0));
     }
 
-    fn wait_while(&self, busy: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
+    fn wait_while(&self, busy: impl Fn(&PlacesState) -> bool) -> MutexGuard<'_, PlacesState> {
         let state = self.lock();
         self.changed.wait_while(state, |state| busy(state)).unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, PlacesState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Place<'_> {
+impl BatchPlace<'_> {
     /// A batch of `rows`, collected from `began` on, goes to the device.
     pub(super) fn hand_over(&mut self, rows: u32, began: Instant, now: Instant) {
         let mut state = self.places.lock();
         state.pace.handed_over(rows, now.saturating_duration_since(began), now);
-        self.stage = Stage::HandedOver;
+        self.stage = PlaceStage::HandedOver;
         self.rows = rows;
     }
 
     /// The device has it.
     pub(super) fn launched(&mut self) {
         self.places.lock().flying += 1;
-        self.stage = Stage::Flying;
+        self.stage = PlaceStage::Flying;
     }
 
     /// The device is done with it, having begun with it at `began`; `batch` is
@@ -117,7 +117,7 @@ impl Place<'_> {
         state.flying -= 1;
         state.taken -= 1;
         state.free.push(batch);
-        self.stage = Stage::Landed;
+        self.stage = PlaceStage::Landed;
         self.places.changed.notify_all();
     }
 
@@ -126,23 +126,23 @@ impl Place<'_> {
         self.places.lock().free.push(batch);
     }
 
-    fn leave(&mut self, state: &mut State) {
+    fn leave(&mut self, state: &mut PlacesState) {
         match self.stage {
-            Stage::Landed => return,
-            Stage::Collecting => {}
-            Stage::HandedOver => state.pace.left(self.rows, clock::now()),
-            Stage::Flying => {
+            PlaceStage::Landed => return,
+            PlaceStage::Collecting => {}
+            PlaceStage::HandedOver => state.pace.left(self.rows, clock::now()),
+            PlaceStage::Flying => {
                 state.pace.left(self.rows, clock::now());
                 state.flying -= 1;
             }
         }
         state.taken -= 1;
-        self.stage = Stage::Landed;
+        self.stage = PlaceStage::Landed;
         self.places.changed.notify_all();
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for BatchPlace<'_> {
     fn drop(&mut self) {
         let places = self.places;
         let mut state = places.lock();

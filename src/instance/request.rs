@@ -1,11 +1,11 @@
 //! A request in the queue, with the way back to its client.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::joined::Part;
 use crate::context::RequestContext;
 use crate::error::{Error, Result};
 use crate::metrics::{Durations, FailureReason, ModelMetrics, PendingGuard};
@@ -73,7 +73,7 @@ impl Waiting for QueuedRequest {
 
 /// What the model made of one request.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct ModelAnswer {
     /// In the order asked for, else the model's; slices of the batch's outputs.
     pub outputs: Vec<Tensor>,
     /// Where the time went.
@@ -85,37 +85,52 @@ pub struct Answer {
 /// is lost. Each answer is counted here, once.
 #[derive(Debug)]
 pub struct Responder {
-    channel: Option<oneshot::Sender<Result<Answer>>>,
+    channel: Option<oneshot::Sender<Result<ModelAnswer>>>,
     context: RequestContext,
     metrics: Arc<ModelMetrics>,
     arrival: Instant,
-    turn: Option<Turn>,
-    /// Set if it isn't a client's, but that of a part of a request.
-    part: Option<Part>,
+    turn: Option<ResponseTurn>,
+    /// If it isn't a client's, but that of a part of a request.
+    part: Option<Box<dyn PartOfRequest>>,
+}
+
+/// The way back of one part of a request that runs in several: to the request's
+/// own responder, through what the parts share.
+pub(super) trait PartOfRequest: fmt::Debug + Send {
+    /// Whether its answer isn't waited for any more.
+    fn cancelled(&self) -> bool;
+    /// Answers the request if this is the last of its parts.
+    fn succeed(&self, answer: ModelAnswer);
+    /// Answers the request with an error, if none was before.
+    fn fail(&self, reason: FailureReason, error: Error);
+    /// The same for a part that didn't run.
+    fn refuse(&self, error: Error);
+    /// What dropping the request's own responder does.
+    fn dropped(&self);
 }
 
 /// Lets a model's answers leave in the order in which their requests came.
-pub type Order = Mutex<Turnstile<Leaving>>;
+pub type Order = Mutex<Turnstile<SequencedAnswer>>;
 
 /// An answer on its way to its client.
 #[derive(Debug)]
-pub struct Leaving {
-    channel: oneshot::Sender<Result<Answer>>,
-    result: Result<Answer>,
+pub struct SequencedAnswer {
+    channel: oneshot::Sender<Result<ModelAnswer>>,
+    result: Result<ModelAnswer>,
 }
 
 /// A request's place in an order.
 #[derive(Debug)]
-struct Turn {
+struct ResponseTurn {
     order: Arc<Order>,
     number: u64,
 }
 
-impl Turn {
-    fn leave(self, leaving: Option<Leaving>) {
+impl ResponseTurn {
+    fn leave(self, leaving: Option<SequencedAnswer>) {
         let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
         // Under the lock: the next may leave only behind these.
-        for Leaving { channel, result } in order.leave(self.number, leaving) {
+        for SequencedAnswer { channel, result } in order.leave(self.number, leaving) {
             let _ = channel.send(result);
         }
     }
@@ -129,13 +144,13 @@ impl Responder {
         context: RequestContext,
         metrics: Arc<ModelMetrics>,
         arrival: Instant,
-    ) -> (Self, oneshot::Receiver<Result<Answer>>) {
+    ) -> (Self, oneshot::Receiver<Result<ModelAnswer>>) {
         let (sender, receiver) = oneshot::channel();
         (Self { channel: Some(sender), context, metrics, arrival, turn: None, part: None }, receiver)
     }
 
     /// The responder of a part of this one's request.
-    pub(super) fn of_part(&self, part: Part) -> Self {
+    pub(super) fn of_part(&self, part: Box<dyn PartOfRequest>) -> Self {
         Self {
             channel: None,
             context: self.context.clone(),
@@ -157,7 +172,7 @@ impl Responder {
     #[must_use]
     pub fn in_turn(mut self, order: &Arc<Order>) -> Self {
         let number = order.lock().unwrap_or_else(PoisonError::into_inner).enter();
-        self.turn = Some(Turn { order: Arc::clone(order), number });
+        self.turn = Some(ResponseTurn { order: Arc::clone(order), number });
         self
     }
 
@@ -171,7 +186,7 @@ impl Responder {
     }
 
     /// Answers with outputs.
-    pub fn succeed(mut self, rows: u32, answer: Answer) {
+    pub fn succeed(mut self, rows: u32, answer: ModelAnswer) {
         if let Some(part) = self.part.take() {
             return part.succeed(answer);
         }
@@ -212,10 +227,10 @@ impl Responder {
         self.metrics.failed(reason, clock::now().saturating_duration_since(self.arrival));
     }
 
-    fn send(&mut self, result: Result<Answer>) {
+    fn send(&mut self, result: Result<ModelAnswer>) {
         let Some(channel) = self.channel.take() else { return };
         match self.turn.take() {
-            Some(turn) => turn.leave(Some(Leaving { channel, result })),
+            Some(turn) => turn.leave(Some(SequencedAnswer { channel, result })),
             // The client may have gone in between: then its answer is dropped.
             None => _ = channel.send(result),
         }

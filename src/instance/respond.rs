@@ -11,7 +11,7 @@ use cresset_protocol::{Datatype, RequestedOutput, Strings, Tensor, fill_shape};
 
 /// What dimension 0 of a batch's outputs is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Layout {
+pub enum OutputLayout {
     /// A dimension like any other: the model doesn't batch.
     Whole,
     /// The batch, of so many rows.
@@ -42,14 +42,14 @@ impl From<Unfit> for Error {
 }
 
 /// Names outputs and holds them against the configuration, in its order; all
-/// that the model gives where it declares none.
+/// that the model gives if it declares none.
 ///
 /// # Errors
 /// The first that isn't as declared.
 pub fn name_outputs(
     outputs: &[BatchOutput],
     binding: &Binding,
-    layout: Layout,
+    layout: OutputLayout,
 ) -> std::result::Result<Vec<Tensor>, Unfit> {
     if binding.outputs.is_empty() {
         let named = |(index, output): (usize, &BatchOutput)| {
@@ -75,7 +75,7 @@ pub fn name_outputs(
 fn configured(
     bound: &BoundOutput,
     output: &BatchOutput,
-    layout: Layout,
+    layout: OutputLayout,
 ) -> std::result::Result<Tensor, Unfit> {
     let BoundOutput { name, spec, .. } = bound;
     let mut shape = output.shape.clone();
@@ -88,7 +88,7 @@ fn configured(
         }
         layout.check_rows(name, output)?;
         shape = layout.declared_shape(output, spec).ok_or_else(|| {
-            let behind = if layout == Layout::Whole { "" } else { " behind the batch" };
+            let behind = if layout == OutputLayout::Whole { "" } else { " behind the batch" };
             Unfit::Shape(format!(
                 "output '{name}' has shape {shape:?}, but {CONFIG_FILENAME} declares dims {:?}{behind}",
                 spec.dims
@@ -99,8 +99,8 @@ fn configured(
     Ok(Tensor { name, datatype: output.datatype, shape, data })
 }
 
-impl Layout {
-    /// Whether the batch is where it should be. Of strings the model gives one
+impl OutputLayout {
+    /// Whether dimension 0 is the batch, if it should be. Of strings the model gives one
     /// list for all rows.
     fn check_rows(self, name: &str, output: &BatchOutput) -> std::result::Result<(), Unfit> {
         let Self::Rows(rows) = self else { return Ok(()) };
@@ -116,7 +116,7 @@ impl Layout {
         Err(Unfit::NotRows(format!("output '{name}' has shape {:?} for a batch of {rows}", output.shape)))
     }
 
-    /// An output's shape as clients are told it; `None` where the model gave
+    /// An output's shape as clients are told it; `None` if the model gave
     /// another than the declared one.
     fn declared_shape(self, output: &BatchOutput, spec: &TensorConfig) -> Option<Vec<i64>> {
         let (shape, dims) = (output.shape.as_slice(), spec.dims.as_slice());
@@ -189,7 +189,7 @@ fn bytes_of_strings(data: &[u8], shape: &[i64]) -> usize {
 }
 
 /// The outputs that a request asks for, in its order and as it asks for them;
-/// all of them where it names none.
+/// all of them if it names none.
 pub(super) fn choose(
     outputs: Vec<Tensor>,
     asked: &[RequestedOutput],
@@ -253,7 +253,7 @@ mod tests {
     }
 
     /// The shape that clients get of an output, by the configuration's dims.
-    fn told(datatype: Datatype, shape: &[i64], dims: &[i64], layout: Layout) -> Option<Vec<i64>> {
+    fn told(datatype: Datatype, shape: &[i64], dims: &[i64], layout: OutputLayout) -> Option<Vec<i64>> {
         let output = BatchOutput { name: None, datatype, shape: shape.to_vec(), data: Bytes::new() };
         let spec = TensorConfig {
             name: "y".to_owned(),
@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn strings_and_numbers_get_the_configured_shape_where_it_fits() {
         use Datatype::{Bytes, Fp32};
-        use Layout::{Rows, Whole};
+        use OutputLayout::{Rows, Whole};
         assert_eq!(told(Bytes, &[3], &[1], Rows(3)), Some(vec![3, 1]));
         assert_eq!(told(Bytes, &[6], &[2], Rows(3)), Some(vec![3, 2]));
         assert_eq!(told(Bytes, &[6], &[-1], Rows(3)), Some(vec![3, 2]));
@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn declared_dims_are_held() {
         use Datatype::Fp32;
-        use Layout::{Alone, Rows, Whole};
+        use OutputLayout::{Alone, Rows, Whole};
         assert_eq!(told(Fp32, &[2, 5, 4], &[-1, 4], Rows(2)), Some(vec![2, 5, 4]));
         for (shape, dims, layout) in [
             (&[2, 5, 3][..], &[-1, 4][..], Rows(2)),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::QueuedRequest;
+use super::request::QueuedRequest;
 use super::variants::{Variant, Variants};
 use crate::model_config::Binding;
 use crate::scheduler::Queue;
@@ -33,17 +33,17 @@ const MOST_BYTES: usize = 256 << 20;
 pub struct RowState {
     label: String,
     binding: Arc<Binding>,
-    /// Where its requests wait.
+    /// The queue that its requests wait in.
     queue: Arc<Queue<QueuedRequest>>,
     /// The most rows of a batch.
     most: u32,
     rounding: f64,
-    /// Whether [`Stage`] is `Rows`: asked for each batch.
+    /// Whether [`Sharing`] is `Rows`: asked for each batch.
     rows: AtomicBool,
     /// Whether enough requests have run alone for a proof.
     due: AtomicBool,
-    stage: Mutex<Stage>,
-    /// What of that holds for which requests, where they vary.
+    stage: Mutex<Sharing>,
+    /// What of that holds for which requests, if they vary.
     variants: Variants,
     /// Requests that ran alone, for a proof.
     kept: Mutex<Kept>,
@@ -53,12 +53,12 @@ pub struct RowState {
 }
 
 #[derive(Debug)]
-enum Stage {
+enum Sharing {
     /// Requests share batches.
     Rows,
     /// They don't, for this reason.
     Apart(String),
-    /// They don't yet, for this reason; those that run alone are kept.
+    /// They don't yet, for this reason; requests that run alone are kept.
     Open(String),
 }
 
@@ -75,9 +75,9 @@ impl RowState {
         found: RowRule,
     ) -> Self {
         let (rows, stage) = match found {
-            RowRule::ByRow => (true, Stage::Rows),
-            RowRule::Whole(reason) => (false, Stage::Apart(reason)),
-            RowRule::Unknown(reason) => (false, Stage::Open(reason)),
+            RowRule::ByRow => (true, Sharing::Rows),
+            RowRule::Whole(reason) => (false, Sharing::Apart(reason)),
+            RowRule::Unknown(reason) => (false, Sharing::Open(reason)),
         };
         let (rows, due) = (AtomicBool::new(rows), AtomicBool::new(false));
         if !rows.load(Ordering::Relaxed) {
@@ -98,7 +98,7 @@ impl RowState {
     }
 
     /// Runs a batch of as many rows as `inputs` have, of requests whose answers
-    /// are known, in their place. `None` where none of their shape are.
+    /// are known, in place of `inputs`. `None` if no such request has their shape.
     pub(super) fn run_held(
         &self,
         instance: &mut dyn ModelInstance,
@@ -140,19 +140,19 @@ impl RowState {
     }
 
     /// Whether a request with these inputs, as they were checked, may share a
-    /// batch where others may.
+    /// batch if others may.
     #[must_use]
     pub fn shares_like(&self, inputs: &[Tensor]) -> bool {
         self.variants.are_rows(&self.variants.of(inputs)) == Some(true)
     }
 
-    /// Why they don't, where they don't.
+    /// Why requests don't share batches, if they don't.
     #[must_use]
     pub fn apart(&self) -> Option<String> {
         match &*self.lock() {
-            Stage::Rows => None,
-            Stage::Apart(reason) => Some(format!("each request runs by itself: {reason}")),
-            Stage::Open(reason) => Some(format!(
+            Sharing::Rows => None,
+            Sharing::Apart(reason) => Some(format!("each request runs by itself: {reason}")),
+            Sharing::Open(reason) => Some(format!(
                 "each request runs by itself until it is proved on requests that answers are theirs alone: {reason}"
             )),
         }
@@ -180,28 +180,28 @@ impl RowState {
     /// request runs by itself.
     pub(super) fn refute(&self, reason: &str) {
         let mut stage = self.lock();
-        if matches!(*stage, Stage::Apart(_)) {
+        if matches!(*stage, Sharing::Apart(_)) {
             return;
         }
         tracing::warn!(model = self.label, "each request runs by itself from now on: {reason}");
         self.rows.store(false, Ordering::Release);
         self.due.store(false, Ordering::Release);
-        *stage = Stage::Apart(reason.to_owned());
+        *stage = Sharing::Apart(reason.to_owned());
         self.queue.share_batches(None);
     }
 
     /// Keeps a request that ran alone, with what the model gave for it, until
-    /// there are enough for a proof; where it isn't known yet whether that is
-    /// rows. `of` are its own inputs, `inputs` what ran.
+    /// there are enough for a proof, if it isn't known yet whether that is rows.
+    /// `of` are its own inputs, `inputs` what ran.
     pub(super) fn keep(&self, of: &[Tensor], inputs: &HostBatch, outputs: &[BatchOutput]) {
         if self.due.load(Ordering::Acquire) {
             return;
         }
         let variant = self.variants.of(of);
-        // Where nothing varies, the stage alone tells.
+        // If nothing varies, the stage alone tells.
         let known =
             if variant.is_empty() { self.shares() } else { self.variants.are_rows(&variant).is_some() };
-        if known || matches!(*self.lock(), Stage::Apart(_)) {
+        if known || matches!(*self.lock(), Sharing::Apart(_)) {
             return;
         }
         let alone = Alone { inputs: copied(inputs), outputs: outputs.to_vec() };
@@ -221,14 +221,14 @@ impl RowState {
         self.due.load(Ordering::Acquire)
     }
 
-    /// Runs those that are kept together, once there are enough of them. Where
-    /// that shows that outputs are rows, requests share batches from now on.
+    /// Runs the kept requests together, once there are enough of them. If that shows
+    /// that outputs are rows, requests share batches from now on.
     /// Returns whether anything ran.
     pub(super) fn prove(&self, instance: &mut dyn ModelInstance) -> bool {
         if !self.due.swap(false, Ordering::AcqRel) {
             return false;
         }
-        if matches!(*self.lock(), Stage::Apart(_)) {
+        if matches!(*self.lock(), Sharing::Apart(_)) {
             return false;
         }
         let (variant, requests) = self.lock_kept().take_ready();
@@ -245,14 +245,14 @@ impl RowState {
         true
     }
 
-    /// Requests like those so many share batches from now on.
+    /// Requests like the ones that were run share batches from now on.
     fn proved(&self, variant: Variant, requests: usize) {
         self.variants.found(variant, true);
         let mut stage = self.lock();
-        if !matches!(*stage, Stage::Open(_)) {
+        if !matches!(*stage, Sharing::Open(_)) {
             return;
         }
-        *stage = Stage::Rows;
+        *stage = Sharing::Rows;
         self.rows.store(true, Ordering::Release);
         drop(stage);
         tracing::info!(
@@ -271,7 +271,7 @@ impl RowState {
     }
 
     /// Consistent between any two statements under the lock.
-    fn lock(&self) -> MutexGuard<'_, Stage> {
+    fn lock(&self) -> MutexGuard<'_, Sharing> {
         self.stage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

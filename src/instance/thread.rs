@@ -6,14 +6,14 @@ use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use super::QueuedRequest;
 use super::execute::Context;
 use super::inline::Inline;
-use super::later::{Errand, Later};
 use super::overlapped;
 use super::padding::Padding;
+use super::request::QueuedRequest;
 use super::row_state::RowState;
 use super::slot::ModelSlot;
+use super::warm_up_queue::{WarmUpJob, WarmUpQueue};
 use crate::faults::DeviceFaults;
 use crate::metrics::ModelMetrics;
 use crate::model_config::Binding;
@@ -30,13 +30,13 @@ pub struct InstanceSettings {
     pub label: String,
     /// The loaded model, shared with the other instances on its device.
     pub slot: Arc<ModelSlot>,
-    /// Where that is.
+    /// The device that it is on.
     pub device: Device,
-    /// Where it reports that the device has failed.
+    /// To which it reports that the device has failed.
     pub faults: DeviceFaults,
     /// Threads inside one operation.
     pub intra_op_threads: usize,
-    /// Where its batches come from.
+    /// From which its batches come.
     pub queue: Arc<Queue<QueuedRequest>>,
     /// How inputs and outputs are named.
     pub binding: Arc<Binding>,
@@ -46,13 +46,13 @@ pub struct InstanceSettings {
     pub batched: bool,
     /// Whether requests of several callers may share a batch.
     pub rows: Arc<RowState>,
-    /// How requests of different lengths run together, where they do.
+    /// How requests of different lengths run together, if they do.
     pub padding: Option<Arc<Padding>>,
     /// What it runs on its own account before it is ready.
     pub warm_up: Arc<WarmUp>,
-    /// What it runs on its own account once it is, while no request waits;
-    /// shared with the others.
-    pub later: Arc<Later>,
+    /// What it runs on its own account once it is ready, while no request waits;
+    /// shared with the other instances on processors.
+    pub warm_up_queue: Arc<WarmUpQueue>,
 }
 
 /// Runs, each with its inputs, that spare clients the cost of being the first.
@@ -190,7 +190,7 @@ fn start(settings: &InstanceSettings) -> Result<Started, BackendError> {
     let warm = first.iter().all(|inputs| warm(instance.as_mut(), inputs, settings));
     if !warm {
         // These are no input for this model: larger batches of them neither.
-        settings.later.done(false);
+        settings.warm_up_queue.done(false);
         settings.queue.all_warm();
         settings.rows.forget_requests();
     }
@@ -209,7 +209,7 @@ fn warm(instance: &mut dyn ModelInstance, inputs: &[TrialInput], settings: &Inst
     }
     let first = inputs.first().and_then(|input| input.shape.first()).copied().filter(|_| settings.batched);
     let rows = first.map_or(1, |rows| u32::try_from(rows).unwrap_or(1));
-    // Where lengths differ, rows alone don't tell what a batch takes.
+    // If lengths differ, rows alone don't tell what a batch takes.
     if settings.padding.is_none() {
         let took = clock::now().saturating_duration_since(began);
         settings.queue.tried(&settings.warm_up.bucket, rows, took);
@@ -247,7 +247,7 @@ fn serve(started: Started, settings: &InstanceSettings) {
     };
     let queue = &settings.queue;
     if instance.drive() == Drive::Overlapped {
-        let mut idle = |instance: &mut dyn ModelInstance| errand(instance, settings);
+        let mut idle = |instance: &mut dyn ModelInstance| run_own(instance, settings);
         match overlapped::run(instance.as_mut(), queue, &context, &settings.label, &mut idle) {
             Ok(()) => return,
             Err(error) => tracing::error!(
@@ -264,14 +264,15 @@ fn serve(started: Started, settings: &InstanceSettings) {
         if settings.slot.is_newer(number) {
             number = renew(&mut inline, settings);
         }
-        if (queue.is_idle() || settings.rows.is_due()) && errand(inline.instance.as_mut(), settings) {
+        if (queue.is_idle() || settings.rows.is_due()) && run_own(inline.instance.as_mut(), settings) {
             continue;
         }
-        let batch = match queue.next_batch_or(|| settings.slot.is_newer(number) || settings.later.calls()) {
-            Next::Batch(batch) => batch,
-            Next::Aside => continue,
-            Next::Closed => break,
-        };
+        let batch =
+            match queue.next_batch_or(|| settings.slot.is_newer(number) || settings.warm_up_queue.calls()) {
+                Next::Batch(batch) => batch,
+                Next::Aside => continue,
+                Next::Closed => break,
+            };
         let rows = batch.rows;
         let shape = batch.bucket().to_vec();
         // A panic is a bug of ours, but not a reason to stop serving: the
@@ -284,25 +285,25 @@ fn serve(started: Started, settings: &InstanceSettings) {
     }
 }
 
-/// Runs what no request asked for: a proof that is due, or a further batch size
-/// while no request waits, which the first request of that size would pay for.
-/// Returns whether anything ran.
-fn errand(instance: &mut dyn ModelInstance, settings: &InstanceSettings) -> bool {
+/// Runs what no request asked for: a proof that is due, or, while no request
+/// waits, a further batch size, which the first request of that size would pay
+/// for. Returns whether anything ran.
+fn run_own(instance: &mut dyn ModelInstance, settings: &InstanceSettings) -> bool {
     if settings.rows.is_due() {
         return catch_unwind(AssertUnwindSafe(|| settings.rows.prove(instance))).unwrap_or(false);
     }
-    let Errand::Run(inputs) = settings.later.next() else { return false };
+    let WarmUpJob::Run(inputs) = settings.warm_up_queue.next() else { return false };
     let run = catch_unwind(AssertUnwindSafe(|| warm(instance, &inputs, settings)));
-    settings.later.done(run.unwrap_or(false));
-    if settings.later.is_empty() {
+    settings.warm_up_queue.done(run.unwrap_or(false));
+    if settings.warm_up_queue.is_empty() {
         settings.queue.all_warm();
         settings.rows.forget_requests();
     }
     true
 }
 
-/// Goes on with the model that the slot has now; with the one before where
-/// that refuses. Returns its number.
+/// Goes on with the model that the slot has now, or with the one before if an
+/// instance of it can't be made. Returns the number of the slot's model.
 fn renew(inline: &mut Inline, settings: &InstanceSettings) -> u64 {
     let (model, number) = settings.slot.current();
     match model.instance(settings.intra_op_threads) {

@@ -1,26 +1,19 @@
-//! One served version of a model: loaded, planned onto devices, with its
-//! queue and its instances.
+//! One served version of a model, in three parts that know each other in one
+//! direction:
+//!
+//! - `loading` brings a version into service, and knows the other two.
+//! - `tuning` runs a model to find out how it is best served.
+//! - `answering` is the version in service.
 
-mod batching;
-mod by_size;
-mod calibrate;
-mod candidates;
-mod check;
-mod example;
-mod fit;
-mod improve;
-mod infer;
-mod load;
-mod plan;
-mod prepare;
-mod race;
-mod rehearse;
-mod samples;
-mod served;
-mod trial;
-mod values;
-mod warm_up;
+mod answering;
+mod loading;
+mod placement;
+mod tuning;
 
-pub use improve::Improvement;
-pub use plan::{DevicePreference, Placement, PlanError, Resources, plan};
-pub use served::{LoadError, ModelSource, ServedModel};
+pub use answering::served::ServedModel;
+pub use loading::error::LoadError;
+pub use loading::plan::{PlanError, plan};
+pub use loading::serve::LoadOutcome;
+pub use loading::source::ModelSource;
+pub use placement::{DevicePreference, Placement, Resources};
+pub use tuning::improve::Improvement;

@@ -13,18 +13,18 @@ use cresset_protocol::{Datatype, Strings};
 pub struct Difference {
     /// The output's name.
     pub output: String,
-    /// `max|a - b|`; infinite where one is no number and the other is.
+    /// `max|a - b|`; infinite if one is no number and the other is.
     pub absolute: f64,
     /// The same over `max|b|`, of the expected one's.
     pub relative: f64,
-    /// Of the angle between the two; 1 where they are equal.
+    /// Of the angle between the two; 1 if they are equal.
     pub cosine: f64,
 }
 
 /// How far `answers` are from what was expected, by output.
 ///
 /// # Errors
-/// Where they can't be compared: other shapes, or another number of them.
+/// That they can't be compared: other shapes, or another number of them.
 pub fn differences(
     answers: &[BatchOutput],
     expected: &[BatchOutput],
@@ -95,7 +95,7 @@ pub fn two_digits(value: f64) -> String {
     }
 }
 
-/// 0 where one of them has no direction.
+/// 0 if one of them has no direction.
 fn cosine(a: &[f64], b: &[f64]) -> f64 {
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     let cosine = dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();

@@ -1,10 +1,10 @@
-//! Rows for a model that nobody described: the same for the same number, and
+//! Rows for a model that isn't described: the same for the same number, and
 //! unlike its neighbours.
 
 use bytes::Bytes;
 use half::{bf16, f16};
 
-use super::TrialInput;
+use super::input::TrialInput;
 use cresset_protocol::{Datatype, push_string};
 
 /// Between which values elements are drawn.
@@ -27,13 +27,13 @@ impl Values {
     pub const WIDENING: [Self; 3] =
         [Self::USUAL, Self { whole: (1, 8), real: (0.0, 1.0) }, Self { whole: (0, 99), real: (0.0, 255.0) }];
 
-    /// The same ranges where an index beyond a table can't be survived: on an
-    /// accelerator it ends the process.
+    /// The same ranges for an accelerator, on which an index beyond a table ends the
+    /// process.
     pub const CAREFUL: [Self; 3] =
         [Self::USUAL, Self { real: (0.0, 1.0), ..Self::USUAL }, Self { real: (0.0, 255.0), ..Self::USUAL }];
 }
 
-/// The same inputs for row `row`, drawn where they have no elements yet. Each
+/// The same inputs for row `row`, drawn if they have no elements yet. Each
 /// input's dimension 0 is 1, or no batch.
 #[must_use]
 pub fn row(inputs: &[TrialInput], row: u64, values: Values) -> Vec<TrialInput> {

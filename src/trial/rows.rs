@@ -2,9 +2,8 @@
 //! alone and together, and never assumed from a dimension that happens to
 //! match.
 
-use super::TrialInput;
 use super::compare::{alike, take_rows};
-use super::input::joined;
+use super::input::{TrialInput, joined};
 use crate::model_config::{Binding, output_name};
 use cresset_backend::{BackendError, BatchOutput};
 use cresset_protocol::Datatype;
@@ -20,7 +19,7 @@ const SIZES: usize = 2;
 /// the size of a batch, and sum in another order.
 pub const ROUNDING: f64 = 1e-4;
 
-/// The same where a device multiplies FP32 in TF32, as cuDNN does unless told
+/// The same if a device multiplies FP32 in TF32, as cuDNN does unless told
 /// otherwise.
 pub const ROUNDING_TF32: f64 = 1e-2;
 
@@ -84,7 +83,7 @@ impl Judge<'_> {
     /// and have the same inputs in shapes that differ in dimension 0 alone.
     ///
     /// # Errors
-    /// Where a run failed for a reason other than the model's.
+    /// That a run failed for a reason other than the model's.
     pub fn judge(&self, requests: &[Alone], run: &mut Run<'_>) -> Result<RowRule, BackendError> {
         let Some(first) = requests.first() else {
             return Ok(RowRule::Unknown("no request ran".to_owned()));
@@ -119,7 +118,7 @@ impl Judge<'_> {
     /// # Errors
     /// As of [`Judge::judge`].
     pub fn hold(&self, requests: &[Alone], count: usize, run: &mut Run<'_>) -> Result<RowRule, BackendError> {
-        // None is where it would be if the order were of no matter.
+        // Each in another place than its own, in case the order matters.
         let company: Vec<&Alone> = requests.iter().cycle().skip(1).take(count).collect();
         let Some(first) = company.first() else { return Ok(RowRule::ByRow) };
         let inputs = joined(&company.iter().map(|alone| alone.inputs.as_slice()).collect::<Vec<_>>());
@@ -247,7 +246,7 @@ fn delivered<'a>(outputs: &'a [BatchOutput], binding: &Binding) -> Vec<(String, 
 
 /// How many of the requests, which have these rows, run together in each batch
 /// that is tried. No batch has as many rows as an output of one request has in
-/// any dimension, where that can be had.
+/// any dimension, if that can be had.
 fn sizes(rows: &[i64], outputs: &[BatchOutput], most: u32) -> Vec<usize> {
     let rows_of = |count: &usize| rows.iter().take(*count).sum::<i64>();
     let fits = |count: &usize| *count <= rows.len() && rows_of(count) <= i64::from(most);

@@ -2,21 +2,11 @@
 
 use std::sync::Arc;
 
-use super::TrialInput;
-use cresset_backend::{
-    BackendError, BatchOutput, Drive, HostBatch, HostBuffer, HostInput, Model, ModelInstance,
-};
+use super::input::TrialInput;
+use cresset_backend::{BackendError, BatchOutput, Drive, HostBatch, HostBuffer, HostInput, ModelInstance};
 
-/// Runs a model once, on a thread that ends with the run: libtorch keeps memory
-/// for each thread that ever ran a model.
-///
-/// # Errors
-/// As of [`ModelInstance::forward`].
-pub fn run(model: &dyn Model, inputs: &[TrialInput]) -> Result<Vec<BatchOutput>, BackendError> {
-    apart(|| run_here(model.instance(1)?.as_mut(), inputs))
-}
-
-/// Work with models on a thread of its own.
+/// Does work with models on a thread of its own, which ends with the work:
+/// libtorch keeps memory for each thread that ever ran a model.
 ///
 /// # Errors
 /// What the work failed with; that there is no thread, or that it panicked.

@@ -3,7 +3,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::TrialInput;
+use super::input::TrialInput;
 use crate::model_config::{BoundInput, Presence};
 use cresset_backend::{Leaf, Scalar};
 use cresset_protocol::Datatype;
@@ -21,7 +21,7 @@ pub enum Unsent {
 /// rate of sound.
 const NUMBERS: [u32; 3] = [1, 0, 16_000];
 
-/// Those to try, where there are such arguments; else one of no matter.
+/// The numbers to try, if there are such arguments; else one of no matter.
 #[must_use]
 pub fn numbers(inputs: &[BoundInput]) -> &'static [u32] {
     let counts = inputs.iter().any(|input| input.leaf.shared().is_some());
@@ -29,8 +29,8 @@ pub fn numbers(inputs: &[BoundInput]) -> &'static [u32] {
 }
 
 /// What a trial sends for an input that only its argument tells of, in a batch
-/// of `rows`: nothing where it may be left out, else `number`, or an empty
-/// string. `None` where it can't be made up.
+/// of `rows`: nothing if it may be left out, else `number`, or an empty
+/// string. `None` if it can't be made up.
 #[must_use]
 pub fn unsent(bound: &BoundInput, rows: Option<u32>, number: u32) -> Option<Unsent> {
     if bound.spec.is_none() && bound.presence != Presence::Required {

@@ -13,9 +13,9 @@ mod arguments;
 mod buffer;
 pub mod file_kind;
 mod host_batch;
+mod load_options;
 pub mod mock;
 pub mod mock_device;
-mod preparation;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,7 +30,7 @@ pub use arguments::{Argument, ArgumentKind, Leaf, Scalar};
 pub use buffer::{HostBlock, HostBuffer, HostMemory};
 pub use cresset_nvidia::ComputeCapability;
 pub use host_batch::{HostBatch, HostInput};
-pub use preparation::{Optimize, OutputType, Precision, Preparation, ReducedType};
+pub use load_options::{LoadOptions, Optimize, OutputType, Precision, ReducedType};
 
 /// A library that runs models.
 pub trait Backend: Send + Sync {
@@ -156,7 +156,7 @@ pub struct LoadRequest<'a> {
     /// accelerator: [`Drive::Overlapped`]. Accelerators are always driven so.
     pub overlapped: bool,
     /// What it is to compute in and to become, beyond that.
-    pub preparation: &'a Preparation,
+    pub options: &'a LoadOptions,
 }
 
 /// A loaded model on one device, shared by its instances.

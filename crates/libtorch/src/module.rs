@@ -11,8 +11,8 @@ use super::options::{Options, Precision};
 use super::outputs::Outputs;
 use super::{device, error, memory, tf32, threads};
 use cresset_backend::{
-    Argument, ArgumentKind, BackendError, Device, Drive, FileFacts, LoadRequest, Model, ModelInstance,
-    Preparation, Signature,
+    Argument, ArgumentKind, BackendError, Device, Drive, FileFacts, LoadOptions, LoadRequest, Model,
+    ModelInstance, Signature,
 };
 
 /// The shim's module.
@@ -40,7 +40,7 @@ impl Module {
         })?;
         let device = device::number(request.device);
         let raw = options.raw();
-        let precision = Precision::new(request.preparation);
+        let precision = Precision::new(request.options);
         let raw_precision = precision.raw();
         // Two threads here would halve the instances' speed later on.
         let _one = threads::Count::set_for_now(1);
@@ -188,7 +188,7 @@ pub(super) struct LibtorchModel {
 
 impl LibtorchModel {
     pub(super) fn load(request: &LoadRequest<'_>, tf32: &tf32::Switch) -> Result<Self, BackendError> {
-        let Preparation { precision, optimize, .. } = request.preparation;
+        let LoadOptions { precision, optimize, .. } = request.options;
         let options = Options::new(request.parameters, *optimize)?;
         let tf32 = precision.tf32.map(|allowed| tf32.claim(allowed)).transpose()?.map(Arc::new);
         if let Some(enabled) = options.tensor_fuser {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::ffi::{RawOptions, RawOutputType, RawPrecision};
 use super::scalar_type;
-use cresset_backend::{BackendError, Optimize, Preparation, ReducedType};
+use cresset_backend::{BackendError, LoadOptions, Optimize, ReducedType};
 use cresset_protocol::Datatype;
 
 /// How a module is prepared and run.
@@ -90,14 +90,14 @@ impl Options {
     }
 }
 
-/// A preparation as the shim takes it.
+/// Load options as the shim takes them.
 pub(super) struct Precision<'a> {
-    asked: &'a Preparation,
+    asked: &'a LoadOptions,
     outputs: Vec<RawOutputType>,
 }
 
 impl<'a> Precision<'a> {
-    pub(super) fn new(asked: &'a Preparation) -> Self {
+    pub(super) fn new(asked: &'a LoadOptions) -> Self {
         let raw = |output: &cresset_backend::OutputType| RawOutputType {
             name: output.name.as_ptr().cast(),
             name_length: output.name.len(),

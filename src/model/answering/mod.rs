@@ -1,0 +1,7 @@
+//! A version in service: a request against it is checked, queued and answered.
+
+pub(super) mod batching;
+pub(super) mod check;
+mod infer;
+pub(super) mod served;
+mod values;

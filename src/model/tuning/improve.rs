@@ -1,0 +1,228 @@
+//! A faster form of a model that is in service: made beside it, and put in its
+//! place if its answers are equal.
+
+use std::path::Path;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::by_size::BySize;
+use super::race::{Lap, race, warm};
+use super::reference::Reference;
+use crate::instance::{ModelSlot, QueuedRequest, WarmUpQueue};
+use crate::model_config::{Binding, ModelConfig};
+use crate::scheduler::Queue;
+use crate::trial::TrialInput;
+use crate::trial::compare::{Difference, differences, two_digits};
+use cresset_backend::{Backend, BackendError, Device, LoadOptions, Model};
+use cresset_clock as clock;
+
+/// The product's notion of equal answers: `max|a - b| <= 1e-5 max|b|`.
+const EQUAL: f64 = 1e-5;
+
+/// Less of a gain may be noise.
+const FASTER: f64 = 0.97;
+
+/// Files above this aren't tried: the memory of both forms might be too much,
+/// and the operator didn't ask for it.
+const LARGEST_FILE: u64 = 512 << 20;
+
+/// Files up to this may stay in memory in both forms, if each is the faster at
+/// some sizes.
+const LARGEST_IN_BOTH: u64 = 64 << 20;
+
+/// The batches at which the forms are compared.
+const SIZES: [u32; 3] = [1, 2, 4];
+
+/// How long to wait for the old form's end, until its memory is given back.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A version whose code could be rewritten for inference, because its settings
+/// leave that open. Dropping it unmade leaves the version as it is.
+pub struct Improvement {
+    /// The version's name in the log.
+    pub(in crate::model) label: String,
+    pub(in crate::model) config: Arc<ModelConfig>,
+    pub(in crate::model) binding: Arc<Binding>,
+    /// The sizes that are warmed on the server's own account.
+    pub(in crate::model) sizes: Vec<Vec<TrialInput>>,
+    pub(in crate::model) improvable: Improvable,
+    /// With which its instances run it.
+    pub(in crate::model) intra_op_threads: usize,
+    /// Gone if the version was unloaded meanwhile.
+    pub(in crate::model) slot: Weak<ModelSlot>,
+    pub(in crate::model) held: HeldWarmUp,
+}
+
+/// Warm-up runs that wait for the improvement, however that ends: dropping this
+/// lets the instances begin with them.
+pub(in crate::model) struct HeldWarmUp {
+    warm_up: Arc<WarmUpQueue>,
+    queue: Arc<Queue<QueuedRequest>>,
+}
+
+impl HeldWarmUp {
+    /// Holds the runs back; `queue` is the one that the instances wait at.
+    pub(in crate::model) fn new(warm_up: Arc<WarmUpQueue>, queue: Arc<Queue<QueuedRequest>>) -> Self {
+        warm_up.defer();
+        Self { warm_up, queue }
+    }
+}
+
+impl Drop for HeldWarmUp {
+    fn drop(&mut self) {
+        self.warm_up.begin();
+        self.queue.wake();
+    }
+}
+
+/// That a version is to be tried in its other form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::model) struct Improvable {
+    /// The size of the model's file, in bytes.
+    file_size: u64,
+}
+
+impl Improvable {
+    /// Of versions on processors alone, as they were frozen. `None` if the settings
+    /// say anything about it, or about a precision, whose rounding would hide the
+    /// difference.
+    pub(in crate::model) fn of(options: &LoadOptions, device: Device, file: &Path) -> Option<Self> {
+        let LoadOptions { precision, optimize, .. } = options;
+        let open = device == Device::Cpu
+            && optimize.for_inference.is_none()
+            && optimize.freeze != Some(false)
+            && precision.weights.is_none()
+            && precision.autocast.is_none();
+        let file_size = std::fs::metadata(file).ok().map(|file| file.len());
+        file_size.filter(|size| open && *size <= LARGEST_FILE).map(|file_size| Self { file_size })
+    }
+}
+
+/// At which sizes the other form takes over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Verdict {
+    /// At every size.
+    Everywhere(String),
+    /// At so many rows and more; below, the one before stays.
+    From(u32, String),
+}
+
+impl Improvement {
+    /// Makes the other form, runs both on the same inputs, and goes over to the
+    /// other if it is equal and faster: at all batch sizes, or at the larger ones.
+    /// It takes a while, so it has a thread of its own. `backend` gets the memory
+    /// back that is then free.
+    pub fn make(self, backend: &dyn Backend) {
+        let Some(slot) = self.slot.upgrade() else { return };
+        let (base, _) = slot.current();
+        let other = match base.for_inference() {
+            Ok(other) => other,
+            Err(reason) => {
+                tracing::debug!(model = self.label, %reason, "it can't be optimised for inference");
+                return;
+            }
+        };
+        match self.compare(base.as_ref(), other.as_ref()) {
+            Ok(Verdict::Everywhere(gain)) => {
+                let old = Arc::downgrade(&base);
+                drop(base);
+                slot.replace(other);
+                self.held.queue.forget_times();
+                tracing::info!(model = self.label, "optimised for inference from now on: {gain}");
+                drop(self.held);
+                wait_for_end(&old);
+            }
+            Ok(Verdict::From(rows, gain)) => {
+                slot.replace(Arc::new(BySize { few: base, many: other, from: rows }));
+                self.held.queue.forget_times();
+                let label = &self.label;
+                tracing::info!(
+                    model = label,
+                    "batches of {rows} and more are optimised for inference from now on: {gain}"
+                );
+                drop(self.held);
+            }
+            Err(reason) => {
+                tracing::debug!(model = self.label, "not optimised for inference: {reason}");
+                drop((base, other));
+            }
+        }
+        drop(slot);
+        backend.release_memory();
+    }
+
+    /// What is gained, or why the other form isn't to be taken.
+    fn compare(&self, base: &dyn Model, other: &dyn Model) -> Result<Verdict, String> {
+        let failed = |error: BackendError| error.to_string();
+        let reference = Reference::of(base, &self.config, &self.binding)?;
+        let largest = match (self.config.max_batch_size, &self.config.dynamic_batching) {
+            (0, _) => None,
+            (_, None) => Some(1),
+            (most, Some(_)) => Some(most),
+        };
+        let rows: Vec<u32> = SIZES.into_iter().filter(|rows| *rows <= largest.unwrap_or(1)).collect();
+        let sizes: Vec<_> = rows.iter().map(|rows| reference.inputs_of(largest.map(|_| *rows))).collect();
+        let threads = self.intra_op_threads;
+        let laps = race(base, other, &sizes, threads).map_err(failed)?;
+        let laps: Vec<(u32, Lap)> = rows.into_iter().zip(laps).collect();
+        let verdict = judge(&laps, &self.binding, self.improvable.file_size <= LARGEST_IN_BOTH)?;
+        // The first run of a size costs more: it isn't to be a request's.
+        warm(other, &self.sizes, threads).map_err(failed)?;
+        Ok(verdict)
+    }
+}
+
+/// At which sizes the other form is taken and what is gained, or why it isn't.
+/// `both` tells whether both may stay.
+fn judge(laps: &[(u32, Lap)], binding: &Binding, both: bool) -> Result<Verdict, String> {
+    let mut apart = 0.0_f64;
+    let (mut times, mut shares) = (Vec::new(), Vec::new());
+    for (_, lap) in laps {
+        let differences = differences(&lap.other.outputs, &lap.base.outputs, binding)?;
+        apart = differences.iter().map(|one: &Difference| one.relative).fold(apart, f64::max);
+        let (before, after) = (lap.base.took.as_secs_f64(), lap.other.took.as_secs_f64());
+        shares.push(if before > 0.0 { after / before } else { 1.0 });
+        times.push(format!("{} ms in place of {}", two_digits(after * 1e3), two_digits(before * 1e3)));
+    }
+    if apart > EQUAL || apart.is_nan() {
+        return Err(format!(
+            "answers differ by {} of the largest, at most {EQUAL:e} was expected",
+            two_digits(apart)
+        ));
+    }
+    let gain =
+        format!("{}; answers differ by at most {} of the largest", times.join(", "), two_digits(apart));
+    if both && let Some(at) = parting(&shares) {
+        return Ok(Verdict::From(laps[at].0, gain));
+    }
+    if mean(&shares) > FASTER {
+        return Err(format!("it isn't faster: {}", times.join(", ")));
+    }
+    Ok(Verdict::Everywhere(gain))
+}
+
+/// The first size from which on the other form is clearly the faster one, if it
+/// isn't at all sizes. `shares` are its times over those of the base, by
+/// size.
+fn parting(shares: &[f64]) -> Option<usize> {
+    let faster = |at: &usize| shares[*at] <= FASTER && mean(&shares[*at..]) <= FASTER;
+    (0..shares.len()).find(faster).filter(|at| *at > 0)
+}
+
+/// Of ratios.
+fn mean(shares: &[f64]) -> f64 {
+    let product: f64 = shares.iter().product();
+    product.powf(1.0 / shares.len().max(1) as f64)
+}
+
+/// Waits until the last instance has gone over, but not for an instance that a
+/// request keeps busy for long.
+fn wait_for_end(old: &Weak<dyn Model>) {
+    let until = clock::now() + PATIENCE;
+    while old.strong_count() > 0 && clock::now() < until {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+//! A model as an experiment reaches it: inputs and a number of threads in,
+//! outputs and a time out.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::time::Duration;
+
+use super::input::TrialInput;
+use super::run::run_here;
+use cresset_backend::{BackendError, BatchOutput, Model, ModelInstance};
+use cresset_clock as clock;
+
+/// How often the same inputs run until the model is at its steady speed:
+/// libtorch profiles a graph on its first run and compiles it on the second.
+pub const RUNS_UNTIL_STEADY: usize = 3;
+
+/// What one run gave, and how long it took.
+#[derive(Debug, Default)]
+pub struct Timed {
+    /// The model's outputs.
+    pub outputs: Vec<BatchOutput>,
+    /// From handing over the inputs to having the outputs.
+    pub took: Duration,
+}
+
+/// Runs of one model on the calling thread, on instances of its own: what the
+/// model keeps from run to run stays in the experiment.
+pub struct Experiment<'m> {
+    model: &'m dyn Model,
+    clock: fn() -> Duration,
+    /// By the number of their intra-op threads. An instance is made for the first
+    /// run with its number.
+    instances: BTreeMap<usize, Box<dyn ModelInstance>>,
+}
+
+impl<'m> Experiment<'m> {
+    /// An experiment that is timed by the monotonic clock.
+    #[must_use]
+    pub fn on(model: &'m dyn Model) -> Self {
+        Self { model, clock: clock::monotonic, instances: BTreeMap::new() }
+    }
+
+    /// The same, timed by another clock: [`clock::thread_time`] if other work on
+    /// the machine isn't to count, and one thread computes.
+    #[must_use]
+    pub fn timed_by(self, clock: fn() -> Duration) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Runs the model on `inputs` with so many intra-op threads. Making the
+    /// instance isn't part of the time.
+    ///
+    /// # Errors
+    /// As of [`Model::instance`] and [`ModelInstance::forward`].
+    pub fn run(&mut self, inputs: &[TrialInput], threads: usize) -> Result<Timed, BackendError> {
+        let clock = self.clock;
+        let instance = self.instance(threads)?;
+        let began = clock();
+        let outputs = run_here(instance, inputs)?;
+        Ok(Timed { outputs, took: clock().saturating_sub(began) })
+    }
+
+    fn instance(&mut self, threads: usize) -> Result<&mut dyn ModelInstance, BackendError> {
+        let instance = match self.instances.entry(threads) {
+            Entry::Occupied(made) => made.into_mut(),
+            Entry::Vacant(none) => none.insert(self.model.instance(threads)?),
+        };
+        Ok(instance.as_mut())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cresset_backend::mock::{Behaviour, MockBackend, Rewriting};
+    use cresset_protocol::Datatype;
+
+    fn rows(count: u8) -> [TrialInput; 1] {
+        let shape = vec![i64::from(count), 1];
+        [TrialInput { name: "x".to_owned(), datatype: Datatype::Uint8, shape, data: None }]
+    }
+
+    #[test]
+    fn a_run_gives_the_outputs_and_its_time_by_the_clock_that_was_chosen() {
+        let took = Duration::from_millis(3);
+        let rewriting = Rewriting { before: took, after: took, off: 0 };
+        let model = MockBackend::new(Behaviour::Identity, &["x"]).rewriting(rewriting);
+        let mut experiment = Experiment::on(&model).timed_by(clock::thread_time);
+        let timed = experiment.run(&rows(2), 1).unwrap();
+        assert_eq!(timed.outputs[0].data, [0, 0].as_slice());
+        assert!(timed.took >= took, "{:?}", timed.took);
+        let wall = Experiment::on(&model).run(&rows(1), 1).unwrap();
+        assert!(wall.took >= took, "{:?}", wall.took);
+    }
+
+    #[test]
+    fn each_number_of_threads_has_one_instance() {
+        let model = MockBackend::new(Behaviour::Identity, &["x"]);
+        let mut experiment = Experiment::on(&model);
+        for threads in [1, 2, 1, 2] {
+            experiment.run(&rows(1), threads).unwrap();
+        }
+        assert_eq!(experiment.instances.keys().copied().collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(model.control().batches().len(), 4);
+    }
+
+    #[test]
+    fn a_model_that_fails_fails_the_run() {
+        let model = MockBackend::new(Behaviour::FailsOn255, &["x"]);
+        let data = Some(bytes::Bytes::from_static(&[255]));
+        let [input] = rows(1);
+        let failed = Experiment::on(&model).run(&[TrialInput { data, ..input }], 1);
+        assert_eq!(failed.unwrap_err().to_string(), "PyTorch execute failure: 255");
+    }
+}
