@@ -65,7 +65,7 @@ fn rooms_know_each_other_downwards_only() {
     for (room, above) in [
         (
             "scheduler",
-            &["crate::http", "crate::engine", "crate::model::", "crate::instance", "cresset_backend"],
+            &["crate::http", "crate::engine", "crate::model::", "crate::instance", "cresset_backend"][..],
         ),
         ("instance", &["crate::http", "crate::grpc", "crate::engine", "crate::model::"]),
         ("model", &["crate::http", "crate::grpc", "crate::engine"]),
@@ -142,12 +142,86 @@ fn both_dockerfiles_build_the_same() {
 }
 
 #[test]
-fn the_index_lists_every_page() {
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
-    let index = fs::read_to_string(docs.join("index.md")).unwrap();
-    for entry in fs::read_dir(docs).unwrap() {
-        let page = entry.unwrap().file_name().into_string().unwrap();
-        let listed = index.contains(&format!("]({page})"));
-        assert!(listed || page == "index.md" || !page.ends_with(".md"), "docs/index.md lacks {page}");
+fn an_index_lists_every_page() {
+    for folder in ["docs", "docs/design"] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        let index = fs::read_to_string(folder.join("index.md")).unwrap();
+        for entry in fs::read_dir(&folder).unwrap() {
+            let page = entry.unwrap().file_name().into_string().unwrap();
+            let listed = index.contains(&format!("]({page})"));
+            let exempt = page == "index.md" || !page.ends_with(".md");
+            assert!(listed || exempt, "{}/index.md lacks {page}", folder.display());
+        }
     }
+}
+
+/// The project's pages, by their paths from the checkout. Other folders may
+/// hold pages of others: a virtual environment, a build's output.
+fn pages() -> Vec<String> {
+    fn walk(root: &Path, folder: &str, found: &mut Vec<String>) {
+        for entry in fs::read_dir(root.join(folder)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let path = format!("{folder}/{name}");
+            if root.join(&path).is_dir() {
+                walk(root, &path, found);
+            } else if name.ends_with(".md") {
+                found.push(path);
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"]
+        .map(str::to_owned)
+        .to_vec();
+    for folder in ["docs", "crates", "deploy", "models", "scripts", "tests"] {
+        walk(root, folder, &mut found);
+    }
+    found
+}
+
+/// What stands between `](` and `)`, outside blocks of code.
+fn links(text: &str) -> Vec<&str> {
+    let prose = text.split("```").step_by(2);
+    let behind = prose.flat_map(|part| part.split("](").skip(1));
+    behind.filter_map(|rest| rest.split(')').next()).collect()
+}
+
+/// The anchors of a page's headings, as a browser of the repository makes them.
+fn anchors(text: &str) -> Vec<String> {
+    let headings =
+        text.lines().filter_map(|line| line.strip_prefix('#')).map(|line| line.trim_start_matches('#'));
+    headings
+        .map(|heading| {
+            let kept = heading.trim().chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+            kept.collect::<String>().to_lowercase().replace(' ', "-")
+        })
+        .collect()
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for page in pages() {
+        let text = fs::read_to_string(root.join(&page)).unwrap();
+        for link in links(&text).into_iter().filter(|link| !link.contains("://")) {
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let beside = Path::new(&page).parent().unwrap();
+            let target = if file.is_empty() { root.join(&page) } else { root.join(beside).join(file) };
+            assert!(target.exists(), "{page}: '{link}' leads nowhere");
+            if !anchor.is_empty() {
+                let there = anchors(&fs::read_to_string(&target).unwrap());
+                assert!(
+                    there.iter().any(|each| each == anchor),
+                    "{page}: '{link}': no such heading in {there:?}"
+                );
+            }
+        }
+    }
+}
+
+/// A newcomer reads it at one sitting; the rest is in docs/.
+#[test]
+fn the_readme_is_short() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    assert!(fs::read_to_string(readme).unwrap().lines().count() < 200);
 }
