@@ -152,7 +152,7 @@ fn is_json(number: &[u8]) -> bool {
 
 /// All read the values that were written, to the bit.
 fn check(body: &Bytes, values: &[f32]) -> anyhow::Result<()> {
-    let ours = decode_request("m", body, None)?;
+    let (ours, _) = decode_request("m", body, None)?;
     let tensor = ours.inputs.first().context("an input")?;
     ensure!(tensor.datatype == Datatype::Fp32, "FP32");
     let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();

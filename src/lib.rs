@@ -5,9 +5,11 @@
 //! other, downwards only:
 //!
 //! ```text
-//! socket → http | grpc  decode    bytes to an inference request
+//! socket → http | grpc  head      to a context: name, caller, deadline, trace
 //!        → engine       resolve   name and version to a served model, without a lock
 //!        → admission    admit     or refuse, before anything is queued
+//!        → http | grpc  decode    bytes to an inference request
+//!        → engine       infer     one way in, whatever the form was
 //!        → scheduler    queue     with its responder, its arrival and its deadline
 //!        → scheduler    batch     a pure decision: form, wait until, idle
 //!        → instance     collect   into the batch's buffer, once
@@ -25,6 +27,7 @@
 pub mod admission;
 pub mod cli;
 pub mod command_line;
+pub mod context;
 pub mod devices;
 pub mod engine;
 pub mod error;

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use cresset::context::RequestContext;
 use cresset::engine::{Control, ControlMode, Engine, Follower, LoadReport, Loader};
 use cresset::error::{Error, ErrorCode};
 use cresset::metrics;
@@ -160,7 +161,8 @@ async fn ask(engine: &Engine, version: Option<u64>, value: u8) -> Result<(u64, u
         data: Bytes::from(vec![value]),
     };
     let request = InferenceRequest { inputs: vec![input], ..InferenceRequest::default() };
-    let (response, _) = engine.resolve("m", version)?.infer(request).await?;
+    let model = engine.resolve("m", version)?;
+    let response = engine.infer(RequestContext::default(), &model, request).await?;
     Ok((response.model_version, response.outputs[0].data[0]))
 }
 

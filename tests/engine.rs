@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cresset::context::RequestContext;
 use cresset::error::{Error, ErrorCode};
 use cresset::model::{ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
 use cresset_backend::Model as _;
 use cresset_backend::mock::{Behaviour, MockBackend};
-use cresset_protocol::{Datatype, InferenceRequest, InferenceResponse, OutputForm, RequestedOutput, Tensor};
+use cresset_protocol::{Datatype, InferenceRequest, InferenceResponse, RequestedOutput, Tensor};
 use tokio::task::JoinHandle;
 
 const CONFIG: &str = r#"
@@ -82,15 +83,15 @@ fn request(rows: &[[u8; 2]]) -> InferenceRequest {
     InferenceRequest { inputs: vec![input], ..InferenceRequest::default() }
 }
 
-type Answer = Result<(InferenceResponse, Vec<OutputForm>), Error>;
+type Answer = Result<InferenceResponse, Error>;
 
 fn ask(model: &Arc<ServedModel>, rows: &[[u8; 2]]) -> JoinHandle<Answer> {
     let (model, request) = (Arc::clone(model), request(rows));
-    tokio::spawn(async move { model.infer(request).await })
+    tokio::spawn(async move { model.infer(RequestContext::default(), request).await })
 }
 
 async fn data(answer: JoinHandle<Answer>) -> Vec<u8> {
-    answer.await.unwrap().unwrap().0.outputs[0].data.to_vec()
+    answer.await.unwrap().unwrap().outputs[0].data.to_vec()
 }
 
 /// Gives tasks that were spawned the time to queue their requests.
@@ -342,7 +343,7 @@ async fn shapes_differ_in_buckets_of_their_own() {
         let model = Arc::clone(&model);
         let mut request = request(&[[9, 9], [9, 9]]);
         request.inputs[0].shape = vec![1, 4];
-        tokio::spawn(async move { model.infer(request).await })
+        tokio::spawn(async move { model.infer(RequestContext::default(), request).await })
     };
     let pair = [ask(&model, &[[1, 1]]), ask(&model, &[[2, 2]])];
     settle().await;
@@ -368,14 +369,14 @@ async fn dictionaries_of_different_keys_are_never_mixed() {
         let model = Arc::clone(&model);
         let mut request = request(&[[value, value]]);
         request.inputs[0].name = Arc::from(name);
-        tokio::spawn(async move { model.infer(request).await })
+        tokio::spawn(async move { model.infer(RequestContext::default(), request).await })
     };
     backend.control().close_gate();
     let answers = [("a", ask("a", 1)), ("a", ask("a", 2)), ("b", ask("b", 3)), ("c", ask("c", 4))];
     settle().await;
     backend.control().open_gate();
     for (index, (name, answer)) in answers.into_iter().enumerate() {
-        let outputs = answer.await.unwrap().unwrap().0.outputs;
+        let outputs = answer.await.unwrap().unwrap().outputs;
         assert_eq!((&*outputs[0].name, outputs[0].data[0]), (name, index as u8 + 1));
     }
     model.stop();
@@ -391,7 +392,7 @@ async fn a_shape_that_overflows_when_reshaped_is_refused() {
     let model = serve_bounded(&backend, &config, 100);
     let mut request = request(&[]);
     request.inputs[0].shape = vec![0, 1 << 62, 4];
-    let error = model.infer(request).await.unwrap_err();
+    let error = model.infer(RequestContext::default(), request).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::InvalidArgument);
     assert_eq!(error.message(), "input 'x' of shape [4611686018427387904,4] can't be reshaped to [-1,2,2]");
     model.stop();
@@ -402,13 +403,13 @@ async fn an_output_that_no_configuration_declares_and_the_model_does_not_give_co
     let backend = MockBackend::new(Behaviour::Identity, &["x"]);
     let model = serve_bounded(&backend, "max_batch_size: 8 instance_group { count: 1 kind: KIND_CPU }", 100);
     let asking = |name: &str| InferenceRequest {
-        outputs: vec![RequestedOutput { name: name.to_owned(), form: None, classification: 0 }],
+        outputs: vec![RequestedOutput { name: name.to_owned(), classification: 0 }],
         ..request(&[[1, 2]])
     };
-    let error = model.infer(asking("y")).await.unwrap_err();
+    let error = model.infer(RequestContext::default(), asking("y")).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::InvalidArgument);
     assert_eq!(error.message(), "unexpected inference output 'y': the model gives 'OUTPUT__0'");
-    assert!(model.infer(asking("OUTPUT__0")).await.is_ok());
+    assert!(model.infer(RequestContext::default(), asking("OUTPUT__0")).await.is_ok());
     let told = model.statistics().inference_stats;
     assert_eq!((told.success.count, told.fail.count), (1, 1));
     model.stop();

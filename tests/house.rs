@@ -109,6 +109,11 @@ fn rooms_know_each_other_downwards_only() {
 }
 
 #[test]
+fn a_model_is_asked_in_one_place() {
+    assert_eq!(offences("", &["model.infer("], "engine/infer.rs"), [""; 0]);
+}
+
+#[test]
 fn statuses_are_named_in_one_file() {
     let failing = ["StatusCode::", "HttpResponse::Bad", "HttpResponse::Internal", "HttpResponse::Not"];
     let named = offences("http", &failing, "status.rs");

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cresset::context::RequestContext;
 use cresset::engine::{Control, ControlMode, Engine, Loader};
 use cresset::model::Resources;
 use cresset::model_repository::{Access, ModelRepository};
@@ -62,7 +63,7 @@ impl House {
         };
         let request = InferenceRequest { inputs: vec![input], ..InferenceRequest::default() };
         let model = self.engine.resolve("m", None).unwrap();
-        model.infer(request).await.unwrap().0.outputs[0].data[0]
+        model.infer(RequestContext::default(), request).await.unwrap().outputs[0].data[0]
     }
 
     /// The rewritten form runs twelve times or so to be compared and warmed:

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use cresset::context::RequestContext;
 use cresset::model::{LoadError, ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
 use cresset_backend::{Backend as _, BackendError, BatchInput, Device, LoadRequest, Model, Preparation};
@@ -103,8 +104,8 @@ async fn ask(model: &ServedModel, name: &str, data: Bytes) -> Result<Vec<Tensor>
     let rows = data.len() as i64 / 4 / datatype(name).size().unwrap() as i64;
     let input = Tensor { name: Arc::from(input(name)), datatype: datatype(name), shape: vec![rows, 4], data };
     let request = InferenceRequest { inputs: vec![input], ..InferenceRequest::default() };
-    match model.infer(request).await {
-        Ok((response, _)) => Ok(response.outputs),
+    match model.infer(RequestContext::default(), request).await {
+        Ok(response) => Ok(response.outputs),
         Err(error) => Err(error.message().to_owned()),
     }
 }

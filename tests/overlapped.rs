@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cresset::context::RequestContext;
 use cresset::error::{Error, ErrorCode};
 use cresset::faults::DeviceFaults;
 use cresset::model::{ModelSource, Resources, ServedModel};
@@ -78,7 +79,7 @@ impl Served {
                 data: Bytes::copy_from_slice(&values),
             };
             let request = InferenceRequest { inputs: vec![x], ..InferenceRequest::default() };
-            model.infer(request).await.map(|(response, _)| response)
+            model.infer(RequestContext::default(), request).await
         })
     }
 
@@ -334,7 +335,7 @@ async fn a_request_that_is_too_large_by_itself_is_told_so() {
         data: Bytes::from_static(&[1, 2, 3, 4]),
     };
     let request = InferenceRequest { inputs: vec![x], ..InferenceRequest::default() };
-    let error = model.infer(request).await.unwrap_err();
+    let error = model.infer(RequestContext::default(), request).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::Unavailable);
     assert_eq!(error.to_string(), "PyTorch execute failure: CUDA out of memory");
     served.answers(value(1)).await;

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use cresset::context::RequestContext;
 use cresset::error::Error;
 use cresset::model::{LoadError, ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
@@ -66,7 +67,7 @@ fn ids(rows: &[&[u8]]) -> Vec<Tensor> {
 async fn ask(model: &Arc<ServedModel>, inputs: Vec<Tensor>) -> JoinHandle<Answer> {
     let request = InferenceRequest { inputs, ..InferenceRequest::default() };
     let model = Arc::clone(model);
-    let asked = tokio::spawn(async move { model.infer(request).await.map(|(response, _)| response) });
+    let asked = tokio::spawn(async move { model.infer(RequestContext::default(), request).await });
     for _ in 0..20 {
         tokio::task::yield_now().await;
     }
@@ -111,7 +112,7 @@ async fn what_does_not_fit_together_is_named() {
     let model = load(&backend, CONFIG, PADDING).unwrap();
     let refused = async |inputs: Vec<Tensor>| {
         let request = InferenceRequest { inputs, ..InferenceRequest::default() };
-        model.infer(request).await.unwrap_err().message().to_owned()
+        model.infer(RequestContext::default(), request).await.unwrap_err().message().to_owned()
     };
     let mask = |length: i64| tensor("mask", Datatype::Int16, &[1, length], vec![0; 2 * length as usize]);
     insta::assert_snapshot!(

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cresset::context::RequestContext;
 use cresset::error::{Error, ErrorCode};
 use cresset::model::{ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
@@ -52,7 +53,7 @@ impl Answers {
         let request = InferenceRequest { inputs: vec![input], schedule, ..InferenceRequest::default() };
         let (model, sender) = (Arc::clone(model), self.sender.clone());
         tokio::spawn(async move {
-            let answer = model.infer(request).await.map(|_| ());
+            let answer = model.infer(RequestContext::default(), request).await.map(|_| ());
             let _ = sender.send((name, answer));
         });
         for _ in 0..20 {

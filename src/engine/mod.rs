@@ -7,6 +7,7 @@ mod fitting;
 mod follow;
 mod form;
 mod improve;
+mod infer;
 mod loader;
 mod models;
 mod origin;
@@ -61,9 +62,9 @@ pub struct Engine {
     draining: AtomicBool,
     /// Cancelled at that moment.
     stopping: CancellationToken,
-    /// Where transforms and large bodies are worked on.
+    /// The threads that transforms and large bodies are worked on.
     pool: Pool,
-    /// The model that `POST /predict` goes to, where one is named.
+    /// The model that `POST /predict` goes to, if the operator named one.
     default_model: Option<String>,
     /// The devices that have failed.
     faults: DeviceFaults,
@@ -126,7 +127,8 @@ impl Engine {
     /// Readiness goes; what comes is still served.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
-        // Who waits for a load is told at once: it may take longer than a stop.
+        // A client that waits for a load is told at once: a load may take longer
+        // than a stop.
         self.stopping.cancel();
     }
 
@@ -171,7 +173,7 @@ impl Engine {
     /// operator, else the only one, else the only one that takes photographs.
     ///
     /// # Errors
-    /// The names to choose from, where none of these is.
+    /// The names to choose from, if none of these is.
     pub fn default_model(&self) -> Result<Arc<ServedModel>> {
         if let Some(name) = &self.default_model {
             return self.resolve(name, None);
@@ -192,7 +194,7 @@ impl Engine {
         !self.draining() && self.resolve(name, version).is_ok_and(|model| model.fault().is_none())
     }
 
-    /// Whether, and for whom, anything is changed on demand.
+    /// Whether models are loaded and unloaded on demand, and for which clients.
     #[must_use]
     pub fn control(&self) -> Control {
         self.control
@@ -256,7 +258,7 @@ impl Engine {
         names
     }
 
-    /// Answers what waits for devices that have failed, with why.
+    /// Answers the requests that wait for devices that have failed, with why.
     pub fn fail_waiting(&self) {
         self.models().read().models().for_each(|model| model.fail_waiting());
     }

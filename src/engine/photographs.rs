@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::Engine;
 use super::predict::{Prediction, labels};
+use crate::context::RequestContext;
 use crate::error::{Error, Result};
 use crate::model::ServedModel;
 use crate::transform::{TransformError, Transforms, from_base64};
@@ -46,6 +47,7 @@ impl Engine {
     /// model failed with.
     pub(super) async fn predict_photographs(
         &self,
+        context: RequestContext,
         model: &Arc<ServedModel>,
         photographs: Photographs,
     ) -> Result<Prediction> {
@@ -80,7 +82,7 @@ impl Engine {
             data: Bytes::from(pixels),
         };
         let request = InferenceRequest { inputs: vec![input], ..InferenceRequest::default() };
-        let (response, _) = model.infer(request).await?;
+        let response = self.infer(context, model, request).await?;
         match &transforms.classification {
             Some(classification) => labels(classification, response, several),
             None => Ok(Prediction::Tensors(response.outputs, model.non_finite())),

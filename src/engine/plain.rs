@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::model::ServedModel;
 use crate::transform::{begins_as_image, recognise};
 use cresset_protocol::json::{self, PhotographNames, PredictForm};
-use cresset_protocol::{InferenceRequest, ProtocolError, Tensor, decode_request};
+use cresset_protocol::{InferenceRequest, ProtocolError, ResponseFormat, Tensor, decode_request};
 
 /// A plain body, as a surface hands it over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub enum Plain {
 /// One part of a form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
-    /// Its name; empty where it has none.
+    /// Its name; empty if it has none.
     pub name: String,
     /// What is in it.
     pub content: Bytes,
@@ -63,8 +63,9 @@ pub(super) enum Asked {
     Columns(Vec<Tensor>),
     /// Inputs by name of rows that are of different lengths, each by itself.
     Rows(PredictForm, Vec<Vec<Tensor>>),
-    /// A request of the Open Inference Protocol.
-    Inference(InferenceRequest),
+    /// A request of the Open Inference Protocol, and how its answer is to be
+    /// written.
+    Inference(InferenceRequest, ResponseFormat),
 }
 
 /// Reads a plain body for `model`.
@@ -86,7 +87,7 @@ impl Asked {
             Self::Inputs(inputs) => Self::Inputs(fit(model, inputs)),
             Self::Columns(inputs) => Self::Columns(fit(model, inputs)),
             Self::Rows(form, rows) => Self::Rows(form, rows.into_iter().map(|row| fit(model, row)).collect()),
-            Self::Photographs(_) | Self::Inference(_) => self,
+            Self::Photographs(_) | Self::Inference(..) => self,
         }
     }
 }
@@ -106,7 +107,8 @@ pub(super) fn whole(model: &ServedModel, body: &Bytes, tensors: Tensors) -> Resu
     }
     let object = first == Some(&b'{');
     if tensors == Tensors::Named && object && json::is_inference_request(body) {
-        return Ok(Asked::Inference(decode_request(model.name(), body, None)?));
+        let (request, format) = decode_request(model.name(), body, None)?;
+        return Ok(Asked::Inference(request, format));
     }
     if let Some(photographs) = in_json(model, body)? {
         return Ok(Asked::Photographs(photographs));
@@ -126,7 +128,7 @@ pub(super) fn whole(model: &ServedModel, body: &Bytes, tensors: Tensors) -> Resu
             json::decode_named_tensors(body, datatype_of).map(Asked::Inputs).or_else(as_rows)
         }
         Tensors::Named => match (model.only_text(), first) {
-            // Texts need no name where there is one input for them.
+            // Texts need no name if there is one input for them.
             (Some(text), Some(b'"' | b'[')) => {
                 Ok(Asked::Inputs(vec![json::decode_named_tensor(text, body, datatype_of)?]))
             }
@@ -135,7 +137,7 @@ pub(super) fn whole(model: &ServedModel, body: &Bytes, tensors: Tensors) -> Resu
     }
 }
 
-/// The rows of a body whose rows are of different lengths, where the model pads
+/// The rows of a body whose rows are of different lengths, if the model pads
 /// them. Each is a request of its own, and shares batches as those do.
 fn rows_of_lengths(
     model: &ServedModel,
@@ -175,7 +177,7 @@ fn takes_strings(model: &ServedModel) -> bool {
     model.metadata(Vec::new()).inputs.iter().any(|input| matches!(&*input.datatype, "" | "BYTES"))
 }
 
-/// The photographs in a body of JSON, where that is what it holds.
+/// The photographs in a body of JSON, if that is what it holds.
 fn in_json(model: &ServedModel, body: &Bytes) -> Result<Option<Photographs>> {
     if !takes_photographs(model) {
         return match foreign(model, body) {
@@ -200,8 +202,8 @@ fn in_json(model: &ServedModel, body: &Bytes) -> Result<Option<Photographs>> {
     Ok(Some(Photographs { images: found.texts.into_iter().map(image).collect(), several: found.several }))
 }
 
-/// The first photograph in JSON for a model that takes none, where no string of
-/// it is a tensor.
+/// The first photograph in JSON for a model that takes none, if no string of it is
+/// a tensor.
 fn foreign<'a>(model: &ServedModel, body: &'a [u8]) -> Option<Cow<'a, str>> {
     /// It stands at the beginning: a tensor's numbers aren't gone over for it.
     const HEAD: usize = 512;
@@ -209,7 +211,7 @@ fn foreign<'a>(model: &ServedModel, body: &'a [u8]) -> Option<Cow<'a, str>> {
     if !head.split(|byte| *byte == b'"').any(begins_as_image) {
         return None;
     }
-    // What is wrong with the JSON is told by whoever reads it as tensors.
+    // What is wrong with the JSON is told when it is read as tensors.
     let names = PhotographNames { own: None, other: &|name| model.has_input(name) };
     let json::Photographs { texts, several } = json::photographs(body, names).ok()??;
     let text = texts.into_iter().next().filter(|text| begins_as_image(text.as_bytes()))?;

@@ -8,11 +8,12 @@ use futures_util::future::try_join_all;
 
 use super::Engine;
 use super::plain::{Asked, Plain, Tensors, read};
+use crate::context::RequestContext;
 use crate::error::{Error, Result};
 use crate::model::ServedModel;
 use crate::transform::{Classification, Ranked, looks_like_image};
 use cresset_protocol::json::PredictForm;
-use cresset_protocol::{Datatype, InferenceRequest, InferenceResponse, NonFinite, OutputForm, Tensor};
+use cresset_protocol::{Datatype, InferenceRequest, InferenceResponse, NonFinite, ResponseFormat, Tensor};
 
 /// About a tenth of a millisecond of JSON.
 const INLINE: usize = 32 * 1024;
@@ -43,23 +44,28 @@ pub enum Prediction {
     /// The outputs by name of each of several rows, which may be of different
     /// lengths.
     Rows(Vec<Vec<Tensor>>, NonFinite),
-    /// The answer to a request of the Open Inference Protocol.
-    Inference(InferenceResponse, Vec<OutputForm>, NonFinite),
+    /// The answer to a request of the Open Inference Protocol, and how the body
+    /// asked for it to be written.
+    Inference(InferenceResponse, ResponseFormat, NonFinite),
 }
 
 impl Engine {
-    /// Answers a plain body: photographs where the model declares a transform
-    /// (as their bytes, in base64, or as the parts of a form), a request of the
+    /// Answers a plain body: photographs if the model declares a transform (as their bytes, in base64, or as the parts of a form), a request of the
     /// Open Inference Protocol, or an object of arrays by input name.
     ///
     /// # Errors
     /// What is wrong with the body, or what the model failed with.
-    pub async fn predict(&self, model: &Arc<ServedModel>, plain: Plain) -> Result<Prediction> {
+    pub async fn predict(
+        &self,
+        context: RequestContext,
+        model: &Arc<ServedModel>,
+        plain: Plain,
+    ) -> Result<Prediction> {
         match self.read_plain(model, plain, Tensors::Named).await? {
-            Asked::Photographs(photographs) => self.predict_photographs(model, photographs).await,
+            Asked::Photographs(photographs) => self.predict_photographs(context, model, photographs).await,
             Asked::Inputs(inputs) | Asked::Columns(inputs) => {
-                let (response, _) =
-                    model.infer(InferenceRequest { inputs, ..InferenceRequest::default() }).await?;
+                let request = InferenceRequest { inputs, ..InferenceRequest::default() };
+                let response = self.infer(context, model, request).await?;
                 // A photograph's model answers tensors with tensors.
                 let transforms = model.transforms().filter(|transforms| transforms.image.is_none());
                 match transforms.and_then(|transforms| transforms.classification.as_ref()) {
@@ -67,11 +73,11 @@ impl Engine {
                     None => Ok(Prediction::Tensors(response.outputs, model.non_finite())),
                 }
             }
-            Asked::Rows(_, rows) => self.predict_rows(model, rows).await,
-            Asked::Inference(request) => {
-                let non_finite = request.non_finite.unwrap_or_else(|| model.non_finite());
-                let (response, forms) = model.infer(request).await?;
-                Ok(Prediction::Inference(response, forms, non_finite))
+            Asked::Rows(_, rows) => self.predict_rows(context, model, rows).await,
+            Asked::Inference(request, format) => {
+                let non_finite = format.non_finite.unwrap_or_else(|| model.non_finite());
+                let response = self.infer(context, model, request).await?;
+                Ok(Prediction::Inference(response, format, non_finite))
             }
         }
     }
@@ -84,12 +90,14 @@ impl Engine {
     /// What is wrong with the body, or what the model failed with.
     pub async fn predict_rows_or_columns(
         &self,
+        context: RequestContext,
         model: &Arc<ServedModel>,
         plain: Plain,
     ) -> Result<(PredictForm, Prediction)> {
         let (form, request) = match self.read_plain(model, plain, Tensors::Predict).await? {
             Asked::Photographs(photographs) => {
-                return Ok((PredictForm::Rows, self.predict_photographs(model, photographs).await?));
+                let prediction = self.predict_photographs(context, model, photographs).await?;
+                return Ok((PredictForm::Rows, prediction));
             }
             Asked::Columns(inputs) => {
                 (PredictForm::Columns, InferenceRequest { inputs, ..InferenceRequest::default() })
@@ -97,27 +105,33 @@ impl Engine {
             Asked::Inputs(inputs) => {
                 (PredictForm::Rows, InferenceRequest { inputs, ..InferenceRequest::default() })
             }
-            Asked::Rows(form, rows) => return Ok((form, self.predict_rows(model, rows).await?)),
-            Asked::Inference(request) => (PredictForm::Rows, request),
+            Asked::Rows(form, rows) => return Ok((form, self.predict_rows(context, model, rows).await?)),
+            Asked::Inference(request, _) => (PredictForm::Rows, request),
         };
-        let (response, _) = model.infer(request).await?;
+        let response = self.infer(context, model, request).await?;
         Ok((form, Prediction::Tensors(response.outputs, model.non_finite())))
     }
 
     /// Answers rows that are of different lengths: each is a request, and they
     /// wait together.
-    async fn predict_rows(&self, model: &Arc<ServedModel>, rows: Vec<Vec<Tensor>>) -> Result<Prediction> {
-        let each = rows
-            .into_iter()
-            .map(|inputs| model.infer(InferenceRequest { inputs, ..InferenceRequest::default() }));
+    async fn predict_rows(
+        &self,
+        context: RequestContext,
+        model: &Arc<ServedModel>,
+        rows: Vec<Vec<Tensor>>,
+    ) -> Result<Prediction> {
+        let each = rows.into_iter().map(|inputs| {
+            let request = InferenceRequest { inputs, ..InferenceRequest::default() };
+            self.infer(context.clone(), model, request)
+        });
         let answers = try_join_all(each).await?;
         let classification = model.transforms().and_then(|transforms| transforms.classification.as_ref());
         let Some(classification) = classification else {
-            let rows = answers.into_iter().map(|(response, _)| response.outputs).collect();
+            let rows = answers.into_iter().map(|response| response.outputs).collect();
             return Ok(Prediction::Rows(rows, model.non_finite()));
         };
         let mut all = Vec::new();
-        for (response, _) in answers {
+        for response in answers {
             if let Prediction::LabelRows { rows, .. } = labels(classification, response, true)? {
                 all.extend(rows);
             }
@@ -140,8 +154,7 @@ impl Engine {
         self.pool().run(move || read(&model, plain, tensors)).await?
     }
 
-    /// Runs a decoder where it belongs: a small body here, a large one on the
-    /// pool, so that one client's megabytes never hold up another's health
+    /// Runs a decoder: a small body here, a large one on the pool, so that one client's megabytes never hold up another's health
     /// check.
     ///
     /// # Errors
@@ -158,8 +171,7 @@ impl Engine {
     }
 }
 
-/// The labels of each row: by themselves where there is one, and it isn't of a
-/// list.
+/// The labels of each row: by themselves if there is one, and it isn't of a list.
 pub(super) fn labels(
     classification: &Classification,
     response: InferenceResponse,

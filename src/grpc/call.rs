@@ -4,10 +4,10 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::Frame;
 use hyper::body::Incoming;
 use tokio::time::Sleep;
@@ -21,9 +21,15 @@ use super::connection::{Busy, Connection};
 use super::server::Shared;
 use super::service::OFFERED;
 use super::status;
+use crate::context::{Principal, RequestContext, RequestId, TraceParent};
 use crate::error::{Error, Result};
 use crate::metrics;
 use cresset_clock as clock;
+
+/// The key of a request's name.
+const REQUEST_ID: HeaderName = HeaderName::from_static(RequestId::HEADER);
+/// The key of the span that a client is in.
+const TRACE_PARENT: HeaderName = HeaderName::from_static(TraceParent::HEADER);
 
 type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
@@ -57,36 +63,51 @@ pub(super) async fn answer(
 ) -> Result<Response<Answer>, Infallible> {
     let busy = connection.begin();
     let path = request.uri().path().to_owned();
-    let (response, deadline) = match deadline(request.headers()) {
+    let (mut context, shown) = context(request.headers());
+    let id = context.id.clone();
+    let (mut response, deadline) = match deadline(request.headers()) {
         Err(error) => (status::failed(&error).into_http(), None),
-        Ok(None) => (dispatch(&shared, &path, request, Until(None)).await, None),
+        Ok(None) => (dispatch(&shared, &path, request, context).await, None),
         Ok(Some(time)) => {
-            let until = Until(clock::now().checked_add(time));
+            context.deadline = clock::now().checked_add(time);
             let mut deadline = Box::pin(tokio::time::sleep(time));
             let response = tokio::select! {
-                response = dispatch(&shared, &path, request, until) => response,
+                response = dispatch(&shared, &path, request, context) => response,
                 // Whatever it was waiting for is dropped, and leaves its queue.
                 () = &mut deadline => status::deadline_exceeded().into_http(),
             };
             (response, Some(deadline))
         }
     };
-    Ok(Answer::of(response, path, deadline, busy))
+    response.headers_mut().insert(REQUEST_ID, shown);
+    Ok(Answer::of(response, Called { path, id }, deadline, busy))
 }
 
-/// When a call's client gives up; travels with its request, because the
-/// scheduler should know.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Until(pub(super) Option<Instant>);
-
-impl Until {
-    /// That of a request.
-    pub(super) fn of<T>(request: &tonic::Request<T>) -> Self {
-        request.extensions().get().copied().unwrap_or(Self(None))
-    }
+/// A call's context but for its deadline, and its name as metadata of its answer.
+fn context(headers: &HeaderMap) -> (RequestContext, HeaderValue) {
+    let given = headers.get(REQUEST_ID);
+    let id = RequestId::given_or_next(given.map(HeaderValue::as_bytes));
+    let shown = match (&id, given) {
+        (RequestId::Made(number), _) => HeaderValue::from(*number),
+        // Shares the header's memory.
+        (RequestId::Given(_), Some(given)) => given.clone(),
+        (RequestId::Given(_), None) => HeaderValue::from_static(""),
+    };
+    let trace = headers.get(TRACE_PARENT).and_then(|parent| TraceParent::parse(parent.as_bytes()));
+    (RequestContext { id, principal: Principal::Anonymous, deadline: None, trace }, shown)
 }
 
-async fn dispatch(shared: &Shared, path: &str, request: Request<Incoming>, until: Until) -> Response<Body> {
+/// The context of a request: it was given one with its body.
+pub(super) fn context_of<T>(request: &tonic::Request<T>) -> RequestContext {
+    request.extensions().get().cloned().unwrap_or_default()
+}
+
+async fn dispatch(
+    shared: &Shared,
+    path: &str,
+    request: Request<Incoming>,
+    context: RequestContext,
+) -> Response<Body> {
     let (route, call) = match find(&shared.routes, path) {
         Ok(found) => found,
         Err(status) => return status.into_http(),
@@ -102,7 +123,7 @@ async fn dispatch(shared: &Shared, path: &str, request: Request<Incoming>, until
     };
     let (mut parts, body) = request.into_parts();
     parts.extensions.insert(lease.clone());
-    parts.extensions.insert(until);
+    parts.extensions.insert(context);
     let body = Metered::new(body, lease.clone(), arity, shared.bounds, &shared.stopping);
     let answering = (route.call)(Request::from_parts(parts, Body::new(body)));
     let response = match lease.clone().throughout(answering).await {
@@ -153,13 +174,19 @@ fn deadline(headers: &HeaderMap) -> Result<Option<Duration>> {
     })
 }
 
+/// What the log says of a call.
+struct Called {
+    path: String,
+    id: RequestId,
+}
+
 /// A call's answer on its way to the connection.
 pub(super) struct Answer {
     inner: Body,
     /// What is left of the framework's last piece.
     rest: Bytes,
     deadline: Option<Pin<Box<Sleep>>>,
-    path: String,
+    call: Called,
     /// How it ended; `None` while it hasn't.
     code: Option<Code>,
     over: bool,
@@ -169,7 +196,7 @@ pub(super) struct Answer {
 impl Answer {
     fn of(
         response: Response<Body>,
-        path: String,
+        call: Called,
         deadline: Option<Pin<Box<Sleep>>>,
         busy: Busy,
     ) -> Response<Self> {
@@ -178,9 +205,10 @@ impl Answer {
         if let Some(status) = response.extensions().get::<Status>()
             && status::is_server_error(status.code())
         {
-            tracing::warn!(path, code = ?status.code(), error = status.message(), "call failed");
+            let Called { path, id } = &call;
+            tracing::warn!(request = %id, path, code = ?status.code(), error = status.message(), "call failed");
         }
-        response.map(|inner| Self { inner, rest: Bytes::new(), deadline, path, code, over: false, busy })
+        response.map(|inner| Self { inner, rest: Bytes::new(), deadline, call, code, over: false, busy })
     }
 
     /// The next piece of what the framework gave: small, so that a client that
@@ -252,14 +280,13 @@ impl Drop for Answer {
         // Without an end of its own the client went away.
         let code = self.code.unwrap_or(status::CANCELLED);
         metrics::grpc_response(i32::from(code));
-        tracing::debug!(path = self.path, ?code, "call ended");
+        let Called { path, id } = &self.call;
+        tracing::debug!(request = %id, path, ?code, "call ended");
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     #[test]

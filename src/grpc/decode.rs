@@ -14,8 +14,8 @@ use crate::admission::Permit;
 use crate::error::{Error, Result};
 use cresset_protocol::json::RESERVED;
 use cresset_protocol::{
-    Datatype, InferenceRequest, Inputs, LONGEST_NAME, MOST_DIMENSIONS, MOST_PARAMETERS, OutputForm,
-    RequestedOutput, Schedule, Tensor, distinct, element_count, push_string,
+    Datatype, InferenceRequest, Inputs, LONGEST_NAME, MOST_DIMENSIONS, MOST_PARAMETERS, RequestedOutput,
+    Schedule, Tensor, distinct, element_count, push_string,
 };
 
 type Parameters = BTreeMap<String, InferParameter>;
@@ -75,15 +75,7 @@ pub(super) fn request(message: ModelInferRequest, permit: Permit) -> Result<Infe
     }
     let outputs = outputs.into_iter().map(output).collect::<Result<Vec<_>>>()?;
     distinct(&outputs)?;
-    Ok(InferenceRequest {
-        id,
-        inputs: tensors.done(),
-        outputs,
-        default_form: OutputForm::Binary,
-        schedule,
-        non_finite: None,
-        parameters: values(parameters)?,
-    })
+    Ok(InferenceRequest { id, inputs: tensors.done(), outputs, schedule, parameters: values(parameters)? })
 }
 
 /// The schedule policy extension's parameters.
@@ -157,7 +149,7 @@ fn output(message: InferRequestedOutputTensor) -> Result<RequestedOutput> {
     check_name(&name, "an output")?;
     refuse_shared_memory("output", &name, &parameters)?;
     let classification = parameters.get("classification").map_or(Ok(0), |count| classes(&name, count))?;
-    Ok(RequestedOutput { name, form: None, classification })
+    Ok(RequestedOutput { name, classification })
 }
 
 fn check_name(name: &str, whose: &str) -> Result<()> {

@@ -6,11 +6,11 @@ use futures_util::stream::{Stream, StreamExt as _};
 use tonic::Status;
 
 use super::body::Lease;
-use super::call::Until;
 use super::metadata::asked_version;
 use super::proto::{ModelInferRequest, ModelInferResponse, ModelStreamInferResponse};
 use super::{decode, encode, status};
 use crate::admission::Permit;
+use crate::context::RequestContext;
 use crate::engine::Engine;
 use crate::error::Result;
 
@@ -18,19 +18,22 @@ use crate::error::Result;
 /// batch, and no more than their answers' memory is worth.
 const AT_A_TIME: usize = 64;
 
-/// Answers one request, whose memory is `permit`'s and which nobody waits for
-/// any more after `until`. Dropping the future cancels it.
+/// Answers one request, whose memory is `permit`'s. Dropping the future cancels
+/// it.
+///
+/// The name of the model stands in the message, and the framework hands a message
+/// over when it has all of it: so an unknown model is refused behind the message
+/// here, and not before it as over HTTP.
 pub(super) async fn infer(
     engine: &Engine,
+    context: RequestContext,
     message: ModelInferRequest,
     permit: Permit,
-    Until(deadline): Until,
 ) -> Result<ModelInferResponse> {
     let version = asked_version(&message.model_version)?;
     let model = engine.resolve(&message.model_name, version)?;
-    let mut request = decode::request(message, permit)?;
-    request.schedule.deadline = deadline;
-    let (response, _) = model.infer(request).await?;
+    let request = decode::request(message, permit)?;
+    let response = engine.infer(context, &model, request).await?;
     Ok(encode::response(response))
 }
 
@@ -39,26 +42,27 @@ pub(super) async fn infer(
 /// it, behind the answers to what came before.
 pub(super) fn stream(
     engine: Arc<Engine>,
+    context: RequestContext,
     requests: impl Stream<Item = Result<ModelInferRequest, Status>>,
     lease: Lease,
-    until: Until,
 ) -> impl Stream<Item = Result<ModelStreamInferResponse, Status>> {
     requests
         .map(move |message| {
             // All bytes that came since the last message are this one's.
             let permit = lease.take();
-            let engine = Arc::clone(&engine);
-            async move { Ok::<_, Status>(answer(&engine, message?, permit, until).await) }
+            let (engine, context) = (Arc::clone(&engine), context.clone());
+            async move { Ok::<_, Status>(answer(&engine, context, message?, permit).await) }
         })
         .buffered(AT_A_TIME)
 }
 
 async fn answer(
     engine: &Engine,
+    context: RequestContext,
     message: ModelInferRequest,
     permit: Permit,
-    until: Until,
 ) -> ModelStreamInferResponse {
+    let id = context.id.clone();
     // What tells a client which of its requests an error is about.
     let about = ModelInferResponse {
         model_name: message.model_name.clone(),
@@ -66,13 +70,13 @@ async fn answer(
         id: message.id.clone(),
         ..ModelInferResponse::default()
     };
-    match infer(engine, message, permit, until).await {
+    match infer(engine, context, message, permit).await {
         Ok(response) => {
             ModelStreamInferResponse { error_message: String::new(), infer_response: Some(response) }
         }
         Err(error) => {
             if status::is_server_error(status::code(error.code())) {
-                tracing::warn!(model = about.model_name, %error, "request of a stream failed");
+                tracing::warn!(request = %id, model = about.model_name, %error, "request of a stream failed");
             }
             ModelStreamInferResponse {
                 error_message: error.message().to_owned(),

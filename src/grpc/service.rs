@@ -6,7 +6,7 @@ use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::body::Lease;
-use super::call::Until;
+use super::call::context_of;
 use super::proto::grpc_inference_service_server::GrpcInferenceService;
 use super::proto::{
     CudaSharedMemoryStatusRequest, CudaSharedMemoryStatusResponse, CudaSharedMemoryUnregisterRequest,
@@ -185,8 +185,8 @@ impl GrpcInferenceService for Service {
         &self,
         request: Request<ModelInferRequest>,
     ) -> Result<Response<ModelInferResponse>, Status> {
-        let (permit, until) = (Lease::of(&request)?.take(), Until::of(&request));
-        let response = inference::infer(&self.engine, request.into_inner(), permit, until).await;
+        let (permit, context) = (Lease::of(&request)?.take(), context_of(&request));
+        let response = inference::infer(&self.engine, context, request.into_inner(), permit).await;
         response.map(Response::new).map_err(|error| failed(&error))
     }
 
@@ -194,8 +194,8 @@ impl GrpcInferenceService for Service {
         &self,
         request: Request<Streaming<ModelInferRequest>>,
     ) -> Result<Response<BoxStream<ModelStreamInferResponse>>, Status> {
-        let (lease, until) = (Lease::of(&request)?, Until::of(&request));
-        let answers = inference::stream(Arc::clone(&self.engine), request.into_inner(), lease, until);
+        let (lease, context) = (Lease::of(&request)?, context_of(&request));
+        let answers = inference::stream(Arc::clone(&self.engine), context, request.into_inner(), lease);
         Ok(Response::new(Box::pin(answers)))
     }
 }

@@ -20,6 +20,12 @@ use cresset_clock as clock;
 /// that drips a byte a second is cut off, a large body on a slow line is not.
 const BYTES_PER_SECOND: usize = 256 * 1024;
 
+/// A body of this length at most is read though its request was refused already:
+/// it costs less than a new connection.
+const READ_ALL_THE_SAME: usize = 64 * 1024;
+/// For how long at most.
+const READ_ALL_THE_SAME_FOR: Duration = Duration::from_secs(1);
+
 /// More room than this isn't made on a client's word alone.
 const TRUSTED_LENGTH: usize = 4 * 1024 * 1024;
 
@@ -34,6 +40,30 @@ impl AsRef<[u8]> for Lent {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
+}
+
+/// Gives what a request's head decided, with the body that is still to be read,
+/// or refuses the request before that.
+///
+/// A short body is read all the same, and dropped, so that its connection can be
+/// kept. A longer one isn't. Its client has the answer before it has sent the body,
+/// the answer says that the connection ends, and the framework ends it when the
+/// client has stopped sending, or after a few seconds.
+pub(super) async fn after<T>(
+    decided: Result<T>,
+    request: &HttpRequest,
+    mut payload: Payload,
+) -> Result<(T, Payload)> {
+    let error = match decided {
+        Ok(decided) => return Ok((decided, payload)),
+        Err(error) => error,
+    };
+    if declared_length(request).is_ok_and(|length| length.is_some_and(|length| length <= READ_ALL_THE_SAME)) {
+        let rest = async { while let Some(Ok(_)) = payload.next().await {} };
+        // If it takes longer, the connection ends.
+        let _ = tokio::time::timeout(READ_ALL_THE_SAME_FOR, rest).await;
+    }
+    Err(error)
 }
 
 /// Reads the whole body of `request`.

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::header::{self, HeaderName, HeaderValue};
-use actix_web::web::{Data, Payload};
+use actix_web::web::{Data, Payload, ReqData};
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::{Bytes, BytesMut};
 
@@ -16,29 +16,31 @@ use super::encoding;
 use super::model_path::ModelPath;
 use super::server::State;
 use super::status::HttpResult;
+use crate::context::RequestContext;
 use crate::error::{Error, Result};
 use cresset_protocol::{
-    EncodedResponse, InferenceResponse, NonFinite, OutputForm, RawInput, decode_request, encode_response,
-    raw_request,
+    EncodedResponse, InferenceResponse, NonFinite, OutputForm, RawInput, ResponseFormat, decode_request,
+    encode_response, raw_request,
 };
 
-/// Where a body's JSON ends and its binary tensors begin; 0 where it is
-/// nothing but one tensor.
+/// The length of a body's JSON, behind which its binary tensors begin; 0 if it
+/// is nothing but one tensor.
 const HEADER_LENGTH: &str = "Inference-Header-Content-Length";
 pub(super) const HEADER_LENGTH_NAME: HeaderName = HeaderName::from_static("inference-header-content-length");
 
 /// The answer of a version, or of the newest.
 pub(super) async fn model(
     state: Data<State>,
+    context: ReqData<RequestContext>,
     path: ModelPath,
     request: HttpRequest,
     payload: Payload,
 ) -> HttpResult {
     let header_length = header_length(&request)?;
+    let (model, payload) = body::after(path.resolve(&state), &request, payload).await?;
     let body = body::read(&request, payload, &state).await?;
-    let model = state.engine.resolve(&path.model, path.version)?;
     // Binary tensors cost nothing to decode: only JSON counts as work.
-    let decoded = match header_length {
+    let (decoded, format) = match header_length {
         Some(0) => {
             let inputs = &model.metadata(Vec::new()).inputs;
             let batched = model.max_batch_size() > 0;
@@ -51,32 +53,26 @@ pub(super) async fn model(
         }
     };
     // As Triton writes them, unless the request asks for strict JSON.
-    let non_finite = decoded.non_finite.unwrap_or(NonFinite::Words);
-    let (response, forms) = model.infer(decoded).await?;
-    answer(&state, &request, response, forms, non_finite).await
+    let non_finite = format.non_finite.unwrap_or(NonFinite::Words);
+    let response = state.engine.infer(context.into_inner(), &model, decoded).await?;
+    answer(&state, &request, response, format, non_finite).await
 }
 
-/// Writes an inference response, compressed where its client asks for that.
+/// Writes an inference response, compressed if its client asks for that.
 pub(super) async fn answer(
     state: &State,
     request: &HttpRequest,
     response: InferenceResponse,
-    forms: Vec<OutputForm>,
+    format: ResponseFormat,
     non_finite: NonFinite,
 ) -> HttpResult {
     /// About a tenth of a millisecond of JSON.
     const INLINE: usize = 16 * 1024;
-    let json: usize = response
-        .outputs
-        .iter()
-        .zip(&forms)
-        .filter(|(_, form)| **form == OutputForm::Json)
-        .map(|(output, _)| output.data.len())
-        .sum();
+    let as_json = format.outputs_as(OutputForm::Json, &response.outputs);
+    let json: usize = as_json.map(|output| output.data.len()).sum();
     let encode = move || -> Result<EncodedResponse> {
-        let as_json = response.outputs.iter().zip(&forms).filter(|(_, form)| **form == OutputForm::Json);
-        non_finite.check(as_json.map(|(output, _)| output))?;
-        Ok(encode_response(&response, &forms, non_finite))
+        non_finite.check(format.outputs_as(OutputForm::Json, &response.outputs))?;
+        Ok(encode_response(&response, &format, non_finite))
     };
     let encoded = if json <= INLINE { encode()? } else { state.engine.pool().run(encode).await?? };
     let EncodedResponse { header_length, parts } = encoded;
@@ -105,7 +101,7 @@ pub(super) async fn answer_written(
     answer_json(state, request, json).await
 }
 
-/// Sends JSON, compressed where its client asks for that.
+/// Sends JSON, compressed if its client asks for that.
 async fn answer_json(state: &State, request: &HttpRequest, json: Vec<u8>) -> HttpResult {
     let mut response = respond(state, request, vec![Bytes::from(json)]).await?;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

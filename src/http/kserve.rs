@@ -1,17 +1,18 @@
 //! KServe's first protocol, which is TensorFlow Serving's: rows or photographs
 //! in, predictions out, or whole tensors both ways; and which models there are.
 
-use actix_web::web::{Data, Payload};
+use actix_web::web::{Data, Payload, ReqData};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use serde_json::json;
 
-use super::inference;
 use super::model_path::ModelPath;
 use super::plain;
 use super::prediction::ByLabel;
 use super::server::State;
 use super::status::HttpResult;
+use super::{body, inference};
+use crate::context::RequestContext;
 use crate::engine::Prediction;
 use crate::error::{Error, ErrorCode};
 use crate::transform::Ranked;
@@ -20,13 +21,16 @@ use cresset_protocol::json::{PredictForm, write_outputs, write_predict_rows, wri
 /// `POST /v1/models/{model}[/versions/{version}]:predict`.
 pub(super) async fn predict(
     state: Data<State>,
+    context: ReqData<RequestContext>,
     path: ModelPath,
     request: HttpRequest,
     payload: Payload,
 ) -> HttpResult {
+    let (model, payload) = body::after(path.resolve(&state), &request, payload).await?;
     let (plain, explained) = plain::read(&request, payload, &state).await?.split();
-    let model = state.engine.resolve(&path.model, path.version)?;
-    let (form, prediction) = state.engine.predict_rows_or_columns(&model, plain).await.map_err(explained)?;
+    let context = context.into_inner();
+    let predicted = state.engine.predict_rows_or_columns(context, &model, plain).await;
+    let (form, prediction) = predicted.map_err(explained)?;
     let (outputs, non_finite) = match prediction {
         Prediction::Labels { ranked, .. } => return Ok(labelled(&[&ranked])),
         Prediction::LabelRows { rows, .. } => {

@@ -5,10 +5,13 @@ use actix_web::web::Path;
 use actix_web::{FromRequest, HttpRequest};
 use serde::Deserialize;
 use std::future::{Ready, ready};
+use std::sync::Arc;
 
+use super::server::State;
 use super::status::HttpError;
 use crate::engine::parse_version;
 use crate::error::{Error, Result};
+use crate::model::ServedModel;
 
 /// `…/{model}` or `…/{model}/…/{version}`: a handler that takes it serves
 /// both.
@@ -27,7 +30,12 @@ struct Segments {
 }
 
 impl ModelPath {
-    /// `of_torchserve` where its clients write versions, as `2.0`.
+    /// The model that it names.
+    pub(super) fn resolve(&self, state: &State) -> Result<Arc<ServedModel>> {
+        state.engine.resolve(&self.model, self.version)
+    }
+
+    /// `of_torchserve` if versions may be written as its clients write them: `2.0`.
     fn read(segments: Segments, of_torchserve: bool) -> Result<Self> {
         let version = segments.version.as_deref();
         let version = version.map(|version| match version.strip_suffix(".0") {

@@ -19,8 +19,7 @@ use crate::error::{Error, ErrorCode, Result};
 /// More than any batch has rows.
 const MOST_PARTS: usize = 1024;
 
-/// A body that was read, and what is to be said where it turns out to be
-/// damaged.
+/// A body that was read, and what is to be said if it turns out to be damaged.
 pub(super) struct Received {
     pub(super) plain: Plain,
     /// Bytes that came without a line break, as a form: `curl -d @file` takes

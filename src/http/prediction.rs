@@ -1,16 +1,17 @@
 //! `/predict` and TorchServe's `/predictions/{model}[/{version}]`, by POST or
 //! PUT: photographs or plain JSON, whatever Content-Type a client puts on them.
 
-use actix_web::web::{Data, Payload};
+use actix_web::web::{Data, Payload, ReqData};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
 
-use super::inference;
 use super::model_path::ModelPath;
 use super::plain;
 use super::server::State;
 use super::status::HttpResult;
+use super::{body, inference};
+use crate::context::RequestContext;
 use crate::engine::Prediction;
 use crate::error::Result;
 use crate::transform::Ranked;
@@ -27,23 +28,29 @@ enum LabelForm {
 }
 
 /// `/predict`, to the server's default model.
-pub(super) async fn default_model(state: Data<State>, request: HttpRequest, payload: Payload) -> HttpResult {
+pub(super) async fn default_model(
+    state: Data<State>,
+    context: ReqData<RequestContext>,
+    request: HttpRequest,
+    payload: Payload,
+) -> HttpResult {
+    let (model, payload) = body::after(state.engine.default_model(), &request, payload).await?;
     let (plain, explained) = plain::read(&request, payload, &state).await?.split();
-    let model = state.engine.default_model()?;
-    let prediction = state.engine.predict(&model, plain).await.map_err(explained)?;
+    let prediction = state.engine.predict(context.into_inner(), &model, plain).await.map_err(explained)?;
     answer(&state, &request, prediction, LabelForm::List).await
 }
 
 /// `/predictions/{model}[/{version}]`.
 pub(super) async fn model(
     state: Data<State>,
+    context: ReqData<RequestContext>,
     path: ModelPath,
     request: HttpRequest,
     payload: Payload,
 ) -> HttpResult {
+    let (model, payload) = body::after(path.resolve(&state), &request, payload).await?;
     let (plain, explained) = plain::read(&request, payload, &state).await?.split();
-    let model = state.engine.resolve(&path.model, path.version)?;
-    let prediction = state.engine.predict(&model, plain).await.map_err(explained)?;
+    let prediction = state.engine.predict(context.into_inner(), &model, plain).await.map_err(explained)?;
     answer(&state, &request, prediction, LabelForm::Map).await
 }
 
@@ -86,8 +93,8 @@ async fn answer(
             };
             inference::answer_written(state, request, write).await
         }
-        Prediction::Inference(response, forms, non_finite) => {
-            inference::answer(state, request, response, forms, non_finite).await
+        Prediction::Inference(response, format, non_finite) => {
+            inference::answer(state, request, response, format, non_finite).await
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,23 +18,33 @@ use actix_web::http::ConnectionType;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Condition;
 use actix_web::web::{self, Data, ServiceConfig};
-use actix_web::{App, HttpRequest};
+use actix_web::{App, HttpMessage as _, HttpRequest};
 use bytes::Bytes;
 
 use super::connection::{Busy, Connection, Connections, Stream};
 use super::cors::AllowedOrigins;
 use super::routes;
 use crate::admission::Admission;
+use crate::context::{Principal, RequestContext, RequestId, TraceParent};
 use crate::engine::Engine;
 use crate::listen::listen;
 use crate::metrics;
 use crate::settings::HttpSettings;
 
-/// A client's name for its request, or ours.
-pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The header of a request's name.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static(RequestId::HEADER);
+
+/// The header of the span that a client is in.
+const TRACE_PARENT: HeaderName = HeaderName::from_static(TraceParent::HEADER);
 
 /// How long a request's head may take.
 const HEAD: Duration = Duration::from_secs(10);
+
+/// How long the rest of a body is read and dropped that was refused before its
+/// end. A client that reads its answer behind its last byte has it then; a
+/// connection that is closed over unread bytes is reset, and the answer may be
+/// lost with it.
+const LINGER: Duration = Duration::from_secs(3);
 
 /// What every handler holds.
 pub(super) struct State {
@@ -175,8 +184,9 @@ fn run(state: Data<State>, listener: TcpListener, plan: Plan) -> std::io::Result
             let http = HttpService::build()
                 .keep_alive(keep_alive)
                 .client_request_timeout(HEAD)
-                // A client that hangs up cancels its request instead of having
-                // it computed for nobody.
+                .client_disconnect_timeout(LINGER)
+                // A client that hangs up cancels its request: nothing is computed
+                // that isn't read.
                 .h1_allow_half_closed(false)
                 .on_connect_ext(|stream: &Stream, data: &mut Extensions| {
                     data.insert(Arc::clone(stream.connection()));
@@ -223,7 +233,8 @@ fn app(
     app.wrap(cors).wrap_fn(|request, service| {
         use actix_web::dev::Service as _;
         let busy = request.request().conn_data::<Arc<Connection>>().map(Connection::begin);
-        let id = request_id(request.request());
+        let (context, id) = context(request.request());
+        request.extensions_mut().insert(context);
         let state = request.app_data::<Data<State>>().cloned();
         let answer = service.call(request);
         async move {
@@ -270,12 +281,19 @@ fn finish<B>(response: &mut ServiceResponse<B>, id: &HeaderValue, state: Option<
     }
 }
 
-/// The client's `x-request-id`, where it is one, else a new one.
-fn request_id(request: &HttpRequest) -> HeaderValue {
-    const LONGEST: usize = 128;
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    match request.headers().get(REQUEST_ID) {
-        Some(id) if id.len() <= LONGEST && id.to_str().is_ok() => id.clone(),
-        _ => HeaderValue::from(NEXT.fetch_add(1, Ordering::Relaxed)),
-    }
+/// The request's context, and its name as a header of its answer.
+fn context(request: &HttpRequest) -> (RequestContext, HeaderValue) {
+    let given = request.headers().get(REQUEST_ID);
+    let id = RequestId::given_or_next(given.map(HeaderValue::as_bytes));
+    let shown = match (&id, given) {
+        (RequestId::Made(number), _) => HeaderValue::from(*number),
+        // Shares the header's memory.
+        (RequestId::Given(_), Some(given)) => given.clone(),
+        (RequestId::Given(_), None) => HeaderValue::from_static(""),
+    };
+    let parent = request.headers().get(TRACE_PARENT);
+    let trace = parent.and_then(|parent| TraceParent::parse(parent.as_bytes()));
+    // HTTP has no header for a deadline: a request's own `timeout` bounds how long
+    // it waits in the queue, and is the scheduler's.
+    (RequestContext { id, principal: Principal::Anonymous, deadline: None, trace }, shown)
 }

@@ -1,5 +1,6 @@
 //! One batch's end: its answers, or what is tried again.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,12 +27,12 @@ pub(super) struct Context {
     pub(super) batched: bool,
     /// Whether requests of several callers may share a batch.
     pub(super) rows: Arc<RowState>,
-    /// How requests of different lengths run together, where they do.
+    /// How requests of different lengths run together, if they do.
     pub(super) padding: Option<Arc<Padding>>,
-    /// Where batches come from, which learns from those that are padded.
+    /// The queue that batches come from, which learns from those that are padded.
     pub(super) queue: Arc<Queue<QueuedRequest>>,
-    /// Whether a failed batch may be run again in parts: not where the model
-    /// keeps state.
+    /// Whether a failed batch may be run again in parts: not if the model keeps
+    /// state.
     pub(super) repeatable: bool,
     pub(super) faults: DeviceFaults,
     pub(super) limit: Mutex<RowLimit>,
@@ -72,8 +73,9 @@ pub(super) enum Cause {
 }
 
 impl Context {
-    /// Takes a batch on: it doesn't wait any more. The parts that the device
-    /// has memory for; none where the device has failed, which answers them.
+    /// Takes a batch on: it doesn't wait any more. Gives the parts that the device
+    /// has memory for. If the device has failed, the requests are answered with
+    /// that, and there are no parts.
     pub(super) fn begin(&self, mut batch: Batch<QueuedRequest>) -> Vec<Batch<QueuedRequest>> {
         batch.requests.iter_mut().for_each(|request| request.pending = None);
         if let Some(fault) = self.faults.of(self.device) {
@@ -130,7 +132,8 @@ impl Context {
             infer: times.computed.saturating_duration_since(times.began),
             output: clock::now().saturating_duration_since(times.computed),
         };
-        // Before the first answer: whoever has one finds it in the statistics.
+        // Before the first answer: a client that has its answer finds it counted
+        // in the statistics.
         self.metrics.computed(rows, &batch);
         for (request, outputs) in requests.into_iter().zip(cut) {
             let durations = Durations { queue: left.saturating_duration_since(request.arrival), ..batch };
@@ -171,8 +174,8 @@ impl Context {
         if alone { name_outputs(outputs, &self.binding, Layout::Alone(rows)) } else { named }
     }
 
-    /// Keeps what one request gave by itself, where that may prove whose the
-    /// answers of a batch are.
+    /// Keeps what one request gave by itself, if that may prove whose the answers
+    /// of a batch are.
     pub(super) fn learn(&self, inputs: &HostBatch, outputs: &Outputs, requests: &[QueuedRequest]) {
         if let ([only], Ok(outputs)) = (requests, outputs)
             && self.batched
@@ -205,16 +208,17 @@ impl Context {
                 if let (BackendError::OutOfMemory { .. }, 1) = (&error, requests.len()) {
                     self.limit().failed_alone();
                 }
-                // A client can make a model fail as often as it likes: the
-                // whole of it is for whoever looks for it.
-                tracing::debug!(%error, detail = error.detail(), "the model failed");
+                // A client can make a model fail as often as it likes: the whole
+                // text is for an operator who asks for it.
+                let ids = ids(&requests);
+                tracing::debug!(requests = %ids, %error, detail = error.detail(), "the model failed");
                 error.into()
             }
             Cause::Server(error) => error,
         };
         if several {
             // One bad request must not fail its neighbours: each by itself.
-            tracing::debug!(requests = requests.len(), "a batch failed; its requests run one by one");
+            tracing::debug!(requests = %ids(&requests), "a batch failed; its requests run one by one");
             let parts = vec![1; requests.len()];
             return cut(requests, &parts, CloseReason::Retry);
         }
@@ -236,6 +240,17 @@ fn cut(requests: Vec<QueuedRequest>, parts: &[usize], reason: CloseReason) -> Ve
         Batch { requests, rows, reason }
     };
     parts.iter().map(part).collect()
+}
+
+/// The requests' names, for a line of the log.
+fn ids(requests: &[QueuedRequest]) -> impl fmt::Display {
+    fmt::from_fn(|f| {
+        for (index, request) in requests.iter().enumerate() {
+            let behind = if index == 0 { "" } else { " " };
+            write!(f, "{behind}{}", request.responder.context().id)?;
+        }
+        Ok(())
+    })
 }
 
 fn fail(requests: Vec<QueuedRequest>, error: &Error) {

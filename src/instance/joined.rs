@@ -40,17 +40,18 @@ impl Responder {
     /// of the parts, the request is answered and counted once.
     #[must_use]
     pub fn parts(self, rows: u32, count: usize) -> Vec<Responder> {
-        let (metrics, arrival) = self.origin();
-        let state = State { whole: Some(self), rows, answers: vec![Vec::new(); count], missing: count };
+        let state = State { whole: None, rows, answers: vec![Vec::new(); count], missing: count };
         let joined = Arc::new(Joined(Mutex::new(state)));
         let part = |index| Part { joined: Arc::clone(&joined), index };
-        (0..count).map(|index| Responder::of_part(part(index), &metrics, arrival)).collect()
+        let parts = (0..count).map(|index| self.of_part(part(index))).collect();
+        joined.lock().whole = Some(self);
+        parts
     }
 }
 
 impl Part {
-    /// Whether nobody waits for it any more: the client, or the others of the
-    /// request.
+    /// Whether its answer isn't waited for any more: the client went, or another
+    /// part failed.
     pub(super) fn cancelled(&self) -> bool {
         self.joined.lock().whole.as_ref().is_none_or(Responder::cancelled)
     }
@@ -156,6 +157,7 @@ mod tests {
     use tokio::sync::oneshot::error::TryRecvError;
 
     use super::*;
+    use crate::context::RequestContext;
     use crate::metrics::{Durations, ModelMetrics};
     use cresset_clock as clock;
     use cresset_protocol::Datatype;
@@ -176,7 +178,8 @@ mod tests {
     #[test]
     fn parts_are_joined_in_their_order_whichever_ends_first_and_counted_once() {
         let metrics = metrics("joined_in_order");
-        let (whole, mut client) = Responder::new(Arc::clone(&metrics), clock::now());
+        let (whole, mut client) =
+            Responder::new(RequestContext::default(), Arc::clone(&metrics), clock::now());
         let mut parts = whole.parts(5, 3).into_iter();
         let (first, second, third) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
         third.succeed(1, answer(tensor(1, 2, &[8, 9])));
@@ -193,7 +196,8 @@ mod tests {
     #[test]
     fn a_part_that_fails_fails_the_request_and_the_others_are_dropped() {
         let metrics = metrics("joined_failed");
-        let (whole, mut client) = Responder::new(Arc::clone(&metrics), clock::now());
+        let (whole, mut client) =
+            Responder::new(RequestContext::default(), Arc::clone(&metrics), clock::now());
         let mut parts = whole.parts(3, 3).into_iter();
         let (first, second, third) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
         first.succeed(1, answer(tensor(1, 1, &[1])));
@@ -208,12 +212,13 @@ mod tests {
     #[test]
     fn a_client_that_went_takes_its_parts_with_it_and_a_lost_part_is_told_of() {
         let metrics = metrics("joined_lost");
-        let (whole, client) = Responder::new(Arc::clone(&metrics), clock::now());
+        let (whole, client) = Responder::new(RequestContext::default(), Arc::clone(&metrics), clock::now());
         let parts = whole.parts(2, 2);
         drop(client);
         assert!(parts.iter().all(Responder::cancelled));
         drop(parts);
-        let (whole, mut client) = Responder::new(Arc::clone(&metrics), clock::now());
+        let (whole, mut client) =
+            Responder::new(RequestContext::default(), Arc::clone(&metrics), clock::now());
         drop(whole.parts(2, 2));
         assert!(client.try_recv().unwrap().unwrap_err().message().starts_with("the request was dropped"));
         assert_eq!(metrics.statistics("joined_lost", 1).inference_stats.fail.count, 2);

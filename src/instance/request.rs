@@ -1,4 +1,4 @@
-//! A request in the queue, with the way back to who asked.
+//! A request in the queue, with the way back to its client.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::joined::Part;
+use crate::context::RequestContext;
 use crate::error::{Error, Result};
 use crate::metrics::{Durations, FailureReason, ModelMetrics, PendingGuard};
 use crate::scheduler::{RowSize, Turnstile, Waiting};
@@ -16,22 +17,23 @@ use cresset_protocol::{RequestedOutput, Schedule, Tensor};
 #[derive(Debug)]
 pub struct QueuedRequest {
     /// In the order in which the model takes them; shapes are the model's
-    /// (reshaped where the configuration says so). Data is missing where it is
-    /// made while the batch is collected: see [`Fill`](super::Fill).
+    /// (reshaped if the configuration says so). An input that is made while the
+    /// batch is collected has no data: see [`Fill`](super::Fill).
     pub inputs: Vec<Tensor>,
     /// The outputs asked for, in the order asked for; empty for all of them.
     pub asked: Vec<RequestedOutput>,
-    /// Rows of the batch dimension; 1 where the model doesn't batch.
+    /// Rows of the batch dimension; 1 if the model doesn't batch.
     pub rows: u32,
     /// What must be equal for requests to run together.
     pub bucket: Vec<i64>,
-    /// How large its rows are, where that is asked for.
+    /// How large its rows are, if the model's batching asks for that.
     pub size: RowSize,
     /// When it came.
     pub arrival: Instant,
     /// Its own wishes.
     pub schedule: Schedule,
-    /// The way back; answers by itself when it is dropped unanswered.
+    /// The way back, with the request's context; answers by itself when it is
+    /// dropped unanswered.
     pub responder: Responder,
     /// Counts it among the waiting until its batch leaves.
     pub pending: Option<PendingGuard>,
@@ -60,9 +62,10 @@ impl Waiting for QueuedRequest {
         self.schedule.timeout
     }
     fn deadline(&self) -> Option<Instant> {
-        self.schedule.deadline
+        self.responder.context().deadline
     }
     fn expire(self) {
+        tracing::debug!(request = %self.responder.context().id, "waited in the queue for longer than it may");
         // Triton's words.
         self.responder.refuse(Error::unavailable("Request timeout expired"));
     }
@@ -83,10 +86,11 @@ pub struct Answer {
 #[derive(Debug)]
 pub struct Responder {
     channel: Option<oneshot::Sender<Result<Answer>>>,
+    context: RequestContext,
     metrics: Arc<ModelMetrics>,
     arrival: Instant,
     turn: Option<Turn>,
-    /// Where it isn't a client's, but that of a part of a request.
+    /// Set if it isn't a client's, but that of a part of a request.
     part: Option<Part>,
 }
 
@@ -121,21 +125,34 @@ impl Responder {
     /// A responder for a request that came at `arrival`, and the end that waits
     /// for it.
     #[must_use]
-    pub fn new(metrics: Arc<ModelMetrics>, arrival: Instant) -> (Self, oneshot::Receiver<Result<Answer>>) {
+    pub fn new(
+        context: RequestContext,
+        metrics: Arc<ModelMetrics>,
+        arrival: Instant,
+    ) -> (Self, oneshot::Receiver<Result<Answer>>) {
         let (sender, receiver) = oneshot::channel();
-        (Self { channel: Some(sender), metrics, arrival, turn: None, part: None }, receiver)
+        (Self { channel: Some(sender), context, metrics, arrival, turn: None, part: None }, receiver)
     }
 
-    pub(super) fn of_part(part: Part, metrics: &Arc<ModelMetrics>, arrival: Instant) -> Self {
-        Self { channel: None, metrics: Arc::clone(metrics), arrival, turn: None, part: Some(part) }
+    /// The responder of a part of this one's request.
+    pub(super) fn of_part(&self, part: Part) -> Self {
+        Self {
+            channel: None,
+            context: self.context.clone(),
+            metrics: Arc::clone(&self.metrics),
+            arrival: self.arrival,
+            turn: None,
+            part: Some(part),
+        }
     }
 
-    /// Where it counts, and when its request came.
-    pub(super) fn origin(&self) -> (Arc<ModelMetrics>, Instant) {
-        (Arc::clone(&self.metrics), self.arrival)
+    /// The context of its request.
+    #[must_use]
+    pub fn context(&self) -> &RequestContext {
+        &self.context
     }
 
-    /// From now on it answers behind those that were put into this order
+    /// From now on it answers behind the requests that were put into this order
     /// before it.
     #[must_use]
     pub fn in_turn(mut self, order: &Arc<Order>) -> Self {
@@ -144,7 +161,7 @@ impl Responder {
         self
     }
 
-    /// Whether nobody waits any more.
+    /// Whether the client doesn't wait any more.
     #[must_use]
     pub fn cancelled(&self) -> bool {
         match &self.part {
@@ -176,7 +193,8 @@ impl Responder {
         if let Some(part) = self.part.take() {
             return part.refuse(error);
         }
-        // Before those behind it, whose answers may only have waited for this one.
+        // Before the requests behind it, whose answers may only have waited for
+        // this one.
         let turn = self.turn.take();
         self.fail(FailureReason::Rejected, error);
         if let Some(turn) = turn {
@@ -198,7 +216,7 @@ impl Responder {
         let Some(channel) = self.channel.take() else { return };
         match self.turn.take() {
             Some(turn) => turn.leave(Some(Leaving { channel, result })),
-            // The client may have gone in between: then there is nobody to tell.
+            // The client may have gone in between: then its answer is dropped.
             None => _ = channel.send(result),
         }
     }
@@ -212,10 +230,13 @@ impl Drop for Responder {
         if self.channel.is_none() {
             return;
         }
+        let request = &self.context.id;
         if self.cancelled() {
+            tracing::debug!(%request, "dropped: its client doesn't wait any more");
             self.give_turn_up();
             self.count(FailureReason::Canceled);
         } else {
+            tracing::error!(%request, "dropped by a failure in the server");
             self.count(FailureReason::Other);
             self.send(Err(Error::internal(
                 "the request was dropped by a failure in the server; see its log",

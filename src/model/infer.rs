@@ -8,26 +8,31 @@ use tokio::sync::oneshot;
 
 use super::check::{Checked, check_inputs, check_outputs};
 use super::served::ServedModel;
+use crate::context::RequestContext;
 use crate::error::{Error, Result};
 use crate::instance::{Answer, QueuedRequest, Responder, split};
 use crate::metrics::FailureReason;
 use crate::scheduler::{Bound, Refused, RowSize, Submitted};
 use cresset_clock as clock;
-use cresset_protocol::{InferenceRequest, InferenceResponse, OutputForm, Tensor};
+use cresset_protocol::{InferenceRequest, InferenceResponse, Tensor};
 
 /// A request is cut into so many parts at most: rows may be empty, and many.
 const MOST_PARTS: u32 = 1024;
 
 impl ServedModel {
-    /// Checks a request, queues it, and waits for its answer. The forms are
-    /// in step with the response's outputs.
+    /// Checks a request, queues it, and waits for its answer. In the server the
+    /// engine alone calls this, in one place.
     ///
     /// Dropping the future cancels the request: it leaves the queue unrun.
     ///
     /// # Errors
     /// What is wrong with the request, that the queue is full, or what the
     /// model failed with.
-    pub async fn infer(&self, request: InferenceRequest) -> Result<(InferenceResponse, Vec<OutputForm>)> {
+    pub async fn infer(
+        &self,
+        context: RequestContext,
+        request: InferenceRequest,
+    ) -> Result<InferenceResponse> {
         let arrival = clock::now();
         let checked = check_outputs(&request.outputs, &self.config).and_then(|()| {
             check_inputs(request.inputs, request.parameters, &self.config, &self.binding, &self.batching)
@@ -46,12 +51,10 @@ impl ServedModel {
                 return Err(error);
             }
         };
-        let (mut responder, answer) = Responder::new(Arc::clone(&self.metrics), arrival);
+        let (mut responder, answer) = Responder::new(context, Arc::clone(&self.metrics), arrival);
         if let Some(order) = &self.order {
             responder = responder.in_turn(order);
         }
-        let forms: Vec<OutputForm> =
-            request.outputs.iter().map(|output| output.form.unwrap_or(request.default_form)).collect();
         let (asked, schedule) = (request.outputs, request.schedule);
         let pending = Some(self.metrics.pending());
         let queued =
@@ -67,18 +70,15 @@ impl ServedModel {
             drop(call);
         }
         let answer = self.wait(answer, deadline).await?;
-        // Without names all outputs come, as many as the model gives.
-        let forms = if forms.is_empty() { vec![request.default_form; answer.outputs.len()] } else { forms };
-        let response = InferenceResponse {
+        Ok(InferenceResponse {
             model_name: Arc::clone(&self.name),
             model_version: self.version(),
             id: request.id,
             outputs: answer.outputs,
-        };
-        Ok((response, forms))
+        })
     }
 
-    /// How many rows the parts of a request have, where it runs in parts.
+    /// How many rows the parts of a request have, if it runs in parts.
     ///
     /// # Errors
     /// That it has too many rows for that, or may not be cut.
@@ -103,9 +103,9 @@ impl ServedModel {
         Ok(Some(most))
     }
 
-    /// Waits for an answer. Whoever waits in the queue beyond `deadline` is
-    /// answered then, by this very task: the instances may all be busy, and
-    /// the runtime's timers cost no thread.
+    /// Waits for an answer. A request that is in the queue beyond `deadline` is
+    /// answered then, by this very task: the instances may all be busy, and the
+    /// runtime's timers cost no thread.
     async fn wait(
         &self,
         mut answer: oneshot::Receiver<Result<Answer>>,
@@ -116,7 +116,7 @@ impl ServedModel {
             if let Ok(answer) = in_time {
                 return answer.unwrap_or_else(|_| Err(dropped()));
             }
-            // It may have left with a batch in the meantime: then that answers.
+            // It may have left with a batch in the meantime: then that batch answers.
             self.queue.expire();
         }
         answer.await.unwrap_or_else(|_| Err(dropped()))
@@ -134,7 +134,7 @@ impl ServedModel {
         let last = parts.len() - 1;
         for (index, ((rows, inputs), responder)) in parts.into_iter().zip(inputs).zip(responders).enumerate()
         {
-            // One that is refused is the end of all.
+            // One that is refused ends the request.
             if responder.cancelled() {
                 break;
             }
@@ -180,6 +180,7 @@ impl ServedModel {
                 (request, Error::unavailable(format!("model '{}' is being unloaded", self.name)))
             }
         };
+        tracing::debug!(request = %request.responder.context().id, %error, "refused before it was queued");
         request.responder.refuse(error);
         refused
     }

@@ -337,6 +337,69 @@ async fn a_stream_is_answered_in_order_and_goes_on_after_an_error() {
     assert!(answers.next().await.is_none());
 }
 
+/// The name of a request in the metadata of its answer.
+fn named(metadata: &tonic::metadata::MetadataMap) -> String {
+    metadata.get("x-request-id").expect("a name").to_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn an_answer_names_its_request_as_over_http() {
+    let server = Server::with_default_models(&[]);
+    let mut client = client(&server).await;
+    let asked = |model: &str, id: &str| {
+        let model_name = model.to_owned();
+        let mut request = Request::new(ModelInferRequest { model_name, ..simple("1", 1, 7, 3) });
+        if !id.is_empty() {
+            request.metadata_mut().insert("x-request-id", id.parse().unwrap());
+        }
+        request
+    };
+    let answer = client.model_infer(asked("simple", "seen-again")).await.unwrap();
+    assert_eq!(named(answer.metadata()), "seen-again");
+    let refused = client.model_infer(asked("nope", "seen-again")).await.unwrap_err();
+    assert_eq!((refused.code(), named(refused.metadata())), (Code::NotFound, "seen-again".to_owned()));
+    let mut late = asked("simple", "seen-again");
+    late.metadata_mut().insert("grpc-timeout", "soon".parse().unwrap());
+    assert_eq!(named(client.model_infer(late).await.unwrap_err().metadata()), "seen-again");
+
+    // Without one, or with what can be none, it has a number that no other has.
+    let mut numbers: Vec<u64> = Vec::new();
+    for id in ["", "", &"x".repeat(129)] {
+        let answer = client.model_infer(asked("simple", id)).await.unwrap();
+        numbers.push(named(answer.metadata()).parse().unwrap());
+        let answer = reqwest::get(server.url("/v2")).await.unwrap();
+        numbers.push(answer.headers()["x-request-id"].to_str().unwrap().parse().unwrap());
+    }
+    let distinct: std::collections::BTreeSet<&u64> = numbers.iter().collect();
+    assert_eq!(distinct.len(), numbers.len(), "{numbers:?}");
+
+    let mut request = Request::new(tokio_stream::iter([simple("1", 1, 7, 3), simple("2", 1, 7, 3)]));
+    request.metadata_mut().insert("x-request-id", "a stream".parse().unwrap());
+    let answers = client.model_stream_infer(request).await.unwrap();
+    assert_eq!(named(answers.metadata()), "a stream");
+    assert_eq!(answers.into_inner().collect::<Vec<_>>().await.len(), 2);
+}
+
+#[tokio::test]
+async fn the_log_names_a_request_that_failed() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("log");
+    let log_file = format!("--log-file={}", log.display());
+    let server = Server::start(&checkout("tests/models"), &["--log=cresset=debug", &log_file]);
+    let mut request = Request::new(ModelInferRequest { model_name: "fails".to_owned(), ..busy(-1.0) });
+    request.metadata_mut().insert("x-request-id", "by-grpc".parse().unwrap());
+    client(&server).await.model_infer(request).await.unwrap_err();
+    let body = json!({"x": [[-1, -1, -1, -1]]}).to_string();
+    let request = reqwest::Client::new().post(server.url("/predictions/fails"));
+    let answer = request.header("x-request-id", "by-http").body(body).send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 500);
+    let said = std::fs::read_to_string(log).unwrap();
+    for id in ["by-grpc", "by-http"] {
+        let named = format!("the model failed requests={id} ");
+        assert!(said.contains(&named), "{id}: {said}");
+    }
+}
+
 /// A batch to `busy`, which keeps an instance busy for two milliseconds.
 async fn busy_batch(mut client: Client, deadline: Option<Duration>) -> Result<(), Status> {
     let mut request = Request::new(ModelInferRequest {

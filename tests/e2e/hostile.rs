@@ -29,6 +29,70 @@ async fn a_body_over_the_limit_is_refused_with_and_without_its_length() {
     assert!(raw(server.http, &chunked, Duration::from_secs(3)).starts_with("HTTP/1.1 413"));
 }
 
+/// Reads an answer to the end of its JSON.
+fn error_of(stream: &mut TcpStream) -> String {
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"}") {
+        let mut piece = [0; 4096];
+        let count = stream.read(&mut piece).expect("an answer");
+        assert!(count > 0, "it ended: {}", String::from_utf8_lossy(&answer));
+        answer.extend_from_slice(&piece[..count]);
+    }
+    String::from_utf8(answer).unwrap()
+}
+
+#[test]
+fn an_unknown_model_is_refused_before_its_body_is_sent() {
+    const BYTES: usize = 64 << 20;
+    const GONE: &str = "HTTP/1.1 404 Not Found\r\n";
+    let server = Server::with_default_models(&[]);
+    let connect = || TcpStream::connect(server.http).unwrap();
+    let head = |path: &str, more: &str| format!("POST {path} HTTP/1.1\r\nHost: x\r\n{more}\r\n");
+    let length = format!("Content-Length: {BYTES}\r\n");
+    for path in [
+        "/v2/models/nope/infer",
+        "/v2/models/simple/versions/9/infer",
+        "/predictions/nope",
+        "/predictions/simple/9.0",
+        "/v1/models/nope:predict",
+        "/v1/models/simple/versions/9:predict",
+    ] {
+        for expect in ["", "Expect: 100-continue\r\n"] {
+            let mut stream = connect();
+            // Not a byte of the body.
+            stream.write_all(head(path, &format!("{length}{expect}")).as_bytes()).unwrap();
+            let answer = error_of(&mut stream);
+            let answer = answer.strip_prefix("HTTP/1.1 100 Continue\r\n\r\n").unwrap_or(&answer);
+            assert!(answer.starts_with(GONE), "{path}: {answer}");
+            assert!(answer.contains("Request for unknown model: "), "{path}: {answer}");
+            assert!(answer.to_lowercase().contains("\r\nconnection: close\r\n"), "{path}: {answer}");
+        }
+    }
+    // Of a body in chunks the length isn't known.
+    let mut stream = connect();
+    let chunked = head("/v2/models/nope/infer", "Transfer-Encoding: chunked\r\n");
+    stream.write_all(chunked.as_bytes()).unwrap();
+    assert!(error_of(&mut stream).starts_with(GONE));
+
+    // A client that reads when it has sent everything has its answer, too.
+    let mut stream = connect();
+    stream.write_all(head("/predictions/nope", &length).as_bytes()).unwrap();
+    stream.write_all(&vec![0; BYTES]).expect("the connection isn't reset");
+    assert!(error_of(&mut stream).starts_with(GONE));
+
+    // And a short body costs no connection.
+    let mut stream = connect();
+    let short = head("/v2/models/nope/infer", "Content-Length: 2\r\n");
+    for _ in 0..2 {
+        stream.write_all(short.as_bytes()).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        stream.write_all(b"{}").unwrap();
+        let answer = error_of(&mut stream);
+        assert!(answer.starts_with(GONE) && !answer.contains("close"), "{answer}");
+    }
+}
+
 #[tokio::test]
 async fn a_body_that_drips_is_given_up() {
     let server = Server::with_default_models(&["--http-body-timeout-secs=1"]);

@@ -4,11 +4,14 @@
 use bytes::Bytes;
 
 use super::json::{RequestHeader, read_request, write_response};
-use super::{InferenceRequest, InferenceResponse, Inputs, NonFinite, OutputForm, ProtocolError, distinct};
+use super::{
+    InferenceRequest, InferenceResponse, Inputs, NonFinite, OutputForm, ProtocolError, ResponseFormat,
+    distinct,
+};
 
-/// Reads a request for `model`. `header_length` is the value of
-/// `Inference-Header-Content-Length`: how much of the body is JSON; without
-/// it all of it is.
+/// Reads a request for `model`, and how its answer is to be written.
+/// `header_length` is the value of `Inference-Header-Content-Length`: how much of
+/// the body is JSON; without it all of it is.
 ///
 /// Binary tensors are slices of `body`, not copies.
 ///
@@ -18,7 +21,7 @@ pub fn decode_request(
     model: &str,
     body: &Bytes,
     header_length: Option<usize>,
-) -> Result<InferenceRequest, ProtocolError> {
+) -> Result<(InferenceRequest, ResponseFormat), ProtocolError> {
     if body.is_empty() {
         return Err(ProtocolError::invalid("the body is empty: expected an inference request"));
     }
@@ -58,42 +61,35 @@ pub fn decode_request(
             body.len() - at
         )));
     }
+    let named = outputs.iter().map(|(_, form)| form.unwrap_or(default_form)).collect();
+    let outputs: Vec<_> = outputs.into_iter().map(|(output, _)| output).collect();
     distinct(&outputs)?;
-    Ok(InferenceRequest {
-        id,
-        inputs: tensors.done(),
-        outputs,
-        default_form,
-        schedule,
-        non_finite,
-        parameters,
-    })
+    let format = ResponseFormat { default: default_form, named, non_finite };
+    Ok((InferenceRequest { id, inputs: tensors.done(), outputs, schedule, parameters }, format))
 }
 
 /// A response on its way to a socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncodedResponse {
-    /// How much of the body is JSON, where binary tensors follow.
+    /// How much of the body is JSON, if binary tensors follow.
     pub header_length: Option<usize>,
     /// The body in order: the JSON, then each binary tensor as it lies in
     /// memory.
     pub parts: Vec<Bytes>,
 }
 
-/// Writes `response` in the forms that `request` asked for: `forms` is in
-/// step with the response's outputs.
+/// Writes `response` in the forms that its request asked for. `non_finite` stands
+/// in the JSON for numbers that JSON has not.
 #[must_use]
 pub fn encode_response(
     response: &InferenceResponse,
-    forms: &[OutputForm],
+    format: &ResponseFormat,
     non_finite: NonFinite,
 ) -> EncodedResponse {
-    let header = Bytes::from(write_response(response, forms, non_finite));
-    if !forms.contains(&OutputForm::Binary) {
-        return EncodedResponse { header_length: None, parts: vec![header] };
-    }
-    let header_length = Some(header.len());
-    let binary = response.outputs.iter().zip(forms).filter(|(_, form)| **form == OutputForm::Binary);
-    let parts = std::iter::once(header).chain(binary.map(|(tensor, _)| tensor.data.clone())).collect();
+    let header = Bytes::from(write_response(response, format, non_finite));
+    let length = header.len();
+    let mut binary = format.outputs_as(OutputForm::Binary, &response.outputs).peekable();
+    let header_length = binary.peek().is_some().then_some(length);
+    let parts = std::iter::once(header).chain(binary.map(|tensor| tensor.data.clone())).collect();
     EncodedResponse { header_length, parts }
 }

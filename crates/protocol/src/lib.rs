@@ -31,4 +31,6 @@ pub use repository::{
 pub use shape::{element_count, expected_bytes, fill_shape};
 pub use statistics::{BatchStatistics, DurationStatistic, InferenceStatistics, ModelStatistics, Statistics};
 pub use strings::{MOST_STRINGS, Strings, check_strings, push_string};
-pub use types::{InferenceRequest, InferenceResponse, OutputForm, RequestedOutput, Schedule, Tensor};
+pub use types::{
+    InferenceRequest, InferenceResponse, OutputForm, RequestedOutput, ResponseFormat, Schedule, Tensor,
+};

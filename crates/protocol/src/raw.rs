@@ -1,9 +1,9 @@
 //! A request that is nothing but its one tensor's bytes: what Triton's binary
-//! tensor extension takes where `Inference-Header-Content-Length` is 0.
+//! tensor extension takes if `Inference-Header-Content-Length` is 0.
 
 use bytes::Bytes;
 
-use super::{Datatype, InferenceRequest, Inputs, OutputForm, ProtocolError, TensorMetadata};
+use super::{Datatype, InferenceRequest, Inputs, ProtocolError, ResponseFormat, TensorMetadata};
 
 /// What a model must tell for that.
 #[derive(Debug, Clone, Copy)]
@@ -22,8 +22,11 @@ pub struct RawInput<'a> {
 ///
 /// # Errors
 /// A model whose input's shape a body can't tell, or a body that doesn't fit
-/// it; in Triton's words where it has some.
-pub fn raw_request(body: Bytes, model: RawInput<'_>) -> Result<InferenceRequest, ProtocolError> {
+/// it; in Triton's words if it has some.
+pub fn raw_request(
+    body: Bytes,
+    model: RawInput<'_>,
+) -> Result<(InferenceRequest, ResponseFormat), ProtocolError> {
     let [input] = model.inputs else {
         return Err(ProtocolError::invalid(format!(
             "Raw request must only have 1 input (found 1) to be deduced but got {} inputs in '{}' model configuration",
@@ -57,11 +60,8 @@ pub fn raw_request(body: Bytes, model: RawInput<'_>) -> Result<InferenceRequest,
     };
     let mut inputs = Inputs::with_capacity(model.model, 1);
     inputs.push(name.clone(), datatype, shape, data)?;
-    Ok(InferenceRequest {
-        inputs: inputs.done(),
-        default_form: OutputForm::Binary,
-        ..InferenceRequest::default()
-    })
+    let request = InferenceRequest { inputs: inputs.done(), ..InferenceRequest::default() };
+    Ok((request, ResponseFormat::binary()))
 }
 
 /// Gives the dimension that varies, if there is one, the length that so many
@@ -117,8 +117,9 @@ mod tests {
         let input =
             TensorMetadata { name: "x".to_owned(), datatype: datatype.to_owned(), shape: shape.to_vec() };
         let model = RawInput { model: "m", inputs: &[input], batched };
-        let request = raw_request(Bytes::from_static(body), model).map_err(|error| error.to_string())?;
-        assert_eq!(request.default_form, OutputForm::Binary);
+        let (request, format) =
+            raw_request(Bytes::from_static(body), model).map_err(|error| error.to_string())?;
+        assert_eq!(format, ResponseFormat::binary());
         let tensor = &request.inputs[0];
         Ok((tensor.shape.clone(), tensor.data.to_vec()))
     }

@@ -10,6 +10,10 @@ use proptest::prelude::*;
 use super::*;
 
 fn decode(text: &str) -> Result<InferenceRequest, String> {
+    decode_formed(text).map(|(request, _)| request)
+}
+
+fn decode_formed(text: &str) -> Result<(InferenceRequest, ResponseFormat), String> {
     decode_request("m", &Bytes::copy_from_slice(text.as_bytes()), None).map_err(|error| error.to_string())
 }
 
@@ -22,22 +26,33 @@ fn a_json_request_is_read_whichever_way_its_keys_are_ordered() {
     let expected = InferenceRequest {
         id: "7".to_owned(),
         inputs: vec![tensor("x", Datatype::Uint8, &[2, 2], &[1, 2, 3, 4])],
-        outputs: vec![RequestedOutput {
-            name: "y".to_owned(),
-            form: Some(OutputForm::Binary),
-            classification: 3,
-        }],
-        default_form: OutputForm::Json,
-        non_finite: None,
+        outputs: vec![RequestedOutput { name: "y".to_owned(), classification: 3 }],
         schedule: Schedule::default(),
         ..InferenceRequest::default()
     };
+    let format = ResponseFormat { named: vec![OutputForm::Binary], ..ResponseFormat::default() };
+    let expected = (expected, format);
     let typed = r#"{"id":"7","inputs":[{"name":"x","shape":[2,2],"datatype":"UINT8","data":[1,2,3,4]}],
         "outputs":[{"name":"y","parameters":{"binary_data":true,"classification":3}}]}"#;
     let untyped = r#"{"outputs":[{"parameters":{"classification":3,"binary_data":true},"name":"y"}],"unknown":{"a":[null]},
         "inputs":[{"data":[[1,2],[3,4]],"datatype":"UINT8","shape":[2,2],"name":"x"}],"id":"7"}"#;
-    assert_eq!(decode(typed), Ok(expected.clone()));
-    assert_eq!(decode(untyped), Ok(expected));
+    assert_eq!(decode_formed(typed), Ok(expected.clone()));
+    assert_eq!(decode_formed(untyped), Ok(expected));
+}
+
+#[test]
+fn an_output_has_its_own_form_or_the_requests() {
+    let outputs = r#"[{"name":"a"},{"name":"b","parameters":{"binary_data":false}},
+        {"name":"c","parameters":{"binary_data":true}}]"#;
+    let formed = |outputs: &str, parameters: &str| {
+        let text = format!(r#"{{"outputs":{outputs},"parameters":{parameters},"inputs":[]}}"#);
+        let (_, format) = decode_formed(&text).unwrap();
+        [0, 1, 2].map(|index| format.form(index))
+    };
+    use OutputForm::{Binary, Json};
+    assert_eq!(formed(outputs, r#"{"binary_data_output":true}"#), [Binary, Json, Binary]);
+    assert_eq!(formed(outputs, "{}"), [Json, Json, Binary]);
+    assert_eq!(formed("[]", r#"{"binary_data_output":true}"#), [Binary; 3], "of all that the model gives");
 }
 
 #[test]
@@ -47,10 +62,10 @@ fn a_request_may_say_its_priority_and_its_time() {
         decode(&format!(r#"{{"parameters":{parameters},"inputs":{inputs}}}"#)).map(|request| request.schedule)
     };
     let timeout = |microseconds| Some(std::time::Duration::from_micros(microseconds));
-    let both = Schedule { priority: 2, timeout: timeout(1500), deadline: None };
+    let both = Schedule { priority: 2, timeout: timeout(1500) };
     assert_eq!(asked(r#"{"priority":2,"timeout":1500,"mine":"x"}"#), Ok(both));
     assert_eq!(asked(r#"{"timeout":0}"#), Ok(Schedule::default()), "zero is none");
-    let largest = Schedule { priority: u64::MAX, timeout: timeout(u64::MAX), deadline: None };
+    let largest = Schedule { priority: u64::MAX, timeout: timeout(u64::MAX) };
     assert_eq!(asked(r#"{"priority":18446744073709551615,"timeout":18446744073709551615}"#), Ok(largest));
     for bad in [r#"{"priority":-1}"#, r#"{"timeout":"soon"}"#, r#"{"timeout":1.5}"#] {
         let error = asked(bad).unwrap_err().to_string();
@@ -82,8 +97,8 @@ fn binary_tensors_are_slices_of_the_body() {
         "parameters":{"binary_data_output":true}}"#;
     let body = [header.as_bytes(), &[1, 0, 2, 0], &[2, 0, 0, 0], b"hi"].concat();
     let body = Bytes::from(body);
-    let request = decode_request("m", &body, Some(header.len())).unwrap();
-    assert_eq!(request.default_form, OutputForm::Binary);
+    let (request, format) = decode_request("m", &body, Some(header.len())).unwrap();
+    assert_eq!(format, ResponseFormat::binary());
     assert_eq!(
         request.inputs,
         [
@@ -182,17 +197,15 @@ fn a_response_is_written_in_the_forms_asked_for() {
             tensor("e", Datatype::Int64, &[0], &[]),
         ],
     };
-    let json = encode_response(&response, &[OutputForm::Json; 3], NonFinite::Words);
+    let json = encode_response(&response, &ResponseFormat::default(), NonFinite::Words);
     assert_eq!(json.header_length, None);
     assert_eq!(
         std::str::from_utf8(&json.parts[0]).unwrap(),
         r#"{"model_name":"m","model_version":"3","id":"a\"b","outputs":[{"name":"f","datatype":"FP32","shape":[1,3],"data":[1.5,NaN,-0.1]},{"name":"s","datatype":"BYTES","shape":[2],"data":["hi",""]},{"name":"e","datatype":"INT64","shape":[0],"data":[]}]}"#
     );
-    let mixed = encode_response(
-        &response,
-        &[OutputForm::Binary, OutputForm::Json, OutputForm::Json],
-        NonFinite::Words,
-    );
+    let named = vec![OutputForm::Binary, OutputForm::Json, OutputForm::Json];
+    let format = ResponseFormat { named, ..ResponseFormat::default() };
+    let mixed = encode_response(&response, &format, NonFinite::Words);
     assert_eq!(mixed.header_length, Some(mixed.parts[0].len()));
     assert_eq!(mixed.parts.len(), 2);
     assert_eq!(mixed.parts[1].as_ptr(), response.outputs[0].data.as_ptr(), "no copy");
@@ -230,7 +243,7 @@ fn what_json_has_no_number_for_is_written_by_rule() {
     let asking = |rule: &str| {
         let text = format!(r#"{{"parameters": {{"non_finite": {rule}}}, "inputs": []}}"#);
         decode_request("m", &Bytes::from(text), None)
-            .map(|request| request.non_finite)
+            .map(|(_, format)| format.non_finite)
             .map_err(|e| e.to_string())
     };
     assert_eq!(asking("\"text\""), Ok(Some(NonFinite::Text)));
@@ -264,7 +277,7 @@ fn every_datatype_comes_back_from_json_as_it_went() {
             id: String::new(),
             outputs: vec![sent.clone()],
         };
-        let encoded = encode_response(&response, &[OutputForm::Json], NonFinite::Words);
+        let encoded = encode_response(&response, &ResponseFormat::default(), NonFinite::Words);
         let text = std::str::from_utf8(&encoded.parts[0]).unwrap().replace("outputs", "inputs");
         assert_eq!(decode(&text).unwrap().inputs, [sent], "{datatype}");
     }
@@ -302,7 +315,7 @@ fn further_parameters_are_tensors_of_one_element() {
         ),
         None,
     );
-    let parameters = decoded.unwrap().parameters;
+    let parameters = decoded.unwrap().0.parameters;
     let seen: Vec<_> = parameters.iter().map(|p| (&*p.name, p.datatype, &p.data[..])).collect();
     assert_eq!(
         seen,

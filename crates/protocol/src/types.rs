@@ -1,7 +1,7 @@
 //! A request and its response, whatever form they came in or leave in.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -43,15 +43,10 @@ pub struct InferenceRequest {
     pub id: String,
     /// Distinct by name.
     pub inputs: Vec<Tensor>,
-    /// Which outputs, and in which form; empty for all of them.
+    /// Which outputs; empty for all of them.
     pub outputs: Vec<RequestedOutput>,
-    /// The form of outputs that don't say one.
-    pub default_form: OutputForm,
     /// Its place among those that wait.
     pub schedule: Schedule,
-    /// What is to stand in JSON for numbers that JSON has not; `None` for what
-    /// is usual where it was asked.
-    pub non_finite: Option<NonFinite>,
     /// Further parameters that are numbers or strings, each as a tensor of one
     /// element: arguments of the model that are no tensors may come so.
     pub parameters: Vec<Tensor>,
@@ -67,9 +62,6 @@ pub struct Schedule {
     /// `timeout`: how long it may wait at most; `None` for the model's
     /// default.
     pub timeout: Option<Duration>,
-    /// When its client gives up: it isn't worth queueing where an answer can't be
-    /// there by then. `None` where nothing was said of it.
-    pub deadline: Option<Instant>,
 }
 
 impl Schedule {
@@ -77,7 +69,7 @@ impl Schedule {
     /// time is in microseconds.
     #[must_use]
     pub fn new(priority: u64, timeout: u64) -> Self {
-        Self { priority, timeout: (timeout > 0).then(|| Duration::from_micros(timeout)), deadline: None }
+        Self { priority, timeout: (timeout > 0).then(|| Duration::from_micros(timeout)) }
     }
 }
 
@@ -86,8 +78,6 @@ impl Schedule {
 pub struct RequestedOutput {
     /// Its name.
     pub name: String,
-    /// Its form; `None` for the request's default.
-    pub form: Option<OutputForm>,
     /// How many of each row's best scores to give as strings in the place of
     /// the tensor; zero for the tensor itself.
     pub classification: u32,
@@ -101,6 +91,43 @@ pub enum OutputForm {
     Json,
     /// As bytes behind it.
     Binary,
+}
+
+/// How a client wants its answer written. A surface keeps it beside the request:
+/// a model gives the same tensors whatever becomes of them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ResponseFormat {
+    /// The form of outputs that the request doesn't name.
+    pub default: OutputForm,
+    /// The forms of those that it names, in its order.
+    pub named: Vec<OutputForm>,
+    /// What is to stand in JSON for numbers that JSON has not. `None` for what is
+    /// usual for the path that was asked.
+    pub non_finite: Option<NonFinite>,
+}
+
+impl ResponseFormat {
+    /// Every output as bytes.
+    #[must_use]
+    pub fn binary() -> Self {
+        Self { default: OutputForm::Binary, ..Self::default() }
+    }
+
+    /// The form of the answer's output `index`.
+    #[must_use]
+    pub fn form(&self, index: usize) -> OutputForm {
+        self.named.get(index).copied().unwrap_or(self.default)
+    }
+
+    /// The outputs of this form among those of an answer, in their order.
+    pub fn outputs_as<'a>(
+        &'a self,
+        form: OutputForm,
+        outputs: &'a [Tensor],
+    ) -> impl Iterator<Item = &'a Tensor> {
+        let own = move |(index, output)| (self.form(index) == form).then_some(output);
+        outputs.iter().enumerate().filter_map(own)
+    }
 }
 
 /// What a model answered.

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::context::RequestContext;
 use crate::instance::Responder;
 use crate::metrics::ModelMetrics;
 use crate::scheduler::RowSize;
@@ -13,7 +14,8 @@ fn tensor(datatype: Datatype, shape: &[i64], data: &[u8]) -> Tensor {
 
 fn request(inputs: Vec<Tensor>, rows: u32, length: u32) -> QueuedRequest {
     let arrival = clock::now();
-    let (responder, _) = Responder::new(Arc::new(ModelMetrics::new("padding_test", 1)), arrival);
+    let metrics = Arc::new(ModelMetrics::new("padding_test", 1));
+    let (responder, _) = Responder::new(RequestContext::default(), metrics, arrival);
     QueuedRequest {
         inputs,
         asked: Vec::new(),

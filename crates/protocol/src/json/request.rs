@@ -30,7 +30,8 @@ pub const RESERVED: [&str; 7] = [
 pub(crate) struct RequestHeader {
     pub(crate) id: String,
     pub(crate) inputs: Vec<InputHeader>,
-    pub(crate) outputs: Vec<RequestedOutput>,
+    /// Each with its form, if it says one.
+    pub(crate) outputs: Vec<(RequestedOutput, Option<OutputForm>)>,
     pub(crate) default_form: OutputForm,
     pub(crate) schedule: Schedule,
     pub(crate) non_finite: Option<NonFinite>,
@@ -227,7 +228,7 @@ pub(super) fn read_shape(scanner: &mut Scanner<'_>) -> Result<Vec<i64>, Protocol
     Ok(shape)
 }
 
-fn read_output(scanner: &mut Scanner<'_>) -> Result<RequestedOutput, ProtocolError> {
+fn read_output(scanner: &mut Scanner<'_>) -> Result<(RequestedOutput, Option<OutputForm>), ProtocolError> {
     let mut name: Option<String> = None;
     let mut parameters = Parameters::default();
     scanner.object(|scanner, key| {
@@ -246,7 +247,8 @@ fn read_output(scanner: &mut Scanner<'_>) -> Result<RequestedOutput, ProtocolErr
     let classification = parameters.classification.unwrap_or(0).clamp(0, i64::from(u32::MAX));
     let form =
         parameters.binary_data.map(|binary| if binary { OutputForm::Binary } else { OutputForm::Json });
-    Ok(RequestedOutput { name, form, classification: u32::try_from(classification).unwrap_or(u32::MAX) })
+    let classification = u32::try_from(classification).unwrap_or(u32::MAX);
+    Ok((RequestedOutput { name, classification }, form))
 }
 
 /// Reads the parameters that may be a model's: numbers, strings and lists of

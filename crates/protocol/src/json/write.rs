@@ -6,15 +6,17 @@ use std::io::Write as _;
 use half::{bf16, f16};
 
 use crate::non_finite::word;
-use crate::{Datatype, InferenceResponse, NonFinite, OutputForm, Tensor};
+use crate::{Datatype, InferenceResponse, NonFinite, OutputForm, ResponseFormat, Tensor};
 
-/// Writes a response's JSON, `forms` in step with its outputs.
+/// Writes a response's JSON; of outputs that are wanted as bytes, what is to be
+/// said of them.
 pub(crate) fn write_response(
     response: &InferenceResponse,
-    forms: &[OutputForm],
+    format: &ResponseFormat,
     non_finite: NonFinite,
 ) -> Vec<u8> {
-    let mut out = Vec::with_capacity(160 + response.outputs.iter().zip(forms).map(room).sum::<usize>());
+    let formed = || response.outputs.iter().enumerate().map(|(index, tensor)| (tensor, format.form(index)));
+    let mut out = Vec::with_capacity(160 + formed().map(room).sum::<usize>());
     out.extend_from_slice(b"{\"model_name\":");
     write_string(&mut out, &response.model_name);
     // Writing to a Vec can't fail.
@@ -24,17 +26,17 @@ pub(crate) fn write_response(
         write_string(&mut out, &response.id);
     }
     out.extend_from_slice(b",\"outputs\":[");
-    for (index, (tensor, form)) in response.outputs.iter().zip(forms).enumerate() {
+    for (index, (tensor, form)) in formed().enumerate() {
         if index > 0 {
             out.push(b',');
         }
-        write_output(&mut out, tensor, *form, non_finite);
+        write_output(&mut out, tensor, form, non_finite);
     }
     out.extend_from_slice(b"]}");
     out
 }
 
-fn room((tensor, form): (&Tensor, &OutputForm)) -> usize {
+fn room((tensor, form): (&Tensor, OutputForm)) -> usize {
     const HEADER: usize = 96;
     match form {
         OutputForm::Binary => HEADER,

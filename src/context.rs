@@ -1,0 +1,190 @@
+//! What goes with a request from its surface to its answer, beside what it asks
+//! of the model.
+//!
+//! Each surface makes it of the request's head. It goes on to the responder, so
+//! that every line of the log about a request can name it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// A request's context.
+///
+/// To clone it copies no text: the rows of one plain request, the messages of one
+/// stream and the parts of a request that is cut each have one.
+#[derive(Debug, Clone, Default)]
+pub struct RequestContext {
+    /// What the request is called in the log and in its answer.
+    pub id: RequestId,
+    /// The caller.
+    pub principal: Principal,
+    /// When the client gives up. The scheduler refuses a request that can't be
+    /// answered by then. `None` if the client said nothing of it.
+    pub deadline: Option<Instant>,
+    /// The span that the client is in, if it sent one.
+    pub trace: Option<TraceParent>,
+}
+
+/// A request's name: the client's, or a number of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RequestId {
+    /// The client's own.
+    Given(Arc<str>),
+    /// Ours; zero for a request that no surface took in.
+    Made(u64),
+}
+
+impl RequestId {
+    /// The header, or the key of gRPC's metadata, that carries it.
+    pub const HEADER: &str = "x-request-id";
+
+    /// The client's name for its request if that is one (printable, and of 128
+    /// bytes at most), else the next number.
+    #[must_use]
+    pub fn given_or_next(header: Option<&[u8]>) -> Self {
+        const LONGEST: usize = 128;
+        let printable = |byte: &u8| *byte == b'\t' || (b' '..=b'~').contains(byte);
+        let given = header.filter(|id| id.len() <= LONGEST && id.iter().all(printable));
+        match given.and_then(|id| str::from_utf8(id).ok()) {
+            Some(id) => Self::Given(Arc::from(id)),
+            None => Self::next(),
+        }
+    }
+
+    /// The next number: no other request of this process has it.
+    #[must_use]
+    pub fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self::Made(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl Default for RequestId {
+    fn default() -> Self {
+        Self::Made(0)
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Given(id) => f.write_str(id),
+            Self::Made(number) => number.fmt(f),
+        }
+    }
+}
+
+/// The caller of a request. There are no keys yet, so all callers are alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Principal {
+    /// A client that showed no key.
+    #[default]
+    Anonymous,
+}
+
+/// A span of a trace, as `traceparent` names it (W3C Trace Context).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TraceParent {
+    /// The trace; not all zeros.
+    pub trace_id: [u8; 16],
+    /// The span; not all zeros.
+    pub parent_id: [u8; 8],
+    /// The lowest bit says that the trace is recorded.
+    pub flags: u8,
+}
+
+impl TraceParent {
+    /// The header, or the key of gRPC's metadata, that carries it.
+    pub const HEADER: &str = "traceparent";
+
+    /// Reads `00-<trace id>-<span id>-<flags>`, in lower-case hexadecimal. A
+    /// later version than 00 may say more behind that, which isn't read. `None`
+    /// for anything else: a trace that is spelt wrong fails no request.
+    #[must_use]
+    pub fn parse(header: &[u8]) -> Option<Self> {
+        let mut fields = header.split(|byte| *byte == b'-');
+        let mut field = || fields.next();
+        let [version] = hexadecimal(field()?)?;
+        let parent = Self {
+            trace_id: hexadecimal(field()?)?,
+            parent_id: hexadecimal(field()?)?,
+            flags: hexadecimal::<1>(field()?)?[0],
+        };
+        let more = field().is_some();
+        let valid = match version {
+            0 => !more,
+            u8::MAX => false,
+            _ => true,
+        };
+        (valid && parent.trace_id != [0; 16] && parent.parent_id != [0; 8]).then_some(parent)
+    }
+}
+
+/// Exactly `N` bytes, each as two digits.
+fn hexadecimal<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let (pairs, []) = text.as_chunks::<2>() else { return None };
+    let mut bytes = [0; N];
+    if pairs.len() != N {
+        return None;
+    }
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = digit(*high)? << 4 | digit(*low)?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_the_clients_if_it_can_be_one() {
+        let shown = |header: &[u8]| RequestId::given_or_next(Some(header)).to_string();
+        assert_eq!(shown(b"seen again"), "seen again");
+        assert_eq!(shown(&[b'x'; 128]), "x".repeat(128));
+        let made: Vec<RequestId> = [Some(&[b'x'; 129][..]), Some(b"a\nb"), Some("é".as_bytes()), None]
+            .into_iter()
+            .map(RequestId::given_or_next)
+            .collect();
+        for (index, id) in made.iter().enumerate() {
+            assert!(matches!(id, RequestId::Made(1..)), "{id:?}");
+            assert!(!made[..index].contains(id), "{id} twice");
+        }
+    }
+
+    #[test]
+    fn a_trace_parent_is_read_as_it_is_written_and_not_otherwise() {
+        const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+        const SPAN: &str = "b7ad6b7169203331";
+        let read = |text: String| TraceParent::parse(text.as_bytes());
+        let expected = TraceParent {
+            trace_id: 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c_u128.to_be_bytes(),
+            parent_id: 0xb7ad_6b71_6920_3331_u64.to_be_bytes(),
+            flags: 1,
+        };
+        assert_eq!(read(format!("00-{TRACE}-{SPAN}-01")), Some(expected));
+        assert_eq!(read(format!("01-{TRACE}-{SPAN}-01")), Some(expected), "a later version");
+        assert_eq!(read(format!("01-{TRACE}-{SPAN}-01-more")), Some(expected));
+        for wrong in [
+            String::new(),
+            "-".repeat(3),
+            format!("00-{TRACE}-{SPAN}"),
+            format!("00-{TRACE}-{SPAN}-01-more"),
+            format!("00-{TRACE}-{SPAN}-1"),
+            format!("00-{TRACE}-{SPAN}-01 "),
+            format!("ff-{TRACE}-{SPAN}-01"),
+            format!("00-{}-{SPAN}-01", TRACE.to_uppercase()),
+            format!("00-{}-{SPAN}-01", "0".repeat(32)),
+            format!("00-{TRACE}-{}-01", "0".repeat(16)),
+            format!("00-{}-{SPAN}-01", &TRACE[1..]),
+        ] {
+            assert_eq!(read(wrong.clone()), None, "{wrong}");
+        }
+    }
+}
