@@ -73,9 +73,11 @@ fn main() -> anyhow::Result<()> {
             write!(out, "{value:.1}")
         }),
         // Levels of pixels.
-        Spelling::new("integers", values.iter().map(|value| (value * 127.0 + 128.0).round()), |out, value| {
-            write!(out, "{value}")
-        }),
+        Spelling::new(
+            "integers",
+            values.iter().map(|value| (value * 127.0 + 128.0).round()),
+            |out, value| write!(out, "{value}"),
+        ),
     ];
     for Spelling { body, values, .. } in &spellings {
         check(body, values)?;
