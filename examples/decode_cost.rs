@@ -98,13 +98,8 @@ fn main() -> anyhow::Result<()> {
 
 /// Pixels as a network takes them: between -1 and 1. The same in every run.
 fn values() -> Vec<f32> {
-    let mut state: u32 = 1;
-    std::iter::repeat_with(|| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        f32::from_bits(state >> 9 | 0x4000_0000) - 3.0
-    })
-    .take(NUMBERS)
-    .collect()
+    let mut random = fastrand::Rng::with_seed(1);
+    std::iter::repeat_with(|| random.f32() * 2.0 - 1.0).take(NUMBERS).collect()
 }
 
 fn body(values: &[f32], write: impl Fn(&mut String, f32) -> std::fmt::Result) -> Bytes {

@@ -5,7 +5,8 @@
 //! `model_settings` reads into a [`Preprocessor`] and a [`Postprocessor`]. These
 //! say which tensors they make and read. All other code goes by what they say:
 //! whether they fit a model, how bodies are read and how answers are written. So a
-//! further one is a file here and its table in `model_settings`.
+//! further one is a file here and its table in `model_settings`. [`ItemKind::ALL`]
+//! lists what preprocessors take.
 //!
 //! Both are pure: bytes in, tensors or answers out, no clock and no threads. They
 //! take milliseconds, so callers on async threads run them on a [`Pool`].
