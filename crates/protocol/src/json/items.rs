@@ -236,7 +236,7 @@ mod tests {
             ),
             (
                 r#"{"image": "a", "x": "b"}"#,
-                "two {item}s are given, as 'image' and 'x': of several a list is expected, [\"…\", \"…\"]",
+                "two photographs are given, as 'image' and 'x': of several a list is expected, [\"…\", \"…\"]",
             ),
             (
                 r#"["a", 3]"#,
