@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Bytes;
+
 use crate::error::{Error, Result};
 use crate::metrics;
 
 /// The memory that request bodies may take together. A client that sends too
-/// much is refused before its bytes are read, and nobody else's suffer.
+/// much is refused before its bytes are read, and the other requests go on.
 #[derive(Debug, Clone)]
 pub struct Admission {
     held: Arc<AtomicUsize>,
@@ -81,6 +83,30 @@ impl Permit {
     }
 }
 
+/// Bytes with the memory that is lent to them: both go when the last slice of the
+/// bytes goes, be that in a handler, in a queue or in a batch. `permit` is a
+/// [`Permit`], or a share in one if several pieces lie in the same memory.
+pub fn lent(bytes: Bytes, permit: impl AsRef<Permit> + Send + 'static) -> Bytes {
+    Bytes::from_owner(Lent { bytes, _permit: permit })
+}
+
+struct Lent<P> {
+    bytes: Bytes,
+    _permit: P,
+}
+
+impl<P> AsRef<[u8]> for Lent<P> {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl AsRef<Permit> for Permit {
+    fn as_ref(&self) -> &Permit {
+        self
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         self.admission.held.fetch_sub(self.bytes, Ordering::AcqRel);
@@ -91,6 +117,21 @@ impl Drop for Permit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_slice_of_lent_bytes_gives_their_memory_back() {
+        let admission = Admission::new(100);
+        let own = lent(Bytes::from_static(b"own"), admission.admit(60).unwrap());
+        let shared = Arc::new(admission.admit(40).unwrap());
+        let pieces = [b"a", b"b"].map(|piece| lent(Bytes::from_static(piece), Arc::clone(&shared)));
+        let slice = own.slice(1..);
+        drop((own, shared));
+        assert!(admission.admit(1).is_err(), "a slice and two pieces are held");
+        drop(slice);
+        assert!(admission.admit(60).is_ok() && admission.admit(61).is_err());
+        drop(pieces);
+        assert!(admission.admit(100).is_ok());
+    }
 
     #[test]
     fn memory_is_lent_up_to_the_limit_and_given_back() {

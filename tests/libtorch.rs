@@ -210,11 +210,8 @@ fn truncated_empty_and_random_files_are_refused() {
     }
     std::fs::write(&path, "").unwrap();
     assert_eq!(refusal(&path), "not a TorchScript file: it is empty: was it copied to its end?");
-    let mut state = 1_u32;
-    let mut noise = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        state.to_be_bytes()[0]
-    };
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut noise = || random.u8(..);
     for length in [1, 3, 4, 100, 5000] {
         std::fs::write(&path, (0..length).map(|_| noise()).collect::<Vec<u8>>()).unwrap();
         assert!(refusal(&path).starts_with("not a TorchScript file"), "{length}");

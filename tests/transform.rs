@@ -6,9 +6,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use cresset::model_settings::ModelSettings;
-use cresset::transform::ImageTransform;
+use cresset::transform::{Item, Preprocessor};
 
 const HEIGHT: usize = 40;
 const WIDTH: usize = 48;
@@ -70,7 +71,7 @@ fn bilinear_is_pillows_too() {
 }
 
 /// A transform whose values are the levels themselves.
-fn identity(more: &str) -> ImageTransform {
+fn identity(more: &str) -> Arc<dyn Preprocessor> {
     let model = tempfile::tempdir().unwrap();
     let text = "\
 [transform.image]
@@ -81,19 +82,21 @@ std = [1, 1, 1]
 ";
     let text = format!("{text}{more}");
     fs::write(model.path().join("cresset.toml"), text).unwrap();
-    let transform = ModelSettings::read(model.path()).unwrap().transforms.unwrap().image.unwrap();
-    assert_eq!(transform.shape(), [1, 3, HEIGHT as i64, WIDTH as i64]);
-    transform
+    let transforms = ModelSettings::read(model.path()).unwrap().transforms.unwrap();
+    let transform = transforms.preprocessor().unwrap();
+    assert_eq!(transform.inputs()[0].shape, [1, 3, HEIGHT as i64, WIDTH as i64]);
+    Arc::clone(transform)
 }
 
-fn apart(transform: &ImageTransform, directory: &Path, name: String) -> Apart {
+fn apart(transform: &Arc<dyn Preprocessor>, directory: &Path, name: String) -> Apart {
     let reference = format!("{}.pixels.png", name.replace('.', "_"));
     against(transform, directory, name, &reference)
 }
 
-fn against(transform: &ImageTransform, directory: &Path, name: String, reference: &str) -> Apart {
+fn against(transform: &Arc<dyn Preprocessor>, directory: &Path, name: String, reference: &str) -> Apart {
     let encoded = fs::read(directory.join(&name)).unwrap();
-    let tensor = transform.apply(&encoded).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let made = transform.preprocess(Item::Bytes(encoded.into()));
+    let tensor = made.unwrap_or_else(|error| panic!("{name}: {error}")).remove(0).data;
     let values: Vec<f32> =
         tensor.chunks_exact(4).map(|value| f32::from_le_bytes(value.try_into().unwrap())).collect();
 

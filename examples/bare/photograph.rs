@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use bytes::Bytes;
 use cresset::model_settings::ModelSettings;
+use cresset::transform::{Item, MadeRow};
 use cresset_backend::{BatchInput, HostBuffer, LoadOptions};
 use cresset_clock as clock;
-use cresset_protocol::Datatype;
 
 use crate::loaded::load;
 use crate::plan::Plan;
@@ -29,9 +30,10 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let settings = ModelSettings::read(&args.directory)?;
-    let image = settings.transforms.and_then(|transforms| transforms.image);
+    let image = settings.transforms.and_then(|transforms| transforms.preprocessor().cloned());
     let image = image.context("cresset.toml declares no [transform.image]")?;
-    let photograph = std::fs::read(&args.photograph).context("the photograph")?;
+    let input = image.inputs().into_iter().next().context("an input that it makes")?;
+    let photograph = Bytes::from(std::fs::read(&args.photograph).context("the photograph")?);
     let (precision, optimize) = (settings.precision, settings.optimize);
     let options = LoadOptions { precision, optimize, ..LoadOptions::default() };
     let model = load(&args.directory.join("1").join("model.pt"), &options)?;
@@ -41,15 +43,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut measured = plan.run(move |_| {
         let mut instance = model.instance(plan.threads)?;
         let mut buffer = HostBuffer::within(instance.host_memory());
-        let shape = image.shape();
         let mut both = || -> anyhow::Result<(Duration, Duration)> {
             let start = clock::now();
-            let pixels = image.apply(&photograph)?;
+            let made = image.preprocess(Item::Bytes(photograph.clone()))?;
             let transformed = clock::now();
-            buffer.begin(pixels.len());
-            buffer.extend(&pixels);
-            let (name, data) = (image.input().unwrap_or("x"), buffer.as_slice());
-            instance.forward(&[BatchInput { name, datatype: Datatype::Fp32, shape: &shape, data }])?;
+            let MadeRow { shape, data } = made.first().context("an input that it made")?;
+            buffer.begin(data.len());
+            buffer.extend(data);
+            let (name, data) = (input.name.as_deref().unwrap_or("x"), buffer.as_slice());
+            instance.forward(&[BatchInput { name, datatype: input.datatype, shape, data }])?;
             Ok((transformed - start, clock::now() - transformed))
         };
         for _ in 0..5 {

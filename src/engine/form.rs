@@ -1,24 +1,27 @@
 //! The parts of a form (`multipart/form-data`), as what they ask of a model.
 
-use super::photographs::{Encoded, Photographs};
-use super::plain::{Asked, Part, Tensors, by_name, no_transform, photograph, takes_photographs, whole};
+use super::items::{Items, kind, made_input};
+use super::plain::{Asked, Part, Tensors, by_name, no_transform, recognised, whole};
 use crate::error::{Error, Result};
 use crate::model::ServedModel;
-use crate::transform::recognise;
+use crate::transform::{Item, ItemKind};
 use cresset_protocol::Tensor;
 use cresset_protocol::json;
 
-/// What is to be sent, where it isn't what came.
-const EXPECTED: &str =
-    "send a photograph in each part, or in each the JSON of the input that it is named for";
+/// What is to be sent in the place of what came.
+fn expected(model: &ServedModel) -> String {
+    let item = kind(model).unwrap_or_else(ItemKind::usual).name;
+    format!("send a {item} in each part, or in each the JSON of the input that it is named for")
+}
 
 /// One part is taken as if it were the body, whatever its name; several are
-/// photographs, or the inputs that they are named for.
+/// items, or the inputs that they are named for.
 pub(super) fn read(model: &ServedModel, parts: Vec<Part>, tensors: Tensors) -> Result<Asked> {
     match parts.as_slice() {
-        [] => Err(Error::invalid(format!("the form has no parts: {EXPECTED}"))),
+        [] => Err(Error::invalid(format!("the form has no parts: {}", expected(model)))),
         [part] if part.content.is_empty() => {
-            Err(Error::invalid(format!("the form's part '{}' is empty: {EXPECTED}", shown(&part.name))))
+            let (name, expected) = (shown(&part.name), expected(model));
+            Err(Error::invalid(format!("the form's part '{name}' is empty: {expected}")))
         }
         [part] => match input(model, part)? {
             Some(tensor) => Ok(Asked::Inputs(vec![tensor])),
@@ -29,11 +32,15 @@ pub(super) fn read(model: &ServedModel, parts: Vec<Part>, tensors: Tensors) -> R
 }
 
 fn several(model: &ServedModel, parts: &[Part]) -> Result<Asked> {
-    let images: Vec<Encoded> = parts.iter().filter_map(|part| photograph(&part.content)).collect();
-    if images.len() == parts.len() {
-        return match takes_photographs(model) {
-            true => Ok(Asked::Photographs(Photographs { images, several: true })),
-            false => Err(no_transform(model, &parts[0].content)),
+    let found: Vec<(&ItemKind, Item)> = parts.iter().filter_map(|part| recognised(&part.content)).collect();
+    if found.len() == parts.len() {
+        let taken = kind(model);
+        return match found.iter().zip(parts).find(|((kind, _), _)| taken != Some(*kind)) {
+            None => {
+                let items = found.into_iter().map(|(_, item)| item).collect();
+                Ok(Asked::Items(Items { items, several: true }))
+            }
+            Some(((kind, _), part)) => Err(no_transform(model, kind, &part.content)),
         };
     }
     let mut inputs: Vec<Tensor> = Vec::with_capacity(parts.len());
@@ -52,13 +59,13 @@ fn several(model: &ServedModel, parts: &[Part]) -> Result<Asked> {
 fn input(model: &ServedModel, Part { name, content }: &Part) -> Result<Option<Tensor>> {
     let text = content.trim_ascii_start();
     let json = matches!(text.first(), Some(b'[' | b'"' | b't' | b'f' | b'-' | b'0'..=b'9' | b'N' | b'I'));
-    if !model.has_input(name) || !json || photograph(content).is_some() {
+    if !model.has_input(name) || !json || recognised(content).is_some() {
         return Ok(None);
     }
-    // Strings for the input that a photograph fills are photographs.
+    // Strings for the input that an item fills are items.
     let inner = text.strip_prefix(b"[").unwrap_or(text).trim_ascii_start();
     let strings = matches!(inner.first(), Some(b'"' | b'{'));
-    if strings && takes_photographs(model) && model.image_input() == Some(name) {
+    if strings && made_input(model).as_deref() == Some(name) {
         return Ok(None);
     }
     match json::decode_named_tensor(name, content, |name| model.input_datatype(name)) {
@@ -76,15 +83,15 @@ fn mixed(model: &ServedModel, parts: &[Part]) -> Error {
     if more > 0 {
         listed.push(format!("{more} more"));
     }
-    Error::invalid(format!("the form has the parts {}: {EXPECTED} ({})", listed.join(", "), by_name(model)))
+    let (parts, expected) = (listed.join(", "), expected(model));
+    Error::invalid(format!("the form has the parts {parts}: {expected} ({})", by_name(model)))
 }
 
 /// What a part holds, for an error.
 fn what(Part { content, .. }: &Part) -> String {
-    match recognise(content) {
-        Some(kind) => kind.to_string(),
+    match ItemKind::of(content) {
+        Some((kind, _)) => (kind.describe)(content),
         None if content.is_empty() => "empty".to_owned(),
-        None if photograph(content).is_some() => "a photograph in base64".to_owned(),
         None => match json::kind(content) {
             Ok(kind) => format!("JSON, {kind}"),
             Err(_) if content.is_ascii() => "text".to_owned(),

@@ -8,10 +8,10 @@ mod follow;
 mod form;
 mod improve;
 mod infer;
+mod items;
 mod loader;
 mod models;
 mod origin;
-mod photographs;
 mod plain;
 mod predict;
 mod retire;
@@ -170,7 +170,8 @@ impl Engine {
     }
 
     /// The model that `POST /predict` goes to: the one that is named by the
-    /// operator, else the only one, else the only one that takes photographs.
+    /// operator, else the only one, else the only one that takes items, such as
+    /// photographs.
     ///
     /// # Errors
     /// The names to choose from, if none of these is.

@@ -1,5 +1,5 @@
-//! What a plain body asks of a model: photographs in one of the ways in which
-//! clients send them, or tensors without ceremony.
+//! What a plain body asks of a model: items, such as photographs, in one of the ways
+//! in which clients send them, or tensors without ceremony.
 
 use std::borrow::Cow;
 
@@ -7,11 +7,11 @@ use bytes::Bytes;
 
 use super::fitting::fit;
 use super::form;
-use super::photographs::{Encoded, Photographs};
+use super::items::{Items, kind, made_input};
 use crate::error::{Error, Result};
 use crate::model::ServedModel;
-use crate::transform::{begins_as_image, recognise};
-use cresset_protocol::json::{self, PhotographNames, PredictForm};
+use crate::transform::{Item, ItemForm, ItemKind};
+use cresset_protocol::json::{self, ItemNames, PredictForm};
 use cresset_protocol::{InferenceRequest, ProtocolError, ResponseFormat, Tensor, decode_request};
 
 /// A plain body, as a surface hands it over.
@@ -56,7 +56,7 @@ pub(super) enum Tensors {
 #[derive(Debug)]
 pub(super) enum Asked {
     /// Of a model that takes them.
-    Photographs(Photographs),
+    Items(Items),
     /// Inputs by name.
     Inputs(Vec<Tensor>),
     /// The same, to be answered as TensorFlow Serving answers columns.
@@ -87,31 +87,31 @@ impl Asked {
             Self::Inputs(inputs) => Self::Inputs(fit(model, inputs)),
             Self::Columns(inputs) => Self::Columns(fit(model, inputs)),
             Self::Rows(form, rows) => Self::Rows(form, rows.into_iter().map(|row| fit(model, row)).collect()),
-            Self::Photographs(_) | Self::Inference(..) => self,
+            Self::Items(_) | Self::Inference(..) => self,
         }
     }
 }
 
 /// What a body is is read off the body: clients put any Content-Type on it.
 pub(super) fn whole(model: &ServedModel, body: &Bytes, tensors: Tensors) -> Result<Asked> {
-    if let Some(photograph) = photograph(body) {
-        return match takes_photographs(model) {
-            true => Ok(Asked::Photographs(Photographs::one(photograph))),
-            false => Err(no_transform(model, body)),
+    if let Some((item_kind, item)) = recognised(body) {
+        return match kind(model) == Some(item_kind) {
+            true => Ok(Asked::Items(Items::one(item))),
+            false => Err(no_transform(model, item_kind, body)),
         };
     }
     let first = body.trim_ascii_start().first();
     if first.is_none() {
-        let what = if takes_photographs(model) { "a photograph or JSON" } else { "JSON" };
-        return Err(Error::invalid(format!("the body is empty: expected {what}")));
+        let item = kind(model).map_or_else(String::new, |kind| format!("a {} or ", kind.name));
+        return Err(Error::invalid(format!("the body is empty: expected {item}JSON")));
     }
     let object = first == Some(&b'{');
     if tensors == Tensors::Named && object && json::is_inference_request(body) {
         let (request, format) = decode_request(model.name(), body, None)?;
         return Ok(Asked::Inference(request, format));
     }
-    if let Some(photographs) = in_json(model, body)? {
-        return Ok(Asked::Photographs(photographs));
+    if let Some(items) = in_json(model, body)? {
+        return Ok(Asked::Items(items));
     }
     let datatype_of = |name: &str| model.input_datatype(name);
     let as_rows = |error: ProtocolError| match rows_of_lengths(model, body, tensors) {
@@ -156,20 +156,10 @@ fn rows_of_lengths(
     (rows.len() > 1 && rows.len() <= most).then_some((form, rows))
 }
 
-/// The one photograph that bytes are, as they are or in base64.
-pub(super) fn photograph(body: &Bytes) -> Option<Encoded> {
-    if recognise(body).is_some() {
-        Some(Encoded::Bytes(body.clone()))
-    } else if begins_as_image(body) {
-        Some(Encoded::Base64(body.clone()))
-    } else {
-        None
-    }
-}
-
-/// Whether a photograph is one of the model's inputs.
-pub(super) fn takes_photographs(model: &ServedModel) -> bool {
-    model.transforms().is_some_and(|transforms| transforms.image.is_some())
+/// The one item that bytes are, and its kind.
+pub(super) fn recognised(body: &Bytes) -> Option<(&'static ItemKind, Item)> {
+    let (kind, form) = ItemKind::of(body)?;
+    Some((kind, Item::new(form, body.clone())))
 }
 
 /// Whether a string may be one of the model's tensors.
@@ -177,71 +167,75 @@ fn takes_strings(model: &ServedModel) -> bool {
     model.metadata(Vec::new()).inputs.iter().any(|input| matches!(&*input.datatype, "" | "BYTES"))
 }
 
-/// The photographs in a body of JSON, if that is what it holds.
-fn in_json(model: &ServedModel, body: &Bytes) -> Result<Option<Photographs>> {
-    if !takes_photographs(model) {
-        return match foreign(model, body) {
-            Some(text) => Err(no_transform(model, text.as_bytes())),
+/// The items in a body of JSON, if that is what it holds.
+fn in_json(model: &ServedModel, body: &Bytes) -> Result<Option<Items>> {
+    let Some(kind) = kind(model) else {
+        return match ItemKind::ALL.into_iter().find_map(|kind| Some((kind, foreign(model, kind, body)?))) {
+            Some((kind, text)) => Err(no_transform(model, kind, text.as_bytes())),
             None => Ok(None),
         };
-    }
+    };
     if !matches!(body.trim_ascii_start().first(), Some(b'{' | b'[' | b'"')) {
         return Ok(None);
     }
-    let own = model.image_input();
-    let other = |name: &str| own != Some(name) && model.has_input(name);
-    let found = json::photographs(body, PhotographNames { own, other: &other });
+    let own = made_input(model);
+    let other = |name: &str| own.as_deref() != Some(name) && model.has_input(name);
+    let found = json::items(body, names(kind, own.as_deref(), &other));
     let Some(found) = found? else { return Ok(None) };
-    let image = |text| {
-        Encoded::Base64(match text {
+    let item = |text| {
+        Item::Text(match text {
             // A slice of the body, with the memory that it was lent.
             Cow::Borrowed(text) => body.slice_ref(str::as_bytes(text)),
             Cow::Owned(text) => Bytes::from(text),
         })
     };
-    Ok(Some(Photographs { images: found.texts.into_iter().map(image).collect(), several: found.several }))
+    Ok(Some(Items { items: found.texts.into_iter().map(item).collect(), several: found.several }))
 }
 
-/// The first photograph in JSON for a model that takes none, if no string of it is
-/// a tensor.
-fn foreign<'a>(model: &ServedModel, body: &'a [u8]) -> Option<Cow<'a, str>> {
+fn names<'a>(kind: &'a ItemKind, own: Option<&'a str>, other: &'a dyn Fn(&str) -> bool) -> ItemNames<'a> {
+    ItemNames { item: kind.name, text: kind.text, usual: kind.keys, own, other }
+}
+
+/// The first item in JSON for a model that takes none, if no string of it is a
+/// tensor.
+fn foreign<'a>(model: &ServedModel, kind: &ItemKind, body: &'a [u8]) -> Option<Cow<'a, str>> {
     /// It stands at the beginning: a tensor's numbers aren't gone over for it.
     const HEAD: usize = 512;
     let head = body.get(..HEAD).unwrap_or(body);
-    if !head.split(|byte| *byte == b'"').any(begins_as_image) {
+    let is_item = |text: &[u8]| (kind.recognise)(text) == Some(ItemForm::Text);
+    if !head.split(|byte| *byte == b'"').any(is_item) {
         return None;
     }
     // What is wrong with the JSON is told when it is read as tensors.
-    let names = PhotographNames { own: None, other: &|name| model.has_input(name) };
-    let json::Photographs { texts, several } = json::photographs(body, names).ok()??;
-    let text = texts.into_iter().next().filter(|text| begins_as_image(text.as_bytes()))?;
+    let other = |name: &str| model.has_input(name);
+    let json::Items { texts, several } = json::items(body, names(kind, None, &other)).ok()??;
+    let text = texts.into_iter().next().filter(|text| is_item(text.as_bytes()))?;
     (!several || !takes_strings(model)).then_some(text)
 }
 
-/// A photograph came for a model that takes none.
-pub(super) fn no_transform(model: &ServedModel, photograph: &[u8]) -> Error {
-    let what =
-        recognise(photograph).map_or_else(|| "a photograph in base64".to_owned(), |kind| kind.to_string());
+/// An item came for a model that takes none of its kind.
+pub(super) fn no_transform(model: &ServedModel, kind: &ItemKind, item: &[u8]) -> Error {
     Error::invalid(format!(
-        "the body is {what}, but model '{}' declares no [transform.image] in its cresset.toml: send tensors, by input \
-         name ({})",
+        "the body is {}, but model '{}' declares no {} in its cresset.toml: send tensors, by input name ({})",
+        (kind.describe)(item),
         model.name(),
+        kind.table,
         by_name(model)
     ))
 }
 
-/// Neither a photograph nor an object.
+/// Neither an item nor an object.
 fn no_object(model: &ServedModel, body: &Bytes) -> Error {
-    let photographs = takes_photographs(model);
-    match json::kind(body) {
-        Ok(kind) => Error::invalid(format!(
-            "{}an object by input name was expected (for example {}) and {kind} came",
-            if photographs { "a photograph or " } else { "" },
+    let kind = kind(model);
+    match (json::kind(body), kind) {
+        (Ok(came), _) => Error::invalid(format!(
+            "{}an object by input name was expected (for example {}) and {came} came",
+            kind.map_or_else(String::new, |kind| format!("a {} or ", kind.name)),
             by_name(model)
         )),
-        Err(error) if matches!(body.trim_ascii_start().first(), Some(b'[' | b'"')) => error.into(),
-        Err(_) if photographs => crate::transform::not_an_image(body).into(),
-        Err(_) => Error::invalid("the body isn't JSON: expected an object of arrays by input name"),
+        (Err(error), _) if matches!(body.trim_ascii_start().first(), Some(b'[' | b'"')) => error.into(),
+        (Err(_), Some(kind)) => (kind.refuse)(body).into(),
+        (Err(_), None) => Error::invalid("the body isn't JSON: expected an object of arrays by input name"),
     }
 }
 

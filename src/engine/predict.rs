@@ -1,5 +1,5 @@
-//! The simplest request: photographs, or numbers without ceremony, to a
-//! model; labels or numbers back.
+//! The simplest request: photographs, or numbers without ceremony, to a model;
+//! labels or numbers back.
 
 use std::sync::Arc;
 
@@ -11,9 +11,9 @@ use super::plain::{Asked, Plain, Tensors, read};
 use crate::context::RequestContext;
 use crate::error::{Error, Result};
 use crate::model::ServedModel;
-use crate::transform::{Classification, Ranked, looks_like_image};
+use crate::transform::{ItemForm, ItemKind, Postprocessor, ReadOutput, RowAnswer};
 use cresset_protocol::json::PredictForm;
-use cresset_protocol::{Datatype, InferenceRequest, InferenceResponse, NonFinite, ResponseFormat, Tensor};
+use cresset_protocol::{InferenceRequest, InferenceResponse, NonFinite, ResponseFormat, Tensor};
 
 /// About a tenth of a millisecond of JSON.
 const INLINE: usize = 32 * 1024;
@@ -21,23 +21,17 @@ const INLINE: usize = 32 * 1024;
 /// What a model answered to a plain body.
 #[derive(Debug, Clone)]
 pub enum Prediction {
-    /// Labels, best first.
-    Labels {
-        /// The model.
-        model_name: Arc<str>,
-        /// The version that computed it.
-        model_version: u64,
-        /// Best first.
-        ranked: Vec<Ranked>,
-    },
-    /// The same for each of several rows.
-    LabelRows {
+    /// What the model's postprocessor made of its outputs.
+    Processed {
         /// The model.
         model_name: Arc<str>,
         /// The version that computed them.
         model_version: u64,
         /// In the order of the request.
-        rows: Vec<Vec<Ranked>>,
+        rows: Vec<Arc<dyn RowAnswer>>,
+        /// Whether the answer is a list of rows, be it of one; else it is the only
+        /// row.
+        several: bool,
     },
     /// The outputs by name, and how their JSON is to be.
     Tensors(Vec<Tensor>, NonFinite),
@@ -62,14 +56,13 @@ impl Engine {
         plain: Plain,
     ) -> Result<Prediction> {
         match self.read_plain(model, plain, Tensors::Named).await? {
-            Asked::Photographs(photographs) => self.predict_photographs(context, model, photographs).await,
+            Asked::Items(items) => self.predict_items(context, model, items).await,
             Asked::Inputs(inputs) | Asked::Columns(inputs) => {
                 let request = InferenceRequest { inputs, ..InferenceRequest::default() };
                 let response = self.infer(context, model, request).await?;
-                // A photograph's model answers tensors with tensors.
-                let transforms = model.transforms().filter(|transforms| transforms.image.is_none());
-                match transforms.and_then(|transforms| transforms.classification.as_ref()) {
-                    Some(classification) => labels(classification, response, false),
+                // A model that takes items answers tensors with tensors.
+                match model.postprocessor().filter(|_| model.preprocessor().is_none()) {
+                    Some(postprocessor) => processed(&**postprocessor, response, false),
                     None => Ok(Prediction::Tensors(response.outputs, model.non_finite())),
                 }
             }
@@ -95,8 +88,8 @@ impl Engine {
         plain: Plain,
     ) -> Result<(PredictForm, Prediction)> {
         let (form, request) = match self.read_plain(model, plain, Tensors::Predict).await? {
-            Asked::Photographs(photographs) => {
-                let prediction = self.predict_photographs(context, model, photographs).await?;
+            Asked::Items(items) => {
+                let prediction = self.predict_items(context, model, items).await?;
                 return Ok((PredictForm::Rows, prediction));
             }
             Asked::Columns(inputs) => {
@@ -114,7 +107,7 @@ impl Engine {
 
     /// Answers rows that are of different lengths: each is a request, and they
     /// wait together.
-    async fn predict_rows(
+    pub(super) async fn predict_rows(
         &self,
         context: RequestContext,
         model: &Arc<ServedModel>,
@@ -125,26 +118,23 @@ impl Engine {
             self.infer(context.clone(), model, request)
         });
         let answers = try_join_all(each).await?;
-        let classification = model.transforms().and_then(|transforms| transforms.classification.as_ref());
-        let Some(classification) = classification else {
+        let Some(postprocessor) = model.postprocessor() else {
             let rows = answers.into_iter().map(|response| response.outputs).collect();
             return Ok(Prediction::Rows(rows, model.non_finite()));
         };
         let mut all = Vec::new();
         for response in answers {
-            if let Prediction::LabelRows { rows, .. } = labels(classification, response, true)? {
-                all.extend(rows);
-            }
+            all.extend(answers_of(&**postprocessor, &response)?);
         }
         let (model_name, model_version) = (Arc::clone(model.name()), model.version());
-        Ok(Prediction::LabelRows { model_name, model_version, rows: all })
+        Ok(Prediction::Processed { model_name, model_version, rows: all, several: true })
     }
 
-    /// Reads a body: a small one here, or one that is a photograph's bytes; a
-    /// large one on the pool.
+    /// Reads a body: a small one here, or one that is the bytes of an item; a large
+    /// one on the pool.
     async fn read_plain(&self, model: &Arc<ServedModel>, plain: Plain, tensors: Tensors) -> Result<Asked> {
         let at_once = match &plain {
-            Plain::Whole(body) => looks_like_image(body),
+            Plain::Whole(body) => matches!(ItemKind::of(body), Some((_, ItemForm::Bytes))),
             Plain::Parts(_) => false,
         };
         if at_once || plain.len() <= INLINE {
@@ -171,34 +161,34 @@ impl Engine {
     }
 }
 
-/// The labels of each row: by themselves if there is one, and it isn't of a list.
-pub(super) fn labels(
-    classification: &Classification,
+/// What a postprocessor makes of a response: of each row if there are several, or
+/// if they came as a list.
+pub(super) fn processed(
+    postprocessor: &dyn Postprocessor,
     response: InferenceResponse,
     listed: bool,
 ) -> Result<Prediction> {
-    let output = match classification.output() {
-        Some(name) => response.outputs.iter().find(|output| *output.name == *name),
-        None => response.outputs.first(),
+    let rows = answers_of(postprocessor, &response)?;
+    let several = listed || rows.len() != 1;
+    let InferenceResponse { model_name, model_version, .. } = response;
+    Ok(Prediction::Processed { model_name, model_version, rows, several })
+}
+
+/// The answer of each row.
+fn answers_of(
+    postprocessor: &dyn Postprocessor,
+    response: &InferenceResponse,
+) -> Result<Vec<Arc<dyn RowAnswer>>> {
+    let find = |read: ReadOutput| {
+        let output = match &read.name {
+            Some(name) => response.outputs.iter().find(|output| *output.name == **name),
+            None => response.outputs.first(),
+        };
+        output.filter(|output| output.datatype == read.datatype).ok_or_else(|| {
+            let (datatype, table) = (read.datatype, postprocessor.table());
+            Error::internal(format!("the model gave no {datatype} output for {table}"))
+        })
     };
-    let Some(output) = output.filter(|output| output.datatype == Datatype::Fp32) else {
-        return Err(Error::internal("the model gave no FP32 output for [transform.classification]"));
-    };
-    let scores: Vec<f32> =
-        output.data.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-    let (model_name, model_version) = (response.model_name, response.model_version);
-    let classes = output.shape.last().and_then(|classes| usize::try_from(*classes).ok()).unwrap_or_default();
-    if output.shape.len() < 2 || scores.len() == classes || classes == 0 {
-        let ranked = classification.apply(&scores)?;
-        return Ok(if listed {
-            Prediction::LabelRows { model_name, model_version, rows: vec![ranked] }
-        } else {
-            Prediction::Labels { model_name, model_version, ranked }
-        });
-    }
-    let rows = scores
-        .chunks_exact(classes)
-        .map(|row| classification.apply(row))
-        .collect::<std::result::Result<_, _>>()?;
-    Ok(Prediction::LabelRows { model_name, model_version, rows })
+    let outputs = postprocessor.outputs().into_iter().map(find).collect::<Result<Vec<_>>>()?;
+    Ok(postprocessor.postprocess(&outputs)?)
 }

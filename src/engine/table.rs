@@ -145,9 +145,8 @@ impl ModelTable {
     pub(super) fn choose_default(&self) -> Result<Arc<ServedModel>> {
         let newest = |state: &ModelState| state.models().next_back().map(Arc::clone);
         let served: Vec<_> = self.models.values().filter_map(newest).collect();
-        let takes_images = |model: &&Arc<ServedModel>| model.transforms().is_some_and(|t| t.image.is_some());
-        let mut with_transform = served.iter().filter(takes_images);
-        match (served.as_slice(), with_transform.next(), with_transform.next()) {
+        let mut taking_items = served.iter().filter(|model| model.preprocessor().is_some());
+        match (served.as_slice(), taking_items.next(), taking_items.next()) {
             ([only], ..) | (_, Some(only), None) => Ok(Arc::clone(only)),
             ([], ..) => Err(Error::unavailable("no model is served")),
             _ => {

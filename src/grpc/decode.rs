@@ -10,7 +10,7 @@ use super::contents;
 use super::proto::infer_parameter::ParameterChoice;
 use super::proto::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 use super::proto::{InferParameter, InferTensorContents, ModelInferRequest};
-use crate::admission::Permit;
+use crate::admission::{Permit, lent};
 use crate::error::{Error, Result};
 use cresset_protocol::json::RESERVED;
 use cresset_protocol::{
@@ -19,19 +19,6 @@ use cresset_protocol::{
 };
 
 type Parameters = BTreeMap<String, InferParameter>;
-
-/// A tensor's data with its message's memory: that goes when the last of them
-/// goes, be that in a handler, in a queue or in a batch.
-struct Lent {
-    data: Bytes,
-    _permit: Arc<Permit>,
-}
-
-impl AsRef<[u8]> for Lent {
-    fn as_ref(&self) -> &[u8] {
-        &self.data
-    }
-}
 
 /// Reads a message, whose memory and whose elements' is `permit`'s.
 pub(super) fn request(message: ModelInferRequest, permit: Permit) -> Result<InferenceRequest> {
@@ -70,8 +57,7 @@ pub(super) fn request(message: ModelInferRequest, permit: Permit) -> Result<Infe
             }
             (None, contents) => typed(&name, datatype, &shape, contents)?,
         };
-        let data = Bytes::from_owner(Lent { data, _permit: Arc::clone(&permit) });
-        tensors.push(name, datatype, shape, data)?;
+        tensors.push(name, datatype, shape, lent(data, Arc::clone(&permit)))?;
     }
     let outputs = outputs.into_iter().map(output).collect::<Result<Vec<_>>>()?;
     distinct(&outputs)?;

@@ -12,7 +12,7 @@ use futures_util::StreamExt as _;
 use super::encoding::{self, Encoding};
 use super::inflate::inflate;
 use super::server::State;
-use crate::admission::Permit;
+use crate::admission::lent;
 use crate::error::{Error, ErrorCode, Result};
 use cresset_clock as clock;
 
@@ -28,19 +28,6 @@ const READ_ALL_THE_SAME_FOR: Duration = Duration::from_secs(1);
 
 /// More room than this isn't made on a client's word alone.
 const TRUSTED_LENGTH: usize = 4 * 1024 * 1024;
-
-/// A body with the memory that is lent to it: both go when the last slice of
-/// it goes, be that in a handler, in a queue or in a batch.
-struct Lent {
-    bytes: Bytes,
-    _permit: Permit,
-}
-
-impl AsRef<[u8]> for Lent {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
 
 /// Gives what a request's head decided, with the body that is still to be read,
 /// or refuses the request before that.
@@ -113,7 +100,7 @@ pub(super) async fn read(request: &HttpRequest, mut payload: Payload, state: &St
             }
         }
     }
-    let body = Bytes::from_owner(Lent { bytes: first.unwrap_or_else(|| joined.freeze()), _permit: permit });
+    let body = lent(first.unwrap_or_else(|| joined.freeze()), permit);
     match encoding {
         // An empty body is none, whatever its header says.
         Some(encoding) if !body.is_empty() => inflated(body, encoding, state).await,
@@ -127,7 +114,7 @@ async fn inflated(body: Bytes, encoding: Encoding, state: &State) -> Result<Byte
     let (limit, permit) = (state.max_body, state.admission.admit(0)?);
     let inflated = state.engine.pool().run(move || inflate(&body, encoding, limit, permit)).await?;
     let (bytes, permit) = inflated?;
-    Ok(Bytes::from_owner(Lent { bytes, _permit: permit }))
+    Ok(lent(bytes, permit))
 }
 
 fn declared_length(request: &HttpRequest) -> Result<Option<usize>> {

@@ -3,19 +3,18 @@
 
 use actix_web::web::{Data, Payload, ReqData};
 use actix_web::{HttpRequest, HttpResponse};
-use serde::Serialize;
 use serde_json::json;
 
 use super::model_path::ModelPath;
 use super::plain;
-use super::prediction::ByLabel;
+use super::prediction::{answered, written};
 use super::server::State;
 use super::status::HttpResult;
 use super::{body, inference};
 use crate::context::RequestContext;
 use crate::engine::Prediction;
 use crate::error::{Error, ErrorCode};
-use crate::transform::Ranked;
+use crate::transform::AnswerForm;
 use cresset_protocol::json::{PredictForm, write_outputs, write_predict_rows, write_predictions};
 
 /// `POST /v1/models/{model}[/versions/{version}]:predict`.
@@ -32,9 +31,10 @@ pub(super) async fn predict(
     let predicted = state.engine.predict_rows_or_columns(context, &model, plain).await;
     let (form, prediction) = predicted.map_err(explained)?;
     let (outputs, non_finite) = match prediction {
-        Prediction::Labels { ranked, .. } => return Ok(labelled(&[&ranked])),
-        Prediction::LabelRows { rows, .. } => {
-            return Ok(labelled(&rows.iter().map(Vec::as_slice).collect::<Vec<_>>()));
+        // A list of predictions, be it of one.
+        Prediction::Processed { rows, .. } => {
+            let predictions = written(&rows, true, AnswerForm::Brief);
+            return Ok(answered([b"{\"predictions\":", predictions.as_slice(), b"}"].concat()));
         }
         Prediction::Rows(rows, non_finite) => {
             let write = move || {
@@ -54,15 +54,6 @@ pub(super) async fn predict(
         })
     };
     inference::answer_written(&state, &request, write).await
-}
-
-/// A map for each row, as `/predictions` gives it for one.
-fn labelled(rows: &[&[Ranked]]) -> HttpResponse {
-    #[derive(Serialize)]
-    struct Labelled<'a> {
-        predictions: Vec<ByLabel<'a>>,
-    }
-    HttpResponse::Ok().json(Labelled { predictions: rows.iter().map(|row| ByLabel(row)).collect() })
 }
 
 /// `GET /v1/models/{model}[/versions/{version}]`: what KServe's clients read, and

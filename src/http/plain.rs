@@ -12,7 +12,7 @@ use multer::Multipart;
 
 use super::body;
 use super::server::State;
-use crate::admission::Permit;
+use crate::admission::{Permit, lent};
 use crate::engine::{Part, Plain};
 use crate::error::{Error, ErrorCode, Result};
 
@@ -79,19 +79,7 @@ fn is_text(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok_and(|text| !text.contains(char::is_control))
 }
 
-/// A part's bytes, with the memory that all parts were lent.
-struct Lent {
-    bytes: Bytes,
-    _permit: Arc<Permit>,
-}
-
-impl AsRef<[u8]> for Lent {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-/// Never waits: the body is there.
+/// The parts, all in the memory of `permit`. Never waits: the body is there.
 async fn parts(body: Bytes, boundary: String, permit: &Arc<Permit>) -> Result<Vec<Part>> {
     let whole = stream::iter([Ok::<_, std::convert::Infallible>(body)]);
     let mut form = Multipart::new(whole, boundary);
@@ -102,8 +90,7 @@ async fn parts(body: Bytes, boundary: String, permit: &Arc<Permit>) -> Result<Ve
         }
         let name = field.name().unwrap_or_default().to_owned();
         let bytes = field.bytes().await.map_err(malformed)?;
-        let lent = Lent { bytes, _permit: Arc::clone(permit) };
-        parts.push(Part { name, content: Bytes::from_owner(lent) });
+        parts.push(Part { name, content: lent(bytes, Arc::clone(permit)) });
     }
     Ok(parts)
 }

@@ -1,10 +1,12 @@
 //! `/predict` and TorchServe's `/predictions/{model}[/{version}]`, by POST or
 //! PUT: photographs or plain JSON, whatever Content-Type a client puts on them.
 
+use std::sync::Arc;
+
+use actix_web::http::header::ContentType;
 use actix_web::web::{Data, Payload, ReqData};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
-use serde::ser::{SerializeMap as _, Serializer};
 
 use super::model_path::ModelPath;
 use super::plain;
@@ -13,19 +15,9 @@ use super::status::HttpResult;
 use super::{body, inference};
 use crate::context::RequestContext;
 use crate::engine::Prediction;
-use crate::error::Result;
-use crate::transform::Ranked;
+use crate::error::{Error, Result};
+use crate::transform::{AnswerForm, RowAnswer};
 use cresset_protocol::json::{write_named_rows, write_named_tensors};
-
-/// How labels stand in an answer.
-#[derive(Debug, Clone, Copy)]
-enum LabelForm {
-    /// A list of objects, with what computed them around it.
-    List,
-    /// `{"label": probability, …}`, best first, as TorchServe's image
-    /// classifier answers.
-    Map,
-}
 
 /// `/predict`, to the server's default model.
 pub(super) async fn default_model(
@@ -37,7 +29,7 @@ pub(super) async fn default_model(
     let (model, payload) = body::after(state.engine.default_model(), &request, payload).await?;
     let (plain, explained) = plain::read(&request, payload, &state).await?.split();
     let prediction = state.engine.predict(context.into_inner(), &model, plain).await.map_err(explained)?;
-    answer(&state, &request, prediction, LabelForm::List).await
+    answer(&state, &request, prediction, AnswerForm::Detailed).await
 }
 
 /// `/predictions/{model}[/{version}]`.
@@ -51,34 +43,23 @@ pub(super) async fn model(
     let (model, payload) = body::after(path.resolve(&state), &request, payload).await?;
     let (plain, explained) = plain::read(&request, payload, &state).await?.split();
     let prediction = state.engine.predict(context.into_inner(), &model, plain).await.map_err(explained)?;
-    answer(&state, &request, prediction, LabelForm::Map).await
+    answer(&state, &request, prediction, AnswerForm::Brief).await
 }
 
 async fn answer(
     state: &State,
     request: &HttpRequest,
     prediction: Prediction,
-    labels: LabelForm,
+    form: AnswerForm,
 ) -> HttpResult {
     match prediction {
-        Prediction::Labels { model_name, model_version, ranked } => Ok(match labels {
-            LabelForm::Map => HttpResponse::Ok().json(ByLabel(&ranked)),
-            LabelForm::List => HttpResponse::Ok().json(Labelled {
-                model_name: &model_name,
-                model_version: model_version.to_string(),
-                predictions: listed(&ranked),
-            }),
-        }),
-        Prediction::LabelRows { model_name, model_version, rows } => Ok(match labels {
-            LabelForm::Map => {
-                HttpResponse::Ok().json(rows.iter().map(|row| ByLabel(row)).collect::<Vec<_>>())
+        Prediction::Processed { model_name, model_version, rows, several } => Ok(answered(match form {
+            AnswerForm::Brief => written(&rows, several, form),
+            AnswerForm::Detailed => {
+                let predictions = written(&rows, several, form);
+                detailed(&model_name, model_version, &predictions)?
             }
-            LabelForm::List => HttpResponse::Ok().json(LabelledRows {
-                model_name: &model_name,
-                model_version: model_version.to_string(),
-                predictions: rows.iter().map(|row| listed(row)).collect(),
-            }),
-        }),
+        })),
         Prediction::Tensors(tensors, non_finite) => {
             let write = move || {
                 non_finite.check(&tensors)?;
@@ -99,40 +80,42 @@ async fn answer(
     }
 }
 
-fn listed(ranked: &[Ranked]) -> Vec<Label<'_>> {
-    ranked.iter().map(|r| Label { label: &r.label, probability: r.probability, index: r.index }).collect()
-}
-
-#[derive(Serialize)]
-struct LabelledRows<'a> {
-    model_name: &'a str,
-    model_version: String,
-    predictions: Vec<Vec<Label<'a>>>,
-}
-
-#[derive(Serialize)]
-struct Labelled<'a> {
-    model_name: &'a str,
-    model_version: String,
-    predictions: Vec<Label<'a>>,
-}
-
-#[derive(Serialize)]
-struct Label<'a> {
-    label: &'a str,
-    probability: f32,
-    index: usize,
-}
-
-/// `{"label": probability, …}`, best first.
-pub(super) struct ByLabel<'a>(pub(super) &'a [Ranked]);
-
-impl Serialize for ByLabel<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for ranked in self.0 {
-            map.serialize_entry(&ranked.label, &ranked.probability)?;
-        }
-        map.end()
+/// The only row's answer, or a list of all.
+pub(super) fn written(rows: &[Arc<dyn RowAnswer>], several: bool, form: AnswerForm) -> Vec<u8> {
+    let mut out = Vec::new();
+    if several {
+        out.push(b'[');
     }
+    for (index, row) in rows.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        row.write(form, &mut out);
+    }
+    if several {
+        out.push(b']');
+    }
+    out
+}
+
+/// What computed the predictions, and the predictions.
+fn detailed(model_name: &str, model_version: u64, predictions: &[u8]) -> Result<Vec<u8>> {
+    #[derive(Serialize)]
+    struct Computed<'a> {
+        model_name: &'a str,
+        model_version: String,
+    }
+    let computed = Computed { model_name, model_version: model_version.to_string() };
+    let mut out = serde_json::to_vec(&computed).map_err(|error| Error::internal(error.to_string()))?;
+    // The object goes on.
+    out.pop();
+    out.extend_from_slice(b",\"predictions\":");
+    out.extend_from_slice(predictions);
+    out.push(b'}');
+    Ok(out)
+}
+
+/// A whole answer of JSON.
+pub(super) fn answered(body: Vec<u8>) -> HttpResponse {
+    HttpResponse::Ok().content_type(ContentType::json()).body(body)
 }

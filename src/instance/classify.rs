@@ -4,36 +4,21 @@
 use std::cmp::Ordering;
 use std::fmt::Write as _;
 
-use bytemuck::AnyBitPattern;
 use bytes::Bytes;
-use half::{bf16, f16};
 
 use crate::error::{Error, Result};
-use cresset_protocol::{Datatype, Tensor, push_string};
+use cresset_protocol::{Datatype, Element, Tensor, push_string, with_element};
 
 /// The `count` best of each row of `output`, best first, as BYTES of shape
-/// `[rows, count]`; `[count]` where it isn't `batched`. A row of fewer scores
+/// `[rows, count]`; `[count]` if it isn't `batched`. A row of fewer scores
 /// gives them all.
 pub(super) fn classify(output: &Tensor, count: u32, batched: bool, labels: &[String]) -> Result<Tensor> {
-    let pick = match output.datatype {
-        Datatype::Uint8 => pick::<u8>,
-        Datatype::Uint16 => pick::<u16>,
-        Datatype::Uint32 => pick::<u32>,
-        Datatype::Uint64 => pick::<u64>,
-        Datatype::Int8 => pick::<i8>,
-        Datatype::Int16 => pick::<i16>,
-        Datatype::Int32 => pick::<i32>,
-        Datatype::Int64 => pick::<i64>,
-        Datatype::Fp16 => pick::<f16>,
-        Datatype::Bf16 => pick::<bf16>,
-        Datatype::Fp32 => pick::<f32>,
-        Datatype::Fp64 => pick::<f64>,
-        Datatype::Bool | Datatype::Bytes => {
-            return Err(Error::invalid(format!(
-                "output '{}': class result not available for output due to unsupported type '{}'",
-                output.name, output.datatype
-            )));
-        }
+    let pick = with_element!(output.datatype, T => pick::<T> as Pick);
+    let Some(pick) = pick.filter(|_| output.datatype != Datatype::Bool) else {
+        return Err(Error::invalid(format!(
+            "output '{}': class result not available for output due to unsupported type '{}'",
+            output.name, output.datatype
+        )));
     };
     let batch = output.shape.first().copied().filter(|_| batched);
     let rows = batch.map_or(1, |rows| usize::try_from(rows).unwrap_or(0));
@@ -53,18 +38,16 @@ pub(super) fn classify(output: &Tensor, count: u32, batched: bool, labels: &[Str
     })
 }
 
+/// A row, how many of its scores, their labels, and what they are appended to.
+type Pick = fn(&[u8], usize, &[String], &mut Vec<u8>);
+
 /// Appends the best of `row` to `out`, each behind its length.
-fn pick<T: AnyBitPattern + PartialOrd + std::fmt::Display>(
-    row: &[u8],
-    count: usize,
-    labels: &[String],
-    out: &mut Vec<u8>,
-) {
+fn pick<T: Element>(row: &[u8], count: usize, labels: &[String], out: &mut Vec<u8>) {
     if count == 0 {
         return;
     }
     let mut scores: Vec<(usize, T)> =
-        row.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned).enumerate().collect();
+        row.chunks_exact(size_of::<T>()).filter_map(T::read).enumerate().collect();
     if count < scores.len() {
         scores.select_nth_unstable_by(count, falling);
         scores.truncate(count);
@@ -93,6 +76,8 @@ fn falling<T: PartialOrd>(a: &(usize, T), b: &(usize, T)) -> Ordering {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+
+    use half::f16;
 
     use super::*;
 

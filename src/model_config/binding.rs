@@ -138,6 +138,13 @@ impl Binding {
         self.inputs.iter().find(|input| input.name == name)
     }
 
+    /// The inputs that a request must bring, numbers and strings aside.
+    pub fn needed(&self) -> impl Iterator<Item = &BoundInput> {
+        let needed =
+            |input: &&BoundInput| input.presence == Presence::Required && input.leaf.shared().is_none();
+        self.inputs.iter().filter(needed)
+    }
+
     /// The only input that a request must bring, numbers and strings aside; the
     /// only one that there is.
     #[must_use]
@@ -145,9 +152,7 @@ impl Binding {
         if let [only] = self.inputs.as_slice() {
             return Some(only);
         }
-        let needed =
-            |input: &&BoundInput| input.presence == Presence::Required && input.leaf.shared().is_none();
-        let mut needed = self.inputs.iter().filter(needed);
+        let mut needed = self.needed();
         needed.next().filter(|_| needed.next().is_none())
     }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::engine::Engine;
 use crate::model::ServedModel;
 use crate::settings::ServeSettings;
+use crate::transform::ItemKind;
 
 /// The port that README publishes a container's at.
 const PUBLISHED: u16 = 8080;
@@ -47,9 +48,11 @@ pub(super) fn line(engine: &Engine, settings: &ServeSettings, http: SocketAddr) 
 
 fn command(model: &ServedModel, settings: &ServeSettings, reached: &Reached) -> String {
     let Reached { authority, contained } = reached;
-    if model.transforms().is_some_and(|transforms| transforms.image.is_some()) {
-        let photograph = sample(model.name(), settings).unwrap_or_else(|| "photograph.jpg".into());
-        let shown = photograph.strip_prefix("/").ok().filter(|_| *contained).unwrap_or(&photograph);
+    if let Some(preprocessor) = model.preprocessor() {
+        let kind = preprocessor.kind();
+        let some = || format!("{}.{}", kind.name, kind.suffixes.first().copied().unwrap_or("bin")).into();
+        let item = sample(model.name(), kind, settings).unwrap_or_else(some);
+        let shown = item.strip_prefix("/").ok().filter(|_| *contained).unwrap_or(&item);
         return format!("curl --data-binary @{} http://{authority}/predict", shown.display());
     }
     match model.example() {
@@ -64,12 +67,15 @@ fn command(model: &ServedModel, settings: &ServeSettings, reached: &Reached) -> 
     }
 }
 
-/// A photograph that stands beside the model.
-fn sample(model: &str, settings: &ServeSettings) -> Option<PathBuf> {
+/// An item that stands beside the model.
+fn sample(model: &str, kind: &ItemKind, settings: &ServeSettings) -> Option<PathBuf> {
     settings.model_repository.iter().find_map(|root| {
         let samples = std::fs::read_dir(root.join(model).join("samples")).ok()?;
         let files = samples.filter_map(|entry| Some(entry.ok()?.path()));
-        files.filter(|path| path.extension().is_some_and(|kind| kind == "jpg" || kind == "png")).min()
+        let is_one = |path: &PathBuf| {
+            path.extension().is_some_and(|end| kind.suffixes.iter().any(|suffix| end == *suffix))
+        };
+        files.filter(is_one).min()
     })
 }
 

@@ -10,8 +10,8 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use super::error::TransformError;
 use super::format::looks_like_image;
 
-/// Padding may be there or not; the bits that a last character has too many
-/// are nobody's.
+/// Padding may be there or not. The bits that a last character has too many
+/// don't count.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new()
@@ -23,7 +23,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 ///
 /// # Errors
 /// [`TransformError::NotBase64`]: which character isn't of it, counted from 1.
-pub fn from_base64(text: &[u8]) -> Result<Vec<u8>, TransformError> {
+pub(super) fn from_base64(text: &[u8]) -> Result<Vec<u8>, TransformError> {
     let (head, text) = split_url(text.trim_ascii())?;
     if text.is_empty() {
         return Err(wrong("the text is empty: a photograph in base64 was expected"));
@@ -46,8 +46,7 @@ pub fn from_base64(text: &[u8]) -> Result<Vec<u8>, TransformError> {
 
 /// Whether a text is a `data:` URL, or base64 whose first bytes are those of
 /// an image.
-#[must_use]
-pub fn begins_as_image(text: &[u8]) -> bool {
+pub(super) fn begins_as_image(text: &[u8]) -> bool {
     /// Whole groups, and enough of them for any signature.
     const HEAD: usize = 64;
     let text = text.trim_ascii_start();

@@ -1,8 +1,16 @@
 //! A row of scores to its best labels.
 
+use std::any::Any;
 use std::cmp::Ordering;
+use std::sync::Arc;
+
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
 use super::error::TransformError;
+use super::postprocessor::{AnswerForm, Postprocessor, ReadOutput, RowAnswer};
+use cresset_protocol::{Datatype, Tensor};
+
+const TABLE: &str = "[transform.classification]";
 
 /// `[transform.classification]`: the best of a row of scores, with labels.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,6 +19,8 @@ pub struct Classification {
     pub(crate) scale: Scale,
     pub(crate) top_k: usize,
     pub(crate) labels: Vec<String>,
+    /// The file that the labels were read from.
+    pub(crate) labels_file: String,
 }
 
 /// What becomes of a score before it is shown.
@@ -23,23 +33,44 @@ pub(crate) enum Scale {
 }
 
 /// One class and its probability.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Ranked {
-    /// Its place in the row.
-    pub index: usize,
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+struct Ranked {
     /// Its label: the same line of the file of labels, counted from 0.
-    pub label: String,
+    label: String,
     /// Between 0 and 1 after softmax; else the score as the model gave it.
-    pub probability: f32,
+    probability: f32,
+    /// Its place in the row.
+    index: usize,
+}
+
+/// The best classes of a row, best first.
+#[derive(Debug)]
+struct Ranking(Vec<Ranked>);
+
+impl RowAnswer for Ranking {
+    fn write(&self, form: AnswerForm, out: &mut Vec<u8>) {
+        // A Vec takes everything, and the keys of a map are strings.
+        let _ = match form {
+            AnswerForm::Detailed => serde_json::to_writer(out, &self.0),
+            AnswerForm::Brief => serde_json::to_writer(out, &ByLabel(&self.0)),
+        };
+    }
+}
+
+/// `{"label": probability, …}`, best first.
+struct ByLabel<'a>(&'a [Ranked]);
+
+impl Serialize for ByLabel<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for ranked in self.0 {
+            map.serialize_entry(&ranked.label, &ranked.probability)?;
+        }
+        map.end()
+    }
 }
 
 impl Classification {
-    /// The configured output's name; `None` for the model's only one.
-    #[must_use]
-    pub fn output(&self) -> Option<&str> {
-        self.output.as_deref()
-    }
-
     /// The best of `scores`, one row of FP32, best first; equal scores in the
     /// order of their indices.
     ///
@@ -50,7 +81,7 @@ impl Classification {
     /// [`TransformError::Scores`] when there isn't one score for each label,
     /// or when one is NaN or infinite: nothing can be said of such a row.
     /// Negative infinity passes under softmax, as probability 0.
-    pub fn apply(&self, scores: &[f32]) -> Result<Vec<Ranked>, TransformError> {
+    fn apply(&self, scores: &[f32]) -> Result<Vec<Ranked>, TransformError> {
         self.check(scores)?;
         let (peak, total) = match self.scale {
             Scale::AsGiven => (0.0, 1.0),
@@ -60,12 +91,12 @@ impl Classification {
             }
         };
         let ranked = |index: usize| Ranked {
-            index,
             label: self.labels[index].clone(),
             probability: match self.scale {
                 Scale::AsGiven => scores[index],
                 Scale::Softmax => (f64::from(scores[index] - peak).exp() / total) as f32,
             },
+            index,
         };
         Ok(best(scores, self.top_k).into_iter().map(ranked).collect())
     }
@@ -86,6 +117,41 @@ impl Classification {
             return Err(TransformError::Scores("all of them are -inf".to_owned()));
         }
         Ok(())
+    }
+}
+
+impl Postprocessor for Classification {
+    fn table(&self) -> &'static str {
+        TABLE
+    }
+
+    fn outputs(&self) -> Vec<ReadOutput> {
+        let (name, datatype) = (self.output.clone(), Datatype::Fp32);
+        vec![ReadOutput { name, datatype, row: None, elements: "scores" }]
+    }
+
+    fn files(&self) -> Vec<&str> {
+        vec![&self.labels_file]
+    }
+
+    /// A row is the last dimension of the output, or all of it.
+    fn postprocess(&self, outputs: &[&Tensor]) -> Result<Vec<Arc<dyn RowAnswer>>, TransformError> {
+        let [output] = outputs else {
+            return Err(TransformError::Internal(format!("{TABLE} reads 1 output, not {}", outputs.len())));
+        };
+        let scores: Vec<f32> =
+            output.data.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        let classes =
+            output.shape.last().and_then(|classes| usize::try_from(*classes).ok()).unwrap_or_default();
+        let ranking = |row: &[f32]| Ok(Arc::new(Ranking(self.apply(row)?)) as Arc<dyn RowAnswer>);
+        if output.shape.len() < 2 || scores.len() == classes || classes == 0 {
+            return Ok(vec![ranking(&scores)?]);
+        }
+        scores.chunks_exact(classes).map(ranking).collect()
+    }
+
+    fn equals(&self, other: &dyn Postprocessor) -> bool {
+        (other as &dyn Any).downcast_ref::<Self>() == Some(self)
     }
 }
 
@@ -112,7 +178,7 @@ mod tests {
 
     fn classification(scale: Scale, top_k: usize, labels: usize) -> Classification {
         let labels = (0..labels).map(|index| format!("label {index}")).collect();
-        Classification { output: None, scale, top_k, labels }
+        Classification { output: None, scale, top_k, labels, labels_file: "labels.txt".to_owned() }
     }
 
     fn shown(ranked: &[Ranked]) -> Vec<(usize, f32)> {
@@ -125,10 +191,41 @@ mod tests {
         assert_eq!(
             ranked,
             [
-                Ranked { index: 1, label: "label 1".into(), probability: 0.7 },
-                Ranked { index: 2, label: "label 2".into(), probability: 0.2 },
+                Ranked { label: "label 1".into(), probability: 0.7, index: 1 },
+                Ranked { label: "label 2".into(), probability: 0.2, index: 2 },
             ]
         );
+    }
+
+    #[test]
+    fn each_row_is_answered_in_either_form() {
+        let classification = classification(Scale::AsGiven, 2, 3);
+        let written = |shape: &[i64], form| {
+            let data = [0.1_f32, 0.7, 0.2, 0.3, 0.2, 0.5].map(f32::to_le_bytes).concat();
+            let tensor = Tensor {
+                name: "y".into(),
+                datatype: Datatype::Fp32,
+                shape: shape.to_vec(),
+                data: data.into(),
+            };
+            let rows = classification.postprocess(&[&tensor]).map_err(|error| error.to_string())?;
+            let text = |row: &Arc<dyn RowAnswer>| {
+                let mut out = Vec::new();
+                row.write(form, &mut out);
+                String::from_utf8(out).unwrap()
+            };
+            Ok::<_, String>(rows.iter().map(text).collect::<Vec<_>>())
+        };
+        assert_eq!(
+            written(&[2, 3], AnswerForm::Detailed).unwrap(),
+            [
+                r#"[{"label":"label 1","probability":0.7,"index":1},{"label":"label 2","probability":0.2,"index":2}]"#,
+                r#"[{"label":"label 2","probability":0.5,"index":2},{"label":"label 0","probability":0.3,"index":0}]"#,
+            ]
+        );
+        assert_eq!(written(&[2, 1, 3], AnswerForm::Brief).unwrap()[0], r#"{"label 1":0.7,"label 2":0.2}"#);
+        let whole = written(&[6], AnswerForm::Brief).unwrap_err();
+        assert_eq!(whole, "the scores can't be ranked: the model gave 6 and there are 3 labels");
     }
 
     #[test]

@@ -235,7 +235,7 @@ fn keep_high_bytes(samples: &mut Vec<u8>) {
 
 /// The bytes are of no kind that is known: how they begin is shown, as text
 /// where they are text.
-pub(crate) fn not_an_image(bytes: &[u8]) -> TransformError {
+pub(super) fn not_an_image(bytes: &[u8]) -> TransformError {
     /// Enough to know what was sent.
     const SHOWN: usize = 24;
     let head = &bytes[..bytes.len().min(SHOWN)];

@@ -21,12 +21,12 @@ pub enum Format {
     Tiff,
 }
 
-/// Those formats, for whoever sent another.
+/// Those formats, for a client that sent another.
 pub(super) const TAKEN: &str = "JPEG, PNG, WebP, GIF, BMP or TIFF";
 
 /// What bytes say that they are. Says nothing of those behind their first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(super) enum Kind {
     /// An image that is taken.
     Taken(Format),
     /// A picture, or a document that is often sent for one, that isn't: its
@@ -73,14 +73,12 @@ impl Kind {
 
 /// Whether the bytes begin as an image does, be it of a format that is taken
 /// or of one that is known by name.
-#[must_use]
-pub fn looks_like_image(bytes: &[u8]) -> bool {
+pub(super) fn looks_like_image(bytes: &[u8]) -> bool {
     recognise(bytes).is_some()
 }
 
 /// What the bytes are, where they begin as something that is known.
-#[must_use]
-pub fn recognise(bytes: &[u8]) -> Option<Kind> {
+pub(super) fn recognise(bytes: &[u8]) -> Option<Kind> {
     taken(bytes).map(Kind::Taken).or_else(|| stripped(bytes)).or_else(|| not_taken(bytes).map(Kind::NotTaken))
 }
 

@@ -1,11 +1,37 @@
 //! A photograph to the tensor that a vision model takes.
 
+use std::any::Any;
+
 use serde::Deserialize;
 
-use super::decode::{Channels, Decoded, decode};
+use super::base64::{begins_as_image, from_base64};
+use super::decode::{Channels, Decoded, decode, not_an_image};
 use super::error::TransformError;
 use super::fit::{Fit, Size, Turn};
+use super::format::{looks_like_image, recognise};
+use super::preprocessor::{Item, ItemForm, ItemKind, MadeInput, MadeRow, Preprocessor};
 use super::resize::{Interpolation, resize};
+use cresset_protocol::Datatype;
+
+/// What `[transform.image]` takes: a photograph as its bytes, or in base64.
+pub(super) const PHOTOGRAPH: ItemKind = ItemKind {
+    table: "[transform.image]",
+    name: "photograph",
+    text: "a string in base64",
+    keys: &["b64", "data", "image", "body", "file", "bytes", "image_bytes"],
+    suffixes: &["jpg", "png"],
+    recognise: |bytes| {
+        if looks_like_image(bytes) {
+            Some(ItemForm::Bytes)
+        } else {
+            begins_as_image(bytes).then_some(ItemForm::Text)
+        }
+    },
+    describe: |bytes| {
+        recognise(bytes).map_or_else(|| "a photograph in base64".to_owned(), |kind| kind.to_string())
+    },
+    refuse: not_an_image,
+};
 
 /// `[transform.image]`: a photograph to one input tensor.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,16 +100,9 @@ impl ImageTransform {
         Self { input, short_side, crop, interpolation, channels, grey, levels }
     }
 
-    /// The configured input's name; `None` for the model's only one.
-    #[must_use]
-    pub fn input(&self) -> Option<&str> {
-        self.input.as_deref()
-    }
-
-    /// The tensor's shape, FP32: `[1, 3, height, width]`, or one channel in the
-    /// place of three.
-    #[must_use]
-    pub fn shape(&self) -> [i64; 4] {
+    /// The tensor's shape: `[1, 3, height, width]`, or one channel in the place of
+    /// three.
+    fn shape(&self) -> [i64; 4] {
         [1, self.planes() as i64, self.crop.height.into(), self.crop.width.into()]
     }
 
@@ -91,18 +110,17 @@ impl ImageTransform {
         if self.grey { 1 } else { 3 }
     }
 
-    /// Turns an encoded image into the tensor's bytes: FP32,
-    /// little-endian, of [`shape`](Self::shape), channels apart.
+    /// Turns an encoded image into the tensor's bytes: FP32, little-endian, of
+    /// [`shape`](Self::shape), channels apart.
     ///
-    /// Its EXIF orientation is applied, the short side resized
-    /// (antialiased), the middle cropped, and each level of 0 to 255 becomes
-    /// `(level / scale - mean) / std`. Takes milliseconds:
-    /// not for an async thread.
+    /// Its EXIF orientation is applied, the short side resized (antialiased), the
+    /// middle cropped, and each level of 0 to 255 becomes
+    /// `(level / scale - mean) / std`.
     ///
     /// # Errors
-    /// What the bytes are instead, what is wrong with them, or that they are
-    /// too large; never a panic, whatever the bytes are.
-    pub fn apply(&self, encoded: &[u8]) -> Result<Vec<u8>, TransformError> {
+    /// What the bytes are instead, what is wrong with them, or that they are too
+    /// large; never a panic, whatever the bytes are.
+    fn apply(&self, encoded: &[u8]) -> Result<Vec<u8>, TransformError> {
         let decoded = decode(encoded)?;
         let fit = Fit::new(decoded.size, decoded.turn, self.short_side, self.crop);
         let small = resize(&decoded, &fit, self.interpolation)?;
@@ -138,6 +156,34 @@ impl ImageTransform {
             }
         }
         tensor
+    }
+}
+
+impl Preprocessor for ImageTransform {
+    fn kind(&self) -> &'static ItemKind {
+        &PHOTOGRAPH
+    }
+
+    fn inputs(&self) -> Vec<MadeInput> {
+        let shape = self.shape().to_vec();
+        vec![MadeInput { name: self.input.clone(), datatype: Datatype::Fp32, shape }]
+    }
+
+    fn preprocess(&self, item: Item) -> Result<Vec<MadeRow>, TransformError> {
+        let data = match item {
+            Item::Bytes(bytes) => self.apply(&bytes)?,
+            Item::Text(text) => {
+                let bytes = from_base64(&text)?;
+                // The memory of a request is bounded: its text isn't needed any more.
+                drop(text);
+                self.apply(&bytes)?
+            }
+        };
+        Ok(vec![MadeRow { shape: self.shape().to_vec(), data }])
+    }
+
+    fn equals(&self, other: &dyn Preprocessor) -> bool {
+        (other as &dyn Any).downcast_ref::<Self>() == Some(self)
     }
 }
 

@@ -2,19 +2,29 @@
 //! an input tensor, a row of scores to labels.
 //!
 //! The declaration is `cresset.toml` in the model's directory, which
-//! `model_settings` reads. [`ImageTransform`] and [`Classification`] are pure:
-//! bytes in, bytes or labels out, no clock and no threads. They take
-//! milliseconds, so callers on async threads run them on a [`Pool`].
+//! `model_settings` reads into a [`Preprocessor`] and a [`Postprocessor`]. These
+//! say which tensors they make and read. All other code goes by what they say:
+//! whether they fit a model, how bodies are read and how answers are written. So a
+//! further one is a file here and its table in `model_settings`. [`ItemKind::ALL`]
+//! lists what preprocessors take.
 //!
-//! A photograph's walk: `format` (what its first bytes say that it is),
-//! `decode` (with the header read first, by `jpeg`, `png`, `webp` or the
-//! decoder, so that nothing is allocated for an image that is refused), `fit`
-//! (what part of it survives), `resize` (only that part), `image` (turned
-//! upright and normalised in one pass). `base64` is how some clients write its
-//! bytes. The pixels of formats without loss are those of Pillow and
-//! torchvision, but for one level in a few of a thousand; those of a JPEG and a
-//! lossy WebP differ by what two decoders round differently, a third of a level
-//! where colour is halved. `tests/transform.rs` holds them to that.
+//! Both are pure: bytes in, tensors or answers out, no clock and no threads. They
+//! take milliseconds, so callers on async threads run them on a [`Pool`].
+//!
+//! A photograph's walk:
+//!
+//! 1. `format`: what its first bytes say that it is.
+//! 2. `decode`: its pixels. The header is read first, by `jpeg`, `png`, `webp` or
+//!    the decoder, so that nothing is allocated for an image that is refused.
+//! 3. `fit`: what part of it survives.
+//! 4. `resize`: only that part.
+//! 5. `image`: turned upright and normalised in one pass.
+//!
+//! `base64` is how some clients write its bytes. The pixels of formats without
+//! loss are those of Pillow and torchvision, but for one level in a few of a
+//! thousand. Those of a JPEG and a lossy WebP differ by what two decoders round
+//! differently: a third of a level if colour is halved. `tests/transform.rs` holds
+//! them to that.
 
 mod base64;
 mod classification;
@@ -27,30 +37,86 @@ mod image;
 mod jpeg;
 mod png;
 mod pool;
+mod postprocessor;
+mod preprocessor;
 mod presets;
 mod resize;
 #[cfg(test)]
 mod testing;
 mod webp;
 
-pub use base64::{begins_as_image, from_base64};
+pub use classification::Classification;
 pub(crate) use classification::Scale;
-pub use classification::{Classification, Ranked};
-pub(crate) use decode::not_an_image;
 pub use error::TransformError;
 pub(crate) use fit::Size;
-pub use format::{Format, Kind, looks_like_image, recognise};
+pub use format::Format;
 pub use image::ImageTransform;
 pub(crate) use image::{ChannelOrder, Declared};
 pub use pool::Pool;
+pub use postprocessor::{AnswerForm, Postprocessor, ReadOutput, RowAnswer};
+pub use preprocessor::{Item, ItemForm, ItemKind, MadeInput, MadeRow, Preprocessor};
 pub(crate) use presets::Preset;
 pub(crate) use resize::Interpolation;
 
+use std::sync::Arc;
+
+impl ItemKind {
+    /// All kinds, the commonest first.
+    pub const ALL: [&'static Self; 1] = [&image::PHOTOGRAPH];
+
+    /// The kind that bytes are of, and their form.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Option<(&'static Self, ItemForm)> {
+        Self::ALL.into_iter().find_map(|kind| Some((kind, (kind.recognise)(bytes)?)))
+    }
+
+    /// The kind that examples name if a model takes none.
+    #[must_use]
+    pub fn usual() -> &'static Self {
+        Self::ALL[0]
+    }
+}
+
 /// The transforms that one model declares; each may be absent.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct Transforms {
-    /// `[transform.image]`: a photograph to one input tensor.
-    pub image: Option<ImageTransform>,
-    /// `[transform.classification]`: one output tensor to labels.
-    pub classification: Option<Classification>,
+    preprocessor: Option<Arc<dyn Preprocessor>>,
+    postprocessor: Option<Arc<dyn Postprocessor>>,
+}
+
+impl Transforms {
+    /// What stands in front of a model's tensors, and what stands behind them.
+    #[must_use]
+    pub fn new(
+        preprocessor: Option<Arc<dyn Preprocessor>>,
+        postprocessor: Option<Arc<dyn Postprocessor>>,
+    ) -> Self {
+        Self { preprocessor, postprocessor }
+    }
+
+    /// What makes tensors of the items that clients send.
+    #[must_use]
+    pub fn preprocessor(&self) -> Option<&Arc<dyn Preprocessor>> {
+        self.preprocessor.as_ref()
+    }
+
+    /// What makes answers of the model's outputs.
+    #[must_use]
+    pub fn postprocessor(&self) -> Option<&Arc<dyn Postprocessor>> {
+        self.postprocessor.as_ref()
+    }
+
+    /// The files that both were read from, in the model's directory.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        let before = self.preprocessor.iter().flat_map(|preprocessor| preprocessor.files());
+        let behind = self.postprocessor.iter().flat_map(|postprocessor| postprocessor.files());
+        before.chain(behind)
+    }
+}
+
+impl PartialEq for Transforms {
+    fn eq(&self, other: &Self) -> bool {
+        self.preprocessor.as_deref() == other.preprocessor.as_deref()
+            && self.postprocessor.as_deref() == other.postprocessor.as_deref()
+    }
 }

@@ -2,11 +2,9 @@
 
 use std::fmt;
 
-use half::{bf16, f16};
-
 use crate::model_config::{Binding, output_name};
 use cresset_backend::BatchOutput;
-use cresset_protocol::{Datatype, Strings};
+use cresset_protocol::{Datatype, Strings, numbers};
 
 /// How far an output is from the expected one.
 #[derive(Debug, Clone, PartialEq)]
@@ -132,33 +130,6 @@ fn usual_magnitude(datatype: Datatype, data: &[u8]) -> f64 {
     let mut magnitudes: Vec<f64> = magnitudes.filter(|value| *value > 0.0 && value.is_finite()).collect();
     let middle = magnitudes.len() / 2;
     if magnitudes.is_empty() { 0.0 } else { *magnitudes.select_nth_unstable_by(middle, f64::total_cmp).1 }
-}
-
-/// An output's elements as numbers; none of strings. 64-bit integers lose
-/// their last digits.
-pub fn numbers(datatype: Datatype, data: &[u8]) -> Box<dyn Iterator<Item = f64> + '_> {
-    fn each<'a, const N: usize>(
-        data: &'a [u8],
-        read: impl Fn([u8; N]) -> f64 + 'a,
-    ) -> Box<dyn Iterator<Item = f64> + 'a> {
-        Box::new(data.as_chunks::<N>().0.iter().map(move |bytes| read(*bytes)))
-    }
-    #[allow(clippy::cast_precision_loss)]
-    match datatype {
-        Datatype::Fp16 => each(data, |bytes| f16::from_le_bytes(bytes).to_f64()),
-        Datatype::Bf16 => each(data, |bytes| bf16::from_le_bytes(bytes).to_f64()),
-        Datatype::Fp32 => each(data, |bytes| f32::from_le_bytes(bytes).into()),
-        Datatype::Fp64 => each(data, f64::from_le_bytes),
-        Datatype::Int8 => each(data, |bytes| i8::from_le_bytes(bytes).into()),
-        Datatype::Int16 => each(data, |bytes| i16::from_le_bytes(bytes).into()),
-        Datatype::Int32 => each(data, |bytes| i32::from_le_bytes(bytes).into()),
-        Datatype::Int64 => each(data, |bytes| i64::from_le_bytes(bytes) as f64),
-        Datatype::Bool | Datatype::Uint8 => each(data, |bytes| u8::from_le_bytes(bytes).into()),
-        Datatype::Uint16 => each(data, |bytes| u16::from_le_bytes(bytes).into()),
-        Datatype::Uint32 => each(data, |bytes| u32::from_le_bytes(bytes).into()),
-        Datatype::Uint64 => each(data, |bytes| u64::from_le_bytes(bytes) as f64),
-        Datatype::Bytes => Box::new(std::iter::empty()),
-    }
 }
 
 /// Cuts so many rows off the front of an output whose dimension 0 has `of`

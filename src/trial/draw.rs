@@ -1,11 +1,20 @@
+<<<<<<< HEAD
 //! Rows for a model that isn't described: the same for the same number, and
 //! unlike its neighbours.
+=======
+//! Rows for a model that nothing describes: the same for the same number, and unlike
+//! its neighbours.
+>>>>>>> transforms
 
 use bytes::Bytes;
-use half::{bf16, f16};
 
+<<<<<<< HEAD
 use super::input::TrialInput;
 use cresset_protocol::{Datatype, push_string};
+=======
+use super::TrialInput;
+use cresset_protocol::{Datatype, append_number, push_string};
+>>>>>>> transforms
 
 /// Between which values elements are drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -40,61 +49,45 @@ pub fn row(inputs: &[TrialInput], row: u64, values: Values) -> Vec<TrialInput> {
     let drawn = |(place, input): (usize, &TrialInput)| match input.data {
         Some(_) => input.clone(),
         None => {
-            let seed = row << 8 ^ place as u64;
-            let elements = 0..input.elements() as u64;
+            let mut random = fastrand::Rng::with_seed(row << 8 ^ place as u64);
             let mut bytes = Vec::new();
-            elements.for_each(|element| append(&mut bytes, input.datatype, mixed(seed, element), values));
+            (0..input.elements()).for_each(|_| append(&mut bytes, input.datatype, &mut random, values));
             TrialInput { data: Some(Bytes::from(bytes)), ..input.clone() }
         }
     };
     inputs.iter().enumerate().map(drawn).collect()
 }
 
-/// Some 32 bits that no neighbour has.
-fn mixed(seed: u64, element: u64) -> u32 {
-    // The steps of splitmix64 (Steele, Lea and Flood, "Fast splittable
-    // pseudorandom number generators", 2014), whose upper half is well mixed.
-    let mut z = (seed << 40 ^ element).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (z >> 32) as u32
-}
-
-#[allow(clippy::cast_possible_truncation)]
-fn append(bytes: &mut Vec<u8>, datatype: Datatype, mixed: u32, values: Values) {
+fn append(bytes: &mut Vec<u8>, datatype: Datatype, random: &mut fastrand::Rng, values: Values) {
     let Values { whole: (least, most), real: (low, high) } = values;
-    let unit = f64::from(mixed) / f64::from(u32::MAX);
-    let real = low + unit * (high - low);
-    let span = u32::from(most.saturating_sub(least)) + 1;
-    let whole = least.saturating_add((mixed % span) as u8);
-    match datatype {
-        Datatype::Fp16 => bytes.extend(f16::from_f64(real).to_le_bytes()),
-        Datatype::Bf16 => bytes.extend(bf16::from_f64(real).to_le_bytes()),
-        Datatype::Fp32 => bytes.extend((real as f32).to_le_bytes()),
-        Datatype::Fp64 => bytes.extend(real.to_le_bytes()),
-        Datatype::Bytes => {
-            push_string(bytes, (mixed % 100).to_string().as_bytes());
-        }
+    let real = low + random.f64() * (high - low);
+    let whole = match datatype {
         // Pixels, mostly.
-        Datatype::Uint8 => bytes.push(mixed.to_le_bytes()[3]),
-        Datatype::Bool => bytes.push((mixed & 1) as u8),
-        Datatype::Int8
+        Datatype::Uint8 => random.u8(..),
+        Datatype::Bool => random.u8(..=1),
+        Datatype::Bytes => {
+            push_string(bytes, random.u8(..100).to_string().as_bytes());
+            return;
+        }
+        Datatype::Fp16
+        | Datatype::Bf16
+        | Datatype::Fp32
+        | Datatype::Fp64
+        | Datatype::Int8
         | Datatype::Int16
         | Datatype::Uint16
         | Datatype::Int32
         | Datatype::Uint32
         | Datatype::Int64
-        | Datatype::Uint64 => {
-            bytes.push(whole);
-            bytes.resize(bytes.len() + datatype.size().unwrap_or(1) - 1, 0);
-        }
-    }
+        | Datatype::Uint64 => random.u8(least..=most.max(least)),
+    };
+    append_number(datatype, real, whole, bytes);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trial::compare::numbers;
+    use cresset_protocol::numbers;
 
     fn input(datatype: Datatype) -> [TrialInput; 1] {
         [TrialInput { name: "x".to_owned(), datatype, shape: vec![1, 400], data: None }]

@@ -218,24 +218,7 @@ fn flatten(value: &Value, into: &mut Vec<f64>) {
 
 /// Elements as numbers; `None` for strings.
 fn numbers(datatype: Datatype, data: &[u8]) -> Option<Vec<f64>> {
-    fn all<const N: usize>(data: &[u8], number: fn([u8; N]) -> f64) -> Option<Vec<f64>> {
-        Some(data.as_chunks::<N>().0.iter().map(|&bytes| number(bytes)).collect())
-    }
-    match datatype {
-        Datatype::Bool | Datatype::Uint8 => all(data, |[byte]: [u8; 1]| f64::from(byte)),
-        Datatype::Uint16 => all(data, |bytes| f64::from(u16::from_le_bytes(bytes))),
-        Datatype::Uint32 => all(data, |bytes| f64::from(u32::from_le_bytes(bytes))),
-        Datatype::Uint64 => all(data, |bytes| u64::from_le_bytes(bytes) as f64),
-        Datatype::Int8 => all(data, |bytes| f64::from(i8::from_le_bytes(bytes))),
-        Datatype::Int16 => all(data, |bytes| f64::from(i16::from_le_bytes(bytes))),
-        Datatype::Int32 => all(data, |bytes| f64::from(i32::from_le_bytes(bytes))),
-        Datatype::Int64 => all(data, |bytes| i64::from_le_bytes(bytes) as f64),
-        Datatype::Fp16 => all(data, |bytes| half::f16::from_le_bytes(bytes).to_f64()),
-        Datatype::Bf16 => all(data, |bytes| half::bf16::from_le_bytes(bytes).to_f64()),
-        Datatype::Fp32 => all(data, |bytes| f64::from(f32::from_le_bytes(bytes))),
-        Datatype::Fp64 => all(data, f64::from_le_bytes),
-        Datatype::Bytes => None,
-    }
+    datatype.size().map(|_| cresset_protocol::numbers(datatype, data).collect())
 }
 
 /// The strings of a BYTES tensor.

@@ -3,69 +3,59 @@
 /// How many letters a random string has.
 const STRING_LENGTH: usize = 16;
 
-/// Marsaglia's xorshift with a multiplied output (xorshift64*): plenty for
-/// filler and for arrivals, a few lines, the same everywhere.
+/// Random numbers for filler and for arrivals. A release of Cresset draws the same
+/// ones everywhere.
 #[derive(Debug, Clone)]
-pub(super) struct Random(u64);
+pub(super) struct Random(fastrand::Rng);
 
 impl Random {
     pub(super) fn new(seed: u64) -> Self {
-        // Zero is the one state that it never leaves; an odd constant spreads
-        // neighbouring seeds.
-        Self(seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+        Self(fastrand::Rng::with_seed(seed))
     }
 
-    /// Another sequence from the same seed: for a thread, or for arrivals
-    /// beside values.
+    /// Another sequence from the same seed: for a thread, or for arrivals beside
+    /// values.
     pub(super) fn stream(seed: u64, stream: u64) -> Self {
-        let mut random = Self::new(seed.wrapping_add(stream.wrapping_mul(0xd134_2543_de82_ef95)));
-        // The first outputs of close states are close.
-        for _ in 0..8 {
-            random.next();
-        }
-        random
+        // Close seeds and streams become seeds that are far from each other.
+        let far = |seed| fastrand::Rng::with_seed(seed).u64(..);
+        Self::new(far(far(seed) ^ stream))
     }
 
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    /// From 0 to `end` - 1; 0 where `end` is 0.
+    /// From 0 to `end` - 1; 0 if `end` is 0.
     pub(super) fn below(&mut self, end: usize) -> usize {
-        // Scaled: below `end` by construction.
-        ((u128::from(self.next()) * end as u128) >> 64) as usize
+        self.0.usize(..end.max(1))
     }
 
-    /// From 0 up to 1: as many bits as an FP32's fraction holds.
+    /// From 0 up to 1.
     pub(super) fn unit(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1_u32 << 24) as f32
+        self.0.f32()
     }
 
     /// Exponential, with mean 1: the gaps of a Poisson process by inversion.
     pub(super) fn exponential(&mut self) -> f64 {
         // From above 0 up to 1: the logarithm is finite.
-        let unit = ((self.next() >> 11) + 1) as f64 / (1_u64 << 53) as f64;
-        -unit.ln()
+        -(1.0 - self.0.f64()).ln()
     }
 
     pub(super) fn word(&mut self) -> String {
-        (0..STRING_LENGTH).map(|_| char::from(b'a' + self.below(26) as u8)).collect()
+        (0..STRING_LENGTH).map(|_| self.0.lowercase()).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
-    fn no_seed_stands_still() {
-        for seed in [0, 1, u64::MAX] {
-            assert_ne!(Random::new(seed).next(), 0);
-        }
-        assert_ne!(Random::stream(7, 0).next(), Random::stream(7, 1).next());
+    fn a_seed_gives_one_sequence_and_each_stream_another() {
+        let drawn = |mut random: Random| [(); 4].map(|()| random.below(1 << 32));
+        assert_eq!(drawn(Random::stream(7, 3)), drawn(Random::stream(7, 3)));
+        let streams = (0..4).flat_map(|seed| (0..8).map(move |stream| (seed, stream)));
+        let numbers: HashSet<usize> =
+            streams.flat_map(|(seed, stream)| drawn(Random::stream(seed, stream))).collect();
+        assert_eq!(numbers.len(), 4 * 8 * 4);
     }
 
     #[test]

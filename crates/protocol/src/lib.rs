@@ -3,6 +3,7 @@
 
 mod binary;
 mod datatype;
+mod element;
 mod error;
 mod inputs;
 pub mod json;
@@ -20,6 +21,7 @@ mod types;
 
 pub use binary::{EncodedResponse, decode_request, encode_response};
 pub use datatype::{Datatype, UnknownDatatype};
+pub use element::{Element, append_number, numbers};
 pub use error::ProtocolError;
 pub use inputs::{Inputs, LONGEST_NAME, MOST_DIMENSIONS, MOST_PARAMETERS, distinct};
 pub use metadata::{ModelMetadata, ServerMetadata, TensorMetadata};
@@ -34,3 +36,6 @@ pub use strings::{MOST_STRINGS, Strings, check_strings, push_string};
 pub use types::{
     InferenceRequest, InferenceResponse, OutputForm, RequestedOutput, ResponseFormat, Schedule, Tensor,
 };
+// What `with_element!` names.
+#[doc(hidden)]
+pub use half::{bf16, f16};

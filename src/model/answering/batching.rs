@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use half::{bf16, f16};
-
 use crate::instance::{CutBack, CutRule, Fill, Padding};
 use crate::model_config::{Binding, BoundInput, BoundOutput, ModelConfig, TensorConfig};
 use crate::model_settings::{
@@ -13,7 +11,7 @@ use crate::model_settings::{
 };
 use crate::scheduler::{Lengths, Policy, RowSize};
 use crate::trial::TrialInput;
-use cresset_protocol::{Datatype, Tensor};
+use cresset_protocol::{Datatype, Element, Tensor, with_element};
 
 /// How a model's requests share batches, beyond its configuration.
 #[derive(Debug, Clone)]
@@ -334,32 +332,17 @@ fn varying(output: &BoundOutput) -> Option<CutBack> {
 
 /// A number as an element's bytes; `None` if the type doesn't hold it.
 fn element(datatype: Datatype, value: Number) -> Option<Vec<u8>> {
-    fn whole<T: TryFrom<i64>, const N: usize>(value: Number, bytes: fn(T) -> [u8; N]) -> Option<Vec<u8>> {
-        match value {
-            Number::Whole(value) => T::try_from(value).ok().map(|value| bytes(value).to_vec()),
-            Number::Real(_) => None,
-        }
+    fn bytes<T: Element>(value: Number) -> Option<Vec<u8>> {
+        let number = match value {
+            Number::Whole(value) => T::from_whole(value),
+            Number::Real(value) => T::from_real(value),
+        };
+        let mut bytes = Vec::new();
+        number?.append(&mut bytes);
+        Some(bytes)
     }
-    let real = match value {
-        Number::Whole(value) => value as f64,
-        Number::Real(value) => value,
-    };
-    match datatype {
-        Datatype::Bool => whole(value, u8::to_le_bytes).filter(|byte| byte[0] <= 1),
-        Datatype::Uint8 => whole(value, u8::to_le_bytes),
-        Datatype::Uint16 => whole(value, u16::to_le_bytes),
-        Datatype::Uint32 => whole(value, u32::to_le_bytes),
-        Datatype::Uint64 => whole(value, u64::to_le_bytes),
-        Datatype::Int8 => whole(value, i8::to_le_bytes),
-        Datatype::Int16 => whole(value, i16::to_le_bytes),
-        Datatype::Int32 => whole(value, i32::to_le_bytes),
-        Datatype::Int64 => whole(value, i64::to_le_bytes),
-        Datatype::Fp16 => Some(f16::from_f64(real).to_le_bytes().to_vec()),
-        Datatype::Bf16 => Some(bf16::from_f64(real).to_le_bytes().to_vec()),
-        Datatype::Fp32 => Some((real as f32).to_le_bytes().to_vec()),
-        Datatype::Fp64 => Some(real.to_le_bytes().to_vec()),
-        Datatype::Bytes => None,
-    }
+    let bytes = with_element!(datatype, T => bytes::<T>(value))?;
+    bytes.filter(|bytes| datatype != Datatype::Bool || bytes[0] <= 1)
 }
 
 #[cfg(test)]

@@ -12,8 +12,13 @@ use crate::metrics::{FailureReason, ModelMetrics};
 use crate::model::placement::Placement;
 use crate::model_config::{Binding, InstanceGroup, ModelConfig, PLATFORM};
 use crate::scheduler::Queue;
+<<<<<<< HEAD:src/model/answering/served.rs
 use crate::transform::Transforms;
 use cresset_backend::Leaf;
+=======
+use crate::transform::{Postprocessor, Preprocessor, Transforms};
+use cresset_backend::{BackendError, Leaf, Preparation};
+>>>>>>> transforms:src/model/served.rs
 use cresset_protocol::{ModelMetadata, ModelStatistics, NonFinite, TensorMetadata};
 
 /// A loaded version with its queue and its instances; dropping the last
@@ -71,10 +76,16 @@ impl ServedModel {
         self.version
     }
 
-    /// What stands in front of and behind its tensors.
+    /// What makes its inputs of the items that clients send.
     #[must_use]
-    pub fn transforms(&self) -> Option<&Arc<Transforms>> {
-        self.transforms.as_ref()
+    pub fn preprocessor(&self) -> Option<&Arc<dyn Preprocessor>> {
+        self.transforms.as_ref()?.preprocessor()
+    }
+
+    /// What makes answers of its outputs.
+    #[must_use]
+    pub fn postprocessor(&self) -> Option<&Arc<dyn Postprocessor>> {
+        self.transforms.as_ref()?.postprocessor()
     }
 
     /// What stands for NaN and infinities if JSON is meant to be strict.
@@ -183,42 +194,22 @@ impl ServedModel {
         self.binding.only_input().map(|only| only.name.as_str())
     }
 
-    /// The name of the input that an image fills.
-    #[must_use]
-    pub fn image_input(&self) -> Option<&str> {
-        let declared = self.transforms.as_ref()?.image.as_ref()?.input();
-        declared.or_else(|| self.only_input())
-    }
-
     /// Whether it has an input of this name.
     #[must_use]
     pub fn has_input(&self, name: &str) -> bool {
         self.binding.input(name).is_some()
     }
 
+<<<<<<< HEAD:src/model/answering/served.rs
     /// Whether the input that an image fills has a dimension for the batch,
     /// though the model doesn't batch: 4 dimensions, if they are known.
+=======
+    /// How many rows one request may hold, if the model batches; `usize::MAX` for any
+    /// number.
+>>>>>>> transforms:src/model/served.rs
     #[must_use]
-    pub fn image_has_batch(&self) -> bool {
-        self.image_dims().is_none_or(|dims| dims.len() == 4)
-    }
-
-    /// How many photographs one request may hold; `usize::MAX` for any number.
-    #[must_use]
-    pub fn most_photographs(&self) -> usize {
-        match self.config.max_batch_size {
-            0 if self.image_dims().is_none_or(|dims| matches!(dims, [-1, _, _, _])) => usize::MAX,
-            0 => 1,
-            _ if self.batching.splits() => usize::MAX,
-            most => most as usize,
-        }
-    }
-
-    /// The configured dimensions of the input that an image fills.
-    fn image_dims(&self) -> Option<&[i64]> {
-        let name = self.image_input()?;
-        let input = self.binding.input(name)?;
-        input.spec.as_ref().map(|spec| spec.dims.as_slice())
+    pub fn most_rows(&self) -> usize {
+        if self.batching.splits() { usize::MAX } else { self.config.max_batch_size as usize }
     }
 
     /// `versions` are all that are served of this model.

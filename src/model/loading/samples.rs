@@ -5,7 +5,6 @@ use std::io::Read as _;
 use std::path::Path;
 
 use bytes::Bytes;
-use half::{bf16, f16};
 
 use crate::instance::WarmUpSampleRun;
 use crate::model_config::{
@@ -13,7 +12,7 @@ use crate::model_config::{
 };
 use crate::trial::TrialInput;
 use cresset_backend::Leaf;
-use cresset_protocol::{Datatype, fill_shape};
+use cresset_protocol::{Datatype, append_number, fill_shape};
 
 /// The directory of the samples' files, beside the configuration.
 const DIRECTORY: &str = "warmup";
@@ -148,38 +147,11 @@ fn read(path: &Path, expected: Option<usize>) -> Result<Vec<u8>, String> {
 /// The same numbers every time: [`WarmUpSource::Random`] says which.
 fn random(datatype: Datatype, count: usize) -> Vec<u8> {
     let Some(size) = datatype.size() else { return vec![0; count * EMPTY_STRING] };
-    // Xorshift, by Marsaglia: its quality is of no matter here.
-    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
+    let mut random = fastrand::Rng::with_seed(0);
     let mut bytes = Vec::with_capacity(count * size);
     for _ in 0..count {
-        let bits = next();
-        #[allow(clippy::cast_precision_loss)]
-        let fraction = (bits >> 40) as f32 / (1_u32 << 24) as f32;
-        match datatype {
-            Datatype::Fp16 => bytes.extend(f16::from_f32(fraction).to_le_bytes()),
-            Datatype::Bf16 => bytes.extend(bf16::from_f32(fraction).to_le_bytes()),
-            Datatype::Fp32 => bytes.extend(fraction.to_le_bytes()),
-            Datatype::Fp64 => bytes.extend(f64::from(fraction).to_le_bytes()),
-            Datatype::Bool
-            | Datatype::Uint8
-            | Datatype::Uint16
-            | Datatype::Uint32
-            | Datatype::Uint64
-            | Datatype::Int8
-            | Datatype::Int16
-            | Datatype::Int32
-            | Datatype::Int64
-            | Datatype::Bytes => {
-                bytes.push(u8::from(bits & 1 == 1));
-                bytes.resize(bytes.len() + size - 1, 0);
-            }
-        }
+        let (real, whole) = (f64::from(random.f32()), u8::from(random.bool()));
+        append_number(datatype, real, whole, &mut bytes);
     }
     bytes
 }

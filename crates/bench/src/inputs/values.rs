@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::metadata::Input;
 use crate::random::Random;
-use cresset_protocol::{Datatype, Tensor, push_string};
+use cresset_protocol::{Datatype, Tensor, append_number, push_string};
 
 /// No input is larger than this many elements: a slip of the keyboard should
 /// be an error, not a machine without memory.
@@ -51,27 +51,14 @@ pub(super) fn make(
 /// One more element, little-endian. The integers are token ids and class
 /// numbers that any vocabulary has.
 fn push(datatype: Datatype, random: &mut Random, data: &mut Vec<u8>) {
-    match datatype {
-        Datatype::Bool => data.push(random.below(2) as u8),
-        Datatype::Uint8
-        | Datatype::Uint16
-        | Datatype::Uint32
-        | Datatype::Uint64
-        | Datatype::Int8
-        | Datatype::Int16
-        | Datatype::Int32
-        | Datatype::Int64 => {
-            data.push(random.below(100) as u8);
-            data.resize(data.len() + datatype.size().unwrap_or(1) - 1, 0);
-        }
-        Datatype::Fp16 => data.extend_from_slice(&half::f16::from_f32(random.unit()).to_le_bytes()),
-        Datatype::Bf16 => data.extend_from_slice(&half::bf16::from_f32(random.unit()).to_le_bytes()),
-        Datatype::Fp32 => data.extend_from_slice(&random.unit().to_le_bytes()),
-        Datatype::Fp64 => data.extend_from_slice(&f64::from(random.unit()).to_le_bytes()),
-        Datatype::Bytes => {
-            push_string(data, random.word().as_bytes());
-        }
+    if datatype == Datatype::Bytes {
+        push_string(data, random.word().as_bytes());
+        return;
     }
+    let values = if datatype == Datatype::Bool { 2 } else { 100 };
+    let (real, whole) =
+        if datatype.is_float() { (random.unit(), 0) } else { (0.0, random.below(values) as u8) };
+    append_number(datatype, real.into(), whole, data);
 }
 
 #[cfg(test)]

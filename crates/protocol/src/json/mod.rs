@@ -6,8 +6,8 @@
 mod columns;
 mod decimal;
 mod instances;
+mod items;
 mod numbers;
-mod photographs;
 mod plain;
 mod ragged;
 mod request;
@@ -16,7 +16,7 @@ mod write;
 
 pub use columns::{PredictForm, decode_predict, write_outputs};
 pub use instances::{write_instances, write_predictions};
-pub use photographs::{PhotographNames, Photographs, photographs};
+pub use items::{ItemNames, Items, items};
 pub use plain::{decode_named_tensor, decode_named_tensors, is_inference_request, kind, write_named_tensors};
 pub use ragged::{decode_named_rows, decode_predict_rows, write_named_rows, write_predict_rows};
 pub use request::RESERVED;

@@ -1,3 +1,5 @@
+use half::f16;
+
 use super::*;
 use crate::model_settings::ModelSettings;
 use cresset_backend::{Argument, ArgumentKind, Signature};

@@ -1,52 +1,52 @@
-//! Photographs in JSON: strings in base64, in the places where clients of one
-//! server or another put them. Which strings they are is read here, and not
-//! what is in them.
+//! Items in JSON, such as photographs: strings, in the places where clients of one
+//! server or another put them. Which strings they are is read here, and not what is
+//! in them.
 
 use std::borrow::Cow;
 
 use super::scan::Scanner;
 use crate::ProtocolError;
 
-/// What clients name a photograph, beside the model's own name for it.
-const NAMES: [&str; 7] = ["b64", "data", "image", "body", "file", "bytes", "image_bytes"];
-
-/// The photographs of a body, as their base64.
+/// The items of a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Photographs<'a> {
-    /// In order.
+pub struct Items<'a> {
+    /// Their texts, in order.
     pub texts: Vec<Cow<'a, str>>,
     /// Whether they came as a list, be it of one.
     pub several: bool,
 }
 
-/// Which names a model's inputs have.
+/// The names by which items are told from tensors.
 #[derive(Clone, Copy)]
-pub struct PhotographNames<'a> {
-    /// The input that a photograph fills, where there is one.
+pub struct ItemNames<'a> {
+    /// An item's name in errors, in the singular: `photograph`.
+    pub item: &'a str,
+    /// What its string holds, in errors: `a string in base64`.
+    pub text: &'a str,
+    /// The names that clients give an item, beside that of a model's input.
+    pub usual: &'a [&'a str],
+    /// The input that an item fills, if there is one.
     pub own: Option<&'a str>,
     /// Whether another input has this name: what it names is a tensor.
     pub other: &'a dyn Fn(&str) -> bool,
 }
 
-impl PhotographNames<'_> {
+impl ItemNames<'_> {
     fn are(&self, name: &str) -> bool {
-        self.own == Some(name) || (NAMES.contains(&name) && !(self.other)(name))
+        self.own == Some(name) || (self.usual.contains(&name) && !(self.other)(name))
     }
 }
 
-/// Finds the photographs: a string, `{"b64": "…"}`, `{"image": "…"}`,
+/// Finds the items: a string, `{"b64": "…"}`, `{"image": "…"}`,
 /// `{"image": {"b64": "…"}}`, lists of these, `{"image": ["…", "…"]}` and
 /// `{"instances": […]}`; `None` in any other JSON.
 ///
 /// # Errors
-/// Not JSON, or photographs beside something else.
-pub fn photographs<'a>(
-    text: &'a [u8],
-    names: PhotographNames<'_>,
-) -> Result<Option<Photographs<'a>>, ProtocolError> {
+/// Not JSON, or items beside something else.
+pub fn items<'a>(text: &'a [u8], names: ItemNames<'_>) -> Result<Option<Items<'a>>, ProtocolError> {
     let mut scanner = Scanner::new(text);
     let found = match scanner.peek() {
-        Some(b'"') => Some(Photographs { texts: vec![scanner.string()?], several: false }),
+        Some(b'"') => Some(Items { texts: vec![scanner.string()?], several: false }),
         Some(b'[') => list(&mut scanner, names)?,
         Some(b'{') => object(&mut scanner, names)?,
         _ => return Ok(None),
@@ -55,13 +55,10 @@ pub fn photographs<'a>(
     Ok(found)
 }
 
-/// `{"instances": […]}`, or a photograph, or a list of them, by name.
-fn object<'a>(
-    scanner: &mut Scanner<'a>,
-    names: PhotographNames<'_>,
-) -> Result<Option<Photographs<'a>>, ProtocolError> {
+/// `{"instances": […]}`, or an item, or a list of them, by name.
+fn object<'a>(scanner: &mut Scanner<'a>, names: ItemNames<'_>) -> Result<Option<Items<'a>>, ProtocolError> {
     let mut instances = None;
-    let named = sole(scanner, |scanner, key| {
+    let named = sole(scanner, names.item, |scanner, key| {
         if key == "instances" && instances.is_none() && scanner.peek() == Some(b'[') {
             instances = list(scanner, names)?;
             return Ok(None);
@@ -72,17 +69,14 @@ fn object<'a>(
         if scanner.peek() == Some(b'[') {
             return list(scanner, names);
         }
-        Ok(value(scanner)?.map(|text| Photographs { texts: vec![text], several: false }))
+        Ok(value(scanner, names)?.map(|text| Items { texts: vec![text], several: false }))
     })?;
     // What else may stand beside instances is KServe's, and passed over.
     Ok(instances.or(named))
 }
 
-/// A list of photographs; `None`, passed over, where its first is none.
-fn list<'a>(
-    scanner: &mut Scanner<'a>,
-    names: PhotographNames<'_>,
-) -> Result<Option<Photographs<'a>>, ProtocolError> {
+/// A list of items; `None`, passed over, if its first is none.
+fn list<'a>(scanner: &mut Scanner<'a>, names: ItemNames<'_>) -> Result<Option<Items<'a>>, ProtocolError> {
     let mut texts = Vec::new();
     let mut index = 0;
     scanner.array(|scanner| {
@@ -93,41 +87,37 @@ fn list<'a>(
             None if texts.is_empty() => {}
             None => {
                 return Err(ProtocolError::invalid(format!(
-                    "element {index} of the list is no photograph, and those before it are: a string in base64, or \
-                     {{\"b64\": \"…\"}}, is expected"
+                    "element {index} of the list is no {}, and those before it are: {}, or {{\"b64\": \"…\"}}, is \
+                     expected",
+                    names.item, names.text
                 )));
             }
         }
         index += 1;
         Ok(())
     })?;
-    Ok((!texts.is_empty()).then_some(Photographs { texts, several: true }))
+    Ok((!texts.is_empty()).then_some(Items { texts, several: true }))
 }
 
 /// One of a list.
 fn element<'a>(
     scanner: &mut Scanner<'a>,
-    names: PhotographNames<'_>,
+    names: ItemNames<'_>,
 ) -> Result<Option<Cow<'a, str>>, ProtocolError> {
     match scanner.peek() {
         Some(b'"') => scanner.string().map(Some),
-        Some(b'{') => {
-            sole(
-                scanner,
-                |scanner, key| {
-                    if names.are(key) { value(scanner) } else { scanner.skip().map(|_| None) }
-                },
-            )
-        }
+        Some(b'{') => sole(scanner, names.item, |scanner, key| {
+            if names.are(key) { value(scanner, names) } else { scanner.skip().map(|_| None) }
+        }),
         _ => scanner.skip().map(|_| None),
     }
 }
 
 /// `"…"` or `{"b64": "…"}`; `None`, passed over, for anything else.
-fn value<'a>(scanner: &mut Scanner<'a>) -> Result<Option<Cow<'a, str>>, ProtocolError> {
+fn value<'a>(scanner: &mut Scanner<'a>, names: ItemNames<'_>) -> Result<Option<Cow<'a, str>>, ProtocolError> {
     match scanner.peek() {
         Some(b'"') => scanner.string().map(Some),
-        Some(b'{') => sole(scanner, |scanner, key| match scanner.peek() {
+        Some(b'{') => sole(scanner, names.item, |scanner, key| match scanner.peek() {
             Some(b'"') if key == "b64" => scanner.string().map(Some),
             _ => scanner.skip().map(|_| None),
         }),
@@ -139,18 +129,19 @@ fn value<'a>(scanner: &mut Scanner<'a>) -> Result<Option<Cow<'a, str>>, Protocol
 /// something. It consumes each value.
 fn sole<'a, T>(
     scanner: &mut Scanner<'a>,
+    item: &str,
     mut read: impl FnMut(&mut Scanner<'a>, &str) -> Result<Option<T>, ProtocolError>,
 ) -> Result<Option<T>, ProtocolError> {
     let mut found: Option<(String, T)> = None;
     let mut beside: Option<String> = None;
     scanner.object(|scanner, key| {
-        // What clients say about a photograph, as TorchServe's do, is no data.
+        // What clients say about an item, as TorchServe's do, is no data.
         let data = matches!(scanner.peek(), Some(b'[' | b'{'));
         match (read(scanner, key)?, &found) {
             (Some(value), None) => found = Some((key.to_owned(), value)),
             (Some(_), Some((first, _))) => {
                 return Err(ProtocolError::invalid(format!(
-                    "two photographs are given, as '{first}' and '{key}': of several a list is expected, \
+                    "two {item}s are given, as '{first}' and '{key}': of several a list is expected, \
                      [\"…\", \"…\"]"
                 )));
             }
@@ -160,8 +151,8 @@ fn sole<'a, T>(
         Ok(())
     })?;
     match (found, beside) {
-        (Some((photograph, _)), Some(other)) => Err(ProtocolError::invalid(format!(
-            "'{other}' stands beside the photograph '{photograph}': a photograph is expected alone"
+        (Some((key, _)), Some(other)) => Err(ProtocolError::invalid(format!(
+            "'{other}' stands beside the {item} '{key}': a {item} is expected alone"
         ))),
         (found, _) => Ok(found.map(|(_, value)| value)),
     }
@@ -173,8 +164,14 @@ mod tests {
 
     /// Of a model that takes a photograph as `x`, and has another input.
     fn read(text: &str) -> Result<Option<(Vec<String>, bool)>, String> {
-        let names = PhotographNames { own: Some("x"), other: &|name| name == "file" };
-        let found = photographs(text.as_bytes(), names).map_err(|error| error.to_string())?;
+        let names = ItemNames {
+            item: "photograph",
+            text: "a string in base64",
+            usual: &["b64", "data", "image", "body", "file"],
+            own: Some("x"),
+            other: &|name| name == "file",
+        };
+        let found = items(text.as_bytes(), names).map_err(|error| error.to_string())?;
         Ok(found.map(|found| (found.texts.into_iter().map(Cow::into_owned).collect(), found.several)))
     }
 
