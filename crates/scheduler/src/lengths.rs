@@ -46,7 +46,7 @@ impl Lengths {
     }
 
     /// Whether a batch may grow by so much, of which `padding` is nobody's.
-    pub(super) fn tolerates(&self, padding: u64, growth: u64) -> bool {
+    pub(crate) fn tolerates(&self, padding: u64, growth: u64) -> bool {
         padding as f64 <= self.max_waste * growth as f64
     }
 }

@@ -23,7 +23,7 @@ const SHARED_COST: f64 = 1.2;
 /// The size at which each row of at most `rows` takes least; `rows` itself
 /// where that is as good, or nothing is known. Of sizes that are as good as
 /// the best the smallest, whose answers come soonest.
-pub(super) fn efficient(times: &BatchTimes, rows: u32) -> u32 {
+pub(crate) fn efficient(times: &BatchTimes, rows: u32) -> u32 {
     let Some(whole) = times.settled(rows).filter(|whole| *whole >= WORTH_IT) else { return rows };
     let a_row = |(size, took): (u32, Duration)| took.as_secs_f64() / f64::from(size);
     let best = times.trusted(rows).map(a_row).fold(f64::INFINITY, f64::min);
@@ -36,7 +36,7 @@ pub(super) fn efficient(times: &BatchTimes, rows: u32) -> u32 {
 
 /// How many of `rows` one of `free` instances takes, all of which have nothing
 /// else to do; `most` is the most that it may take.
-pub(super) fn shared(times: &BatchTimes, rows: u32, free: usize, most: u32) -> u32 {
+pub(crate) fn shared(times: &BatchTimes, rows: u32, free: usize, most: u32) -> u32 {
     let most = most.max(1);
     let free = u32::try_from(free).unwrap_or(u32::MAX);
     let needed = rows.div_ceil(most);
@@ -60,7 +60,7 @@ pub(super) fn shared(times: &BatchTimes, rows: u32, free: usize, most: u32) -> u
 ///
 /// With few clients one instance would otherwise run nearly all of them, and the
 /// other one the only one left by itself, over and over.
-pub(super) fn left_for_another(times: &BatchTimes, rows: u32, soon: Duration) -> u32 {
+pub(crate) fn left_for_another(times: &BatchTimes, rows: u32, soon: Duration) -> u32 {
     let Some(whole) = times.settled(rows).filter(|whole| *whole >= WORTH_IT && soon < *whole) else {
         return rows;
     };
@@ -84,7 +84,7 @@ pub(super) fn left_for_another(times: &BatchTimes, rows: u32, soon: Duration) ->
 
 /// The largest size up to `most` that is expected to take no longer than
 /// `time`; `None` where not even one row is, or nothing is known.
-pub(super) fn within(times: &BatchTimes, time: Duration, most: u32) -> Option<u32> {
+pub(crate) fn within(times: &BatchTimes, time: Duration, most: u32) -> Option<u32> {
     let fits = |rows: u32| times.at_most(rows).is_some_and(|took| took <= time);
     if !fits(1) {
         return None;

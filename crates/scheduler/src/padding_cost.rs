@@ -21,7 +21,7 @@ const WORTH: f64 = 0.25;
 /// counts by how far it is off in proportion: one that took ten times as long,
 /// for whatever reason, hardly does.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Overhead {
+pub(crate) struct PaddingCostModel {
     batches: u32,
     weight: f64,
     size: f64,
@@ -32,10 +32,10 @@ pub(super) struct Overhead {
     worth: Option<f64>,
 }
 
-impl Overhead {
+impl PaddingCostModel {
     /// A batch of this size, its rows times what they were padded to, took so
     /// long.
-    pub(super) fn ran(&mut self, size: u64, took: Duration) {
+    pub(crate) fn ran(&mut self, size: u64, took: Duration) {
         let (size, took) = (size as f64, took.as_secs_f64());
         if size <= 0.0 || took <= 0.0 {
             return;
@@ -59,7 +59,7 @@ impl Overhead {
     }
 
     /// Whether so much padding is worth it, where that is known.
-    pub(super) fn is_worth(&self, padding: u64) -> bool {
+    pub(crate) fn is_worth(&self, padding: u64) -> bool {
         self.worth.is_none_or(|worth| padding as f64 <= worth)
     }
 }
@@ -71,14 +71,14 @@ mod tests {
     /// What is worth it where batches take `fixed` and `each` microseconds for
     /// each unit, give or take a tenth, and every seventh five times as long.
     fn learned(fixed: u64, each: u64, sizes: &[u64]) -> Option<f64> {
-        let mut overhead = Overhead::default();
+        let mut model = PaddingCostModel::default();
         for (index, size) in (0..200).zip(sizes.iter().cycle()) {
             let exact = fixed + each * size;
             let noise = exact * (index * 7 % 21) / 100;
             let odd = if index % 7 == 3 { 5 } else { 1 };
-            overhead.ran(*size, Duration::from_micros((exact * 9 / 10 + noise) * odd));
+            model.ran(*size, Duration::from_micros((exact * 9 / 10 + noise) * odd));
         }
-        overhead.worth
+        model.worth
     }
 
     #[test]
@@ -96,26 +96,26 @@ mod tests {
     #[test]
     fn nothing_is_known_of_few_batches_or_of_one_size() {
         assert_eq!(learned(3000, 220, &[64]), None);
-        let mut overhead = Overhead::default();
+        let mut model = PaddingCostModel::default();
         for size in 1..ENOUGH {
-            overhead.ran(size.into(), Duration::from_micros(100));
-            overhead.ran(0, Duration::from_micros(1));
+            model.ran(size.into(), Duration::from_micros(100));
+            model.ran(0, Duration::from_micros(1));
         }
-        assert!(overhead.is_worth(u64::MAX));
-        overhead.ran(500, Duration::from_secs(1));
-        assert!(!overhead.is_worth(u64::MAX));
+        assert!(model.is_worth(u64::MAX));
+        model.ran(500, Duration::from_secs(1));
+        assert!(!model.is_worth(u64::MAX));
     }
 
     #[test]
     fn what_changes_is_followed() {
-        let mut overhead = Overhead::default();
+        let mut model = PaddingCostModel::default();
         for each in [200, 20] {
             for index in 0..300_u64 {
                 let size = 8 + index * 37 % 500;
-                overhead.ran(size, Duration::from_micros(4000 + each * size));
+                model.ran(size, Duration::from_micros(4000 + each * size));
             }
         }
-        let worth = overhead.worth.unwrap();
+        let worth = model.worth.unwrap();
         assert!((40.0..60.0).contains(&worth), "{worth}");
     }
 }

@@ -13,7 +13,7 @@ const PATIENCE: u32 = 2;
 
 /// When the last requests came.
 #[derive(Debug, Clone)]
-pub(super) struct Arrivals {
+pub(crate) struct Arrivals {
     /// Each with its rows; the oldest is written over.
     last: [Option<(Instant, u32)>; KEPT],
     next: usize,
@@ -26,13 +26,13 @@ impl Default for Arrivals {
 }
 
 impl Arrivals {
-    pub(super) fn note(&mut self, at: Instant, rows: u32) {
+    pub(crate) fn note(&mut self, at: Instant, rows: u32) {
         self.last[self.next] = Some((at, rows));
         self.next = (self.next + 1) % KEPT;
     }
 
     /// Rows a second, by now; zero where too little is known.
-    pub(super) fn rate(&self, now: Instant) -> f64 {
+    pub(crate) fn rate(&self, now: Instant) -> f64 {
         let mut all = self.in_order();
         let Some((first, _)) = all.next() else { return 0.0 };
         let rows: u32 = all.map(|(_, rows)| rows).sum();
@@ -64,7 +64,7 @@ impl Arrivals {
     /// Until when `rows` that could run now should wait for one row more:
     /// where what that one would save, which else waits for the whole batch,
     /// is more than what it costs those that wait. `None` where it isn't.
-    pub(super) fn worth_waiting(&self, times: &BatchTimes, rows: u32, now: Instant) -> Option<Instant> {
+    pub(crate) fn worth_waiting(&self, times: &BatchTimes, rows: u32, now: Instant) -> Option<Instant> {
         let gap = self.usual_gap()?;
         let until = self.latest()?.checked_add(gap.saturating_mul(PATIENCE))?;
         if now >= until {

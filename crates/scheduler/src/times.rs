@@ -21,7 +21,7 @@ const SHAPES: usize = 64;
 
 /// The times of batches of one shape.
 #[derive(Debug, Clone, Default)]
-pub(super) struct BatchTimes {
+pub(crate) struct BatchTimes {
     sizes: BTreeMap<u32, Recent>,
 }
 
@@ -42,7 +42,7 @@ struct Recent {
 
 impl BatchTimes {
     /// A batch of requests took so long.
-    pub(super) fn ran(&mut self, rows: u32, took: Duration) {
+    pub(crate) fn ran(&mut self, rows: u32, took: Duration) {
         let (key, took) = keyed(rows, took);
         let recent = self.sizes.entry(key).or_default();
         recent.add(took);
@@ -55,7 +55,7 @@ impl BatchTimes {
 
     /// A run on the server's own account took so long. It counts where no
     /// request's did.
-    pub(super) fn tried(&mut self, rows: u32, took: Duration) {
+    pub(crate) fn tried(&mut self, rows: u32, took: Duration) {
         let (key, took) = keyed(rows, took);
         let recent =
             self.sizes.entry(key).or_insert_with(|| Recent { own_account: true, ..Recent::default() });
@@ -68,22 +68,22 @@ impl BatchTimes {
 
     /// How long a batch of `rows` takes, as half of them did; `None` where
     /// nothing ran.
-    pub(super) fn expected(&self, rows: u32) -> Option<Duration> {
+    pub(crate) fn expected(&self, rows: u32) -> Option<Duration> {
         between(rows, self.all())
     }
 
     /// What a batch of `rows` keeps to, nine times of ten.
-    pub(super) fn at_most(&self, rows: u32) -> Option<Duration> {
+    pub(crate) fn at_most(&self, rows: u32) -> Option<Duration> {
         between(rows, self.sizes.iter().map(|(size, recent)| (*size, recent.high)))
     }
 
     /// The same, by sizes that are known well enough to choose by.
-    pub(super) fn settled(&self, rows: u32) -> Option<Duration> {
+    pub(crate) fn settled(&self, rows: u32) -> Option<Duration> {
         between(rows, self.trusted(u32::MAX))
     }
 
     /// The sizes up to `most` whose times are known well enough to choose by.
-    pub(super) fn trusted(&self, most: u32) -> impl DoubleEndedIterator<Item = (u32, Duration)> {
+    pub(crate) fn trusted(&self, most: u32) -> impl DoubleEndedIterator<Item = (u32, Duration)> {
         let trusted = self.sizes.range(..=most).filter(|(_, recent)| recent.is_trusted());
         trusted.map(|(rows, recent)| (*rows, recent.median))
     }
@@ -144,7 +144,7 @@ fn keyed(rows: u32, took: Duration) -> (u32, Duration) {
 
 /// The times of a model's batches, by shape: that decides as much as the rows.
 #[derive(Debug, Default)]
-pub(super) struct ShapeTimes {
+pub(crate) struct ShapeTimes {
     shapes: HashMap<Box<[i64]>, Shape>,
     /// Counts up with each batch.
     moment: u64,
@@ -159,13 +159,13 @@ struct Shape {
 
 impl ShapeTimes {
     /// The times of batches of this shape.
-    pub(super) fn of(&self, shape: &[i64]) -> Option<&BatchTimes> {
+    pub(crate) fn of(&self, shape: &[i64]) -> Option<&BatchTimes> {
         self.shapes.get(shape).map(|shape| &shape.times)
     }
 
     /// Adds to them; the shape that wasn't told of for longest goes where there
     /// are too many.
-    pub(super) fn tell(&mut self, shape: &[i64], of: impl FnOnce(&mut BatchTimes)) {
+    pub(crate) fn tell(&mut self, shape: &[i64], of: impl FnOnce(&mut BatchTimes)) {
         self.moment += 1;
         if let Some(known) = self.shapes.get_mut(shape) {
             known.last = self.moment;
@@ -183,7 +183,7 @@ impl ShapeTimes {
     }
 
     /// Forgets everything: the model became another.
-    pub(super) fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.shapes.clear();
     }
 }

@@ -1,19 +1,21 @@
 //! Priorities, times and full queues, by a hand-cranked clock.
 
 use super::*;
-use crate::model_config::{QueuePolicy, TimeoutAction};
 
-fn rejecting(timeout: Option<Duration>) -> QueuePolicy {
-    QueuePolicy { default_timeout: timeout, ..QueuePolicy::default() }
+fn rejecting(timeout: Option<Duration>) -> LevelPolicy {
+    LevelPolicy { default_timeout: timeout, ..LevelPolicy::default() }
 }
 
 /// A batcher of batches of 4 whose levels are these.
-fn batcher(levels: Levels) -> Batcher<Request> {
-    Batcher::new(Policy { levels, capacity: 100, ..policy(4, &[], Duration::ZERO) })
+fn batcher(levels: QueuePolicy) -> Batcher<Request> {
+    Batcher::new(with(policy(4, &[], Duration::ZERO), |p| {
+        p.queue = QueuePolicy { capacity: p.queue.capacity, ..levels };
+        p.queue.capacity = 100;
+    }))
 }
 
-fn three_levels() -> Levels {
-    Levels { count: 3, default_level: 2, ..Levels::default() }
+fn three_levels() -> QueuePolicy {
+    QueuePolicy { levels: 3, default_level: 2, ..QueuePolicy::default() }
 }
 
 fn asking(id: usize, priority: u64, timeout: Option<Duration>, arrival: Instant) -> Request {
@@ -53,7 +55,7 @@ fn of_two_shapes_the_one_whose_first_is_of_a_higher_level_leaves_first() {
 #[test]
 fn without_levels_a_priority_asks_for_nothing() {
     let start = clock::now();
-    let mut batcher = batcher(Levels::default());
+    let mut batcher = batcher(QueuePolicy::default());
     for (id, priority) in [(0, 5), (1, 1)] {
         batcher.push(asking(id, priority, None, start)).unwrap();
     }
@@ -63,7 +65,9 @@ fn without_levels_a_priority_asks_for_nothing() {
 #[test]
 fn a_delay_counts_from_the_oldest_whatever_its_level() {
     let start = clock::now();
-    let mut batcher = Batcher::new(Policy { levels: three_levels(), ..policy(8, &[], 10 * MS) });
+    let mut batcher = Batcher::new(with(policy(8, &[], 10 * MS), |p| {
+        p.queue = QueuePolicy { capacity: p.queue.capacity, ..three_levels() };
+    }));
     batcher.push(asking(0, 3, None, start)).unwrap();
     batcher.push(asking(1, 1, None, start + 4 * MS)).unwrap();
     assert!(matches!(batcher.next(start + 9 * MS), Decision::WaitUntil(due) if due == start + 10 * MS));
@@ -73,7 +77,8 @@ fn a_delay_counts_from_the_oldest_whatever_its_level() {
 #[test]
 fn a_request_is_late_at_its_time_and_not_before() {
     let start = clock::now();
-    let mut batcher = batcher(Levels { default_policy: rejecting(Some(10 * MS)), ..Levels::default() });
+    let mut batcher =
+        batcher(QueuePolicy { default_policy: rejecting(Some(10 * MS)), ..QueuePolicy::default() });
     assert_eq!(batcher.push(request(0, 1, 0, start)).unwrap(), Some(start + 10 * MS));
     assert_eq!(batcher.push(request(1, 1, 9, start + 3 * MS)).unwrap(), Some(start + 13 * MS));
     assert_eq!(late(&mut batcher, start + 9 * MS), [0; 0]);
@@ -87,8 +92,8 @@ fn a_request_is_late_at_its_time_and_not_before() {
 fn a_request_shortens_its_time_where_it_may_and_never_lengthens_it() {
     let start = clock::now();
     let deadline = |allow_timeout_override, default: Option<Duration>, asked: Option<Duration>| {
-        let default_policy = QueuePolicy { allow_timeout_override, ..rejecting(default) };
-        let mut batcher = batcher(Levels { default_policy, ..Levels::default() });
+        let default_policy = LevelPolicy { allow_timeout_override, ..rejecting(default) };
+        let mut batcher = batcher(QueuePolicy { default_policy, ..QueuePolicy::default() });
         let due = batcher.push(asking(0, 0, asked, start)).unwrap();
         due.map(|due| due - start)
     };
@@ -105,7 +110,7 @@ fn a_request_shortens_its_time_where_it_may_and_never_lengthens_it() {
 #[test]
 fn where_nothing_is_batched_a_request_has_its_own_time() {
     let start = clock::now();
-    let mut batcher = Batcher::new(Policy::new(0, None, 10));
+    let mut batcher = Batcher::new(single(10));
     assert_eq!(batcher.push(request(0, 1, 0, start)).unwrap(), None);
     assert_eq!(batcher.push(asking(1, 0, Some(MS), start)).unwrap(), Some(start + MS));
     assert_eq!(late(&mut batcher, start + MS), [1]);
@@ -115,8 +120,8 @@ fn where_nothing_is_batched_a_request_has_its_own_time() {
 #[test]
 fn a_delayed_request_runs_behind_those_of_its_level_that_are_in_time() {
     let start = clock::now();
-    let delaying = QueuePolicy { timeout_action: TimeoutAction::Delay, ..rejecting(Some(10 * MS)) };
-    let mut batcher = batcher(Levels { default_policy: delaying, ..three_levels() });
+    let delaying = LevelPolicy { timeout_action: TimeoutAction::Delay, ..rejecting(Some(10 * MS)) };
+    let mut batcher = batcher(QueuePolicy { default_policy: delaying, ..three_levels() });
     assert_eq!(batcher.push(asking(0, 2, None, start)).unwrap(), None, "nobody has to be told");
     batcher.push(asking(1, 2, None, start + MS)).unwrap();
     batcher.push(asking(2, 2, None, start + 5 * MS)).unwrap();
@@ -131,9 +136,12 @@ fn a_delayed_request_runs_behind_those_of_its_level_that_are_in_time() {
 #[test]
 fn a_level_is_full_by_itself_and_one_without_a_bound_by_the_servers() {
     let start = clock::now();
-    let bounded = QueuePolicy { max_queue_size: 1, ..QueuePolicy::default() };
-    let levels = Levels { policies: BTreeMap::from([(1, bounded)]), ..three_levels() };
-    let mut batcher = Batcher::new(Policy { levels, capacity: 2, ..policy(4, &[], Duration::ZERO) });
+    let bounded = LevelPolicy { max_queue_size: 1, ..LevelPolicy::default() };
+    let levels = QueuePolicy { policies: BTreeMap::from([(1, bounded)]), ..three_levels() };
+    let mut batcher = Batcher::new(with(policy(4, &[], Duration::ZERO), |p| {
+        p.queue = QueuePolicy { capacity: p.queue.capacity, ..levels };
+        p.queue.capacity = 2;
+    }));
     batcher.push(asking(0, 1, None, start)).unwrap();
     assert_eq!(batcher.push(asking(1, 1, None, start)).unwrap_err().id, 1);
     batcher.push(asking(2, 2, None, start)).unwrap();
@@ -144,8 +152,11 @@ fn a_level_is_full_by_itself_and_one_without_a_bound_by_the_servers() {
 
 #[test]
 fn what_is_late_makes_room_in_a_full_queue() {
-    let levels = Levels { default_policy: rejecting(Some(MS)), ..Levels::default() };
-    let queue = Queue::new(Policy { levels, capacity: 1, ..policy(4, &[], Duration::ZERO) });
+    let levels = QueuePolicy { default_policy: rejecting(Some(MS)), ..QueuePolicy::default() };
+    let queue = Queue::new(with(policy(4, &[], Duration::ZERO), |p| {
+        p.queue = QueuePolicy { capacity: p.queue.capacity, ..levels };
+        p.queue.capacity = 1;
+    }));
     let old = clock::now().checked_sub(10 * MS).unwrap();
     drop(queue.submit(request(0, 1, 0, old)).unwrap());
     drop(queue.submit(request(1, 1, 0, clock::now() + 1000 * MS)).unwrap());
@@ -163,8 +174,8 @@ proptest! {
     ) {
         let start = clock::now();
         let timeout_action = if delaying { TimeoutAction::Delay } else { TimeoutAction::Reject };
-        let default_policy = QueuePolicy { timeout_action, allow_timeout_override: true, ..QueuePolicy::default() };
-        let mut batcher = batcher(Levels { default_policy, ..three_levels() });
+        let default_policy = LevelPolicy { timeout_action, allow_timeout_override: true, ..LevelPolicy::default() };
+        let mut batcher = batcher(QueuePolicy { default_policy, ..three_levels() });
         let mut now = start;
         let mut due: HashMap<usize, Option<Instant>> = HashMap::new();
         let mut left = Vec::new();
@@ -180,7 +191,7 @@ proptest! {
                     prop_assert!(!delaying && due[&id].is_some_and(|due| due <= now));
                     left.push(id);
                 }
-                if let Decision::Run(batch) = batcher.next(now) {
+                if let Decision::Run(batch, _) = batcher.next(now) {
                     for request in &batch.requests {
                         prop_assert!(delaying || due[&request.id].is_none_or(|due| due > now));
                         left.push(request.id);
@@ -189,7 +200,7 @@ proptest! {
             }
         }
         left.extend(late(&mut batcher, now));
-        while let Decision::Run(batch) = batcher.next(now) {
+        while let Decision::Run(batch, _) = batcher.next(now) {
             left.extend(batch.requests.iter().map(|request| request.id));
         }
         left.sort_unstable();
@@ -200,9 +211,11 @@ proptest! {
 
 /// Batches of 4 and 8 are preferred, and worth ten seconds; a request's own time is one.
 fn preferring_four_and_eight(timeout_action: TimeoutAction) -> Batcher<Request> {
-    let policy = QueuePolicy { default_timeout: Some(1000 * MS), timeout_action, ..QueuePolicy::default() };
-    let levels = Levels { default_policy: policy, ..Levels::default() };
-    Batcher::new(Policy { levels, ..super::policy(8, &[4, 8], 10_000 * MS) })
+    let policy = LevelPolicy { default_timeout: Some(1000 * MS), timeout_action, ..LevelPolicy::default() };
+    let levels = QueuePolicy { default_policy: policy, ..QueuePolicy::default() };
+    Batcher::new(with(super::policy(8, &[4, 8], 10_000 * MS), |p| {
+        p.queue = QueuePolicy { capacity: p.queue.capacity, ..levels };
+    }))
 }
 
 #[test]
@@ -254,7 +267,7 @@ fn left_at_once(preferred: &[u32], rows: &[u32]) -> (Vec<u32>, usize) {
         batcher.push(request(id, *rows, 0, start)).unwrap();
     }
     let mut left = Vec::new();
-    while let Decision::Run(batch) = batcher.next(start) {
+    while let Decision::Run(batch, _) = batcher.next(start) {
         assert_eq!(batch.reason, CloseReason::Preferred, "{rows:?} of {preferred:?}");
         left.push(batch.rows);
     }

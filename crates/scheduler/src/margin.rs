@@ -13,7 +13,7 @@ const IN_TIME: f64 = LATE / 200.0;
 
 /// A share of what is forecast that is added to it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Margin(f64);
+pub(crate) struct Margin(f64);
 
 impl Default for Margin {
     fn default() -> Self {
@@ -23,12 +23,12 @@ impl Default for Margin {
 
 impl Margin {
     /// Somebody who was taken in was answered after so long.
-    pub(super) fn learn(&mut self, latency: Duration, target: Duration) {
+    pub(crate) fn learn(&mut self, latency: Duration, target: Duration) {
         let change = if latency > target { LATE } else { -IN_TIME };
         self.0 = (self.0 + change).clamp(0.0, MOST);
     }
 
-    pub(super) fn on(self, forecast: Duration) -> Duration {
+    pub(crate) fn on(self, forecast: Duration) -> Duration {
         forecast.mul_f64(1.0 + self.0)
     }
 }

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
 
+use super::running::RunningBatch;
 use super::*;
-use crate::model_config::DynamicBatching;
 use cresset_clock as clock;
 
 #[derive(Debug)]
@@ -29,7 +30,7 @@ struct Request {
     deadline: Option<Instant>,
 }
 
-impl Waiting for Request {
+impl Schedulable for Request {
     fn rows(&self) -> u32 {
         self.rows
     }
@@ -75,18 +76,62 @@ fn request(id: usize, rows: u32, bucket: i64, arrival: Instant) -> Request {
     }
 }
 
+/// Of batches of at most `max` rows, with room for a thousand requests.
 fn policy(max: u32, preferred: &[u32], delay: Duration) -> Policy {
-    let batching = DynamicBatching {
-        preferred_batch_sizes: preferred.to_vec(),
-        max_queue_delay: delay,
-        ..DynamicBatching::default()
-    };
-    Policy::new(max, Some(&batching), 1000)
+    Policy {
+        queue: QueuePolicy { capacity: 1000, ..QueuePolicy::default() },
+        batching: BatchingPolicy {
+            max_batch_size: Some(max),
+            preferred_batch_sizes: preferred.to_vec(),
+            ..BatchingPolicy::default()
+        },
+        timing: TimingPolicy { max_queue_delay: delay, latency_target: None },
+        ..Policy::default()
+    }
+}
+
+/// Of a model that runs each request by itself.
+fn single(capacity: usize) -> Policy {
+    Policy { queue: QueuePolicy::unconfigured(capacity), ..Policy::default() }
+}
+
+fn with(mut policy: Policy, change: impl FnOnce(&mut Policy)) -> Policy {
+    change(&mut policy);
+    policy
+}
+
+fn next_batch<T: Schedulable>(queue: &Queue<T>) -> Option<Batch<T>> {
+    batch_of(queue.next(&Free))
+}
+
+fn batch_of<T: Schedulable>(next: Next<'_, T>) -> Option<Batch<T>> {
+    match next {
+        Next::Batch(batch, _) => Some(batch),
+        Next::OtherWork | Next::Closed => None,
+    }
+}
+
+/// An instance that takes nothing but full batches.
+struct Busy;
+
+impl Taker for Busy {
+    fn turn(&self) -> Turn {
+        Turn::Later
+    }
+}
+
+impl<T: Schedulable> Batcher<T> {
+    /// The first batch of this shape and `rows` that runs has come back.
+    fn done_for_test(&mut self, shape: &[i64], rows: u32, took: Option<Duration>) {
+        let same = |batch: &RunningBatch| *batch.shape == *shape && batch.rows == rows;
+        let found = self.running.iter().find_map(|(ticket, batch)| same(batch).then_some(ticket));
+        self.finish(found.unwrap(), took.map(Ran::new));
+    }
 }
 
 fn ids(decision: Decision<Request>) -> (Vec<usize>, CloseReason) {
     match decision {
-        Decision::Run(batch) => (batch.requests.iter().map(|r| r.id).collect(), batch.reason),
+        Decision::Run(batch, _) => (batch.requests.iter().map(|r| r.id).collect(), batch.reason),
         other @ (Decision::WaitUntil(_) | Decision::Idle) => panic!("expected a batch, got {other:?}"),
     }
 }
@@ -110,7 +155,7 @@ fn a_delay_counts_from_the_oldest_arrival() {
     batcher.push(request(1, 1, 0, start + 9 * MS)).unwrap();
     match batcher.next(start + 9 * MS) {
         Decision::WaitUntil(due) => assert_eq!(due, start + 10 * MS),
-        other @ (Decision::Run(_) | Decision::Idle) => panic!("{other:?}"),
+        other @ (Decision::Run(..) | Decision::Idle) => panic!("{other:?}"),
     }
     assert_eq!(ids(batcher.next(start + 10 * MS)), (vec![0, 1], CloseReason::Delay));
 }
@@ -148,7 +193,7 @@ fn an_odd_shape_cuts_no_batch_short() {
 #[test]
 fn a_model_without_batching_runs_one_request_at_a_time() {
     let start = clock::now();
-    let mut batcher = Batcher::new(Policy::new(8, None, 10));
+    let mut batcher = Batcher::new(single(10));
     for id in 0..2 {
         batcher.push(request(id, 3, 0, start)).unwrap();
     }
@@ -165,9 +210,9 @@ fn a_call_is_not_spent_on_an_instance_that_may_not_take_it() {
         }
     };
     std::thread::scope(|scope| {
-        let late = scope.spawn(|| queue.next_batch_ahead(|| Turn::Later).is_some());
+        let late = scope.spawn(|| batch_of(queue.next(&Busy)).is_some());
         waits(1);
-        let free = scope.spawn(|| queue.next_batch().map(|batch| batch.requests[0].id));
+        let free = scope.spawn(|| next_batch(&queue).map(|batch| batch.requests[0].id));
         waits(2);
         assert!(queue.submit(request(7, 1, 0, clock::now())).is_ok());
         assert_eq!(free.join().unwrap(), Some(7));
@@ -180,26 +225,28 @@ fn a_call_is_not_spent_on_an_instance_that_may_not_take_it() {
 fn what_is_submitted_before_the_call_leaves_in_one_batch() {
     let queue = Queue::new(policy(8, &[], Duration::ZERO));
     std::thread::scope(|scope| {
-        let free = scope.spawn(|| queue.next_batch().map(|batch| batch.rows));
+        let free = scope.spawn(|| next_batch(&queue).map(|batch| batch.rows));
         while queue.idle_for_test() < 1 {
             std::thread::yield_now();
         }
         let submit = || queue.submit(request(0, 1, 0, clock::now())).unwrap();
         let all = [submit(), submit(), submit()];
-        assert!(all.iter().all(|submitted| submitted.call.is_some()), "an instance waits");
+        assert!(all.iter().all(|submitted| submitted.wake.is_some()), "an instance waits");
         assert_eq!(queue.idle_for_test(), 1, "nobody was woken so far");
         let [first, second, third] = all;
         // Whoever comes first to it: the others may be held up for ever.
         drop(second);
         assert_eq!(free.join().unwrap(), Some(3));
-        assert!(submit().call.is_none(), "nobody waits any more");
+        assert!(submit().wake.is_none(), "nobody waits any more");
         drop((first, third));
     });
 }
 
 #[test]
 fn a_full_queue_refuses_at_once_and_the_gone_make_room() {
-    let queue = Queue::new(Policy { capacity: 2, ..policy(8, &[], Duration::ZERO) });
+    let queue = Queue::new(with(policy(8, &[], Duration::ZERO), |p| {
+        p.queue.capacity = 2;
+    }));
     let now = clock::now();
     drop(queue.submit(request(0, 1, 0, now)).unwrap());
     let gone = request(1, 1, 0, now);
@@ -207,11 +254,11 @@ fn a_full_queue_refuses_at_once_and_the_gone_make_room() {
     drop(queue.submit(gone).unwrap());
     drop(queue.submit(request(2, 1, 0, now)).unwrap());
     assert!(matches!(queue.submit(request(3, 1, 0, now)), Err(Refused::Full(r)) if r.id == 3));
-    let batch = queue.next_batch().unwrap();
+    let batch = next_batch(&queue).unwrap();
     assert_eq!(batch.requests.iter().map(|r| r.id).collect::<Vec<_>>(), [0, 2]);
     queue.close();
     assert!(matches!(queue.submit(request(4, 1, 0, now)), Err(Refused::Closed(r)) if r.id == 4));
-    assert!(queue.next_batch().is_none());
+    assert!(next_batch(&queue).is_none());
 }
 
 #[test]
@@ -219,8 +266,8 @@ fn closing_lets_what_waits_leave_at_once() {
     let queue = Queue::new(policy(8, &[], Duration::from_secs(3600)));
     drop(queue.submit(request(0, 1, 0, clock::now())).unwrap());
     queue.close();
-    assert_eq!(queue.next_batch().unwrap().reason, CloseReason::Drain);
-    assert!(queue.next_batch().is_none());
+    assert_eq!(next_batch(&queue).unwrap().reason, CloseReason::Drain);
+    assert!(next_batch(&queue).is_none());
 }
 
 #[test]
@@ -233,7 +280,7 @@ fn the_instance_that_slept_last_is_called_first() {
             std::thread::yield_now();
         }
         std::thread::spawn(move || {
-            while let Some(batch) = queue.next_batch() {
+            while let Some(batch) = next_batch(&queue) {
                 sender.send((number, batch.requests[0].0)).unwrap();
             }
         });
@@ -254,7 +301,7 @@ fn the_instance_that_slept_last_is_called_first() {
 #[derive(Debug)]
 struct Plain(usize, Instant);
 
-impl Waiting for Plain {
+impl Schedulable for Plain {
     fn rows(&self) -> u32 {
         1
     }
@@ -279,10 +326,16 @@ impl Waiting for Plain {
 #[test]
 fn many_threads_lose_and_double_nothing() {
     for lookout in [Duration::ZERO, MS / 5] {
-        lose_and_double_nothing(Policy { capacity: usize::MAX, lookout, ..policy(5, &[3], MS / 10) });
+        lose_and_double_nothing(with(policy(5, &[3], MS / 10), |p| {
+            p.queue.capacity = usize::MAX;
+            p.spin_before_park = lookout;
+        }));
     }
     let no_delay = policy(5, &[], Duration::ZERO);
-    lose_and_double_nothing(Policy { capacity: usize::MAX, lookout: MS / 5, ..no_delay });
+    lose_and_double_nothing(with(no_delay, |p| {
+        p.queue.capacity = usize::MAX;
+        p.spin_before_park = MS / 5;
+    }));
 }
 
 fn lose_and_double_nothing(policy: Policy) {
@@ -293,7 +346,7 @@ fn lose_and_double_nothing(policy: Policy) {
             let queue = Arc::clone(&queue);
             std::thread::spawn(move || {
                 let mut seen = Vec::new();
-                while let Some(batch) = queue.next_batch() {
+                while let Some(batch) = next_batch(&queue) {
                     assert!(batch.requests.len() <= 5);
                     seen.extend(batch.requests.into_iter().map(|r| r.0));
                 }
@@ -349,7 +402,7 @@ proptest! {
         preferred.sort_unstable();
         let start = clock::now();
         let mut now = start;
-        let mut batcher = Batcher::new(Policy { capacity: 20, ..policy(max, &preferred, MS * delay) });
+        let mut batcher = Batcher::new(with(policy(max, &preferred, MS * delay), |p| { p.queue.capacity = 20; }));
         // What the batcher holds, in the order of arrival.
         let mut model: Vec<(usize, i64, u32, Instant)> = Vec::new();
         let mut last_in_bucket: HashMap<i64, usize> = HashMap::new();
@@ -364,7 +417,7 @@ proptest! {
                 }
                 Step::Cancel(which) => {
                     if let Some(&(id, ..)) = model.get(which) {
-                        let waiting = batcher.waiting_for_test();
+                        let waiting = batcher.waiting.buckets().flat_map(|(_, bucket)| bucket).map(|entry| &entry.request);
                         waiting.filter(|r| r.id == id).for_each(|r| r.cancelled.set(true));
                         let gone: Vec<_> = batcher.take_cancelled().iter().map(|r| r.id).collect();
                         prop_assert_eq!(gone, vec![id]);
@@ -373,7 +426,7 @@ proptest! {
                 }
                 Step::Pass(ms) => now += MS * ms,
                 Step::Next => match batcher.next(now) {
-                    Decision::Run(batch) => {
+                    Decision::Run(batch, _) => {
                         prop_assert!(!batch.requests.is_empty());
                         prop_assert_eq!(batch.rows, batch.requests.iter().map(|r| r.rows).sum::<u32>());
                         prop_assert!(batch.rows <= max);
@@ -397,7 +450,7 @@ proptest! {
             prop_assert_eq!(batcher.len(), model.len());
         }
         batcher.drain();
-        while let Decision::Run(batch) = batcher.next(now) {
+        while let Decision::Run(batch, _) = batcher.next(now) {
             for r in &batch.requests {
                 model.retain(|(id, ..)| *id != r.id);
             }

@@ -6,7 +6,9 @@ use super::*;
 const LENGTHS: Lengths = Lengths { multiple_of: 8, max_length: None, max_waste: 0.25 };
 
 fn padded(max: u32, delay: Duration) -> Policy {
-    Policy { lengths: Some(LENGTHS), ..policy(max, &[], delay) }
+    with(policy(max, &[], delay), |p| {
+        p.batching.lengths = Some(LENGTHS);
+    })
 }
 
 /// A request of one row, of so many numbers.
@@ -55,9 +57,13 @@ fn no_more_of_a_batch_is_padding_than_is_tolerated() {
     let start = clock::now();
     let lengths = [32, 32, 24, 16];
     assert_eq!(ids(pushed(padded(8, Duration::ZERO), &lengths, start).next(start)).0, [0, 1, 2], "8 of 32");
-    let none = Policy { lengths: Some(Lengths { max_waste: 0.0, ..LENGTHS }), ..padded(8, Duration::ZERO) };
+    let none = with(padded(8, Duration::ZERO), |p| {
+        p.batching.lengths = Some(Lengths { max_waste: 0.0, ..LENGTHS });
+    });
     assert_eq!(ids(pushed(none, &lengths, start).next(start)).0, [0, 1]);
-    let any = Policy { lengths: Some(Lengths { max_waste: 1.0, ..LENGTHS }), ..padded(8, Duration::ZERO) };
+    let any = with(padded(8, Duration::ZERO), |p| {
+        p.batching.lengths = Some(Lengths { max_waste: 1.0, ..LENGTHS });
+    });
     assert_eq!(ids(pushed(any, &lengths, start).next(start)).0, [0, 1, 2, 3]);
     // One that is longer makes all others longer.
     assert_eq!(
@@ -78,13 +84,13 @@ fn padding_that_costs_more_than_a_batch_is_not_worth_it() {
     let mut batcher = pushed(padded(8, Duration::ZERO), &[64, 56, 64], start);
     // 2 ms a batch and 1 for each unit of length: not 8 of padding.
     for size in (8..800).step_by(8) {
-        batcher.ran(size, MS * (2 + u32::try_from(size).unwrap()));
+        batcher.learned.padding.ran(size, MS * (2 + u32::try_from(size).unwrap()));
     }
     assert_eq!(ids(batcher.next(start)).0, [0, 2]);
     batcher.push(long(3, 64, start)).unwrap();
     // 200 ms a batch.
     for size in (8..800).step_by(8).cycle().take(500) {
-        batcher.ran(size, MS * (200 + u32::try_from(size).unwrap()));
+        batcher.learned.padding.ran(size, MS * (200 + u32::try_from(size).unwrap()));
     }
     assert_eq!(ids(batcher.next(start)).0, [1, 3]);
 }
@@ -103,8 +109,10 @@ fn where_many_wait_only_the_older_half_overtakes() {
 #[test]
 fn a_higher_level_joins_before_a_nearer_length() {
     let start = clock::now();
-    let levels = Levels { count: 2, default_level: 2, ..Levels::default() };
-    let mut batcher = Batcher::new(Policy { levels, ..padded(3, Duration::ZERO) });
+    let levels = QueuePolicy { levels: 2, default_level: 2, ..QueuePolicy::default() };
+    let mut batcher = Batcher::new(with(padded(3, Duration::ZERO), |p| {
+        p.queue = QueuePolicy { capacity: p.queue.capacity, ..levels };
+    }));
     for (id, length, priority) in [(0, 64, 2), (1, 64, 1), (2, 56, 2), (3, 48, 1), (4, 64, 2)] {
         batcher.push(Request { priority, ..long(id, length, start) }).unwrap();
     }
@@ -128,7 +136,9 @@ fn a_delay_is_for_those_that_would_run_together() {
 #[test]
 fn a_preferred_size_is_made_of_the_nearest() {
     let start = clock::now();
-    let preferring = Policy { lengths: Some(LENGTHS), ..policy(8, &[2], 10 * MS) };
+    let preferring = with(policy(8, &[2], 10 * MS), |p| {
+        p.batching.lengths = Some(LENGTHS);
+    });
     let mut batcher = pushed(preferring, &[64, 56, 64], start);
     assert_eq!(ids(batcher.next(start)), (vec![0, 2], CloseReason::Preferred));
 }
@@ -136,7 +146,9 @@ fn a_preferred_size_is_made_of_the_nearest() {
 #[test]
 fn a_budget_of_elements_closes_a_batch_before_the_count_does() {
     let start = clock::now();
-    let budget = Policy { max_elements: Some(128), ..padded(8, 10 * MS) };
+    let budget = with(padded(8, 10 * MS), |p| {
+        p.batching.max_elements = Some(128);
+    });
     let mut batcher = pushed(budget.clone(), &[30, 25, 32, 32, 32], start);
     assert_eq!(ids(batcher.next(start)), (vec![0, 1, 2, 3], CloseReason::Full), "4 x 32");
     assert!(matches!(batcher.next(start), Decision::WaitUntil(_)));
@@ -151,7 +163,9 @@ fn a_budget_of_elements_closes_a_batch_before_the_count_does() {
 #[test]
 fn a_budget_holds_without_padding_too() {
     let start = clock::now();
-    let mut batcher = Batcher::new(Policy { max_elements: Some(100), ..policy(8, &[], Duration::ZERO) });
+    let mut batcher = Batcher::new(with(policy(8, &[], Duration::ZERO), |p| {
+        p.batching.max_elements = Some(100);
+    }));
     for (id, fixed) in [30, 30, 60, 30, 60].into_iter().enumerate() {
         let size = RowSize { length: 0, per_length: 0, fixed };
         batcher.push(Request { size, ..request(id, 1, fixed as i64, start) }).unwrap();
@@ -164,9 +178,15 @@ fn a_budget_holds_without_padding_too() {
 #[test]
 fn a_full_batch_is_seen_while_the_device_is_busy() {
     let start = clock::now();
-    let mut batcher = pushed(Policy { max_elements: Some(64), ..padded(8, 10 * MS) }, &[32, 100, 30], start);
-    assert_eq!(batcher.next_full(start).unwrap().requests.len(), 2);
-    let last = batcher.next_full(start).unwrap();
+    let mut batcher = pushed(
+        with(padded(8, 10 * MS), |p| {
+            p.batching.max_elements = Some(64);
+        }),
+        &[32, 100, 30],
+        start,
+    );
+    assert_eq!(batcher.next_full(start).unwrap().0.requests.len(), 2);
+    let (last, _) = batcher.next_full(start).unwrap();
     assert_eq!((last.requests[0].id, last.reason), (1, CloseReason::Full));
     assert!(batcher.next_full(start).is_none());
 }
@@ -198,9 +218,9 @@ proptest! {
         delay in 0u32..15,
     ) {
         let lengths = Lengths { multiple_of, max_length: Some(150), max_waste };
-        let levels = Levels { count: 2, default_level: 2, ..Levels::default() };
+        let levels = QueuePolicy { levels: 2, default_level: 2, ..QueuePolicy::default() };
         let base = policy(max, &[], MS * delay);
-        let mut batcher = Batcher::new(Policy { lengths: Some(lengths), max_elements, levels, ..base });
+        let mut batcher = Batcher::new(with(base, |p| { p.queue = QueuePolicy { capacity: p.queue.capacity, ..levels }; p.batching.lengths = Some(lengths); p.batching.max_elements = max_elements; }));
         let mut now = clock::now();
         // What waits: the level, the name, the rows and the length.
         let mut model: Vec<(u64, usize, u32, u32)> = Vec::new();
@@ -215,7 +235,7 @@ proptest! {
                 Event::Pass(ms) => now += MS * ms,
                 Event::Next => {
                     let batch = match batcher.next(now) {
-                        Decision::Run(batch) => batch,
+                        Decision::Run(batch, _) => batch,
                         Decision::WaitUntil(due) => {
                             prop_assert!(due > now);
                             continue;
@@ -251,7 +271,7 @@ proptest! {
             prop_assert_eq!(batcher.len(), model.len());
         }
         batcher.drain();
-        while let Decision::Run(batch) = batcher.next(now) {
+        while let Decision::Run(batch, _) = batcher.next(now) {
             batch.requests.iter().for_each(|r| model.retain(|(_, id, ..)| *id != r.id));
         }
         prop_assert!(model.is_empty() && batcher.is_empty());

@@ -1,11 +1,11 @@
-//! Which of the requests that wait would run together with the one that goes
-//! first.
+//! Which requests of a bucket run together with the one that goes first.
 
-use std::collections::VecDeque;
-
-use super::batcher::{Entry, Policy};
-use super::overhead::Overhead;
-use super::{Lengths, RowSize, Waiting};
+use super::batching_policy::BatchingPolicy;
+use super::members::Members;
+use super::padding_cost::PaddingCostModel;
+use super::request::Schedulable;
+use super::waiting::Bucket;
+use super::{Lengths, RowSize};
 
 /// How many requests are looked at for each row of the largest batch, where
 /// lengths differ: so many that neighbours in length are near, so few that a
@@ -19,54 +19,10 @@ const OVERTAKING: usize = 8;
 
 /// Requests of one bucket that would run together; never none.
 #[derive(Debug)]
-pub(super) struct Picked {
-    pub(super) members: Members,
+pub(crate) struct Picked {
+    pub(crate) members: Members,
     /// Whether no further request would fit.
-    pub(super) full: bool,
-}
-
-/// Which of a bucket's requests.
-#[derive(Debug)]
-pub(super) enum Members {
-    /// The first ones, as many.
-    First(usize),
-    /// Those at these places, in the order in which they joined: the first
-    /// place is always among them.
-    At(Vec<usize>),
-}
-
-impl Members {
-    /// As many of them, those that joined first.
-    pub(super) fn truncate(&mut self, count: usize) {
-        match self {
-            Self::First(all) => *all = count.min(*all),
-            Self::At(places) => places.truncate(count),
-        }
-    }
-
-    /// Their places, in the order in which they joined.
-    pub(super) fn places(&self) -> impl Iterator<Item = usize> {
-        let (first, at) = match self {
-            Self::First(count) => (*count, &[][..]),
-            Self::At(places) => (0, places.as_slice()),
-        };
-        (0..first).chain(at.iter().copied())
-    }
-
-    /// Takes them out of the bucket, in the bucket's order.
-    pub(super) fn take_out<T>(self, bucket: &mut VecDeque<T>) -> Vec<T> {
-        match self {
-            Self::First(count) => bucket.drain(..count.min(bucket.len())).collect(),
-            Self::At(mut places) => {
-                places.sort_unstable();
-                // From behind, so that the places before stay what they are.
-                let mut taken: Vec<T> =
-                    places.iter().rev().filter_map(|place| bucket.remove(*place)).collect();
-                taken.reverse();
-                taken
-            }
-        }
-    }
+    pub(crate) full: bool,
 }
 
 /// A batch on its way: its size so far, and what it may grow to.
@@ -81,23 +37,26 @@ struct Group {
     size: RowSize,
 }
 
-impl Policy {
-    /// The requests of a bucket, which isn't empty, that would run together
-    /// with its first in a batch of at most `max_rows`.
-    pub(super) fn pick<T: Waiting>(&self, bucket: &VecDeque<Entry<T>>, max_rows: u32) -> Picked {
-        let Some(first) = bucket.front() else { return Picked { members: Members::First(0), full: false } };
-        let mut group = Group::of(self, &first.request, max_rows);
-        match &self.lengths {
-            Some(lengths) => group.join_by_length(bucket, lengths, &self.overhead),
-            None => group.join_in_order(bucket),
-        }
+/// The requests of a bucket, which isn't empty, that would run together with
+/// its first in a batch of at most `max_rows`.
+pub(crate) fn pick<T: Schedulable>(
+    policy: &BatchingPolicy,
+    bucket: &Bucket<T>,
+    max_rows: u32,
+    padding: &PaddingCostModel,
+) -> Picked {
+    let Some(first) = bucket.front() else { return Picked { members: Members::First(0), full: false } };
+    let mut group = Group::of(policy, &first.request, max_rows);
+    match &policy.lengths {
+        Some(lengths) => group.join_by_length(bucket, lengths, padding),
+        None => group.join_in_order(bucket),
     }
 }
 
 impl Group {
     /// The first goes whatever its size: a larger request was refused before
     /// it came here, or runs as it is.
-    fn of<T: Waiting>(policy: &Policy, first: &T, max_rows: u32) -> Self {
+    fn of<T: Schedulable>(policy: &BatchingPolicy, first: &T, max_rows: u32) -> Self {
         let size = first.size();
         let length = policy.lengths.map_or(0, |lengths| lengths.padded(size.length));
         let max_elements = policy.max_elements.unwrap_or(u64::MAX);
@@ -113,7 +72,7 @@ impl Group {
     }
 
     /// Those that came first, as long as they fit.
-    fn join_in_order<T: Waiting>(&mut self, bucket: &VecDeque<Entry<T>>) -> Picked {
+    fn join_in_order<T: Schedulable>(&mut self, bucket: &Bucket<T>) -> Picked {
         let mut count = 1;
         for entry in bucket.iter().skip(1) {
             let rows = entry.request.rows();
@@ -127,16 +86,16 @@ impl Group {
     }
 
     /// Those that add the least padding, level by level.
-    fn join_by_length<T: Waiting>(
+    fn join_by_length<T: Schedulable>(
         &mut self,
-        bucket: &VecDeque<Entry<T>>,
+        bucket: &Bucket<T>,
         lengths: &Lengths,
-        overhead: &Overhead,
+        padding_cost: &PaddingCostModel,
     ) -> Picked {
         let older = (bucket.len() / 2).max(OVERTAKING);
         let reach = (self.max_rows as usize).saturating_mul(LOOK_AHEAD).min(older);
         let joins =
-            |padding: u64, growth: u64| lengths.tolerates(padding, growth) && overhead.is_worth(padding);
+            |padding: u64, growth: u64| lengths.tolerates(padding, growth) && padding_cost.is_worth(padding);
         let mut picked = Picked { members: Members::First(1), full: false };
         let mut places = vec![0];
         let waiting: Vec<Candidate> = bucket

@@ -2,11 +2,12 @@
 //! clock.
 
 use super::*;
-use crate::model_config::QueuePolicy;
 
 /// A batcher of a model that was measured: 37 ms for one row, 8 are best.
 fn resnet(instances: usize, max: u32) -> Batcher<Request> {
-    measured(Policy { instances, ..policy(max, &[], Duration::ZERO) })
+    measured(with(policy(max, &[], Duration::ZERO), |p| {
+        p.instances = instances;
+    }))
 }
 
 fn measured(policy: Policy) -> Batcher<Request> {
@@ -25,7 +26,7 @@ fn push(batcher: &mut Batcher<Request>, ids: std::ops::Range<usize>, at: Instant
 
 fn rows(decision: Decision<Request>) -> (u32, CloseReason) {
     match decision {
-        Decision::Run(batch) => (batch.rows, batch.reason),
+        Decision::Run(batch, _) => (batch.rows, batch.reason),
         other @ (Decision::WaitUntil(_) | Decision::Idle) => panic!("expected a batch, got {other:?}"),
     }
 }
@@ -36,9 +37,9 @@ fn a_batch_is_cut_at_the_size_that_pays_and_goes_on_with_the_next() {
     let mut batcher = resnet(1, 32);
     push(&mut batcher, 0..20, start);
     assert_eq!(ids(batcher.next(start)), ((0..8).collect(), CloseReason::Efficient));
-    batcher.done(&[0], 8, Some(237 * MS));
+    batcher.done_for_test(&[0], 8, Some(237 * MS));
     assert_eq!(rows(batcher.next(start)), (8, CloseReason::Efficient));
-    batcher.done(&[0], 8, Some(237 * MS));
+    batcher.done_for_test(&[0], 8, Some(237 * MS));
     assert_eq!(rows(batcher.next(start)), (4, CloseReason::Ready));
     assert!(matches!(batcher.next(start), Decision::Idle));
 }
@@ -49,11 +50,11 @@ fn idle_instances_share_what_waits() {
     let mut batcher = resnet(2, 32);
     push(&mut batcher, 0..16, start);
     assert_eq!([0, 1].map(|_| rows(batcher.next(start)).0), [8, 8]);
-    batcher.done(&[0], 8, None);
+    batcher.done_for_test(&[0], 8, None);
     push(&mut batcher, 16..22, start);
     assert_eq!(rows(batcher.next(start)), (6, CloseReason::Ready), "the other one is busy");
-    batcher.done(&[0], 6, None);
-    batcher.done(&[0], 8, None);
+    batcher.done_for_test(&[0], 6, None);
+    batcher.done_for_test(&[0], 8, None);
     push(&mut batcher, 22..28, start);
     assert_eq!([0, 1].map(|_| rows(batcher.next(start)).0), [3, 3]);
 }
@@ -67,10 +68,12 @@ fn some_are_left_for_an_instance_that_will_be_free_first() {
     push(&mut batcher, 1..7, start);
     assert_eq!(ids(batcher.next(start)), ((1..5).collect(), CloseReason::Efficient), "121 ms, and 37 + 65");
     let then = start + 37 * MS;
-    batcher.done(&[0], 1, Some(37 * MS));
+    batcher.done_for_test(&[0], 1, Some(37 * MS));
     assert_eq!(ids(batcher.next(then)), (vec![5, 6], CloseReason::Ready));
     // Nobody who waits by configuration is parted so.
-    let mut batcher = measured(Policy { instances: 2, ..policy(32, &[], 10 * MS) });
+    let mut batcher = measured(with(policy(32, &[], 10 * MS), |p| {
+        p.instances = 2;
+    }));
     push(&mut batcher, 0..1, start);
     assert_eq!(rows(batcher.next(start + 10 * MS)), (1, CloseReason::Delay));
     push(&mut batcher, 1..7, start + MS);
@@ -79,9 +82,12 @@ fn some_are_left_for_an_instance_that_will_be_free_first() {
 
 /// Two instances: one has 37 ms before it, and these wait for the other.
 fn beside(waiting: impl IntoIterator<Item = Request>, start: Instant) -> Batcher<Request> {
-    let default_policy = QueuePolicy { allow_timeout_override: true, ..QueuePolicy::default() };
-    let levels = Levels { count: 2, default_level: 1, default_policy, ..Levels::default() };
-    let mut batcher = measured(Policy { instances: 2, levels, ..policy(32, &[], Duration::ZERO) });
+    let default_policy = LevelPolicy { allow_timeout_override: true, ..LevelPolicy::default() };
+    let levels = QueuePolicy { levels: 2, default_level: 1, default_policy, ..QueuePolicy::default() };
+    let mut batcher = measured(with(policy(32, &[], Duration::ZERO), |p| {
+        p.queue = QueuePolicy { capacity: p.queue.capacity, ..levels };
+        p.instances = 2;
+    }));
     push(&mut batcher, 0..1, start);
     assert_eq!(rows(batcher.next(start)), (1, CloseReason::Ready));
     waiting.into_iter().for_each(|request| assert!(batcher.push(request).is_ok()));
@@ -94,13 +100,13 @@ fn nobody_is_left_for_another_instance_twice() {
     let mut batcher = beside((1..9).map(|id| request(id, 1, 0, start)), start);
     assert_eq!(ids(batcher.next(start)).0, [1, 2, 3, 4, 5]);
     // Both are free at once, a millisecond apart: the first one takes all that were left.
-    batcher.done(&[0], 5, None);
+    batcher.done_for_test(&[0], 5, None);
     assert_eq!(ids(batcher.next(start + 36 * MS)), (vec![6, 7, 8], CloseReason::Ready));
     // Those who came meanwhile may be left: here two of seven.
     let mut batcher = beside((1..9).map(|id| request(id, 1, 0, start)), start);
     assert_eq!(ids(batcher.next(start)).0, [1, 2, 3, 4, 5]);
     push(&mut batcher, 9..13, start + 37 * MS);
-    batcher.done(&[0], 1, None);
+    batcher.done_for_test(&[0], 1, None);
     assert_eq!(ids(batcher.next(start + 37 * MS)), ((6..11).collect(), CloseReason::Efficient));
 }
 
@@ -112,8 +118,10 @@ fn nobody_is_left_for_another_instance_whom_others_could_overtake() {
     assert_eq!(rows(lower.next(start)), (6, CloseReason::Ready));
     let mut both = beside((1..5).map(|id| request(id, 1, 0, start)).chain((5..7).map(low)), start);
     assert_eq!(rows(both.next(start)), (6, CloseReason::Ready));
-    let mut target =
-        measured(Policy { instances: 2, latency_target: Some(600 * MS), ..policy(32, &[], Duration::ZERO) });
+    let mut target = measured(with(policy(32, &[], Duration::ZERO), |p| {
+        p.instances = 2;
+        p.timing.latency_target = Some(600 * MS);
+    }));
     push(&mut target, 0..1, start);
     assert_eq!(rows(target.next(start)), (1, CloseReason::Ready));
     push(&mut target, 1..7, start);
@@ -160,7 +168,7 @@ fn few_clients_are_shared_out_though_the_instances_are_never_free_together() {
         let now = coming.iter().copied().chain(ends).min().unwrap();
         while let Some(over) = running.iter().position(|(_, ends, _)| *ends <= now) {
             let (began, ends, rows) = running.swap_remove(over);
-            batcher.done(&[0], rows, Some(ends - began));
+            batcher.done_for_test(&[0], rows, Some(ends - began));
             coming.extend((0..rows).map(|place| now + (2 + place) * MS));
         }
         while let Some(here) = coming.iter().position(|at| *at <= now) {
@@ -168,7 +176,7 @@ fn few_clients_are_shared_out_though_the_instances_are_never_free_together() {
             push(&mut batcher, 0..1, now);
         }
         while running.len() < 2
-            && let Decision::Run(batch) = batcher.next(now)
+            && let Decision::Run(batch, _) = batcher.next(now)
         {
             // What `measured` tells, on a line, and a hundredth more or less.
             let vary = 1.0 + (sizes.len() * 7 % 5) as f64 / 200.0 - 0.01;
@@ -184,7 +192,9 @@ fn few_clients_are_shared_out_though_the_instances_are_never_free_together() {
 #[test]
 fn what_the_configuration_prefers_is_left_as_it_is() {
     let start = clock::now();
-    let mut batcher = measured(Policy { instances: 2, ..policy(32, &[16], Duration::ZERO) });
+    let mut batcher = measured(with(policy(32, &[16], Duration::ZERO), |p| {
+        p.instances = 2;
+    }));
     push(&mut batcher, 0..20, start);
     assert_eq!(rows(batcher.next(start)), (16, CloseReason::Preferred));
     assert_eq!(rows(batcher.next(start)), (4, CloseReason::Ready));
@@ -211,9 +221,9 @@ fn a_request_of_several_rows_is_never_parted() {
         batcher.push(request(id, rows, 0, start)).unwrap();
     }
     assert_eq!(ids(batcher.next(start)).0, [0]);
-    batcher.done(&[0], 5, None);
+    batcher.done_for_test(&[0], 5, None);
     assert_eq!(ids(batcher.next(start)).0, [1]);
-    batcher.done(&[0], 5, None);
+    batcher.done_for_test(&[0], 5, None);
     assert_eq!(ids(batcher.next(start)).0, [2]);
 }
 
@@ -225,7 +235,7 @@ fn what_was_slow_once_is_tried_again() {
     (0..9).for_each(|_| {
         batcher.push(request(0, 16, 0, start)).unwrap();
         batcher.next(start);
-        batcher.done(&[0], 16, Some(900 * MS));
+        batcher.done_for_test(&[0], 16, Some(900 * MS));
     });
     let mut sizes = Vec::new();
     for _ in 0..1000 {
@@ -233,7 +243,7 @@ fn what_was_slow_once_is_tried_again() {
         push(&mut batcher, 0..more, start);
         let (rows, _) = rows(batcher.next(start));
         sizes.push(rows);
-        batcher.done(&[0], rows, Some(if rows == 16 { 380 * MS } else { 237 * MS }));
+        batcher.done_for_test(&[0], rows, Some(if rows == 16 { 380 * MS } else { 237 * MS }));
     }
     assert!(sizes[..100].iter().all(|rows| *rows == 8), "{sizes:?}");
     assert!(sizes[900..].iter().all(|rows| *rows == 16), "{sizes:?}");
@@ -254,101 +264,175 @@ fn sizes_that_have_not_run_are_held_back_and_what_ran_is_not() {
     assert_eq!(rows(batcher.next(start)), (8, CloseReason::Full));
 }
 
-#[test]
-fn batches_that_are_never_said_to_be_done_are_forgotten() {
-    let start = clock::now();
-    let mut batcher = resnet(2, 8);
-    for _ in 0..1000 {
-        push(&mut batcher, 0..8, start);
-        assert!(matches!(batcher.next(start), Decision::Run(_)));
-        while matches!(batcher.next(start), Decision::Run(_)) {}
+/// What can happen to a batcher whose batches take time.
+#[derive(Debug, Clone)]
+enum TimedStep {
+    Push {
+        rows: u32,
+        bucket: i64,
+    },
+    /// A batch that runs comes back before its time, disturbed.
+    Disturb(usize),
+    /// A run on the server's own account.
+    Try {
+        rows: u32,
+        bucket: i64,
+    },
+    /// Batches whose time is over come back.
+    Pass(u32),
+    Next,
+    /// As an instance asks that still computes another batch.
+    NextFull,
+}
+
+fn timed_steps() -> impl Strategy<Value = Vec<TimedStep>> {
+    let step = prop_oneof![
+        6 => (1u32..6, 0i64..3).prop_map(|(rows, bucket)| TimedStep::Push { rows, bucket }),
+        1 => (0usize..50).prop_map(TimedStep::Disturb),
+        1 => (1u32..12, 0i64..3).prop_map(|(rows, bucket)| TimedStep::Try { rows, bucket }),
+        2 => (0u32..20).prop_map(TimedStep::Pass),
+        3 => Just(TimedStep::Next),
+        2 => Just(TimedStep::NextFull),
+    ];
+    prop::collection::vec(step, 0..160)
+}
+
+/// What must hold between any two steps.
+struct Ledger {
+    /// What the batcher holds, in the order of arrival: id, bucket, arrival.
+    waiting: Vec<(usize, i64, Instant)>,
+    last_in_bucket: HashMap<i64, usize>,
+    max: u32,
+}
+
+impl Ledger {
+    /// A batch has left.
+    fn left(&mut self, batch: &Batch<Request>) -> Result<(), TestCaseError> {
+        prop_assert!(!batch.requests.is_empty());
+        prop_assert_eq!(batch.rows, batch.requests.iter().map(|r| r.rows).sum::<u32>());
+        prop_assert!(batch.rows <= self.max);
+        for r in &batch.requests {
+            prop_assert_eq!(&r.bucket, &batch.requests[0].bucket);
+            let last = self.last_in_bucket.insert(r.bucket[0], r.id);
+            prop_assert!(last.is_none_or(|last| last < r.id), "first in, first out");
+            let at = self.waiting.iter().position(|(id, ..)| *id == r.id);
+            prop_assert!(at.is_some(), "left once, and was taken in");
+            at.map(|at| self.waiting.remove(at));
+        }
+        Ok(())
     }
-    batcher.done(&[0], 3, Some(MS));
-    (0..1000).for_each(|_| batcher.done(&[0], 8, None));
-    assert_eq!(batcher.len(), 0);
+
+    fn rows_of(&self, bucket: i64, batcher: &Batcher<Request>) -> u32 {
+        let waiting = batcher.waiting.buckets().flat_map(|(_, entries)| entries);
+        waiting.filter(|entry| entry.request.bucket[0] == bucket).map(|entry| entry.request.rows).sum()
+    }
 }
 
 proptest! {
-    /// The promises hold whatever batches take and however many are free.
+    /// The promises hold whatever batches take and however many are free, for an
+    /// instance that is free and for one that collects its next batch while it
+    /// computes.
     #[test]
     fn promises_hold_for_every_time(
-        took in prop::collection::vec((1u32..12, 1u64..300), 0..40),
+        took in prop::collection::vec(1u32..300, 1..40),
         instances in 0usize..4,
         target in prop::option::of(1u32..200),
         warm in prop::option::of(1u32..4),
-        steps in steps(),
+        steps in timed_steps(),
         max in 5u32..12,
         delay in prop_oneof![Just(0u32), 1u32..15],
     ) {
-        let start = clock::now();
-        let mut now = start;
-        let mut batcher = Batcher::new(Policy {
-            capacity: 20,
-            instances,
-            latency_target: target.map(|target| MS * target),
-            ..policy(max, &[], MS * delay)
-        });
+        let mut now = clock::now();
+        let mut batcher = Batcher::new(with(policy(max, &[], MS * delay), |p| {
+            p.queue.capacity = 20;
+            p.instances = instances;
+            p.timing.latency_target = target.map(|target| MS * target);
+        }));
         warm.iter().for_each(|warm| batcher.hold_back_above(*warm));
-        let mut took = took.into_iter().cycle();
-        let mut model: Vec<(usize, i64, Instant)> = Vec::new();
-        let mut last_in_bucket: HashMap<i64, usize> = HashMap::new();
-        let mut running: Vec<(u32, i64)> = Vec::new();
+        let mut took = took.into_iter().map(|ms| MS * ms).cycle();
+        let mut ledger = Ledger { waiting: Vec::new(), last_in_bucket: HashMap::new(), max };
+        // The ticket, the time and the end of each batch that runs.
+        let mut running: Vec<(Ticket, Duration, Instant)> = Vec::new();
         for (id, step) in steps.into_iter().enumerate() {
-            match step {
-                Step::Push { rows, bucket } => {
+            let handed_out = match step {
+                TimedStep::Push { rows, bucket } => {
                     let arriving = request(id, rows, bucket, now);
                     if batcher.late(&arriving).is_some() {
-                        prop_assert!(target.is_some(), "without a target nobody is too late");
-                        prop_assert!(!running.is_empty() || !model.is_empty(), "nobody is faster than an idle server");
+                        prop_assert!(target.is_some(), "without a target no request is too late");
+                        let idle = running.is_empty() && ledger.waiting.is_empty();
+                        prop_assert!(!idle, "no server is faster than an idle one");
                     } else if batcher.push(arriving).is_ok() {
-                        model.push((id, bucket, now));
+                        ledger.waiting.push((id, bucket, now));
                     }
+                    None
                 }
-                Step::Cancel(which) => {
-                    if let Some((rows, bucket)) = (!running.is_empty()).then(|| running.swap_remove(which % running.len())) {
-                        let time = took.next().map(|(_, ms)| MS * u32::try_from(ms).unwrap());
-                        batcher.done(&[0], rows, time.filter(|_| which % 3 != 0));
-                        if let Some((rows, ms)) = took.next() {
-                            batcher.tried(&[bucket], rows, MS * u32::try_from(ms).unwrap());
-                        }
+                TimedStep::Disturb(which) => {
+                    if !running.is_empty() {
+                        let (ticket, ..) = running.swap_remove(which % running.len());
+                        batcher.finish(ticket, None);
                     }
+                    None
                 }
-                Step::Pass(ms) => now += MS * ms,
-                Step::Next => match batcher.next(now) {
-                    Decision::Run(batch) => {
-                        prop_assert!(!batch.requests.is_empty());
-                        prop_assert_eq!(batch.rows, batch.requests.iter().map(|r| r.rows).sum::<u32>());
-                        prop_assert!(batch.rows <= max);
-                        for r in &batch.requests {
-                            prop_assert_eq!(&r.bucket, &batch.requests[0].bucket);
-                            let last = last_in_bucket.insert(r.bucket[0], r.id);
-                            prop_assert!(last.is_none_or(|last| last < r.id), "first in, first out");
-                            let at = model.iter().position(|(id, ..)| *id == r.id);
-                            prop_assert!(at.is_some(), "left once, and was taken in");
-                            at.map(|at| model.remove(at));
-                        }
-                        running.push((batch.rows, batch.requests[0].bucket[0]));
+                TimedStep::Try { rows, bucket } => {
+                    batcher.tried(&[bucket], rows, took.next().unwrap());
+                    None
+                }
+                TimedStep::Pass(ms) => {
+                    now += MS * ms;
+                    while let Some(over) = running.iter().position(|(.., ends)| *ends <= now) {
+                        let (ticket, time, _) = running.swap_remove(over);
+                        batcher.finish(ticket, Some(Ran::new(time)));
                     }
+                    None
+                }
+                TimedStep::NextFull => {
+                    let full = batcher.next_full(now);
+                    if let Some((batch, _)) = &full {
+                        let by_size = [CloseReason::Full, CloseReason::Efficient];
+                        prop_assert!(by_size.contains(&batch.reason), "{:?}", batch.reason);
+                    }
+                    full
+                }
+                TimedStep::Next => match batcher.next(now) {
+                    Decision::Run(batch, ticket) => Some((batch, ticket)),
                     Decision::WaitUntil(due) => {
                         prop_assert!(due > now, "nothing that is due is held back");
-                        let oldest = model.iter().map(|(.., arrival)| *arrival).min().unwrap();
+                        let oldest = ledger.waiting.iter().map(|(.., arrival)| *arrival).min().unwrap();
                         let asked = oldest + MS * delay;
                         match target {
-                            None => prop_assert!(due <= asked && delay > 0, "nobody waits for whom no delay is asked"),
+                            None => prop_assert!(due <= asked && delay > 0, "no delay is asked for"),
                             Some(target) => prop_assert!(due <= asked.max(oldest + MS * target)),
                         }
+                        None
                     }
-                    Decision::Idle => prop_assert!(model.is_empty()),
+                    Decision::Idle => {
+                        prop_assert!(ledger.waiting.is_empty());
+                        None
+                    }
                 },
+            };
+            if let Some((batch, ticket)) = handed_out {
+                ledger.left(&batch)?;
+                let time = took.next().unwrap();
+                running.push((ticket, time, now + time));
             }
-            prop_assert_eq!(batcher.len(), model.len());
+            prop_assert_eq!(batcher.len(), ledger.waiting.len());
+            prop_assert_eq!(batcher.running.len(), running.len(), "each batch comes back once");
+        }
+        // What is full leaves though every instance is busy.
+        if target.is_none() && warm.is_none() {
+            while let Some((batch, _)) = batcher.next_full(now) {
+                ledger.left(&batch)?;
+            }
+            for bucket in 0..3 {
+                let left = ledger.rows_of(bucket, &batcher);
+                prop_assert!(left < max + 5, "{} rows of a full batch are left", left);
+            }
         }
         batcher.drain();
-        while let Decision::Run(batch) = batcher.next(now) {
-            for r in &batch.requests {
-                model.retain(|(id, ..)| *id != r.id);
-            }
+        while let Decision::Run(batch, _) = batcher.next(now) {
+            ledger.left(&batch)?;
         }
-        prop_assert!(model.is_empty(), "draining leaves nothing behind");
+        prop_assert!(ledger.waiting.is_empty(), "draining leaves nothing behind");
     }
 }

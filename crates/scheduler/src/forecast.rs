@@ -1,37 +1,27 @@
-//! What the batcher knows of time: how long batches take, which run, how
-//! requests come. From it follow how large a batch should be, what is worth
-//! waiting for, and what can't be answered in time.
+//! What follows from the batches that run and from what was learned of them:
+//! how large a batch should be, what is worth waiting for, and which requests
+//! can't be answered in time.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::arrivals::Arrivals;
-use super::batcher::earlier;
-use super::margin::Margin;
+use super::earlier;
+use super::learned::Learned;
+use super::running::RunningBatches;
 use super::sizing::{efficient, left_for_another, shared, within};
-use super::times::{BatchTimes, ShapeTimes};
-use super::warmth::Warmth;
+use super::times::BatchTimes;
 
-/// One batch in so many that would be cut is left whole, so that a size that
-/// was slow once, for whatever reason, is measured again.
-const CUTS_UNTIL_TRIAL: u32 = 128;
-
-/// The share of a latency target that one batch may take: who comes just
-/// after one left waits for that one and then runs.
-pub(crate) const SHARE_OF_TARGET: u32 = 2;
+/// The share of a latency target that one batch may take: a request that comes
+/// just after one left waits for that one and then runs.
+pub const SHARE_OF_TARGET: u32 = 2;
 
 /// What a batch that must be in time is given beside its run: waking an
 /// instance and sending answers take a part of it.
 const BESIDE: Duration = Duration::from_millis(1);
 
-/// Who has so many times as long as the largest batches take may be left for one
-/// that is forecast to be sooner.
+/// A request that has so many times as long as the largest batches take may be
+/// left for a batch that is forecast to be sooner.
 const FORECASTS_OFF_BY: u32 = 2;
-
-/// The part of its time by which a batch may be overdue and still be expected
-/// to end at any moment.
-const OVERDUE: u32 = 4;
 
 /// Batches ahead that are counted one by one.
 const COUNTED: u64 = 64;
@@ -80,142 +70,50 @@ impl fmt::Display for Late {
 
 /// What waits in front of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Ahead {
+pub(crate) struct Ahead {
     /// Rows of its own shape and of others.
-    pub(super) rows: u64,
+    pub(crate) rows: u64,
     /// Other shapes, each of which has a batch of its own.
-    pub(super) other_shapes: u64,
+    pub(crate) other_shapes: u64,
 }
 
 /// A batch that could leave.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Candidate<'a> {
-    pub(super) shape: &'a [i64],
+pub(crate) struct Candidate<'a> {
+    pub(crate) shape: &'a [i64],
     /// The rows that it would take.
-    pub(super) rows: u32,
+    pub(crate) rows: u32,
     /// Those and all behind them that other instances could take now.
-    pub(super) waiting: u32,
+    pub(crate) waiting: u32,
     /// The earliest arrival among it.
-    pub(super) oldest: Instant,
+    pub(crate) oldest: Option<Instant>,
     /// The earliest deadline among it.
-    pub(super) deadline: Option<Instant>,
+    pub(crate) deadline: Option<Instant>,
 }
 
 /// When a request is too late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Limits {
+pub(crate) struct Limits {
     /// It must run by then.
-    pub(super) run: Option<Instant>,
+    pub(crate) run: Option<Instant>,
     /// It must be answered by then.
-    pub(super) answer: Option<Instant>,
+    pub(crate) answer: Option<Instant>,
 }
 
-/// A batch that left and hasn't come back.
-#[derive(Debug)]
-struct Running {
-    shape: Box<[i64]>,
-    rows: u32,
-    /// When it left.
-    at: Instant,
-    /// When it should be done; when it left, where that isn't known.
-    until: Instant,
-    /// When its requests came, where there is a target.
-    arrivals: Vec<Instant>,
-}
-
-impl Running {
-    /// How long it should still take; `None` where that isn't known: its shape
-    /// never ran, or it has run for so much longer than it should that it may do
-    /// so for ever.
-    fn ends_in(&self, now: Instant) -> Option<Duration> {
-        let whole = self.until.saturating_duration_since(self.at);
-        let known = !whole.is_zero() && now.saturating_duration_since(self.until) < whole / OVERDUE;
-        known.then(|| self.until.saturating_duration_since(now))
-    }
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Forecast {
-    /// How many instances take batches; zero where that isn't known, and
+/// All that a forecast is made of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Forecast<'a> {
+    /// How many instances take batches; zero if that isn't known, and then
     /// nothing is shared out.
-    instances: usize,
-    target: Option<Duration>,
-    times: ShapeTimes,
-    running: VecDeque<Running>,
-    arrivals: Arrivals,
-    margin: Margin,
-    warmth: Warmth,
-    /// Since a batch that would have been cut was left whole.
-    cuts: u32,
+    pub(crate) instances: usize,
+    pub(crate) target: Option<Duration>,
+    pub(crate) learned: &'a Learned,
+    pub(crate) running: &'a RunningBatches,
 }
 
-impl Forecast {
-    pub(super) fn new(instances: usize, target: Option<Duration>) -> Self {
-        Self { instances, target, ..Self::default() }
-    }
-
-    pub(super) fn warmth(&mut self) -> &mut Warmth {
-        &mut self.warmth
-    }
-
-    /// The model became another, whose times are its own.
-    pub(super) fn forget_times(&mut self) {
-        self.times.forget();
-    }
-
-    /// A run on the server's own account.
-    pub(super) fn tried(&mut self, shape: &[i64], rows: u32, took: Duration) {
-        self.times.tell(shape, |times| times.tried(rows, took));
-        self.warmth.ran(rows);
-    }
-
-    pub(super) fn arrived(&mut self, at: Instant, rows: u32) {
-        self.arrivals.note(at, rows);
-    }
-
-    /// A batch of requests that came at these times leaves; `could` is how many
-    /// rows it would have had if sizes cost nothing.
-    pub(super) fn left(
-        &mut self,
-        shape: Box<[i64]>,
-        rows: u32,
-        could: u32,
-        arrivals: impl Iterator<Item = Instant>,
-        now: Instant,
-    ) {
-        self.warmth.left(rows, could);
-        if self.tries_whole() {
-            self.cuts = 0;
-        } else if rows < could {
-            self.cuts += 1;
-        }
-        let expected = self.times.of(&shape).and_then(|times| times.expected(rows));
-        let until = now + expected.unwrap_or_default();
-        let arrivals = if self.target.is_some() { arrivals.collect() } else { Vec::new() };
-        self.running.push_back(Running { shape, rows, at: now, until, arrivals });
-        // Whoever never says that a batch is done isn't counted for ever.
-        if self.running.len() > 4 * self.instances.max(1) {
-            self.running.pop_front();
-        }
-    }
-
-    /// A batch of this shape and `rows` has come back, having taken so long where it ran
-    /// undisturbed from start to end.
-    pub(super) fn done(&mut self, shape: &[i64], rows: u32, took: Option<Duration>) {
-        let same = |running: &Running| running.rows == rows && *running.shape == *shape;
-        // A batch that was parted comes back as another.
-        let place = self.running.iter().position(same).unwrap_or(0);
-        let Some(running) = self.running.remove(place) else { return };
-        let Some(took) = took.filter(|_| same(&running)) else { return };
-        self.times.tell(&running.shape, |times| times.ran(rows, took));
-        let Some(target) = self.target else { return };
-        for arrival in running.arrivals {
-            self.margin.learn(running.at.saturating_duration_since(arrival) + took, target);
-        }
-    }
-
+impl Forecast<'_> {
     /// Instances that have nothing to do, the one that asks among them.
-    pub(super) fn free(&self) -> usize {
+    pub(crate) fn free(&self) -> usize {
         self.instances.saturating_sub(self.running.len()).max(1)
     }
 
@@ -224,17 +122,17 @@ impl Forecast {
     /// one is again. `None` where all should: there is a target, which has a way
     /// of its own, the earliest of its `limits` is near, or the instance that
     /// asks isn't the only one that is free.
-    pub(super) fn size_beside_another(
+    pub(crate) fn size_beside_another(
         &self,
         batch: &Candidate<'_>,
         limits: impl Iterator<Item = Instant>,
         now: Instant,
     ) -> Option<u32> {
-        if self.running.len() + 1 != self.instances || self.target.is_some() || self.tries_whole() {
+        if self.running.len() + 1 != self.instances || self.target.is_some() || self.learned.tries_whole() {
             return None;
         }
-        let times = self.times.of(batch.shape)?;
-        let soon = self.running.iter().filter_map(|running| running.ends_in(now)).min()?;
+        let times = self.learned.times.of(batch.shape)?;
+        let soon = self.running.iter().filter_map(|(_, batch)| batch.ends_in(now)).min()?;
         let rows = left_for_another(times, batch.rows, soon);
         if rows >= batch.rows {
             return None;
@@ -246,16 +144,12 @@ impl Forecast {
         (!near).then_some(rows)
     }
 
-    fn tries_whole(&self) -> bool {
-        self.cuts >= CUTS_UNTIL_TRIAL
-    }
-
     /// The most rows that this batch should have.
-    pub(super) fn size(&self, batch: &Candidate<'_>) -> u32 {
+    pub(crate) fn size(&self, batch: &Candidate<'_>) -> u32 {
         let rows = batch.rows;
-        let allowed = self.warmth.allowed(rows);
-        let Some(times) = self.times.of(batch.shape) else { return allowed };
-        let whole = if self.tries_whole() { rows } else { efficient(times, rows) };
+        let allowed = self.learned.warm_up.allowed(rows);
+        let Some(times) = self.learned.times.of(batch.shape) else { return allowed };
+        let whole = if self.learned.tries_whole() { rows } else { efficient(times, rows) };
         let mut most = self.within_target(times, whole);
         let free = self.free();
         if free > 1 {
@@ -266,36 +160,37 @@ impl Forecast {
 
     /// Whether further rows would make this batch no better, though it was to
     /// wait for some.
-    pub(super) fn is_full(&self, batch: &Candidate<'_>, max: u32) -> bool {
-        let Some(times) = self.times.of(batch.shape) else { return false };
+    pub(crate) fn is_full(&self, batch: &Candidate<'_>, max: u32) -> bool {
+        let Some(times) = self.learned.times.of(batch.shape) else { return false };
         batch.rows < max && self.within_target(times, efficient(times, max)) <= batch.rows
     }
 
     /// When a batch must leave, whatever it waits for, so that its first request
     /// is answered within the target, and each within its deadline. `None` where
     /// there is neither, or nothing is known.
-    pub(super) fn latest(&self, batch: &Candidate<'_>) -> Option<Instant> {
-        let by = earlier(self.target.and_then(|target| batch.oldest.checked_add(target)), batch.deadline)?;
-        let took = self.margin.on(self.times.of(batch.shape)?.at_most(batch.rows)?) + BESIDE;
-        Some(by.checked_sub(took).unwrap_or(batch.oldest))
+    pub(crate) fn latest(&self, batch: &Candidate<'_>) -> Option<Instant> {
+        let oldest = batch.oldest?;
+        let by = earlier(self.target.and_then(|target| oldest.checked_add(target)), batch.deadline)?;
+        let took = self.learned.margin.on(self.learned.times.of(batch.shape)?.at_most(batch.rows)?) + BESIDE;
+        Some(by.checked_sub(took).unwrap_or(oldest))
     }
 
     /// Until when a batch that could leave waits for company, by the target.
-    pub(super) fn company(&self, batch: &Candidate<'_>, now: Instant) -> Option<Instant> {
+    pub(crate) fn coalesce_until(&self, batch: &Candidate<'_>, now: Instant) -> Option<Instant> {
         let target = self.target?;
         if self.free() > 1 {
             return None;
         }
-        let times = self.times.of(batch.shape)?;
-        let until = self.arrivals.worth_waiting(times, batch.rows, now)?;
+        let times = self.learned.times.of(batch.shape)?;
+        let until = self.learned.arrivals.worth_waiting(times, batch.rows, now)?;
         let together = times.at_most(batch.rows.saturating_add(1))?;
-        let latest = earlier(batch.oldest.checked_add(target), batch.deadline)?.checked_sub(together)?;
+        let latest = earlier(batch.oldest?.checked_add(target), batch.deadline)?.checked_sub(together)?;
         (now < latest).then(|| until.min(latest))
     }
 
     /// Whether a request that comes `now`, with so much ahead of it, would be
     /// answered too late, or begin too late.
-    pub(super) fn late(
+    pub(crate) fn late(
         &self,
         shape: &[i64],
         rows: u32,
@@ -306,7 +201,7 @@ impl Forecast {
         if self.target.is_none() && limits == Limits::default() {
             return None;
         }
-        let times = self.times.of(shape)?;
+        let times = self.learned.times.of(shape)?;
         let size = u64::from(self.usual_size(times));
         let start = self.start(times, size, ahead, now)?;
         let waits = start.saturating_duration_since(now);
@@ -326,10 +221,11 @@ impl Forecast {
             (None, None) => return None,
         };
         // With those before it in its batch, and those that come meanwhile.
-        let beside =
-            (ahead.rows % size) as f64 + f64::from(rows) + self.arrivals.rate(now) * waits.as_secs_f64();
+        let beside = (ahead.rows % size) as f64
+            + f64::from(rows)
+            + self.learned.arrivals.rate(now) * waits.as_secs_f64();
         let own = (beside.min(size as f64) as u32).max(rows);
-        let needs = self.margin.on(waits + times.at_most(own)?);
+        let needs = self.learned.margin.on(waits + times.at_most(own)?);
         (needs > allowed).then_some(Late { needs, allowed, bound })
     }
 
@@ -353,7 +249,7 @@ impl Forecast {
         let took = times.settled(u32::try_from(size).unwrap_or(u32::MAX))?;
         let instances = self.instances.max(1);
         // What has run for longer than it should ends at any moment.
-        let mut free: Vec<Instant> = self.running.iter().map(|running| running.until.max(now)).collect();
+        let mut free: Vec<Instant> = self.running.iter().map(|(_, batch)| batch.until.max(now)).collect();
         free.sort_unstable();
         if free.len() < instances {
             free.resize(instances, now);

@@ -38,8 +38,11 @@ impl Outcome {
 
 impl Simulation {
     fn new(instances: usize, max: u32, target: Option<Duration>, took: fn(u32) -> Duration) -> Self {
-        let policy =
-            Policy { instances, latency_target: target, capacity: 4096, ..policy(max, &[], Duration::ZERO) };
+        let policy = with(policy(max, &[], Duration::ZERO), |p| {
+            p.instances = instances;
+            p.timing.latency_target = target;
+            p.queue.capacity = 4096;
+        });
         let mut batcher = Batcher::new(policy);
         let sizes = std::iter::successors(Some(1_u32), |size| Some(size * 2)).take_while(|size| *size <= max);
         sizes.for_each(|size| batcher.tried(&[0], size, took(size)));
@@ -95,13 +98,13 @@ impl Simulation {
             }
             while let Some(over) = running.iter().position(|(_, ends, _)| *ends <= now) {
                 let (began, ends, batch) = running.swap_remove(over);
-                self.batcher.done(&[0], batch.rows, Some(ends - began));
+                self.batcher.done_for_test(&[0], batch.rows, Some(ends - began));
                 outcome.latencies.extend(batch.requests.iter().map(|request| ends - request.arrival));
             }
             wake = None;
             while running.len() < self.instances {
                 match self.batcher.next(now) {
-                    Decision::Run(batch) => {
+                    Decision::Run(batch, _) => {
                         outcome.batches += 1;
                         let vary = 1.0 + self.jitter * (2.0 * self.unit() - 1.0);
                         running.push((now, now + (self.took)(batch.rows).mul_f64(vary), batch));
@@ -211,7 +214,7 @@ fn batches_keep_to_a_size_that_meets_the_target() {
         simulation.batcher.push(request(id, 1, 0, start)).unwrap();
     }
     assert_eq!(ids(simulation.batcher.next(start)).0.len(), 6, "4 + 6 ms are half of the target");
-    simulation.batcher.done(&[0], 6, None);
+    simulation.batcher.done_for_test(&[0], 6, None);
 }
 
 #[test]
@@ -231,7 +234,7 @@ fn a_refusal_says_how_long_it_would_take() {
             }
         }
         if id == 0 {
-            assert!(matches!(simulation.batcher.next(start), Decision::Run(_)));
+            assert!(matches!(simulation.batcher.next(start), Decision::Run(..)));
         }
     }
 }
@@ -239,9 +242,12 @@ fn a_refusal_says_how_long_it_would_take() {
 #[test]
 fn a_time_limit_of_its_own_that_the_queue_outlasts_is_refused_at_once() {
     let start = clock::now();
-    let mut levels = Levels::new(Some(&DynamicBatching::default()));
-    levels.default_policy.allow_timeout_override = true;
-    let policy = Policy { levels, instances: 1, ..policy(4, &[], Duration::ZERO) };
+    let default_policy = LevelPolicy { allow_timeout_override: true, ..LevelPolicy::default() };
+    let levels = QueuePolicy { default_policy, ..QueuePolicy::default() };
+    let policy = with(policy(4, &[], Duration::ZERO), |p| {
+        p.queue = QueuePolicy { capacity: p.queue.capacity, ..levels };
+        p.instances = 1;
+    });
     let mut batcher = Batcher::new(policy);
     let asking = |id, timeout| Request { timeout, ..request(id, 1, 0, start) };
     assert_eq!(batcher.late(&asking(0, Some(MS))), None, "nothing is known");
@@ -249,7 +255,7 @@ fn a_time_limit_of_its_own_that_the_queue_outlasts_is_refused_at_once() {
     batcher.tried(&[0], 4, 200 * MS);
     assert_eq!(batcher.late(&asking(0, Some(MS))), None, "it could run at once");
     batcher.push(asking(0, None)).unwrap();
-    assert!(matches!(batcher.next(start), Decision::Run(_)));
+    assert!(matches!(batcher.next(start), Decision::Run(..)));
     let late = batcher.late(&asking(1, Some(20 * MS))).unwrap();
     assert_eq!(late.to_string(), "the queue ahead needs 50 ms, its time limit is 20 ms");
     assert_eq!(batcher.late(&asking(1, Some(60 * MS))), None);
@@ -263,12 +269,15 @@ fn a_time_limit_of_its_own_that_the_queue_outlasts_is_refused_at_once() {
 fn a_deadline_that_cannot_be_met_is_refused_at_once() {
     let start = clock::now();
     let batcher = |target| {
-        let policy = Policy { instances: 1, latency_target: target, ..policy(4, &[], Duration::ZERO) };
+        let policy = with(policy(4, &[], Duration::ZERO), |p| {
+            p.instances = 1;
+            p.timing.latency_target = target;
+        });
         let mut batcher = Batcher::new(policy);
         batcher.tried(&[0], 1, 50 * MS);
         batcher.tried(&[0], 4, 80 * MS);
         batcher.push(request(0, 1, 0, start)).unwrap();
-        assert!(matches!(batcher.next(start), Decision::Run(_)));
+        assert!(matches!(batcher.next(start), Decision::Run(..)));
         batcher
     };
     let by = |ms| Request { deadline: Some(start + ms * MS), ..request(1, 1, 0, start) };
@@ -288,7 +297,10 @@ fn a_deadline_that_cannot_be_met_is_refused_at_once() {
 fn a_configured_delay_ends_where_a_target_or_a_deadline_wants_it() {
     let start = clock::now();
     let due_of = |preferred: &[u32], target, deadline: Option<u32>, known: bool| {
-        let policy = Policy { instances: 1, latency_target: target, ..policy(8, preferred, 100 * MS) };
+        let policy = with(policy(8, preferred, 100 * MS), |p| {
+            p.instances = 1;
+            p.timing.latency_target = target;
+        });
         let mut batcher = Batcher::new(policy);
         if known {
             batcher.tried(&[0], 1, 20 * MS);
@@ -298,7 +310,7 @@ fn a_configured_delay_ends_where_a_target_or_a_deadline_wants_it() {
         batcher.push(Request { deadline, ..request(0, 1, 0, start) }).unwrap();
         match batcher.next(start) {
             Decision::WaitUntil(due) => Some((due - start).as_millis()),
-            Decision::Run(_) | Decision::Idle => None,
+            Decision::Run(..) | Decision::Idle => None,
         }
     };
     let due = |target, deadline, known| due_of(&[], target, deadline, known);
@@ -315,7 +327,10 @@ fn a_configured_delay_ends_where_a_target_or_a_deadline_wants_it() {
 #[test]
 fn sizes_grow_under_a_load_whose_delays_end_early() {
     let start = clock::now();
-    let policy = Policy { instances: 1, latency_target: Some(60 * MS), ..policy(8, &[], 100 * MS) };
+    let policy = with(policy(8, &[], 100 * MS), |p| {
+        p.instances = 1;
+        p.timing.latency_target = Some(60 * MS);
+    });
     let mut batcher = Batcher::new(policy);
     batcher.hold_back_above(1);
     batcher.tried(&[0], 1, 2 * MS);
@@ -323,9 +338,9 @@ fn sizes_grow_under_a_load_whose_delays_end_early() {
     for id in 0..200 {
         let now = start + 5 * MS * id as u32;
         batcher.push(request(id, 1, 0, now)).unwrap();
-        while let Decision::Run(batch) = batcher.next(now) {
+        while let Decision::Run(batch, _) = batcher.next(now) {
             largest = largest.max(batch.rows);
-            batcher.done(&[0], batch.rows, Some(2 * MS));
+            batcher.done_for_test(&[0], batch.rows, Some(2 * MS));
         }
     }
     assert!(largest > 1, "nobody is ever idle enough to warm them");
@@ -334,7 +349,10 @@ fn sizes_grow_under_a_load_whose_delays_end_early() {
 #[test]
 fn nobody_waits_for_more_than_the_target_lets_run() {
     let start = clock::now();
-    let policy = Policy { instances: 1, latency_target: Some(60 * MS), ..policy(8, &[], 100 * MS) };
+    let policy = with(policy(8, &[], 100 * MS), |p| {
+        p.instances = 1;
+        p.timing.latency_target = Some(60 * MS);
+    });
     let mut batcher = Batcher::new(policy);
     for rows in [1, 2, 4, 8] {
         batcher.tried(&[0], rows, 10 * MS * rows);
@@ -348,7 +366,10 @@ fn nobody_waits_for_more_than_the_target_lets_run() {
 #[test]
 fn nobody_waits_for_company_beyond_a_deadline() {
     let start = clock::now();
-    let policy = Policy { instances: 1, latency_target: Some(1000 * MS), ..policy(8, &[], Duration::ZERO) };
+    let policy = with(policy(8, &[], Duration::ZERO), |p| {
+        p.instances = 1;
+        p.timing.latency_target = Some(1000 * MS);
+    });
     let mut batcher = Batcher::new(policy);
     for rows in [1, 2, 4, 8] {
         batcher.tried(&[0], rows, 100 * MS);
@@ -358,8 +379,8 @@ fn nobody_waits_for_company_beyond_a_deadline() {
         batcher.push(request(id, 1, 0, start + MS * (id as u32 * 10))).unwrap();
     }
     let now = start + 140 * MS;
-    while let Decision::Run(batch) = batcher.next(now) {
-        batcher.done(&[0], batch.rows, None);
+    while let Decision::Run(batch, _) = batcher.next(now) {
+        batcher.done_for_test(&[0], batch.rows, None);
     }
     batcher.take_all();
     let waits = |batcher: &mut Batcher<Request>, deadline| {
@@ -376,18 +397,17 @@ fn nobody_waits_for_company_beyond_a_deadline() {
 #[test]
 fn a_higher_level_does_not_count_those_below_it() {
     let start = clock::now();
-    let levels = Levels { count: 2, default_level: 2, ..Levels::default() };
-    let mut batcher = Batcher::new(Policy {
-        levels,
-        instances: 1,
-        latency_target: Some(60 * MS),
-        ..policy(1, &[], Duration::ZERO)
-    });
+    let levels = QueuePolicy { levels: 2, default_level: 2, ..QueuePolicy::default() };
+    let mut batcher = Batcher::new(with(policy(1, &[], Duration::ZERO), |p| {
+        p.queue = QueuePolicy { capacity: p.queue.capacity, ..levels };
+        p.instances = 1;
+        p.timing.latency_target = Some(60 * MS);
+    }));
     batcher.tried(&[0], 1, 20 * MS);
     for id in 0..4 {
         batcher.push(request(id, 1, 0, start)).unwrap();
     }
-    assert!(matches!(batcher.next(start), Decision::Run(_)));
+    assert!(matches!(batcher.next(start), Decision::Run(..)));
     assert!(batcher.late(&request(9, 1, 0, start)).is_some());
     assert_eq!(batcher.late(&Request { priority: 1, ..request(9, 1, 0, start) }), None);
 }
