@@ -8,9 +8,9 @@ use tokio::sync::oneshot;
 use super::joined::Part;
 use crate::error::{Error, Result};
 use crate::metrics::{Durations, FailureReason, ModelMetrics, PendingGuard};
-use crate::scheduler::{RowSize, Turnstile, Waiting};
 use cresset_clock as clock;
 use cresset_protocol::{RequestedOutput, Schedule, Tensor};
+use cresset_scheduler::{ResponseSequencer, RowSize, Schedulable};
 
 /// A request that was checked, bound and admitted.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub struct QueuedRequest {
     pub pending: Option<PendingGuard>,
 }
 
-impl Waiting for QueuedRequest {
+impl Schedulable for QueuedRequest {
     fn rows(&self) -> u32 {
         self.rows
     }
@@ -91,7 +91,7 @@ pub struct Responder {
 }
 
 /// Lets a model's answers leave in the order in which their requests came.
-pub type Order = Mutex<Turnstile<Leaving>>;
+pub type Order = Mutex<ResponseSequencer<Leaving>>;
 
 /// An answer on its way to its client.
 #[derive(Debug)]

@@ -9,11 +9,11 @@ use super::race::{Lap, race, warm};
 use super::trial::Trial;
 use crate::instance::{Later, ModelSlot, QueuedRequest};
 use crate::model_config::{Binding, ModelConfig};
-use crate::scheduler::Queue;
 use crate::trial::TrialInput;
 use crate::trial::compare::{Difference, differences, two_digits};
 use cresset_backend::{Backend, BackendError, Device, Model, Preparation};
 use cresset_clock as clock;
+use cresset_scheduler::Queue;
 
 /// The product's notion of equal answers: `max|a - b| <= 1e-5 max|b|`.
 const EQUAL: f64 = 1e-5;

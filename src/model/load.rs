@@ -22,11 +22,11 @@ use crate::instance::{
     Instance, InstanceSettings, Later, ModelSlot, RowState, WarmUp, WarmUpSampleRun, spawn,
 };
 use crate::metrics::ModelMetrics;
-use crate::model_config::{Binding, InstanceGroup, ModelConfig};
-use crate::scheduler::{Levels, Policy, Queue};
+use crate::model_config::{Binding, DynamicBatching, InstanceGroup, ModelConfig};
 use crate::trial::rows::RowRule;
 use cresset_backend::{Backend, BackendError, Device, LoadRequest, Model, Preparation, Signature};
 use cresset_clock as clock;
+use cresset_scheduler::{Policy, Queue, QueuePolicy, TimingPolicy};
 
 impl ServedModel {
     /// Loads a version once for each device, starts its instances and waits
@@ -319,12 +319,17 @@ impl Loading<'_> {
         runs.samples = samples;
         // What is asked for the waiting holds for requests that run alone too.
         let asked = self.source.config.dynamic_batching.as_ref();
-        let mut policy = Policy::new(config.max_batch_size, config.dynamic_batching.as_ref(), queue_capacity);
-        policy.levels = Levels::new(asked);
-        batching.complete(&mut policy);
-        policy.instances = placements.iter().map(|placement| placement.instances).sum();
-        policy.latency_target = self.source.objective.latency_target;
-        policy.lookout = self.resources.lookout;
+        let dynamic = config.dynamic_batching.as_ref().filter(|_| config.max_batch_size > 0);
+        let policy = Policy {
+            queue: queue_policy(asked, queue_capacity),
+            batching: batching.policy(config.max_batch_size, dynamic),
+            timing: TimingPolicy {
+                max_queue_delay: dynamic.map_or(Duration::ZERO, |dynamic| dynamic.max_queue_delay),
+                latency_target: self.source.objective.latency_target,
+            },
+            instances: placements.iter().map(|placement| placement.instances).sum(),
+            spin_before_park: self.resources.spin_before_park,
+        };
         let ordered = asked.is_some_and(|batching| batching.preserve_ordering);
         let queue = Arc::new(Queue::new(policy));
         let metrics = Arc::new(ModelMetrics::new(&config.name, self.source.version));
@@ -371,6 +376,20 @@ impl Loading<'_> {
             && placements.len() == 1
             && is_open(preparation, self.device, &self.source.file);
         file_size(&self.source.file).filter(|_| open).map(|file_size| Improvable { file_size })
+    }
+}
+
+/// Which requests may wait and which go first, as configured.
+fn queue_policy(dynamic: Option<&DynamicBatching>, capacity: usize) -> QueuePolicy {
+    match dynamic {
+        None => QueuePolicy::unconfigured(capacity),
+        Some(dynamic) => QueuePolicy {
+            capacity,
+            levels: dynamic.priority_levels,
+            default_level: dynamic.default_priority_level,
+            default_policy: dynamic.default_queue_policy,
+            policies: dynamic.priority_queue_policy.clone(),
+        },
     }
 }
 

@@ -13,10 +13,10 @@ use crate::instance::{Instance, Order, QueuedRequest, RowState};
 use crate::metrics::{FailureReason, ModelMetrics};
 use crate::model_config::{Binding, ConfigError, InstanceGroup, ModelConfig, PLATFORM};
 use crate::model_settings::{BatchingSettings, Objective, SettingsError};
-use crate::scheduler::Queue;
 use crate::transform::Transforms;
 use cresset_backend::{BackendError, Leaf, Preparation};
 use cresset_protocol::{ModelMetadata, ModelStatistics, NonFinite, TensorMetadata};
+use cresset_scheduler::Queue;
 
 /// Where a version comes from.
 #[derive(Debug, Clone)]

@@ -1,7 +1,7 @@
 //! Which requests run together, and when.
 //!
 //! [`Queue`] is what others see: `submit`, `next`, `finish` (by dropping or
-//! finishing a [`Running`]) and `close`. It is a lock around a [`Batcher`], and
+//! finishing a [`RunGuard`]) and `close`. It is a lock around a [`Batcher`], and
 //! the instances that sleep until they are woken (`wake`).
 //!
 //! A [`Batcher`] is plain state: no clock, no threads, no model. Time comes in
@@ -50,7 +50,7 @@ pub use batching_policy::BatchingPolicy;
 pub use forecast::{Bound, Late, SHARE_OF_TARGET};
 pub use learned::{PaddedRun, Ran};
 pub use lengths::{Lengths, RowSize};
-pub use queue::{Free, Next, Queue, Refused, Running, Submitted, Taker, Turn, WakeGuard};
+pub use queue::{Free, Next, Queue, Refused, RunGuard, Submitted, Taker, Turn, WakeGuard};
 pub use queue_policy::{LevelPolicy, QueuePolicy, TimeoutAction};
 pub use request::{Batch, CloseReason, Schedulable};
 pub use running::Ticket;

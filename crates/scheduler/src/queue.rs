@@ -126,7 +126,7 @@ impl Taker for Free {}
 #[derive(Debug)]
 pub enum Next<'a, T: Schedulable> {
     /// Run this.
-    Batch(Batch<T>, Running<'a, T>),
+    Batch(Batch<T>, RunGuard<'a, T>),
     /// Nothing waits, and it has something else to do.
     OtherWork,
     /// End: nothing comes any more.
@@ -137,20 +137,20 @@ pub enum Next<'a, T: Schedulable> {
 /// over: each of its requests was answered or given back.
 #[derive(Debug)]
 #[must_use]
-pub struct Running<'a, T: Schedulable> {
+pub struct RunGuard<'a, T: Schedulable> {
     queue: &'a Queue<T>,
     ticket: Ticket,
     ran: Option<Ran>,
 }
 
-impl<T: Schedulable> Running<'_, T> {
+impl<T: Schedulable> RunGuard<'_, T> {
     /// The batch is over, and went undisturbed from start to end.
     pub fn finish(mut self, ran: Ran) {
         self.ran = Some(ran);
     }
 }
 
-impl<T: Schedulable> Drop for Running<'_, T> {
+impl<T: Schedulable> Drop for RunGuard<'_, T> {
     fn drop(&mut self) {
         self.queue.lock().batcher.finish(self.ticket, self.ran);
     }
@@ -247,7 +247,7 @@ impl<T: Schedulable> Queue<T> {
         loop {
             if let Some(batch) = guarded.given_back.pop_front() {
                 let ticket = guarded.batcher.leave_again(&batch, clock::now());
-                return Next::Batch(batch, Running { queue: self, ticket, ran: None });
+                return Next::Batch(batch, RunGuard { queue: self, ticket, ran: None });
             }
             let now = clock::now();
             guarded = match self.without_the_late(guarded, now) {
@@ -266,7 +266,7 @@ impl<T: Schedulable> Queue<T> {
                     if !(guarded.batcher.is_empty() && guarded.given_back.is_empty()) {
                         self.wake_one(guarded);
                     }
-                    return Next::Batch(batch, Running { queue: self, ticket, ran: None });
+                    return Next::Batch(batch, RunGuard { queue: self, ticket, ran: None });
                 }
                 Decision::Idle if guarded.closed => return Next::Closed,
                 Decision::Idle if instance.has_other_work() => return Next::OtherWork,
