@@ -22,6 +22,7 @@
 //! inputs that no client sent. [`model_config`] and
 //! [`model_settings`] read what stands beside a model's file.
 
+pub(crate) mod ablation;
 pub mod admission;
 pub mod backend;
 pub mod bench;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::by_size::BySize;
 use super::race::{Lap, race, warm};
 use super::trial::Trial;
+use crate::ablation::{Heuristic, off};
 use crate::backend::{Backend, BackendError, Device, Model, Preparation};
 use crate::clock;
 use crate::instance::{Later, ModelSlot, QueuedRequest};
@@ -150,7 +151,8 @@ impl Improvement {
         let time = if threads > 1 { clock::monotonic } else { clock::thread_time };
         let laps = race(base, other, &sizes, threads, time).map_err(failed)?;
         let laps: Vec<(u32, Lap)> = rows.into_iter().zip(laps).collect();
-        let verdict = judge(&laps, &self.binding, self.file_size <= LARGEST_IN_BOTH)?;
+        let both = self.file_size <= LARGEST_IN_BOTH && !off(Heuristic::BySize);
+        let verdict = judge(&laps, &self.binding, both)?;
         // What is new to it shouldn't be paid by requests.
         warm(other, &self.sizes, threads, time).map_err(failed)?;
         Ok(verdict)

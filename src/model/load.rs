@@ -18,6 +18,7 @@ use super::rehearse::{Rehearsal, Rehearsed};
 use super::samples::samples;
 use super::served::{LoadError, ModelSource, ServedModel};
 use super::warm_up::warm_up;
+use crate::ablation::{Heuristic, off};
 use crate::backend::{Backend, BackendError, Device, LoadRequest, Model, Preparation, Signature};
 use crate::clock;
 use crate::instance::{
@@ -274,7 +275,7 @@ impl Loading<'_> {
             // What is known to run, in the place of zeros.
             runs.first.iter_mut().for_each(|inputs| inputs.clone_from(&ran.inputs));
         }
-        let Some(trials) = &self.resources.trials else {
+        let Some(trials) = self.resources.trials.as_ref().filter(|_| !off(Heuristic::Calibrate)) else {
             return Ok(Planned { placements, reason: None, runs });
         };
         let ran = rehearsed.ran.iter().take(1).map(|request| request.inputs.as_slice());
@@ -324,7 +325,7 @@ impl Loading<'_> {
         batching.complete(&mut policy);
         policy.instances = placements.iter().map(|placement| placement.instances).sum();
         policy.latency_target = self.source.objective.latency_target;
-        policy.lookout = self.resources.lookout;
+        policy.lookout = if off(Heuristic::Lookout) { Duration::ZERO } else { self.resources.lookout };
         let ordered = asked.is_some_and(|batching| batching.preserve_ordering);
         let queue = Arc::new(Queue::new(policy));
         let metrics = Arc::new(ModelMetrics::new(&config.name, self.source.version));
@@ -366,7 +367,8 @@ impl Loading<'_> {
 
     /// Whether its code may become another while it serves.
     fn improvable(&self, preparation: &Preparation, placements: &[Placement]) -> Option<Improvable> {
-        let open = !self.is_stateful()
+        let open = !off(Heuristic::Improve)
+            && !self.is_stateful()
             && !self.resources.overlapped
             && placements.len() == 1
             && is_open(preparation, self.device, &self.source.file);

@@ -12,6 +12,7 @@ use super::margin::Margin;
 use super::sizing::{efficient, left_for_another, shared, within};
 use super::times::{BatchTimes, ShapeTimes};
 use super::warmth::Warmth;
+use crate::ablation::{Heuristic, off};
 
 /// One batch in so many that would be cut is left whole, so that a size that
 /// was slow once, for whatever reason, is measured again.
@@ -233,6 +234,9 @@ impl Forecast {
         if self.running.len() + 1 != self.instances || self.target.is_some() || self.tries_whole() {
             return None;
         }
+        if off(Heuristic::BesideAnother) {
+            return None;
+        }
         let times = self.times.of(batch.shape)?;
         let soon = self.running.iter().filter_map(|running| running.ends_in(now)).min()?;
         let rows = left_for_another(times, batch.rows, soon);
@@ -247,7 +251,7 @@ impl Forecast {
     }
 
     fn tries_whole(&self) -> bool {
-        self.cuts >= CUTS_UNTIL_TRIAL
+        self.cuts >= CUTS_UNTIL_TRIAL && !off(Heuristic::TrialWhole)
     }
 
     /// The most rows that this batch should have.
@@ -258,7 +262,7 @@ impl Forecast {
         let whole = if self.tries_whole() { rows } else { efficient(times, rows) };
         let mut most = self.within_target(times, whole);
         let free = self.free();
-        if free > 1 {
+        if free > 1 && !off(Heuristic::Shared) {
             most = most.min(shared(times, batch.waiting, free, most));
         }
         most.min(allowed).max(1)
@@ -283,7 +287,7 @@ impl Forecast {
     /// Until when a batch that could leave waits for company, by the target.
     pub(super) fn company(&self, batch: &Candidate<'_>, now: Instant) -> Option<Instant> {
         let target = self.target?;
-        if self.free() > 1 {
+        if self.free() > 1 || off(Heuristic::Company) {
             return None;
         }
         let times = self.times.of(batch.shape)?;

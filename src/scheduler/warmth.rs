@@ -1,6 +1,8 @@
 //! Which batch sizes have run at all: the first of each costs more, and no
 //! request should pay for it.
 
+use crate::ablation::{Heuristic, off};
+
 /// So many batches in a row that could have been larger, and the next size is
 /// run for the first time: under a load that leaves no time for runs on the
 /// server's own account, small batches would cost more.
@@ -41,6 +43,9 @@ impl Warmth {
     /// How many of `rows` may run now.
     pub(super) fn allowed(&self, rows: u32) -> u32 {
         let Some(Warming { largest, held_back }) = self.state else { return rows };
+        if off(Heuristic::Warmth) {
+            return rows;
+        }
         rows.min(if held_back < PATIENCE { largest } else { largest.saturating_mul(2) })
     }
 
