@@ -1,0 +1,58 @@
+"""What a heuristic is worth, of all that was measured of it."""
+
+from .figures import written
+
+TITLE = "## What each heuristic is worth"
+# What a heuristic must bring in some row to stay.
+RATE, P99 = 1.03, 0.95
+RULE = (
+    f"A heuristic stays if it brings {RATE - 1:.0%} of rate or {1 - P99:.0%} of p99 in a row that a user would meet: the median "
+    "beyond that, and both quartiles on its side of 1. Best and worst are by how far a figure is beyond those bounds."
+)
+HEAD = "| heuristic | simulated, best | simulated, worst | measured, best | measured, worst | verdict |\n|---|---|---|---|---|---|"
+
+
+def line(name: str, row: dict) -> str:
+    known = [figure for figure in row["figures"] if kind(figure)]
+    sides = ([figure for figure in known if figure["what"].startswith("simulated") is wanted] for wanted in (True, False))
+    cells = [cell for side in sides for cell in extremes(side)]
+    return f"| {name} | {' | '.join(cells)} | {verdict(known)} |"
+
+
+def kind(figure: dict) -> str | None:
+    words = figure["what"].removeprefix("simulated ")
+    return next((kind for kind in ("rate", "p99") if words.startswith(kind)), None)
+
+
+def gain(figure: dict, at: str = "median") -> float:
+    """1 where it just earns its place; below 0 where it costs."""
+    value = figure["value"][at]
+    return (value - 1) / (RATE - 1) if kind(figure) == "rate" else (1 - value) / (1 - P99)
+
+
+def extremes(figures: list[dict]) -> tuple[str, str]:
+    if not figures:
+        return ("", "")
+    ordered = sorted(figures, key=gain)
+    return cell(ordered[-1]), cell(ordered[0])
+
+
+def cell(figure: dict) -> str:
+    words = figure["what"].removeprefix("simulated ").replace(", best: ", ", ").replace(", worst: ", ", ")
+    what, _, where = words.partition(", ")
+    return f"{what} {written(figure['value'])}: {where}"
+
+
+def earns(figure: dict) -> bool:
+    return gain(figure) >= 1 and min(gain(figure, "low"), gain(figure, "high")) > 0
+
+
+def costs(figure: dict) -> bool:
+    return gain(figure) <= -1 and max(gain(figure, "low"), gain(figure, "high")) < 0
+
+
+def verdict(figures: list[dict]) -> str:
+    of = {wanted: [one for one in figures if one["what"].startswith("simulated") is wanted] for wanted in (True, False)}
+    measured, simulated = (any(earns(one) for one in of[wanted]) for wanted in (False, True))
+    says = "earns its place" if measured else "earns it simulated only" if simulated else "**doesn't earn its place**"
+    return says + (", costs elsewhere" if any(costs(one) for one in figures) else "")
