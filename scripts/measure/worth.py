@@ -12,16 +12,18 @@ RULE = (
 HEAD = "| heuristic | simulated, best | simulated, worst | measured, best | measured, worst | verdict |\n|---|---|---|---|---|---|"
 
 
-def line(name: str, row: dict) -> str:
-    known = [figure for figure in row["figures"] if kind(figure)]
-    sides = ([figure for figure in known if figure["what"].startswith("simulated") is wanted] for wanted in (True, False))
+def line(name: str, simulated: dict | None, measured: dict | None) -> str:
+    """A line of the table; each side may be missing."""
+    of = lambda row, prefix: [
+        figure | {"what": figure["what"].removeprefix(prefix)} for figure in (row or {"figures": []})["figures"] if figure["what"].startswith(prefix)
+    ]
+    sides = [[figure for figure in side if kind(figure)] for side in (of(simulated, f"{name}: "), of(measured, ""))]
     cells = [cell for side in sides for cell in extremes(side)]
-    return f"| {name} | {' | '.join(cells)} | {verdict(known)} |"
+    return f"| {name} | {' | '.join(cells)} | {verdict(*sides)} |"
 
 
 def kind(figure: dict) -> str | None:
-    words = figure["what"].removeprefix("simulated ")
-    return next((kind for kind in ("rate", "p99") if words.startswith(kind)), None)
+    return next((kind for kind in ("rate", "p99") if figure["what"].startswith(kind)), None)
 
 
 def gain(figure: dict, at: str = "median") -> float:
@@ -38,7 +40,7 @@ def extremes(figures: list[dict]) -> tuple[str, str]:
 
 
 def cell(figure: dict) -> str:
-    words = figure["what"].removeprefix("simulated ").replace(", best: ", ", ").replace(", worst: ", ", ")
+    words = figure["what"].replace(", best: ", ", ").replace(", worst: ", ", ")
     what, _, where = words.partition(", ")
     return f"{what} {written(figure['value'])}: {where}"
 
@@ -51,8 +53,13 @@ def costs(figure: dict) -> bool:
     return gain(figure) <= -1 and max(gain(figure, "low"), gain(figure, "high")) < 0
 
 
-def verdict(figures: list[dict]) -> str:
-    of = {wanted: [one for one in figures if one["what"].startswith("simulated") is wanted] for wanted in (True, False)}
-    measured, simulated = (any(earns(one) for one in of[wanted]) for wanted in (False, True))
-    says = "earns its place" if measured else "earns it simulated only" if simulated else "**doesn't earn its place**"
-    return says + (", costs elsewhere" if any(costs(one) for one in figures) else "")
+def verdict(simulated: list[dict], measured: list[dict]) -> str:
+    says = (
+        "earns its place"
+        if any(earns(one) for one in measured)
+        else "earns it simulated only"
+        if any(earns(one) for one in simulated)
+        else "**doesn't earn its place**"
+    )
+    where = [name for name, side in (("simulated", simulated), ("measured", measured)) if any(costs(one) for one in side)]
+    return says + (f"; costs in some row {' and '.join(where)}" if where else "")
