@@ -5,8 +5,9 @@
 //! `simulate [--off NAMES]… [--seeds N] [--json]`
 //!
 //! Prints a line for each heuristic and scenario: rate, p50 and p99 with it over
-//! those without it, the median over the seeds. `scripts/limits --only ablation`
-//! runs it.
+//! those without it, the median over the seeds. `--off` turns those off that it
+//! names, separated by commas, in every scenario. `scripts/limits --only
+//! ablation-simulated` runs it.
 
 mod chance;
 mod scenario;
@@ -16,10 +17,10 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::thread;
 
-use scenario::Kind;
+use scenario::{Kind, Scenario};
 use world::{Outcome, World};
 
-/// What is turned off at once, and in which scenarios that can matter.
+/// What is turned off at once, and the scenarios in which that can matter.
 const SWITCHES: [(&str, &[Kind]); 9] = [
     ("sizes", &[Kind::Usual, Kind::Target, Kind::Disturbed]),
     ("shared", &[Kind::Usual, Kind::Target, Kind::Cold]),
@@ -29,10 +30,7 @@ const SWITCHES: [(&str, &[Kind]); 9] = [
     ("trial_whole", &[Kind::Usual, Kind::Disturbed]),
     ("warmth", &[Kind::Cold]),
     ("overhead", &[Kind::Lengths]),
-    (
-        "sizes,shared,beside_another,company,trial_whole,warmth,overhead",
-        &[Kind::Usual, Kind::Target, Kind::Lengths, Kind::Cold, Kind::Disturbed],
-    ),
+    ("sizes,shared,beside_another,company,trial_whole,warmth,overhead", &Kind::ALL),
 ];
 
 /// Of each figure a value for each seed.
@@ -40,26 +38,26 @@ type Figures = [Vec<f64>; 3];
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let after = |flag: &str| words.iter().position(|word| word == flag).and_then(|at| words.get(at + 1));
-    let seeds = after("--seeds").and_then(|text| text.parse().ok()).unwrap_or(7);
-    if words.iter().any(|word| word == "--one") {
-        simulate(seeds);
+    let after = |flag: &str| {
+        let pairs = words.iter().zip(words.iter().skip(1));
+        pairs.filter(|(word, _)| *word == flag).map(|(_, next)| next.as_str()).collect::<Vec<&str>>()
+    };
+    let seeds = after("--seeds").first().and_then(|text| text.parse().ok()).unwrap_or(7);
+    if let Some(kinds) = after("--one").first() {
+        simulate(kinds, seeds);
         return;
     }
-    let asked: Vec<&String> = words
-        .iter()
-        .zip(words.iter().skip(1))
-        .filter(|(flag, _)| *flag == "--off")
-        .map(|(_, name)| name)
-        .collect();
-    let chosen = |name: &str| asked.is_empty() || asked.iter().any(|asked| *asked == name);
-    let switches: Vec<_> = SWITCHES.into_iter().filter(|(name, _)| chosen(name)).collect();
+    let mut switches: Vec<(&str, &[Kind])> =
+        after("--off").into_iter().map(|name| (name, &Kind::ALL[..])).collect();
+    if switches.is_empty() {
+        switches.extend(SWITCHES);
+    }
     // Each in a process of its own, which reads what is off from its environment.
-    let names: Vec<&str> = std::iter::once("").chain(switches.iter().map(|(name, _)| *name)).collect();
-    let outcomes = all_of(&names, seeds);
+    let runs: Vec<_> = std::iter::once(("", &Kind::ALL[..])).chain(switches.iter().copied()).collect();
+    let outcomes = all_of(&runs, seeds);
     let Some(with) = outcomes.first() else { return };
-    for ((name, kinds), without) in switches.iter().zip(outcomes.iter().skip(1)) {
-        for scenario in scenario::all().iter().filter(|scenario| kinds.contains(&scenario.kind)) {
+    for ((name, _), without) in switches.iter().zip(outcomes.iter().skip(1)) {
+        for scenario in scenario::all() {
             let label = scenario.to_string();
             if let (Some(with), Some(without)) = (with.get(&label), without.get(&label)) {
                 report(name, &label, with, without, words.iter().any(|word| word == "--json"));
@@ -68,10 +66,11 @@ fn main() {
     }
 }
 
-/// Runs every scenario in this process.
-fn simulate(seeds: u64) {
-    for scenario in &scenario::all() {
-        let outcomes: Vec<Outcome> = (1..=seeds).map(|seed| World::new(scenario, seed).run()).collect();
+/// Runs the scenarios of these kinds in this process.
+fn simulate(kinds: &str, seeds: u64) {
+    let asked = |scenario: &Scenario| kinds.split(',').any(|kind| kind == scenario.kind.name());
+    for scenario in scenario::all().into_iter().filter(asked) {
+        let outcomes: Vec<Outcome> = (1..=seeds).map(|seed| World::new(&scenario, seed).run()).collect();
         let of = |figure: fn(&Outcome) -> f64| outcomes.iter().map(figure).collect::<Vec<f64>>();
         let figures = [of(|one| one.rate), of(|one| one.p50), of(|one| one.p99)];
         println!("{}", serde_json::json!([scenario.to_string(), figures]));
@@ -79,22 +78,24 @@ fn simulate(seeds: u64) {
 }
 
 /// As many at a time as there are processors.
-fn all_of(names: &[&str], seeds: u64) -> Vec<BTreeMap<String, Figures>> {
+fn all_of(runs: &[(&str, &[Kind])], seeds: u64) -> Vec<BTreeMap<String, Figures>> {
     let processors = thread::available_parallelism().map_or(1, usize::from);
     let mut outcomes = Vec::new();
-    for names in names.chunks(processors) {
+    for runs in runs.chunks(processors) {
         thread::scope(|scope| {
-            let threads: Vec<_> = names.iter().map(|name| scope.spawn(move || one_of(name, seeds))).collect();
+            let start = |(name, kinds)| scope.spawn(move || one_of(name, kinds, seeds));
+            let threads: Vec<_> = runs.iter().copied().map(start).collect();
             outcomes.extend(threads.into_iter().map(|thread| thread.join().unwrap_or_default()));
         });
     }
     outcomes
 }
 
-fn one_of(name: &str, seeds: u64) -> BTreeMap<String, Figures> {
+fn one_of(name: &str, kinds: &[Kind], seeds: u64) -> BTreeMap<String, Figures> {
     let Ok(program) = std::env::current_exe() else { return BTreeMap::new() };
+    let kinds: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
     let mut command = Command::new(program);
-    command.env("CRESSET_ABLATE", name).args(["--one", "--seeds", &seeds.to_string()]);
+    command.env("CRESSET_ABLATE", name).args(["--one", &kinds.join(","), "--seeds", &seeds.to_string()]);
     let Ok(said) = command.output() else { return BTreeMap::new() };
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
     said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()

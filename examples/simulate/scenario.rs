@@ -110,6 +110,20 @@ pub(crate) enum Kind {
     Disturbed,
 }
 
+impl Kind {
+    pub(crate) const ALL: [Self; 5] = [Self::Usual, Self::Target, Self::Lengths, Self::Cold, Self::Disturbed];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Usual => "usual",
+            Self::Target => "target",
+            Self::Lengths => "lengths",
+            Self::Cold => "cold",
+            Self::Disturbed => "disturbed",
+        }
+    }
+}
+
 /// One row of the table.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scenario {

@@ -15,9 +15,7 @@ EXPECTED = {
     "choices": "one HTTP thread 0.95 of two, four as good as two; MKL 1.3; mimalloc 1.05 over the C library, jemalloc as "
     "good; TCP_NODELAY 1, as answers leave in one piece; kept connections 3; held threads as good. Windows of 1 MiB 1.3 over "
     "64 KiB, and as good as 16 MiB. Requests ahead 1.5.",
-    "ablation-simulated": "sizes 1.1 with the convolutional curve and nothing else; shared and beside_another a p99 of 0.8 at "
-    "few clients; company a p50 of 0.95; warmth a p99 of 0.7 just after the start; overhead 1.1; trial_whole nothing but after a "
-    "disturbance.",
+    "ablation-simulated": "as of each below.",
     "ablation-sizes": "1.05 of the rate at 32 clients and more, as batches of 16 took a tenth more a row on one processor; "
     "nothing at 8. Simulated with that curve the same, and nothing with any other.",
     "ablation-shared": "a p99 of 0.8 in the open loops and at 8 clients; the rate 1.05 at 8 clients and 1 at 32.",
