@@ -10,7 +10,7 @@ use std::hint::black_box;
 
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
-use cresset::protocol::{Datatype, decode_request};
+use cresset_protocol::{Datatype, decode_request};
 use serde::Deserialize;
 
 #[global_allocator]

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::settings::ServeSettings;
-use crate::{bench, devices, inspect};
+use crate::{devices, inspect};
+use cresset_bench as bench;
 
 /// Serves PyTorch models: TorchScript behind a dynamic batcher, over HTTP and gRPC, in one binary
 #[derive(Debug, Parser)]

@@ -2,14 +2,15 @@
 //! the person who must act on it.
 //!
 //! Which error belongs where: rooms with failures of their own keep a typed
-//! error (`backend::BackendError`, `transform::TransformError`,
+//! error (`cresset_backend::BackendError`, `transform::TransformError`,
 //! `model_config::ConfigError`) and convert it here, at their door. The class
 //! decides the status, once for each surface: `http::status` for HTTP,
 //! `grpc::status` for gRPC.
 
 use std::fmt;
 
-use crate::protocol::{NotFinite, ProtocolError};
+use cresset_backend::BackendError;
+use cresset_protocol::{NotFinite, ProtocolError};
 
 /// What kind of failure it is, for whom to act: a small set on purpose, each
 /// surface maps it in one total `match`.
@@ -106,5 +107,18 @@ impl From<NotFinite> for Error {
 impl From<ProtocolError> for Error {
     fn from(error: ProtocolError) -> Self {
         Self::invalid(error.to_string())
+    }
+}
+
+impl From<BackendError> for Error {
+    fn from(error: BackendError) -> Self {
+        match &error {
+            BackendError::Load { .. } | BackendError::Execute { .. } => {
+                Error::new(ErrorCode::Internal, error.to_string())
+            }
+            BackendError::OutOfMemory { .. } | BackendError::Device { .. } => {
+                Error::new(ErrorCode::Unavailable, error.to_string())
+            }
+        }
     }
 }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::backend::{BackendError, Device, DeviceFault};
 use crate::error::{Error, ErrorCode};
+use cresset_backend::{BackendError, Device, DeviceFault};
 
 /// A fault that only a new process recovers from.
 #[derive(Debug, Clone, PartialEq, Eq)]

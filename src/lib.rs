@@ -24,17 +24,12 @@
 
 pub(crate) mod ablation;
 pub mod admission;
-pub mod backend;
-pub mod bench;
 pub mod cli;
-pub mod clock;
 pub mod command_line;
 pub mod devices;
-pub mod dl;
 pub mod engine;
 pub mod error;
 pub mod faults;
-pub mod file_kind;
 pub mod grpc;
 pub mod http;
 pub mod inspect;
@@ -46,8 +41,6 @@ pub mod model;
 pub mod model_config;
 pub mod model_repository;
 pub mod model_settings;
-pub mod nvidia;
-pub mod protocol;
 pub mod scheduler;
 pub mod serve;
 pub mod settings;

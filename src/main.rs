@@ -4,10 +4,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser as _;
-use cresset::backend::{Backend, MemorySettings};
 use cresset::cli::{Cli, Command, TryLibraries};
 use cresset::settings::{LogFormat, ServeSettings};
-use cresset::{bench, command_line, devices, inspect, serve, shutdown, telemetry};
+use cresset::{command_line, devices, inspect, serve, shutdown, telemetry};
+use cresset_backend::{Backend, MemorySettings};
+use cresset_bench as bench;
 
 /// Requests are many small blocks on several threads; tensors are libtorch's,
 /// which takes them from the C library whatever stands here.
@@ -93,10 +94,10 @@ fn show_devices(args: devices::Args) -> anyhow::Result<u8> {
 
 #[cfg(feature = "libtorch")]
 fn backend(_: &str, memory: MemorySettings<'_>) -> anyhow::Result<Arc<dyn Backend>> {
-    cresset::backend::libtorch::keep_freed_memory();
+    cresset_libtorch::keep_freed_memory();
     // Its own file, also when another one has taken its place.
-    cresset::backend::libtorch::try_libraries_with("/proc/self/exe".into());
-    Ok(cresset::backend::libtorch::backend_with(memory)?)
+    cresset_libtorch::try_libraries_with("/proc/self/exe".into());
+    Ok(cresset_libtorch::backend_with(memory)?)
 }
 
 #[cfg(not(feature = "libtorch"))]
@@ -106,7 +107,7 @@ fn backend(purpose: &str, _: MemorySettings<'_>) -> anyhow::Result<Arc<dyn Backe
 
 #[cfg(feature = "libtorch")]
 fn try_libraries(args: &TryLibraries) -> anyhow::Result<u8> {
-    let tried = cresset::backend::libtorch::try_libraries(args.torchvision, &args.libraries);
+    let tried = cresset_libtorch::try_libraries(args.torchvision, &args.libraries);
     if let Err(why) = &tried {
         eprintln!("cresset: {why}");
     }

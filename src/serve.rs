@@ -11,7 +11,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::admission::Admission;
-use crate::backend::{Accelerators, Backend};
 use crate::devices::has_quota;
 use crate::engine::{Control, ControlMode, Engine, Follower, Identity, LoadReport, Loader};
 use crate::faults::DeviceFaults;
@@ -25,6 +24,7 @@ use crate::model_repository::{Access, ModelRepository};
 use crate::settings::{AtStart, LogFormat, OnDeviceFault, ServeSettings, processors};
 use crate::shutdown::StopSignals;
 use crate::transform::Pool;
+use cresset_backend::{Accelerators, Backend};
 
 /// Says a line of what the server says of itself at the start: on standard
 /// output, or in the log where that is JSON. If standard output is closed, that

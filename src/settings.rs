@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::backend::{MemorySettings, OnUnload};
 use crate::engine::ControlMode;
 use crate::model::DevicePreference;
+use cresset_backend::{MemorySettings, OnUnload};
 
 /// Under the flags of `cresset serve --help`.
 const EXAMPLES: &str = "\

@@ -10,7 +10,6 @@ use std::thread;
 
 use bytes::Bytes;
 use clap::Parser;
-use cresset::bench::{self, Args, Outcome};
 use cresset::grpc::proto::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
 use cresset::grpc::proto::model_infer_response::InferOutputTensor;
 use cresset::grpc::proto::model_metadata_response::TensorMetadata;
@@ -18,6 +17,7 @@ use cresset::grpc::proto::{
     InferStatistics, ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse,
     ModelStatistics, ModelStatisticsRequest, ModelStatisticsResponse, StatisticDuration,
 };
+use cresset_bench::{self, Args, Outcome};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};

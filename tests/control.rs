@@ -13,15 +13,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cresset::backend::mock::{Behaviour, MockBackend};
-use cresset::backend::{Accelerators, ComputeCapability};
 use cresset::engine::{Control, ControlMode, Engine, Follower, LoadReport, Loader};
 use cresset::error::{Error, ErrorCode};
 use cresset::metrics;
 use cresset::model::Resources;
 use cresset::model_repository::{Access, ModelRepository};
-use cresset::protocol::{Datatype, IndexRequest, InferenceRequest, LoadParameters, Tensor, UnloadParameters};
 use cresset::transform::Pool;
+use cresset_backend::mock::{Behaviour, MockBackend};
+use cresset_backend::{Accelerators, ComputeCapability};
+use cresset_protocol::{Datatype, IndexRequest, InferenceRequest, LoadParameters, Tensor, UnloadParameters};
 use tempfile::TempDir;
 
 const CONFIG: &str = r#"

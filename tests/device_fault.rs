@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser as _;
-use cresset::backend::DeviceFault;
-use cresset::backend::mock::{Behaviour, MockBackend};
-use cresset::backend::mock_device::{DeviceTimes, MockDevice};
 use cresset::cli::{Cli, Command};
-use cresset::{clock, serve};
+use cresset::serve;
+use cresset_backend::DeviceFault;
+use cresset_backend::mock::{Behaviour, MockBackend};
+use cresset_backend::mock_device::{DeviceTimes, MockDevice};
+use cresset_clock as clock;
 use serde_json::{Value, json};
 
 /// Names what the server's flags are given by.

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cresset::backend::Model as _;
-use cresset::backend::mock::{Behaviour, MockBackend};
 use cresset::error::{Error, ErrorCode};
 use cresset::model::{ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
-use cresset::protocol::{Datatype, InferenceRequest, InferenceResponse, OutputForm, RequestedOutput, Tensor};
+use cresset_backend::Model as _;
+use cresset_backend::mock::{Behaviour, MockBackend};
+use cresset_protocol::{Datatype, InferenceRequest, InferenceResponse, OutputForm, RequestedOutput, Tensor};
 use tokio::task::JoinHandle;
 
 const CONFIG: &str = r#"

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cresset::backend::mock::{Behaviour, MockBackend, Rewriting};
 use cresset::engine::{Control, ControlMode, Engine, Loader};
 use cresset::model::Resources;
 use cresset::model_repository::{Access, ModelRepository};
-use cresset::protocol::{Datatype, InferenceRequest, Tensor};
 use cresset::transform::Pool;
+use cresset_backend::mock::{Behaviour, MockBackend, Rewriting};
+use cresset_protocol::{Datatype, InferenceRequest, Tensor};
 use tempfile::TempDir;
 
 const CONFIG: &str = r#"

@@ -10,12 +10,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use cresset::backend::libtorch::LibtorchBackend;
-use cresset::backend::{
+use cresset_backend::{
     Accelerators, Argument, ArgumentKind, Backend, BackendError, BatchInput, BatchOutput, Device, Drive,
     HostBatch, HostBuffer, HostInput, LoadRequest, Model, Preparation, Scalar,
 };
-use cresset::protocol::Datatype;
+use cresset_libtorch::LibtorchBackend;
+use cresset_protocol::Datatype;
 
 fn backend() -> &'static LibtorchBackend {
     static BACKEND: OnceLock<LibtorchBackend> = OnceLock::new();
@@ -518,7 +518,7 @@ fn a_changing_attribute_that_is_handed_out_is_copied() {
 fn each_instance_of_a_stateful_module_has_its_own_state() {
     let model = load("stateful");
     let (mut one, mut other) = (model.instance(1).unwrap(), model.instance(1).unwrap());
-    let step = |instance: &mut Box<dyn cresset::backend::ModelInstance>| {
+    let step = |instance: &mut Box<dyn cresset_backend::ModelInstance>| {
         floats(&instance.forward(&[fp32("x", &[1, 1], &[0.0])]).unwrap()[0])[0]
     };
     assert_eq!((step(&mut one), step(&mut one), step(&mut other), step(&mut one)), (1.0, 2.0, 1.0, 3.0));

@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use cresset::backend::libtorch::LibtorchBackend;
-use cresset::backend::{Backend, BatchInput, Device, LoadRequest, Preparation};
-use cresset::protocol::Datatype;
+use cresset_backend::{Backend, BatchInput, Device, LoadRequest, Preparation};
+use cresset_libtorch::LibtorchBackend;
+use cresset_protocol::Datatype;
 
 /// One at a time: each measures the whole process.
 static ALONE: Mutex<()> = Mutex::new(());

@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cresset::backend::libtorch::LibtorchBackend;
-use cresset::backend::{
+use cresset::model::{ModelSource, Resources, ServedModel};
+use cresset::model_config::ModelConfig;
+use cresset_backend::{
     Backend, BackendError, BatchInput, BatchOutput, Device, LoadRequest, Model, Optimize, OutputType,
     Precision, Preparation, ReducedType,
 };
-use cresset::model::{ModelSource, Resources, ServedModel};
-use cresset::model_config::ModelConfig;
-use cresset::protocol::Datatype;
+use cresset_libtorch::LibtorchBackend;
+use cresset_protocol::Datatype;
 use half::bf16;
 
 const IMAGE: [i64; 4] = [2, 3, 16, 16];
@@ -260,7 +260,7 @@ fn no_answer_shares_the_input_s_memory() {
 #[test]
 fn each_instance_of_a_stateful_module_keeps_its_own_state() {
     let model = load("gives_its_state", &weights(ReducedType::Bf16)).unwrap();
-    let step = |instance: &mut Box<dyn cresset::backend::ModelInstance>| {
+    let step = |instance: &mut Box<dyn cresset_backend::ModelInstance>| {
         let data = [1.0_f32, 2.0];
         let data = bytemuck::cast_slice(&data);
         let input = BatchInput { name: "x", datatype: Datatype::Fp32, shape: &[2], data };

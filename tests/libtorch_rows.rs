@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use cresset::backend::libtorch::LibtorchBackend;
-use cresset::backend::{Backend as _, BackendError, BatchInput, Device, LoadRequest, Model, Preparation};
 use cresset::model::{LoadError, ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
-use cresset::protocol::{Datatype, InferenceRequest, Tensor};
+use cresset_backend::{Backend as _, BackendError, BatchInput, Device, LoadRequest, Model, Preparation};
+use cresset_libtorch::LibtorchBackend;
+use cresset_protocol::{Datatype, InferenceRequest, Tensor};
 use tokio::task::JoinSet;
 
 /// Of all models together there are 10,000 and more.

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cresset::backend::mock::{Behaviour, MockBackend};
-use cresset::backend::mock_device::{DeviceTimes, MockDevice, Stage, Step};
-use cresset::backend::{Accelerators, Device, DeviceFault};
 use cresset::error::{Error, ErrorCode};
 use cresset::faults::DeviceFaults;
 use cresset::model::{ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
-use cresset::protocol::{Datatype, InferenceRequest, InferenceResponse, Tensor};
+use cresset_backend::mock::{Behaviour, MockBackend};
+use cresset_backend::mock_device::{DeviceTimes, MockDevice, Stage, Step};
+use cresset_backend::{Accelerators, Device, DeviceFault};
+use cresset_protocol::{Datatype, InferenceRequest, InferenceResponse, Tensor};
 use tokio::task::JoinHandle;
 
 /// Without the declared dimensions nothing is run before the first request.

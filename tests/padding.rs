@@ -6,12 +6,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cresset::backend::mock::{Behaviour, MockBackend};
 use cresset::error::Error;
 use cresset::model::{LoadError, ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
 use cresset::model_settings::ModelSettings;
-use cresset::protocol::{Datatype, InferenceRequest, InferenceResponse, Tensor};
+use cresset_backend::mock::{Behaviour, MockBackend};
+use cresset_protocol::{Datatype, InferenceRequest, InferenceResponse, Tensor};
 use tokio::task::JoinHandle;
 
 const CONFIG: &str = r#"

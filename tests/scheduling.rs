@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cresset::backend::mock::{Behaviour, MockBackend};
 use cresset::error::{Error, ErrorCode};
 use cresset::model::{ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
-use cresset::protocol::{Datatype, InferenceRequest, Schedule, Tensor};
+use cresset_backend::mock::{Behaviour, MockBackend};
+use cresset_protocol::{Datatype, InferenceRequest, Schedule, Tensor};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// A model of one input whose length varies, so that it isn't warmed up, and

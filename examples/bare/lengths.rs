@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use cresset::backend::{BatchInput, HostBuffer, ModelInstance};
-use cresset::clock;
-use cresset::protocol::Datatype;
+use cresset_backend::{BatchInput, HostBuffer, ModelInstance};
+use cresset_clock as clock;
+use cresset_protocol::Datatype;
 
 use crate::loaded::ModelArgs;
 use crate::plan::Plan;

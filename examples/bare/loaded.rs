@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cresset::backend::{Device, LoadRequest, Model, Preparation, ReducedType};
+use cresset_backend::{Device, LoadRequest, Model, Preparation, ReducedType};
 
 /// Which model, and what of `cresset.toml` is asked for.
 #[derive(Debug, clap::Args)]
@@ -41,8 +41,8 @@ impl ModelArgs {
 
 pub(crate) fn load(path: &Path, preparation: &Preparation) -> anyhow::Result<Arc<dyn Model>> {
     // As the server has it.
-    cresset::backend::libtorch::keep_freed_memory();
-    let backend = cresset::backend::libtorch::backend(None)?;
+    cresset_libtorch::keep_freed_memory();
+    let backend = cresset_libtorch::backend(None)?;
     let parameters = Default::default();
     let device = Device::Cpu;
     let request = LoadRequest { path, device, parameters: &parameters, overlapped: false, preparation };

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use cresset::backend::{BatchInput, HostBuffer, Preparation};
-use cresset::clock;
 use cresset::model_settings::ModelSettings;
-use cresset::protocol::Datatype;
+use cresset_backend::{BatchInput, HostBuffer, Preparation};
+use cresset_clock as clock;
+use cresset_protocol::Datatype;
 
 use crate::loaded::load;
 use crate::plan::Plan;

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use cresset::backend::{BatchInput, HostBuffer, ModelInstance};
-use cresset::clock;
-use cresset::protocol::Datatype;
+use cresset_backend::{BatchInput, HostBuffer, ModelInstance};
+use cresset_clock as clock;
+use cresset_protocol::Datatype;
 
 use crate::loaded::ModelArgs;
 use crate::plan::Plan;

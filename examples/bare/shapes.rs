@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, ensure};
-use cresset::backend::{BatchInput, HostBuffer, ModelInstance};
-use cresset::protocol::Datatype;
+use cresset_backend::{BatchInput, HostBuffer, ModelInstance};
+use cresset_protocol::Datatype;
 
 use crate::loaded::ModelArgs;
 use crate::plan::Plan;

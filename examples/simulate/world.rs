@@ -149,7 +149,7 @@ impl<'a> World<'a> {
             scenario,
             lengths,
             batcher: Batcher::new(policy),
-            start: cresset::clock::now(),
+            start: cresset_clock::now(),
             now: 0,
             events: BinaryHeap::new(),
             number: 0,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::nvidia::DriverProblem;
+use cresset_nvidia::DriverProblem;
 
 /// Something that is not used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -7,11 +7,11 @@ mod report;
 
 use std::io::Write as _;
 
-use crate::backend::{Accelerators, Backend};
 use crate::model::{Resources, plan};
-use crate::nvidia::{Driver, DriverGpu, DriverProblem, Monitor, MonitoredGpu};
 use crate::settings;
 use advice::{NotUsed, Surroundings};
+use cresset_backend::{Accelerators, Backend};
+use cresset_nvidia::{Driver, DriverGpu, DriverProblem, Monitor, MonitoredGpu};
 use processors::Processors;
 pub use processors::has_quota;
 use report::{Gpu, Library, Report};

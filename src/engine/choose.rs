@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::backend::{Backend, ComputeCapability, Device};
 use crate::model::{Resources, plan};
 use crate::model_config::{ModelConfig, ModelFilenames};
 use crate::model_repository::VersionEntry;
+use cresset_backend::{Backend, ComputeCapability, Device};
 
 /// The file that `cc_model_filenames` has for the devices that the model is
 /// placed on, or the default one. Triton chooses for each instance; here a

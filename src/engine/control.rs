@@ -8,7 +8,7 @@ use super::loader::{Loaded, Loader, Occasion};
 use super::table::Transition;
 use crate::error::{Error, ErrorCode, Result};
 use crate::model_repository::validate_model_name;
-use crate::protocol::{IndexRequest, IndexedModel, IndexedState, LoadParameters, UnloadParameters};
+use cresset_protocol::{IndexRequest, IndexedModel, IndexedState, LoadParameters, UnloadParameters};
 
 /// `--model-control-mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

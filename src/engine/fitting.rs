@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::model::ServedModel;
-use crate::protocol::Tensor;
+use cresset_protocol::Tensor;
 
 /// What clients name a text, beside the model's own name for it.
 const TEXT: [&str; 4] = ["text", "texts", "data", "inputs"];

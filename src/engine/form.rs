@@ -4,9 +4,9 @@ use super::photographs::{Encoded, Photographs};
 use super::plain::{Asked, Part, Tensors, by_name, no_transform, photograph, takes_photographs, whole};
 use crate::error::{Error, Result};
 use crate::model::ServedModel;
-use crate::protocol::Tensor;
-use crate::protocol::json;
 use crate::transform::recognise;
+use cresset_protocol::Tensor;
+use cresset_protocol::json;
 
 /// What is to be sent, where it isn't what came.
 const EXPECTED: &str =

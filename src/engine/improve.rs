@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::backend::Backend;
 use crate::model::Improvement;
+use cresset_backend::Backend;
 
 /// The thread's niceness: where the processors are busy with requests it gets
 /// about a tenth of one, which is enough to end.

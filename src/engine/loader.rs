@@ -13,12 +13,12 @@ use super::origin::Origin;
 use super::retire::{Retirement, Why};
 use super::table::{ModelState, Served, Transition};
 use super::turns::Turns;
-use crate::backend::{Backend, Preparation};
 use crate::metrics;
 use crate::model::{Improvement, ModelSource, Resources, ServedModel};
 use crate::model_config::ModelConfig;
 use crate::model_repository::{ModelEntry, ModelRepository, Problem, RepositoryError};
 use crate::model_settings::{ModelSettings, SettingsError, read_labels};
+use cresset_backend::{Backend, Preparation};
 
 /// What came of loading at start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

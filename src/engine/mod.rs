@@ -26,8 +26,8 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Error, Result};
 use crate::faults::DeviceFaults;
 use crate::model::ServedModel;
-use crate::protocol::{ModelMetadata, ModelStatistics, ServerMetadata};
 use crate::transform::Pool;
+use cresset_protocol::{ModelMetadata, ModelStatistics, ServerMetadata};
 use models::Models;
 
 pub use control::{Control, ControlMode};

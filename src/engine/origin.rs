@@ -4,13 +4,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::backend::Preparation;
 use crate::model::ModelSource;
 use crate::model_config::ModelConfig;
 use crate::model_repository::FileStamp;
 use crate::model_settings::{BatchingSettings, Objective};
-use crate::protocol::NonFinite;
 use crate::transform::Transforms;
+use cresset_backend::Preparation;
+use cresset_protocol::NonFinite;
 
 /// A version's configuration, settings and file, taken before they were
 /// read: a change that comes meanwhile is a change.

@@ -8,8 +8,8 @@ use super::Engine;
 use super::predict::{Prediction, labels};
 use crate::error::{Error, Result};
 use crate::model::ServedModel;
-use crate::protocol::{Datatype, InferenceRequest, Tensor};
 use crate::transform::{TransformError, Transforms, from_base64};
+use cresset_protocol::{Datatype, InferenceRequest, Tensor};
 
 /// The most memory for the tensors of one request's photographs, in bytes.
 const MOST_BYTES: usize = 512 << 20;

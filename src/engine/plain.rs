@@ -10,9 +10,9 @@ use super::form;
 use super::photographs::{Encoded, Photographs};
 use crate::error::{Error, Result};
 use crate::model::ServedModel;
-use crate::protocol::json::{self, PhotographNames, PredictForm};
-use crate::protocol::{InferenceRequest, ProtocolError, Tensor, decode_request};
 use crate::transform::{begins_as_image, recognise};
+use cresset_protocol::json::{self, PhotographNames, PredictForm};
+use cresset_protocol::{InferenceRequest, ProtocolError, Tensor, decode_request};
 
 /// A plain body, as a surface hands it over.
 #[derive(Debug, Clone, PartialEq, Eq)]

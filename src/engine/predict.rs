@@ -10,9 +10,9 @@ use super::Engine;
 use super::plain::{Asked, Plain, Tensors, read};
 use crate::error::{Error, Result};
 use crate::model::ServedModel;
-use crate::protocol::json::PredictForm;
-use crate::protocol::{Datatype, InferenceRequest, InferenceResponse, NonFinite, OutputForm, Tensor};
 use crate::transform::{Classification, Ranked, looks_like_image};
+use cresset_protocol::json::PredictForm;
+use cresset_protocol::{Datatype, InferenceRequest, InferenceResponse, NonFinite, OutputForm, Tensor};
 
 /// About a tenth of a millisecond of JSON.
 const INLINE: usize = 32 * 1024;
@@ -149,7 +149,7 @@ impl Engine {
     pub async fn decode<T: Send + 'static>(
         &self,
         body: Bytes,
-        decoder: impl FnOnce(&Bytes) -> std::result::Result<T, crate::protocol::ProtocolError> + Send + 'static,
+        decoder: impl FnOnce(&Bytes) -> std::result::Result<T, cresset_protocol::ProtocolError> + Send + 'static,
     ) -> Result<T> {
         if body.len() <= INLINE {
             return Ok(decoder(&body)?);

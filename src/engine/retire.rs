@@ -7,8 +7,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use super::models::Models;
-use crate::backend::Backend;
 use crate::model::ServedModel;
+use cresset_backend::Backend;
 
 /// How often a version that still has requests is looked at.
 const LOOK: Duration = Duration::from_millis(10);

@@ -7,7 +7,7 @@ use super::origin::Origin;
 use crate::error::{Error, Result};
 use crate::model::ServedModel;
 use crate::model_repository::Problem;
-use crate::protocol::{IndexedModel, IndexedState};
+use cresset_protocol::{IndexedModel, IndexedState};
 
 /// All models that were tried. Never changed in place: a new table takes the
 /// place of the old, so that readers need no lock.

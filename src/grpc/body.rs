@@ -21,8 +21,8 @@ use tonic::{Request, Status};
 
 use super::status;
 use crate::admission::Permit;
-use crate::clock;
 use crate::error::{Error, ErrorCode, Result};
+use cresset_clock as clock;
 
 /// What earns a message a second more of patience, when it has come.
 const BYTES_PER_SECOND: usize = 256 * 1024;

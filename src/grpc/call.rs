@@ -21,9 +21,9 @@ use super::connection::{Busy, Connection};
 use super::server::Shared;
 use super::service::OFFERED;
 use super::status;
-use crate::clock;
 use crate::error::{Error, Result};
 use crate::metrics;
+use cresset_clock as clock;
 
 type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 

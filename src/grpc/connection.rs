@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use super::call;
 use super::server::Shared;
 use super::socket::{self, Socket};
-use crate::clock;
+use cresset_clock as clock;
 
 /// How long a client may take to say that it speaks HTTP/2.
 const PREFACE: Duration = Duration::from_secs(10);

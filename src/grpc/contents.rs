@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::proto::InferTensorContents;
 use crate::error::{Error, Result};
-use crate::protocol::Datatype;
+use cresset_protocol::Datatype;
 
 /// The elements' bytes, and how many elements there were.
 pub(super) fn read(

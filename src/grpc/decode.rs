@@ -12,8 +12,8 @@ use super::proto::model_infer_request::{InferInputTensor, InferRequestedOutputTe
 use super::proto::{InferParameter, InferTensorContents, ModelInferRequest};
 use crate::admission::Permit;
 use crate::error::{Error, Result};
-use crate::protocol::json::RESERVED;
-use crate::protocol::{
+use cresset_protocol::json::RESERVED;
+use cresset_protocol::{
     Datatype, InferenceRequest, Inputs, LONGEST_NAME, MOST_DIMENSIONS, MOST_PARAMETERS, OutputForm,
     RequestedOutput, Schedule, Tensor, distinct, element_count, push_string,
 };

@@ -3,7 +3,7 @@
 
 use super::proto::ModelInferResponse;
 use super::proto::model_infer_response::InferOutputTensor;
-use crate::protocol::InferenceResponse;
+use cresset_protocol::InferenceResponse;
 
 /// The message of `response`.
 pub(super) fn response(response: InferenceResponse) -> ModelInferResponse {
@@ -37,7 +37,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::protocol::{Datatype, Tensor};
+    use cresset_protocol::{Datatype, Tensor};
 
     #[test]
     fn outputs_are_raw_and_in_order() {

@@ -4,7 +4,7 @@ use super::proto::model_metadata_response::TensorMetadata as TensorMessage;
 use super::proto::{ModelMetadataResponse, ServerMetadataResponse};
 use crate::engine::{Engine, parse_version};
 use crate::error::Result;
-use crate::protocol::TensorMetadata;
+use cresset_protocol::TensorMetadata;
 
 /// `ServerMetadata`.
 pub(super) fn server(engine: &Engine) -> ServerMetadataResponse {

@@ -11,7 +11,7 @@ use super::proto::{
 };
 use crate::engine::Engine;
 use crate::error::{Error, ErrorCode, Result};
-use crate::protocol::{
+use cresset_protocol::{
     BatchStatistics, DurationStatistic, IndexRequest, IndexedModel, InferenceStatistics, LoadParameters,
     ModelStatistics, ParameterValue, UnloadParameters,
 };

@@ -13,8 +13,8 @@ use super::encoding::{self, Encoding};
 use super::inflate::inflate;
 use super::server::State;
 use crate::admission::Permit;
-use crate::clock;
 use crate::error::{Error, ErrorCode, Result};
+use cresset_clock as clock;
 
 /// What earns a body a second more of patience, when it has come: a client
 /// that drips a byte a second is cut off, a large body on a slow line is not.

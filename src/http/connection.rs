@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use actix_rt::net::{ActixStream, Ready, TcpStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::clock;
+use cresset_clock as clock;
 
 /// All open connections of a listener.
 #[derive(Debug, Clone)]

@@ -17,7 +17,7 @@ use super::model_path::ModelPath;
 use super::server::State;
 use super::status::HttpResult;
 use crate::error::{Error, Result};
-use crate::protocol::{
+use cresset_protocol::{
     EncodedResponse, InferenceResponse, NonFinite, OutputForm, RawInput, decode_request, encode_response,
     raw_request,
 };

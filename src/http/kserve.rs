@@ -14,8 +14,8 @@ use super::server::State;
 use super::status::HttpResult;
 use crate::engine::Prediction;
 use crate::error::{Error, ErrorCode};
-use crate::protocol::json::{PredictForm, write_outputs, write_predict_rows, write_predictions};
 use crate::transform::Ranked;
+use cresset_protocol::json::{PredictForm, write_outputs, write_predict_rows, write_predictions};
 
 /// `POST /v1/models/{model}[/versions/{version}]:predict`.
 pub(super) async fn predict(

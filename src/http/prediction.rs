@@ -13,8 +13,8 @@ use super::server::State;
 use super::status::HttpResult;
 use crate::engine::Prediction;
 use crate::error::Result;
-use crate::protocol::json::{write_named_rows, write_named_tensors};
 use crate::transform::Ranked;
+use cresset_protocol::json::{write_named_rows, write_named_tensors};
 
 /// How labels stand in an answer.
 #[derive(Debug, Clone, Copy)]

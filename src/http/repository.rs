@@ -7,7 +7,7 @@ use super::body;
 use super::model_path::ModelPath;
 use super::server::State;
 use super::status::HttpResult;
-use crate::protocol::{IndexRequest, LoadParameters, UnloadParameters};
+use cresset_protocol::{IndexRequest, LoadParameters, UnloadParameters};
 
 /// `POST /v2/repository/index`, with or without a body.
 pub(super) async fn index(state: Data<State>, request: HttpRequest, payload: Payload) -> HttpResult {

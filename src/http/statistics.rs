@@ -6,7 +6,7 @@ use actix_web::web::Data;
 use super::model_path::ModelPath;
 use super::server::State;
 use super::status::HttpResult;
-use crate::protocol::Statistics;
+use cresset_protocol::Statistics;
 
 /// `GET /v2/models/stats`.
 pub(super) async fn all(state: Data<State>) -> HttpResponse {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::model_path::ModelPath;
 use super::server::State;
 use super::status::HttpResult;
-use crate::protocol::{Datatype, ModelMetadata, TensorMetadata};
+use cresset_protocol::{Datatype, ModelMetadata, TensorMetadata};
 
 /// `GET /v1/models/{model}[/versions/{version}]/metadata`.
 pub(super) async fn metadata(state: Data<State>, path: ModelPath) -> HttpResult {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::DescribedInput;
 use super::trial::{Found, FoundOutput};
 use crate::model_config::{DEFAULT_MODEL_FILENAME, output_name};
-use crate::protocol::Datatype;
+use cresset_protocol::Datatype;
 
 /// What stands in a configuration beside its tensors.
 #[derive(Debug, Clone, Copy)]

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::protocol::Datatype;
+use cresset_protocol::Datatype;
 
 /// An input as the operator describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::backend::{Backend, Device, LoadRequest, Preparation, Signature};
 use crate::model_config::{Binding, ModelConfig};
 use config::Header;
+use cresset_backend::{Backend, Device, LoadRequest, Preparation, Signature};
 use trial::Trial;
 
 pub use described::DescribedInput;

@@ -6,8 +6,8 @@ use std::path::Path;
 use super::DescribedInput;
 use super::config::wire_name;
 use super::trial::{Found, FoundOutput};
-use crate::backend::{Argument, Model};
-use crate::protocol::Datatype;
+use cresset_backend::{Argument, Model};
+use cresset_protocol::Datatype;
 
 /// What the file tells of itself.
 pub(super) fn of_file(file: &Path, model: &dyn Model) -> String {

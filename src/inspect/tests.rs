@@ -1,5 +1,5 @@
 use super::*;
-use crate::backend::mock::{Behaviour, MockBackend};
+use cresset_backend::mock::{Behaviour, MockBackend};
 
 fn args(file: &Path, inputs: &[&str]) -> Args {
     Args {

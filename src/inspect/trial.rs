@@ -2,14 +2,14 @@
 //! dimension 0 is a batch, and which dimensions vary.
 
 use super::DescribedInput;
-use crate::backend::{BackendError, BatchOutput, Model};
 use crate::model_config::{Binding, BoundInput};
-use crate::protocol::Datatype;
 use crate::trial::TrialInput;
 use crate::trial::draw::{self, Values};
 use crate::trial::rows::{Alone, Judge, ROUNDING, RowRule, wanted};
 use crate::trial::run::run_here;
 use crate::trial::values::{Unsent, numbers, unsent};
+use cresset_backend::{BackendError, BatchOutput, Model};
+use cresset_protocol::Datatype;
 
 /// So many rows run where dimension 0 isn't a batch.
 const SEVERAL: usize = 3;

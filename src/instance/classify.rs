@@ -9,7 +9,7 @@ use bytes::Bytes;
 use half::{bf16, f16};
 
 use crate::error::{Error, Result};
-use crate::protocol::{Datatype, Tensor, push_string};
+use cresset_protocol::{Datatype, Tensor, push_string};
 
 /// The `count` best of each row of `output`, best first, as BYTES of shape
 /// `[rows, count]`; `[count]` where it isn't `batched`. A row of fewer scores

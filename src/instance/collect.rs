@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::QueuedRequest;
 use super::execute::Context;
-use crate::backend::{HostBatch, HostBuffer, HostInput, HostMemory};
 use crate::error::{Error, Result};
-use crate::protocol::{Datatype, Tensor};
+use cresset_backend::{HostBatch, HostBuffer, HostInput, HostMemory};
+use cresset_protocol::{Datatype, Tensor};
 
 /// Writes the inputs of `requests` one behind the other into `batch`, whose
 /// memory is kept from the one before or comes from `memory`. All are of one

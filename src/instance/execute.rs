@@ -8,14 +8,14 @@ use super::padding::Padding;
 use super::respond::{Layout, Unfit, choose, name_outputs, take_rows};
 use super::row_state::RowState;
 use super::{Answer, QueuedRequest};
-use crate::backend::{BackendError, BatchOutput, Device, HostBatch};
-use crate::clock;
 use crate::error::Error;
 use crate::faults::{DeviceFaults, Fault};
 use crate::metrics::{Durations, FailureReason, ModelMetrics};
 use crate::model_config::Binding;
-use crate::protocol::Tensor;
 use crate::scheduler::{Batch, CloseReason, Queue};
+use cresset_backend::{BackendError, BatchOutput, Device, HostBatch};
+use cresset_clock as clock;
+use cresset_protocol::Tensor;
 
 /// What all batches of an instance have in common.
 pub(super) struct Context {

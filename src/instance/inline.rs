@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::QueuedRequest;
 use super::collect::collect;
 use super::execute::{Cause, Context, Failed, Running, Times};
-use crate::backend::{HostBatch, HostMemory, ModelInstance};
-use crate::clock;
 use crate::scheduler::Batch;
+use cresset_backend::{HostBatch, HostMemory, ModelInstance};
+use cresset_clock as clock;
 
 /// Runs batches on one model instance, on its thread.
 pub(super) struct Inline {
@@ -38,7 +38,7 @@ impl Inline {
             }
             let Err(failed) = self.attempt(first, context) else { continue };
             whole = false;
-            if let Cause::Backend(crate::backend::BackendError::OutOfMemory { .. }) = failed.cause {
+            if let Cause::Backend(cresset_backend::BackendError::OutOfMemory { .. }) = failed.cause {
                 self.instance.release_memory();
             }
             for again in context.after(failed).into_iter().rev() {

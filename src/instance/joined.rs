@@ -9,7 +9,7 @@ use super::respond::take_rows;
 use super::{Answer, Responder};
 use crate::error::{Error, Result};
 use crate::metrics::FailureReason;
-use crate::protocol::Tensor;
+use cresset_protocol::Tensor;
 
 /// What the parts of one request share.
 #[derive(Debug)]
@@ -156,9 +156,9 @@ mod tests {
     use tokio::sync::oneshot::error::TryRecvError;
 
     use super::*;
-    use crate::clock;
     use crate::metrics::{Durations, ModelMetrics};
-    use crate::protocol::Datatype;
+    use cresset_clock as clock;
+    use cresset_protocol::Datatype;
 
     fn tensor(rows: i64, width: i64, data: &[u8]) -> Tensor {
         let shape = vec![rows, width];

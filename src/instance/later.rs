@@ -98,7 +98,7 @@ impl Later {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::Datatype;
+    use cresset_protocol::Datatype;
 
     fn size(rows: i64) -> Vec<TrialInput> {
         vec![TrialInput { name: "x".to_owned(), datatype: Datatype::Fp32, shape: vec![rows], data: None }]

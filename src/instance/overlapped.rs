@@ -14,9 +14,9 @@ use super::QueuedRequest;
 use super::collect::collect;
 use super::execute::{Cause, Context, Failed, Running, Times};
 use super::places::{Place, Places};
-use crate::backend::{BackendError, Flight, HostBatch, HostMemory, ModelInstance};
-use crate::clock;
 use crate::scheduler::{Batch, Queue};
+use cresset_backend::{BackendError, Flight, HostBatch, HostMemory, ModelInstance};
+use cresset_clock as clock;
 
 /// A batch that was taken from the queue; dropping it says that it is over.
 struct Taken<'a> {

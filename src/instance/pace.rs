@@ -77,7 +77,7 @@ fn average(known: Duration, new: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock;
+    use cresset_clock as clock;
 
     const MS: Duration = Duration::from_millis(1);
 

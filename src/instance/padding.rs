@@ -5,10 +5,10 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::QueuedRequest;
-use crate::backend::HostBuffer;
 use crate::error::{Error, Result};
-use crate::protocol::{Datatype, Strings, Tensor};
 use crate::scheduler::Lengths;
+use cresset_backend::HostBuffer;
+use cresset_protocol::{Datatype, Strings, Tensor};
 
 /// How a model's requests are padded. Dimensions are those of whole shapes:
 /// the batch is dimension 0.

@@ -5,9 +5,9 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::pace::Pace;
-use crate::backend::HostBatch;
-use crate::clock;
 use crate::scheduler::Turn;
+use cresset_backend::HostBatch;
+use cresset_clock as clock;
 
 /// One that is collected, one that is copied in, one that computes, one that is
 /// copied out. Batches that aren't full never take more than two of the

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::joined::Part;
-use crate::clock;
 use crate::error::{Error, Result};
 use crate::metrics::{Durations, FailureReason, ModelMetrics, PendingGuard};
-use crate::protocol::{RequestedOutput, Schedule, Tensor};
 use crate::scheduler::{RowSize, Turnstile, Waiting};
+use cresset_clock as clock;
+use cresset_protocol::{RequestedOutput, Schedule, Tensor};
 
 /// A request that was checked, bound and admitted.
 #[derive(Debug)]

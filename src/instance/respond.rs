@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use super::classify::classify;
-use crate::backend::BatchOutput;
 use crate::error::{Error, Result};
 use crate::model_config::{Binding, BoundOutput, CONFIG_FILENAME, TensorConfig, output_name};
-use crate::protocol::{Datatype, RequestedOutput, Strings, Tensor, fill_shape};
+use cresset_backend::BatchOutput;
+use cresset_protocol::{Datatype, RequestedOutput, Strings, Tensor, fill_shape};
 
 /// What dimension 0 of a batch's outputs is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

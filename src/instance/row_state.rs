@@ -10,13 +10,13 @@ use bytes::Bytes;
 
 use super::QueuedRequest;
 use super::variants::{Variant, Variants};
-use crate::backend::{BackendError, BatchOutput, HostBatch, ModelInstance};
 use crate::model_config::Binding;
-use crate::protocol::Tensor;
 use crate::scheduler::Queue;
 use crate::trial::TrialInput;
 use crate::trial::rows::{Alone, Judge, RowRule, wanted};
 use crate::trial::run::run_here;
+use cresset_backend::{BackendError, BatchOutput, HostBatch, ModelInstance};
+use cresset_protocol::Tensor;
 
 /// So many requests of one shape are kept until their answers differ; then the
 /// oldest goes.
@@ -333,7 +333,7 @@ fn size(alone: &Alone) -> usize {
 }
 
 fn copied(inputs: &HostBatch) -> Vec<TrialInput> {
-    let copy = |input: crate::backend::BatchInput<'_>| TrialInput {
+    let copy = |input: cresset_backend::BatchInput<'_>| TrialInput {
         name: input.name.to_owned(),
         datatype: input.datatype,
         shape: input.shape.to_vec(),

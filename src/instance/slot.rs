@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::backend::Model;
+use cresset_backend::Model;
 
 /// A model and the number of those before it. Its instances look between two
 /// batches whether it is still theirs.
@@ -45,7 +45,7 @@ impl ModelSlot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::mock::{Behaviour, MockBackend};
+    use cresset_backend::mock::{Behaviour, MockBackend};
 
     #[test]
     fn a_replaced_model_is_found_once() {

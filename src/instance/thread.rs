@@ -14,14 +14,14 @@ use super::overlapped;
 use super::padding::Padding;
 use super::row_state::RowState;
 use super::slot::ModelSlot;
-use crate::backend::{BackendError, Device, Drive, HostBatch, ModelInstance};
-use crate::clock;
 use crate::faults::DeviceFaults;
 use crate::metrics::ModelMetrics;
 use crate::model_config::Binding;
 use crate::scheduler::{Next, Queue};
 use crate::trial::TrialInput;
 use crate::trial::run::run_here;
+use cresset_backend::{BackendError, Device, Drive, HostBatch, ModelInstance};
+use cresset_clock as clock;
 
 /// What an instance's thread is given.
 #[derive(Clone)]

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::model_config::Binding;
-use crate::protocol::Tensor;
 use crate::trial::TrialInput;
+use cresset_protocol::Tensor;
 
 /// So many are remembered; then the one that wasn't asked for longest goes.
 const MOST: usize = 256;

@@ -148,7 +148,7 @@ mod tests {
     use prometheus::{Encoder as _, Registry, TextEncoder};
 
     use super::*;
-    use crate::clock;
+    use cresset_clock as clock;
 
     fn text(registry: &Registry) -> Vec<String> {
         let mut text = Vec::new();

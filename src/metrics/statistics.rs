@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::Durations;
-use crate::protocol::{BatchStatistics, InferenceStatistics, ModelStatistics};
+use cresset_protocol::{BatchStatistics, InferenceStatistics, ModelStatistics};
 
 /// What was recorded of one version since it was loaded.
 ///

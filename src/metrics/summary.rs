@@ -178,7 +178,7 @@ mod tests {
     use prometheus::{Encoder as _, TextEncoder};
 
     use super::*;
-    use crate::clock;
+    use cresset_clock as clock;
 
     fn told(summaries: &Summaries, now: Instant) -> Vec<String> {
         let mut text = Vec::new();

@@ -11,9 +11,9 @@ use crate::model_settings::{
     BatchingSettings, LargeRequests, Number, PaddedInput, PaddedOutput, PaddingSettings, Placed,
     SETTINGS_FILENAME, SettingsError, Told,
 };
-use crate::protocol::{Datatype, Tensor};
 use crate::scheduler::{Lengths, Policy, RowSize};
 use crate::trial::TrialInput;
+use cresset_protocol::{Datatype, Tensor};
 
 /// How a model's requests share batches, beyond its configuration.
 #[derive(Debug, Clone)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::backend::{
+use cresset_backend::{
     BackendError, BatchInput, BatchOutput, Drive, FileFacts, Model, ModelInstance, Signature,
 };
 
@@ -60,8 +60,8 @@ impl ModelInstance for BySizeInstance {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::mock::{Behaviour, MockBackend};
-    use crate::protocol::Datatype;
+    use cresset_backend::mock::{Behaviour, MockBackend};
+    use cresset_protocol::Datatype;
 
     #[test]
     fn each_batch_runs_on_the_form_for_its_size() {

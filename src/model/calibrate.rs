@@ -9,13 +9,13 @@ use std::time::Duration;
 use super::plan::Placement;
 use super::trial::whole;
 use super::warm_up::RUNS_UNTIL_STEADY;
-use crate::backend::{BackendError, Device, Model, ModelInstance};
-use crate::clock;
 use crate::model_config::InstanceGroup;
 use crate::scheduler::SHARE_OF_TARGET;
 use crate::trial::TrialInput;
 use crate::trial::compare::two_digits;
 use crate::trial::run::{apart, failed, run_here};
+use cresset_backend::{BackendError, Device, Model, ModelInstance};
+use cresset_clock as clock;
 
 /// The inputs that are tried take one thread no longer than this, where there
 /// is a choice.

@@ -7,13 +7,13 @@ use bytes::Bytes;
 
 use super::batching::Batching;
 use super::warm_up::{padded_inputs, sent};
-use crate::backend::Device;
 use crate::instance::WarmUpSampleRun;
 use crate::model_config::{Binding, BoundInput, ModelConfig};
-use crate::protocol::Datatype;
 use crate::trial::TrialInput;
 use crate::trial::draw::{self, Values};
 use crate::trial::values::{Unsent, numbers, unsent};
+use cresset_backend::Device;
+use cresset_protocol::Datatype;
 
 /// What a dimension that the configuration leaves open becomes: few tokens, the
 /// side of an image that survives five halvings, ImageNet's, one, and a second
@@ -160,7 +160,7 @@ fn turned(input: &TrialInput, by: u64) -> TrialInput {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::{Argument, ArgumentKind, Signature};
+    use cresset_backend::{Argument, ArgumentKind, Signature};
 
     fn all(inputs: &str, device: Device) -> Vec<Candidate> {
         let text = format!("max_batch_size: 8 input [ {inputs} ]");

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use super::batching::Batching;
 use super::values::{repeat, value};
-use crate::backend::Leaf;
 use crate::error::{Error, Result};
 use crate::model_config::{Binding, BoundInput, Lack, ModelConfig, Presence, TensorConfig};
 use crate::model_settings::LargeRequests;
-use crate::protocol::{Datatype, RequestedOutput, Tensor, check_strings, fill_shape};
 use crate::scheduler::RowSize;
+use cresset_backend::Leaf;
+use cresset_protocol::{Datatype, RequestedOutput, Tensor, check_strings, fill_shape};
 
 /// A request's inputs in step with the binding's, each under its place; one that
 /// is left out is absent, and one that is made while the batch is collected has

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::model_config::{Binding, BoundInput};
-use crate::protocol::json::write_named_tensors;
-use crate::protocol::{NonFinite, Tensor};
 use crate::trial::TrialInput;
 use crate::trial::rows::Alone;
+use cresset_protocol::json::write_named_tensors;
+use cresset_protocol::{NonFinite, Tensor};
 
 /// The longest body that is shown, in bytes.
 const LONGEST: usize = 400;
@@ -41,9 +41,9 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::backend::Signature;
     use crate::model_config::ModelConfig;
-    use crate::protocol::Datatype;
+    use cresset_backend::Signature;
+    use cresset_protocol::Datatype;
 
     #[test]
     fn it_is_a_body_and_short() {

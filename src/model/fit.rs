@@ -1,8 +1,8 @@
 //! Whether the declared transforms fit the model that they stand around.
 
 use crate::model_config::{Binding, ModelConfig, TensorConfig};
-use crate::protocol::Datatype;
 use crate::transform::Transforms;
+use cresset_protocol::Datatype;
 
 /// A transform must name tensors that the model has, of the shapes it makes.
 pub(super) fn check_transforms(

@@ -8,13 +8,13 @@ use super::by_size::BySize;
 use super::race::{Lap, race, warm};
 use super::trial::Trial;
 use crate::ablation::{Heuristic, off};
-use crate::backend::{Backend, BackendError, Device, Model, Preparation};
-use crate::clock;
 use crate::instance::{Later, ModelSlot, QueuedRequest};
 use crate::model_config::{Binding, ModelConfig};
 use crate::scheduler::Queue;
 use crate::trial::TrialInput;
 use crate::trial::compare::{Difference, differences, two_digits};
+use cresset_backend::{Backend, BackendError, Device, Model, Preparation};
+use cresset_clock as clock;
 
 /// The product's notion of equal answers: `max|a - b| <= 1e-5 max|b|`.
 const EQUAL: f64 = 1e-5;

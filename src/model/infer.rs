@@ -8,12 +8,12 @@ use tokio::sync::oneshot;
 
 use super::check::{Checked, check_inputs, check_outputs};
 use super::served::ServedModel;
-use crate::clock;
 use crate::error::{Error, Result};
 use crate::instance::{Answer, QueuedRequest, Responder, split};
 use crate::metrics::FailureReason;
-use crate::protocol::{InferenceRequest, InferenceResponse, OutputForm, Tensor};
 use crate::scheduler::{Bound, Refused, RowSize, Submitted};
+use cresset_clock as clock;
+use cresset_protocol::{InferenceRequest, InferenceResponse, OutputForm, Tensor};
 
 /// A request is cut into so many parts at most: rows may be empty, and many.
 const MOST_PARTS: u32 = 1024;

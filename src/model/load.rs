@@ -19,8 +19,6 @@ use super::samples::samples;
 use super::served::{LoadError, ModelSource, ServedModel};
 use super::warm_up::warm_up;
 use crate::ablation::{Heuristic, off};
-use crate::backend::{Backend, BackendError, Device, LoadRequest, Model, Preparation, Signature};
-use crate::clock;
 use crate::instance::{
     Instance, InstanceSettings, Later, ModelSlot, RowState, WarmUp, WarmUpSampleRun, spawn,
 };
@@ -28,6 +26,8 @@ use crate::metrics::ModelMetrics;
 use crate::model_config::{Binding, InstanceGroup, ModelConfig};
 use crate::scheduler::{Levels, Policy, Queue};
 use crate::trial::rows::RowRule;
+use cresset_backend::{Backend, BackendError, Device, LoadRequest, Model, Preparation, Signature};
+use cresset_clock as clock;
 
 impl ServedModel {
     /// Loads a version once for each device, starts its instances and waits

@@ -5,9 +5,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::backend::{Accelerators, Device};
 use crate::faults::DeviceFaults;
 use crate::model_config::{InstanceGroup, InstanceKind};
+use cresset_backend::{Accelerators, Device};
 
 /// The most instances of one model: more threads than any machine computes on.
 /// Where there is no memory left for a thread's stack the process ends.
@@ -37,7 +37,7 @@ pub struct Resources {
     /// Which devices have failed since the process began.
     pub faults: DeviceFaults,
     /// Whether models on processors are driven as on an accelerator:
-    /// [`LoadRequest::overlapped`](crate::backend::LoadRequest).
+    /// [`LoadRequest::overlapped`](cresset_backend::LoadRequest).
     pub overlapped: bool,
     /// Where plans that nothing fixes are chosen by a trial at load, which runs
     /// the model a few times more: held during one, so that trials of models

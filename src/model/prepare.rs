@@ -7,9 +7,11 @@ use super::load::load_once;
 use super::plan::Resources;
 use super::served::{LoadError, ModelSource};
 use super::trial::Trial;
-use crate::backend::{Backend, BackendError, BatchOutput, Device, Model, OutputType, Precision, Preparation};
 use crate::model_config::Binding;
 use crate::trial::compare::{Difference, two_digits};
+use cresset_backend::{
+    Backend, BackendError, BatchOutput, Device, Model, OutputType, Precision, Preparation,
+};
 
 /// How far `for_inference` may bring an output from where it was, relative to
 /// the output's largest value. What a precision itself costs may be doubled.

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::trial::whole;
 use super::warm_up::RUNS_UNTIL_STEADY;
-use crate::backend::{BackendError, BatchOutput, Model, ModelInstance};
 use crate::trial::TrialInput;
 use crate::trial::run::{apart, run_here};
+use cresset_backend::{BackendError, BatchOutput, Model, ModelInstance};
 
 /// How often both are timed: at least and at most.
 const ROUNDS: std::ops::RangeInclusive<usize> = 2..=7;

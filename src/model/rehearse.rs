@@ -6,13 +6,13 @@ use std::time::Duration;
 use super::batching::Batching;
 use super::candidates::{Candidate, candidates};
 use super::served::LoadError;
-use crate::backend::{BackendError, Device, Model, ModelInstance, Preparation};
-use crate::clock;
 use crate::instance::{Layout, Unfit, WarmUpSampleRun, name_outputs};
 use crate::model_config::{Binding, ModelConfig};
 use crate::trial::TrialInput;
 use crate::trial::rows::{Alone, Judge, ROUNDING, ROUNDING_REDUCED, ROUNDING_TF32, RowRule, wanted};
 use crate::trial::run::{apart, run_here};
+use cresset_backend::{BackendError, Device, Model, ModelInstance, Preparation};
+use cresset_clock as clock;
 
 /// No further inputs are tried once those before have cost this.
 const MOST: Duration = Duration::from_secs(3);

@@ -7,13 +7,13 @@ use std::path::Path;
 use bytes::Bytes;
 use half::{bf16, f16};
 
-use crate::backend::Leaf;
 use crate::instance::WarmUpSampleRun;
 use crate::model_config::{
     Binding, BoundInput, ModelConfig, Presence, TensorConfig, WarmUpData, WarmUpSample, WarmUpSource,
 };
-use crate::protocol::{Datatype, fill_shape};
 use crate::trial::TrialInput;
+use cresset_backend::Leaf;
+use cresset_protocol::{Datatype, fill_shape};
 
 /// The directory of the samples' files, beside the configuration.
 const DIRECTORY: &str = "warmup";
@@ -187,7 +187,7 @@ fn random(datatype: Datatype, count: usize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::{Argument, ArgumentKind, Signature};
+    use cresset_backend::{Argument, ArgumentKind, Signature};
 
     fn made(inputs: &str, dir: Option<&Path>) -> Result<Vec<WarmUpSampleRun>, String> {
         let text = format!(

@@ -8,15 +8,15 @@ use bytes::Bytes;
 
 use super::batching::Batching;
 use super::plan::{Placement, PlanError};
-use crate::backend::{BackendError, Leaf, Preparation};
 use crate::faults::{DeviceFaults, Fault};
 use crate::instance::{Instance, Order, QueuedRequest, RowState};
 use crate::metrics::{FailureReason, ModelMetrics};
 use crate::model_config::{Binding, ConfigError, InstanceGroup, ModelConfig, PLATFORM};
 use crate::model_settings::{BatchingSettings, Objective, SettingsError};
-use crate::protocol::{ModelMetadata, ModelStatistics, NonFinite, TensorMetadata};
 use crate::scheduler::Queue;
 use crate::transform::Transforms;
+use cresset_backend::{BackendError, Leaf, Preparation};
+use cresset_protocol::{ModelMetadata, ModelStatistics, NonFinite, TensorMetadata};
 
 /// Where a version comes from.
 #[derive(Debug, Clone)]
@@ -212,7 +212,7 @@ impl ServedModel {
 
     /// The same as a message.
     #[must_use]
-    pub fn config_message(&self) -> crate::model_config::proto::ModelConfig {
+    pub fn config_message(&self) -> cresset_protocol::messages::config::ModelConfig {
         let groups: Vec<InstanceGroup> = self.placements.iter().map(Placement::group).collect();
         self.config.in_effect(&groups)
     }
@@ -237,7 +237,7 @@ impl ServedModel {
 
     /// The input of this name as configured, or the only one.
     #[must_use]
-    pub fn input_datatype(&self, name: &str) -> Option<crate::protocol::Datatype> {
+    pub fn input_datatype(&self, name: &str) -> Option<cresset_protocol::Datatype> {
         self.binding.input(name)?.datatype()
     }
 

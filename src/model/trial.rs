@@ -2,11 +2,11 @@
 //! compared: what a change of precision does to the answers, in numbers.
 
 use super::candidates::candidates;
-use crate::backend::{BackendError, BatchOutput, Device, Model};
 use crate::model_config::{Binding, ModelConfig};
 use crate::trial::TrialInput;
 use crate::trial::compare::{Difference, differences};
 use crate::trial::run::run;
+use cresset_backend::{BackendError, BatchOutput, Device, Model};
 
 /// The same inputs with their elements in memory: made once, not for each run.
 pub(super) fn whole(inputs: &[TrialInput]) -> Vec<TrialInput> {

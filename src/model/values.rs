@@ -1,11 +1,11 @@
 //! Inputs that become one number, one string, or one list of numbers: the same
 //! value for all rows of a request, and of the batch that it runs in.
 
-use crate::backend::{Leaf, Scalar};
 use crate::error::{Error, Result};
 use crate::model_config::BoundInput;
-use crate::protocol::{Datatype, Strings, Tensor, check_strings};
 use crate::trial::values::repeated;
+use cresset_backend::{Leaf, Scalar};
+use cresset_protocol::{Datatype, Strings, Tensor, check_strings};
 
 /// The most bytes that a value takes once it is repeated for each row.
 const MOST_BYTES: usize = 1 << 20;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use super::{ConfigError, TensorConfig};
-use crate::backend::{Argument, ArgumentKind, Leaf, Scalar};
-use crate::protocol::Datatype;
+use cresset_backend::{Argument, ArgumentKind, Leaf, Scalar};
+use cresset_protocol::Datatype;
 
 /// One place among the arguments: an argument, or a value within one.
 #[derive(Debug, Clone, PartialEq, Eq)]

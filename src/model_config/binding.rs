@@ -15,8 +15,8 @@ use std::sync::{Arc, OnceLock};
 use super::arguments::{Arguments, Place, check_kind};
 pub use super::arguments::{Lack, Presence};
 use super::{ConfigError, ModelConfig, TensorConfig};
-use crate::backend::{BatchOutput, Leaf, Signature};
-use crate::protocol::{Datatype, Tensor};
+use cresset_backend::{BatchOutput, Leaf, Signature};
+use cresset_protocol::{Datatype, Tensor};
 
 /// Which of Triton's conventions the inputs' names follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Component, Path};
 
-use super::{ConfigError, DEFAULT_MODEL_FILENAME, proto};
-use crate::backend::ComputeCapability;
+use super::{ConfigError, DEFAULT_MODEL_FILENAME};
+use cresset_backend::ComputeCapability;
+use cresset_protocol::messages::config as proto;
 
 /// The files that a version may be loaded from.
 #[derive(Clone, PartialEq, Eq)]

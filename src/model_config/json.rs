@@ -5,9 +5,9 @@ use std::fmt;
 use prost_reflect::{DynamicMessage, Kind, MessageDescriptor, SerializeOptions};
 use serde_json::{Map, Value};
 
-use super::proto::model_version_policy::{All, Latest, PolicyChoice, Specific};
-use super::proto::{self, model_instance_group::Kind as GroupKind};
 use super::{ConfigError, InstanceGroup, InstanceKind, ModelConfig, VersionPolicy, pbtxt};
+use cresset_protocol::messages::config::model_version_policy::{All, Latest, PolicyChoice, Specific};
+use cresset_protocol::messages::config::{self as proto, model_instance_group::Kind as GroupKind};
 
 /// Triton's name for the library that runs TorchScript.
 const BACKEND: &str = "pytorch";

@@ -15,7 +15,6 @@ mod filenames;
 mod json;
 mod parameters;
 mod pbtxt;
-pub mod proto;
 mod read;
 mod scheduling;
 mod tensor;
@@ -26,7 +25,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::protocol::Datatype;
+use cresset_protocol::Datatype;
 
 pub use binding::{Binding, BoundInput, BoundOutput, Lack, NamingConvention, Presence, output_name};
 pub use error::ConfigError;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{ConfigError, proto};
+use super::ConfigError;
+use cresset_protocol::messages::config as proto;
 
 /// What a switch's value may be.
 #[derive(Clone, Copy)]

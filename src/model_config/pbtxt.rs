@@ -3,8 +3,9 @@
 use miette::Diagnostic as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, text_format::ParseError};
 
+use super::ConfigError;
 use super::colons::{TooDeep, write_colons};
-use super::{ConfigError, proto};
+use cresset_protocol::messages::config as proto;
 
 /// No configuration comes near it; a file that does is another file.
 pub(super) const MAX_BYTES: u64 = 1 << 20;

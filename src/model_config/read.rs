@@ -8,11 +8,11 @@ use std::path::Path;
 use prost_reflect::DynamicMessage;
 
 use super::json::{self, Written};
-use super::proto::{self, model_config::SchedulingChoice};
 use super::{
     CONFIG_FILENAME, ConfigError, ModelConfig, ModelFilenames, VersionPolicy, fields, filenames, parameters,
     pbtxt, scheduling, tensor, version, warm_up,
 };
+use cresset_protocol::messages::config::{self as proto, model_config::SchedulingChoice};
 
 /// The names by which Triton's files ask for TorchScript.
 const PYTORCH: [&str; 3] = ["pytorch", "pytorch_libtorch", "libtorch"];

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use super::proto::{self, model_instance_group::Kind, model_queue_policy::TimeoutAction as Action};
 use super::{ConfigError, DynamicBatching, InstanceGroup, InstanceKind, QueuePolicy, TimeoutAction};
+use cresset_protocol::messages::config::{
+    self as proto, model_instance_group::Kind, model_queue_policy::TimeoutAction as Action,
+};
 
 /// Longer than anyone waits for company, and short enough to be added to any
 /// moment of the clock.

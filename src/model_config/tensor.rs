@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
-use super::proto::{self, DataType, model_input::Format};
 use super::{ConfigError, TensorConfig};
-use crate::protocol::Datatype;
+use cresset_protocol::Datatype;
+use cresset_protocol::messages::config::{self as proto, DataType, model_input::Format};
 
 /// Reads all inputs; `batched` where dimension 0 is the batch.
 pub(super) fn inputs(

@@ -1,7 +1,7 @@
 //! `version_policy`: which of the version directories are served.
 
-use super::proto::{self, model_version_policy::PolicyChoice};
 use super::{ConfigError, VersionPolicy};
+use cresset_protocol::messages::config::{self as proto, model_version_policy::PolicyChoice};
 
 impl VersionPolicy {
     /// Which of the versions that there are it picks, ascending.

@@ -2,8 +2,8 @@
 
 use std::path::{Component, Path};
 
-use super::proto::{self, model_warmup::input::InputDataType};
 use super::{ConfigError, WarmUpData, WarmUpSample, WarmUpSource, tensor};
+use cresset_protocol::messages::config::{self as proto, model_warmup::input::InputDataType};
 
 /// The most bytes of one input of a sample: more is a slip of the pen.
 const MOST_BYTES: u64 = 1 << 31;

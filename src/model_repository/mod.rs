@@ -24,7 +24,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::model_config::ModelConfig;
-use crate::nvidia::ComputeCapability;
+use cresset_nvidia::ComputeCapability;
 
 pub use error::RepositoryError;
 pub use name::{InvalidModelName, validate_model_name};

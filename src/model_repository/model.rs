@@ -5,8 +5,8 @@ use std::{fs, io};
 
 use super::paths::{SUFFIXES, visible};
 use super::{Layout, ModelEntry, Problem, Root, Unresolved, VersionEntry, validate_model_name};
-use crate::file_kind;
 use crate::model_config::{CONFIG_FILENAME, ModelConfig, ModelFilenames, VersionPolicy};
+use cresset_backend::file_kind;
 
 const LEAVES: &str = "is a symbolic link that leaves the model repository, which --no-follow-links refuses";
 

@@ -16,11 +16,11 @@ use std::path::Path;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::backend::{Optimize, Precision};
-use crate::protocol::{NonFinite, Strict};
 use crate::transform::Transforms;
 use batching::BatchingTable;
 pub use batching::Objective;
+use cresset_backend::{Optimize, Precision};
+use cresset_protocol::{NonFinite, Strict};
 pub use labels::read_lines as read_labels;
 use padding::PaddingTable;
 pub use padding::{
@@ -94,7 +94,7 @@ impl ModelSettings {
 #[cfg(test)]
 mod tests {
     use super::testing::{read_text, refused};
-    use crate::protocol::NonFinite;
+    use cresset_protocol::NonFinite;
 
     #[test]
     fn numbers_that_json_has_not_are_null_unless_it_says_otherwise() {

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::source::{SettingsError, Source};
-use crate::backend::{Optimize, Precision, ReducedType};
+use cresset_backend::{Optimize, Precision, ReducedType};
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -69,8 +69,8 @@ impl Source<'_> {
 
 #[cfg(test)]
 mod tests {
-    use crate::backend::{Optimize, Precision, ReducedType};
     use crate::model_settings::testing::{read_text, refused};
+    use cresset_backend::{Optimize, Precision, ReducedType};
 
     #[test]
     fn whole_tables_are_read() {

@@ -80,7 +80,7 @@ impl Arrivals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock;
+    use cresset_clock as clock;
 
     const MS: Duration = Duration::from_millis(1);
 

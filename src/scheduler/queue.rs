@@ -7,7 +7,7 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use super::{Batch, Batcher, Decision, Late, Policy, Waiting};
-use crate::clock;
+use cresset_clock as clock;
 
 /// A thread that gives its processor up for longer than this wasn't the only
 /// one who wanted it.

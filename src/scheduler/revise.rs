@@ -137,7 +137,7 @@ impl<T: Waiting> Batcher<T> {
         }
         let waiting = u32::try_from(waiting).unwrap_or(u32::MAX).max(cut.rows);
         let members = || cut.members.places().filter_map(|place| bucket.get(place));
-        let oldest = members().map(|entry| entry.request.arrival()).min().unwrap_or_else(crate::clock::now);
+        let oldest = members().map(|entry| entry.request.arrival()).min().unwrap_or_else(cresset_clock::now);
         let deadline = members().filter_map(|entry| entry.request.deadline()).min();
         Candidate { shape, rows: cut.rows, waiting, oldest, deadline }
     }

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::*;
-use crate::clock;
 use crate::model_config::DynamicBatching;
+use cresset_clock as clock;
 
 #[derive(Debug)]
 struct Request {

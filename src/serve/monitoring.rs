@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::backend::Backend;
 use crate::metrics::{self, AllocatorReading, DeviceReadings, GpuReading};
-use crate::nvidia::{Driver, Monitor, MonitoredGpu};
+use cresset_backend::Backend;
+use cresset_nvidia::{Driver, Monitor, MonitoredGpu};
 
 /// Has the metrics show the GPUs that this process may use, where NVML is
 /// there, and what the backend holds of each device.
@@ -34,7 +34,7 @@ fn readings(
     // Where the names don't meet (a slice of a GPU has its own), all are shown.
     let known = monitored.iter().any(|gpu| visible.contains(&gpu.uuid));
     let shown = monitored.into_iter().filter(|gpu| !known || visible.contains(&gpu.uuid));
-    let allocator = |memory: crate::backend::DeviceMemory| AllocatorReading {
+    let allocator = |memory: cresset_backend::DeviceMemory| AllocatorReading {
         device: memory.device.to_string(),
         allocated: memory.allocated,
         reserved: memory.reserved,
@@ -60,8 +60,8 @@ fn reading(gpu: MonitoredGpu) -> GpuReading {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::mock::{Behaviour, MockBackend};
-    use crate::backend::{Device, DeviceMemory};
+    use cresset_backend::mock::{Behaviour, MockBackend};
+    use cresset_backend::{Device, DeviceMemory};
 
     fn gpu(uuid: &str) -> MonitoredGpu {
         MonitoredGpu { uuid: uuid.to_owned(), power_usage: Some(70.0), ..MonitoredGpu::default() }

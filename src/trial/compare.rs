@@ -4,9 +4,9 @@ use std::fmt;
 
 use half::{bf16, f16};
 
-use crate::backend::BatchOutput;
 use crate::model_config::{Binding, output_name};
-use crate::protocol::{Datatype, Strings};
+use cresset_backend::BatchOutput;
+use cresset_protocol::{Datatype, Strings};
 
 /// How far an output is from the expected one.
 #[derive(Debug, Clone, PartialEq)]

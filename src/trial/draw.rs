@@ -5,7 +5,7 @@ use bytes::Bytes;
 use half::{bf16, f16};
 
 use super::TrialInput;
-use crate::protocol::{Datatype, push_string};
+use cresset_protocol::{Datatype, push_string};
 
 /// Between which values elements are drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::protocol::Datatype;
+use cresset_protocol::Datatype;
 
 /// One input of a trial run.
 #[derive(Debug, Clone, PartialEq, Eq)]

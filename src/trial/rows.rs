@@ -5,9 +5,9 @@
 use super::TrialInput;
 use super::compare::{alike, take_rows};
 use super::input::joined;
-use crate::backend::{BackendError, BatchOutput};
 use crate::model_config::{Binding, output_name};
-use crate::protocol::Datatype;
+use cresset_backend::{BackendError, BatchOutput};
+use cresset_protocol::Datatype;
 
 /// How many requests run together, of which up to [`SIZES`] are tried: prime to
 /// one another, so that no fixed dimension follows two of them.

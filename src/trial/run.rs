@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::TrialInput;
-use crate::backend::{
+use cresset_backend::{
     BackendError, BatchOutput, Drive, HostBatch, HostBuffer, HostInput, Model, ModelInstance,
 };
 

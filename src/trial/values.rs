@@ -4,9 +4,9 @@
 use bytes::{Bytes, BytesMut};
 
 use super::TrialInput;
-use crate::backend::{Leaf, Scalar};
 use crate::model_config::{BoundInput, Presence};
-use crate::protocol::Datatype;
+use cresset_backend::{Leaf, Scalar};
+use cresset_protocol::Datatype;
 
 /// What stands for an input whose shape nothing declares.
 #[derive(Debug, Clone, PartialEq, Eq)]

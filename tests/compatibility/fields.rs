@@ -6,7 +6,8 @@
 
 use std::collections::BTreeSet;
 
-use cresset::model_config::{ModelConfig, proto};
+use cresset::model_config::ModelConfig;
+use cresset_protocol::messages::config as proto;
 use prost_reflect::{
     DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, ReflectMessage as _,
     Value,

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::server::{Server, checkout, get, post};
 use crate::surfaces::{both, floats, strings, tensor};
-use cresset::protocol::Datatype;
+use cresset_protocol::Datatype;
 
 /// Models of `tests/arguments`, each with its configuration where it has one.
 fn repository(models: &[(&str, &str, &str)]) -> tempfile::TempDir {

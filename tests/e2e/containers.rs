@@ -3,7 +3,7 @@
 //! defaults.
 
 use cresset::grpc::proto::ModelInferRequest;
-use cresset::protocol::Datatype;
+use cresset_protocol::Datatype;
 use serde_json::{Value, json};
 
 use crate::grpc::client;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cresset::grpc::proto::InferTensorContents;
-use cresset::protocol::Datatype;
+use cresset_protocol::Datatype;
 use half::{bf16, f16};
 use serde_json::json;
 use tokio::task::JoinSet;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use cresset::protocol::{Datatype, Tensor};
+use cresset_protocol::{Datatype, Tensor};
 use serde_json::Value;
 
 use crate::server::{Server, checkout, get};

@@ -3,7 +3,7 @@
 
 use crate::server::get;
 use crate::surfaces::{assert_alike, both, floats, repository, start, tensor};
-use cresset::protocol::{Datatype, Tensor};
+use cresset_protocol::{Datatype, Tensor};
 
 /// `multi_io` takes `vector`, `matrix` and `scale`, and gives three outputs;
 /// its names are `names`, in that order, and it is configured in `order`.

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use crate::server::{Server, checkout, post};
 use crate::surfaces::{both, floats, over_http, repository, start, strings, tensor};
-use cresset::protocol::Datatype;
+use cresset_protocol::Datatype;
 
 const ECHO: &str = "max_batch_size: 16
     input [ { name: 'words' data_type: TYPE_STRING dims: [ 1 ] } ]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cresset::grpc::proto::ModelInferRequest;
 use cresset::grpc::proto::model_infer_request::InferRequestedOutputTensor;
-use cresset::protocol::{Datatype, Tensor};
+use cresset_protocol::{Datatype, Tensor};
 use serde_json::{Value, json};
 
 use crate::grpc::{Client, input};

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::admission::Admission;
-use crate::protocol::Tensor;
+use cresset_protocol::Tensor;
 
 fn input(name: &str, datatype: &str, shape: &[i64]) -> InferInputTensor {
     InferInputTensor {

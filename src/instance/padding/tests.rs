@@ -1,11 +1,11 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::clock;
 use crate::instance::Responder;
 use crate::metrics::ModelMetrics;
-use crate::protocol::Schedule;
 use crate::scheduler::RowSize;
+use cresset_clock as clock;
+use cresset_protocol::Schedule;
 
 fn tensor(datatype: Datatype, shape: &[i64], data: &[u8]) -> Tensor {
     Tensor { name: Arc::from("x"), datatype, shape: shape.to_vec(), data: Bytes::copy_from_slice(data) }

@@ -1,6 +1,6 @@
 use super::*;
-use crate::backend::{Argument, ArgumentKind, Signature};
 use crate::model_settings::ModelSettings;
+use cresset_backend::{Argument, ArgumentKind, Signature};
 
 const CONFIG: &str = r#"
     max_batch_size: 8

@@ -1,7 +1,7 @@
 use super::*;
-use crate::backend::{BatchInput, BatchOutput, Signature};
 use crate::model_config::InstanceKind;
-use crate::protocol::Datatype;
+use cresset_backend::{BatchInput, BatchOutput, Signature};
+use cresset_protocol::Datatype;
 
 const MS: Duration = Duration::from_millis(1);
 

@@ -1,9 +1,9 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::backend::{BatchOutput, Optimize, Precision, ReducedType, Signature};
 use crate::model::race::Run;
-use crate::protocol::Datatype;
+use cresset_backend::{BatchOutput, Optimize, Precision, ReducedType, Signature};
+use cresset_protocol::Datatype;
 
 fn run(milliseconds: u64, value: f32) -> Run {
     let data = [1.0, value].iter().flat_map(|value: &f32| value.to_le_bytes()).collect::<Vec<u8>>();

@@ -1,12 +1,12 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::backend::{
+use crate::model_config::ModelConfig;
+use cresset_backend::{
     Accelerators, Argument, ArgumentKind, BatchInput, LoadRequest, ModelInstance, Optimize, ReducedType,
     Signature,
 };
-use crate::model_config::ModelConfig;
-use crate::protocol::Datatype;
+use cresset_protocol::Datatype;
 
 /// Gives its FP32 input back, the more off the more it is changed.
 #[derive(Clone, Default)]

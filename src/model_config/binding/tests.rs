@@ -1,6 +1,6 @@
 use super::*;
-use crate::backend::{Argument, ArgumentKind, Scalar};
-use crate::protocol::Datatype;
+use cresset_backend::{Argument, ArgumentKind, Scalar};
+use cresset_protocol::Datatype;
 
 fn signature(arguments: &[(&str, ArgumentKind)]) -> Signature {
     let argument = |(name, kind): &(&str, ArgumentKind)| Argument {

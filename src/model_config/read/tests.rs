@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model_config::InstanceKind;
-use crate::protocol::Datatype;
+use cresset_protocol::Datatype;
 
 #[track_caller]
 fn assert_refused(text: &str, message: &str) {

@@ -1,0 +1,412 @@
+//! A backend whose time and faults are in the test's hand: everything above
+//! the seam is tested against it, without libtorch.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::mock_device::MockDevice;
+use super::{
+    Accelerators, Argument, ArgumentKind, Backend, BackendError, BatchInput, BatchOutput, ComputeCapability,
+    DeviceFault, DeviceMemory, Drive, Flight, HostBatch, HostMemory, LoadRequest, Model, ModelInstance,
+    Signature,
+};
+use cresset_clock as clock;
+
+/// What a mock model makes of its inputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Behaviour {
+    /// Gives its inputs back.
+    Identity,
+    /// Fails when any byte of its first input is 255, else gives it back.
+    FailsOn255,
+    /// Gives its first input back with one row too many.
+    WrongRows,
+    /// Gives its inputs back, but for the last row where any byte of the first
+    /// is 254.
+    LosesRowOn254,
+    /// Panics when any byte of its first input is 255, else gives it back.
+    PanicsOn255,
+    /// The device fails for good when any byte of its first input is 255.
+    Poisons(DeviceFault),
+    /// Adds the number that its file holds to each byte, or can't be loaded
+    /// where it holds none.
+    AddsFile,
+}
+
+/// Loads every file as the same model.
+#[derive(Debug, Clone)]
+pub struct MockBackend {
+    behaviour: Behaviour,
+    signature: Signature,
+    control: Arc<Control>,
+    device: Option<Arc<MockDevice>>,
+    memory: Vec<DeviceMemory>,
+    /// What a model of [`Behaviour::AddsFile`] adds.
+    added: u8,
+    capabilities: Vec<ComputeCapability>,
+    rewriting: Option<Rewriting>,
+}
+
+/// A model whose code can be rewritten for inference: before that each run
+/// takes some processor time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rewriting {
+    /// How much a run takes as the file is.
+    pub before: Duration,
+    /// How much it takes rewritten.
+    pub after: Duration,
+    /// What the rewritten form adds to each byte of its answers.
+    pub off: u8,
+}
+
+/// How long a test waits for what should come at once.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// The test's hand on a mock: a gate that forward waits at, and a record of
+/// what ran.
+#[derive(Debug, Default)]
+pub struct Control {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    closed: bool,
+    /// Forwards that wait at the gate.
+    waiting: usize,
+    /// The first dimension of the first input of each batch, in order.
+    batches: Vec<i64>,
+    /// How often memory was released.
+    released: usize,
+    /// Runs of models that were rewritten for inference.
+    rewritten: usize,
+}
+
+impl Control {
+    /// From now on forward waits.
+    pub fn close_gate(&self) {
+        self.lock().closed = true;
+    }
+
+    /// Lets everything run.
+    pub fn open_gate(&self) {
+        self.lock().closed = false;
+        self.changed.notify_all();
+    }
+
+    /// Returns once `count` forwards wait at the gate.
+    pub fn wait_until_waiting(&self, count: usize) {
+        self.wait_until("forwards at the gate", count, |state| state.waiting);
+    }
+
+    /// The rows of each batch that ran, in order.
+    #[must_use]
+    pub fn batches(&self) -> Vec<i64> {
+        self.lock().batches.clone()
+    }
+
+    /// Returns once memory was released so often.
+    pub fn wait_until_released(&self, count: usize) {
+        self.wait_until("releases of memory", count, |state| state.released);
+    }
+
+    /// Returns once so many batches were run.
+    pub fn wait_until_ran(&self, count: usize) {
+        self.wait_until("batches run", count, |state| state.batches.len());
+    }
+
+    /// A test that would wait for ever fails instead, and says what there is.
+    fn wait_until(&self, what: &str, count: usize, there: impl Fn(&State) -> usize) {
+        let lacks = |state: &mut State| there(state) < count;
+        let waited = self.changed.wait_timeout_while(self.lock(), LONGEST_WAIT, lacks);
+        let (state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        assert!(!waited.timed_out(), "waited {LONGEST_WAIT:?} for {count} {what}: {state:?}");
+    }
+
+    /// How often memory was released.
+    #[must_use]
+    pub fn released(&self) -> usize {
+        self.lock().released
+    }
+
+    /// How often models ran that were rewritten for inference.
+    #[must_use]
+    pub fn rewritten(&self) -> usize {
+        self.lock().rewritten
+    }
+
+    fn pass(&self, rows: i64) {
+        let mut state = self.lock();
+        state.batches.push(rows);
+        state.waiting += 1;
+        self.changed.notify_all();
+        while state.closed {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.waiting -= 1;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl MockBackend {
+    /// Models of this behaviour, whose forward takes tensors of these names.
+    #[must_use]
+    pub fn new(behaviour: Behaviour, arguments: &[&str]) -> Self {
+        let argument =
+            |name: &&str| Argument { name: (*name).to_owned(), kind: ArgumentKind::Tensor, optional: false };
+        let signature = Signature {
+            arguments: arguments.iter().map(argument).collect(),
+            stateful: None,
+            notes: Vec::new(),
+        };
+        Self {
+            behaviour,
+            signature,
+            control: Arc::default(),
+            device: None,
+            memory: Vec::new(),
+            added: 0,
+            capabilities: Vec::new(),
+            rewriting: None,
+        }
+    }
+
+    /// The same, of models that can be rewritten for inference.
+    #[must_use]
+    pub fn rewriting(mut self, rewriting: Rewriting) -> Self {
+        self.rewriting = Some(rewriting);
+        self
+    }
+
+    /// The same, of models that keep state.
+    #[must_use]
+    pub fn stateful(mut self) -> Self {
+        self.signature.stateful = Some("forward writes to the attribute 'count'".to_owned());
+        self
+    }
+
+    /// The same, of models whose forward takes one dictionary; each output has
+    /// the name of its input.
+    #[must_use]
+    pub fn dictionary(mut self) -> Self {
+        self.signature.arguments = vec![Argument {
+            name: "inputs".to_owned(),
+            kind: ArgumentKind::Dict(Box::new(ArgumentKind::Tensor)),
+            optional: false,
+        }];
+        self
+    }
+
+    /// The same, of models that compute on a device by itself: batches overlap.
+    #[must_use]
+    pub fn on_device(mut self, device: MockDevice) -> Self {
+        self.device = Some(Arc::new(device));
+        self
+    }
+
+    /// That device.
+    #[must_use]
+    pub fn device(&self) -> Option<&Arc<MockDevice>> {
+        self.device.as_ref()
+    }
+
+    /// The same, holding this memory of devices.
+    #[must_use]
+    pub fn with_device_memory(mut self, memory: &[DeviceMemory]) -> Self {
+        self.memory = memory.to_vec();
+        self
+    }
+
+    /// The same, with GPUs of these generations.
+    #[must_use]
+    pub fn with_capabilities(mut self, capabilities: &[ComputeCapability]) -> Self {
+        self.capabilities = capabilities.to_vec();
+        self
+    }
+
+    /// The test's hand on every model that this backend loads.
+    #[must_use]
+    pub fn control(&self) -> &Arc<Control> {
+        &self.control
+    }
+}
+
+impl Backend for MockBackend {
+    fn description(&self) -> String {
+        "mock".to_owned()
+    }
+
+    fn accelerators(&self) -> Accelerators {
+        match self.device {
+            Some(_) => Accelerators::Cuda(1),
+            None => Accelerators::None("a mock has none".to_owned()),
+        }
+    }
+
+    fn device_memory(&self) -> Vec<DeviceMemory> {
+        self.memory.clone()
+    }
+
+    fn compute_capability(&self, gpu: u32) -> Option<ComputeCapability> {
+        self.capabilities.get(usize::try_from(gpu).ok()?).copied()
+    }
+
+    fn load(&self, request: &LoadRequest<'_>) -> Result<Arc<dyn Model>, BackendError> {
+        let mut model = self.clone();
+        if self.behaviour == Behaviour::AddsFile {
+            let text = std::fs::read_to_string(request.path).unwrap_or_default();
+            model.added = text.parse().map_err(|_| BackendError::Load {
+                message: format!("the file holds '{text}': expected a number"),
+                detail: String::new(),
+            })?;
+        }
+        Ok(Arc::new(model))
+    }
+
+    fn release_memory(&self) {
+        self.control.lock().released += 1;
+        self.control.changed.notify_all();
+    }
+}
+
+impl Model for MockBackend {
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn instance(&self, _: usize) -> Result<Box<dyn ModelInstance>, BackendError> {
+        let named = self.signature.arguments.iter().any(|argument| argument.kind.is_tensor_dict());
+        let (control, device) = (Arc::clone(&self.control), self.device.clone());
+        let (behaviour, added) = (self.behaviour, self.added);
+        let takes = self.rewriting.map_or(Duration::ZERO, |rewriting| rewriting.before);
+        Ok(Box::new(MockInstance { behaviour, added, named, control, device, takes, rewritten: false }))
+    }
+
+    fn for_inference(&self) -> Result<Arc<dyn Model>, BackendError> {
+        let Some(rewriting) = self.rewriting else {
+            let message = "this mock isn't rewritten".to_owned();
+            return Err(BackendError::Load { detail: message.clone(), message });
+        };
+        Ok(Arc::new(Rewritten { model: self.clone(), rewriting }))
+    }
+}
+
+/// A mock model as it is rewritten.
+struct Rewritten {
+    model: MockBackend,
+    rewriting: Rewriting,
+}
+
+impl Model for Rewritten {
+    fn signature(&self) -> &Signature {
+        self.model.signature()
+    }
+
+    fn instance(&self, _: usize) -> Result<Box<dyn ModelInstance>, BackendError> {
+        let Rewriting { after: takes, off, .. } = self.rewriting;
+        let MockBackend { behaviour, added, .. } = self.model;
+        let (control, device) = (Arc::clone(&self.model.control), self.model.device.clone());
+        let added = added.wrapping_add(off);
+        Ok(Box::new(MockInstance { behaviour, added, named: false, control, device, takes, rewritten: true }))
+    }
+}
+
+struct MockInstance {
+    behaviour: Behaviour,
+    added: u8,
+    /// Whether outputs have their inputs' names.
+    named: bool,
+    control: Arc<Control>,
+    device: Option<Arc<MockDevice>>,
+    /// Processor time of each run.
+    takes: Duration,
+    rewritten: bool,
+}
+
+impl ModelInstance for MockInstance {
+    fn drive(&self) -> Drive {
+        if self.device.is_some() { Drive::Overlapped } else { Drive::Inline }
+    }
+
+    fn host_memory(&self) -> Option<Arc<dyn HostMemory>> {
+        self.device.as_ref()?.host_memory()
+    }
+
+    fn launch(&mut self, batch: HostBatch) -> Result<Box<dyn Flight>, BackendError> {
+        let outputs = self.forward(&batch.inputs());
+        let Some(device) = &self.device else {
+            return Ok(<dyn Flight>::landed(outputs?, batch));
+        };
+        // A fault shows when the device comes to it, not at the launch.
+        let fault = match &outputs {
+            Err(BackendError::Device { fault, .. }) => Some(*fault),
+            _ => None,
+        };
+        device.launch(batch, outputs, fault)
+    }
+
+    fn release_memory(&mut self) {
+        if let Some(device) = &self.device {
+            device.release();
+        }
+    }
+
+    #[allow(clippy::panic)]
+    fn forward(&mut self, inputs: &[BatchInput<'_>]) -> Result<Vec<BatchOutput>, BackendError> {
+        let first = inputs.first();
+        self.control.pass(first.and_then(|input| input.shape.first()).copied().unwrap_or(0));
+        self.control.lock().rewritten += usize::from(self.rewritten);
+        let began = clock::thread_time();
+        while !self.takes.is_zero() && clock::thread_time().saturating_sub(began) < self.takes {
+            std::hint::spin_loop();
+        }
+        let marked = first.is_some_and(|input| input.data.contains(&255));
+        match self.behaviour {
+            Behaviour::FailsOn255 if marked => Err(BackendError::Execute {
+                message: "PyTorch execute failure: 255".to_owned(),
+                detail: String::new(),
+            }),
+            Behaviour::PanicsOn255 if marked => panic!("a mock was told to panic"),
+            Behaviour::Poisons(fault) if marked => Err(BackendError::Device {
+                fault,
+                message: "a mock device was told to fail".to_owned(),
+                detail: String::new(),
+            }),
+            Behaviour::Identity
+            | Behaviour::FailsOn255
+            | Behaviour::PanicsOn255
+            | Behaviour::Poisons(_)
+            | Behaviour::AddsFile => Ok(inputs.iter().map(|input| self.output(input, 0)).collect()),
+            Behaviour::LosesRowOn254 => {
+                let lost = first.is_some_and(|input| input.data.contains(&254));
+                Ok(inputs.iter().map(|input| self.output(input, -i64::from(lost))).collect())
+            }
+            Behaviour::WrongRows => Ok(inputs.iter().map(|input| self.output(input, 1)).collect()),
+        }
+    }
+}
+
+impl MockInstance {
+    fn output(&self, input: &BatchInput<'_>, more_rows: i64) -> BatchOutput {
+        let mut shape = input.shape.to_vec();
+        let mut data: Vec<u8> = input.data.iter().map(|byte| byte.wrapping_add(self.added)).collect();
+        if let Some(rows) = shape.first_mut() {
+            let row = data.len() / usize::try_from(*rows).unwrap_or(1).max(1);
+            *rows += more_rows;
+            data.resize(row * usize::try_from(*rows).unwrap_or(0), 0);
+        }
+        BatchOutput {
+            // A key of the dictionary, behind its name.
+            name: self
+                .named
+                .then(|| input.name.split_once('.').map_or(input.name, |(_, key)| key).to_owned()),
+            datatype: input.datatype,
+            shape,
+            data: data.into(),
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What stands beside a body: the answer that is expected to it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use super::expected::Expected;
+use cresset_protocol::Datatype;
+
+/// How such a file holds the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Json,
+    /// Little-endian elements, and nothing else.
+    Raw(Datatype),
+}
+
+/// By the ending behind the body's whole name. Strings have no size that raw
+/// ones could be told apart by.
+const ENDINGS: [(&str, Form); 14] = [
+    (".expected.json", Form::Json),
+    (".expected.bool", Form::Raw(Datatype::Bool)),
+    (".expected.uint8", Form::Raw(Datatype::Uint8)),
+    (".expected.uint16", Form::Raw(Datatype::Uint16)),
+    (".expected.uint32", Form::Raw(Datatype::Uint32)),
+    (".expected.uint64", Form::Raw(Datatype::Uint64)),
+    (".expected.int8", Form::Raw(Datatype::Int8)),
+    (".expected.int16", Form::Raw(Datatype::Int16)),
+    (".expected.int32", Form::Raw(Datatype::Int32)),
+    (".expected.int64", Form::Raw(Datatype::Int64)),
+    (".expected.fp16", Form::Raw(Datatype::Fp16)),
+    (".expected.bf16", Form::Raw(Datatype::Bf16)),
+    (".expected.fp32", Form::Raw(Datatype::Fp32)),
+    (".expected.fp64", Form::Raw(Datatype::Fp64)),
+];
+
+/// Whether a file is no body, but an answer to one.
+pub(super) fn is_expected(file: &Path) -> bool {
+    let name = file.to_string_lossy();
+    ENDINGS.iter().any(|(ending, _)| name.ends_with(ending))
+}
+
+/// What a body's answer must be, where a file beside it says.
+///
+/// # Errors
+/// A file that can't be read or used, and two of them.
+pub(super) fn expected(body: &Path, tolerance: f64) -> Result<Option<Expected>> {
+    let beside = |ending: &str| {
+        let mut name = body.as_os_str().to_owned();
+        name.push(ending);
+        PathBuf::from(name)
+    };
+    let all = ENDINGS.iter().map(|&(ending, form)| (beside(ending), form));
+    let mut found = all.filter(|(file, _)| file.exists());
+    let Some((file, form)) = found.next() else { return Ok(None) };
+    if let Some((other, _)) = found.next() {
+        bail!("'{}' and '{}' both say what is expected: keep one", file.display(), other.display());
+    }
+    let bytes = std::fs::read(&file).with_context(|| format!("cannot read '{}'", file.display()))?;
+    Ok(Some(match form {
+        Form::Json => {
+            let value =
+                serde_json::from_slice(&bytes).with_context(|| format!("'{}' is no JSON", file.display()))?;
+            Expected::json(value, tolerance)
+        }
+        Form::Raw(datatype) => Expected::raw(datatype, bytes.into(), tolerance),
+    }))
+}

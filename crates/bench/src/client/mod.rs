@@ -1,0 +1,94 @@
+//! One client: a connection that is kept, and what becomes of it.
+
+mod alarm;
+mod answer;
+mod connection;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::payload::Payload;
+use super::site::Site;
+use alarm::Alarm;
+pub(super) use answer::{Answer, Failure, Keep, Status};
+use connection::{Connection, Driver, Sent};
+
+/// A client on one connection at a time.
+///
+/// A connection that the server closed between two requests is made anew, as
+/// any client would, and no error; one that is lost under a request is.
+#[derive(Debug)]
+pub(super) struct Client {
+    site: Arc<Site>,
+    alarm: Alarm,
+    /// `None` before the first request, and after a failure: half an answer may
+    /// still be on its way there.
+    connection: Option<Connection>,
+    connected_before: bool,
+    reconnects: u64,
+}
+
+impl Client {
+    /// Connects with its first request. `timeout` is for each whole request,
+    /// connecting included.
+    pub(super) fn new(site: Arc<Site>, timeout: Duration) -> Self {
+        let alarm = Alarm::new(timeout);
+        Self { site, alarm, connection: None, connected_before: false, reconnects: 0 }
+    }
+
+    /// Connects now.
+    pub(super) async fn connect(site: Arc<Site>, timeout: Duration) -> Result<Self, Failure> {
+        let mut client = Self::new(site, timeout);
+        client.alarm.set(cresset_clock::now());
+        client.connection = Some(client.open().await?);
+        Ok(client)
+    }
+
+    /// How often a new connection took the place of an old one since this was
+    /// asked last.
+    pub(super) fn take_reconnects(&mut self) -> u64 {
+        std::mem::take(&mut self.reconnects)
+    }
+
+    /// Sends at `now` and waits for the whole answer, whatever its status.
+    pub(super) async fn send(
+        &mut self,
+        payload: &Payload,
+        now: Instant,
+        keep: Keep,
+    ) -> Result<Answer, Failure> {
+        self.alarm.set(now);
+        let mut connection = self.open_connection().await?;
+        let head = match connection.send(payload, &mut self.alarm).await? {
+            Sent::Answered(head) => head,
+            // It closed in the moment between: nothing was sent, nothing lost.
+            Sent::Unsent => {
+                connection = self.open().await?;
+                match connection.send(payload, &mut self.alarm).await? {
+                    Sent::Answered(head) => head,
+                    Sent::Unsent => return Err(Failure::Lost("closed as soon as it was made".to_owned())),
+                }
+            }
+        };
+        let answer = connection.drain(head, keep, &mut self.alarm).await?;
+        self.connection = Some(connection);
+        Ok(answer)
+    }
+
+    /// The connection that was kept, or a new one. It is taken out, so that
+    /// whatever fails next drops it.
+    async fn open_connection(&mut self) -> Result<Connection, Failure> {
+        if let Some(mut kept) = self.connection.take()
+            && kept.is_ready(&mut self.alarm).await?
+        {
+            return Ok(kept);
+        }
+        self.open().await
+    }
+
+    async fn open(&mut self) -> Result<Connection, Failure> {
+        self.reconnects += u64::from(self.connected_before);
+        self.connected_before = true;
+        Connection::open(&self.site, &mut self.alarm).await
+    }
+}

@@ -1,0 +1,25 @@
+//! What is asked of a device itself.
+
+use super::ffi::{self, Failure};
+use cresset_backend::Device;
+
+/// The number that the shim knows it by.
+pub(super) fn number(device: Device) -> i32 {
+    match device {
+        Device::Cpu => -1,
+        Device::AsSaved => -2,
+        Device::Cuda(index) => i32::try_from(index).unwrap_or(i32::MAX),
+    }
+}
+
+/// Waits for all that the device was given; what it says where it can't be
+/// used any more. A model that places itself may be on any.
+pub(super) fn probe(device: Device) -> Result<(), String> {
+    let number = number(device);
+    // SAFETY: no precondition.
+    let answer = ffi::done(|error| unsafe { ffi::cresset_device_synchronize(number, error) });
+    answer.map_err(|failure| match failure {
+        Failure::Said(text) => text,
+        Failure::OutOfMemory => "out of memory".to_owned(),
+    })
+}

@@ -1,0 +1,77 @@
+//! Memory of CUDA devices, which libtorch takes in large pieces and keeps.
+
+use std::ffi::CString;
+
+use super::ffi::{self, Failure};
+use cresset_backend::{Accelerators, BackendError, Device, DeviceFault, DeviceMemory};
+
+/// What libtorch reads its allocator's settings from.
+const SETTINGS: &str = "PYTORCH_ALLOC_CONF";
+
+/// What it reads besides, from before there were other accelerators.
+const OLD_SETTINGS: &str = "PYTORCH_CUDA_ALLOC_CONF";
+
+/// Puts the settings where CUDA's library reads them while it is opened: the
+/// kind of allocator can't be changed later on.
+///
+/// To be called while this thread is the only one.
+#[allow(clippy::disallowed_methods)]
+pub(super) fn offer_settings(settings: &str) {
+    // SAFETY: no other thread reads or writes the environment now.
+    unsafe {
+        std::env::set_var(SETTINGS, settings);
+        std::env::remove_var(OLD_SETTINGS);
+    }
+}
+
+/// Makes the allocator take the settings that it was offered.
+///
+/// # Errors
+/// What is wrong with them, in libtorch's words.
+pub(super) fn use_settings(settings: &str) -> Result<(), BackendError> {
+    let refused = |why: String| BackendError::Device {
+        fault: DeviceFault::Unavailable,
+        message: format!(
+            "--cuda-allocator-settings '{settings}': {}",
+            why.lines().next().unwrap_or_default().trim_end_matches('.')
+        ),
+        detail: why,
+    };
+    let text = CString::new(settings).map_err(|error| refused(error.to_string()))?;
+    // SAFETY: a terminated text that outlives the call.
+    ffi::done(|error| unsafe { ffi::cresset_use_allocator_settings(text.as_ptr(), error) }).map_err(
+        |failure| match failure {
+            Failure::Said(why) => refused(why),
+            Failure::OutOfMemory => refused("out of memory".to_owned()),
+        },
+    )
+}
+
+/// What libtorch holds of each device; zero before a device's first use.
+pub(super) fn of_devices(accelerators: &Accelerators) -> Vec<DeviceMemory> {
+    let count = match accelerators {
+        Accelerators::Cuda(count) => *count,
+        Accelerators::None(_) => 0,
+    };
+    (0..count).filter_map(of_device).collect()
+}
+
+fn of_device(index: u32) -> Option<DeviceMemory> {
+    let number = i32::try_from(index).ok()?;
+    let (mut allocated, mut reserved) = (0, 0);
+    // SAFETY: both numbers outlive the call.
+    ffi::done(|error| unsafe {
+        ffi::cresset_device_memory(number, &raw mut allocated, &raw mut reserved, error)
+    })
+    .ok()?;
+    Some(DeviceMemory { device: Device::Cuda(index), allocated, reserved })
+}
+
+/// Gives what no tensor is in back to every CUDA device. Waits for what they
+/// compute, and costs whoever computes next.
+pub(super) fn empty_caches() {
+    // SAFETY: no precondition.
+    if let Err(failure) = ffi::done(|error| unsafe { ffi::cresset_empty_caches(error) }) {
+        tracing::warn!(?failure, "the memory that CUDA devices keep can't be given back");
+    }
+}

@@ -1,0 +1,202 @@
+//! Triton's switches, out of a configuration's `parameters`, and what a model's
+//! settings ask for beside them.
+
+use std::collections::BTreeMap;
+
+use super::ffi::{RawOptions, RawOutputType, RawPrecision};
+use super::scalar_type;
+use cresset_backend::{BackendError, Optimize, Preparation, ReducedType};
+use cresset_protocol::Datatype;
+
+/// How a module is prepared and run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Options {
+    /// `INFERENCE_MODE`: InferenceMode, or no_grad where it is false.
+    inference_mode: bool,
+    /// `DISABLE_OPTIMIZED_EXECUTION`, the other way round.
+    optimized_execution: bool,
+    /// `ENABLE_JIT_EXECUTOR` or `ENABLE_JIT_PROFILING` is false: libtorch has
+    /// switches for the whole process for these two, and an executor for one
+    /// function that neither profiles nor specialises; that one it is, so that
+    /// no model decides for its neighbours.
+    simple_executor: bool,
+    /// Whether attributes become constants.
+    freeze: bool,
+    /// `[optimize] for_inference`.
+    for_inference: bool,
+    /// `ENABLE_TENSOR_FUSER`: libtorch keeps it for the whole process.
+    pub(super) tensor_fuser: Option<bool>,
+    /// `INTRA_OP_THREAD_COUNT`, in place of the server's plan.
+    pub(super) intra_op_threads: Option<usize>,
+    /// `INTER_OP_THREAD_COUNT`: libtorch keeps it for the whole process, and
+    /// the first model that names it decides.
+    pub(super) inter_op_threads: Option<usize>,
+    /// `DISABLE_CUDNN`, the other way round: kept for the whole process.
+    pub(super) cudnn: Option<bool>,
+    /// `ENABLE_CACHE_CLEANING`: CUDA devices get memory that no tensor is in
+    /// back after each run.
+    pub(super) cache_cleaning: bool,
+}
+
+impl Options {
+    pub(super) fn new(
+        parameters: &BTreeMap<String, String>,
+        optimize: Optimize,
+    ) -> Result<Self, BackendError> {
+        let switch = |key: &str| parameters.get(key).map(|text| truth(key, text)).transpose();
+        let off = |key: &str| Ok::<bool, BackendError>(switch(key)? == Some(false));
+        let optimized_execution = !switch("DISABLE_OPTIMIZED_EXECUTION")?.unwrap_or(false);
+        let simple_executor = off("ENABLE_JIT_EXECUTOR")? | off("ENABLE_JIT_PROFILING")?;
+        // Whoever turns the optimising executor off wants the graph as it was
+        // exported; some frozen graphs don't even run without it.
+        let may_freeze = optimized_execution && !simple_executor;
+        if !may_freeze && (optimize.freeze == Some(true) || optimize.is_for_inference()) {
+            let asked = if optimize.is_for_inference() { "for_inference" } else { "freeze" };
+            let message = format!(
+                "cresset.toml: [optimize] {asked} = true: config.pbtxt turns the optimising executor off \
+                 (DISABLE_OPTIMIZED_EXECUTION, ENABLE_JIT_EXECUTOR or ENABLE_JIT_PROFILING); \
+                 leave one of the two out"
+            );
+            return Err(BackendError::Load { detail: message.clone(), message });
+        }
+        Ok(Self {
+            inference_mode: switch("INFERENCE_MODE")?.unwrap_or(true),
+            optimized_execution,
+            simple_executor,
+            freeze: may_freeze && optimize.freeze != Some(false),
+            for_inference: optimize.is_for_inference(),
+            tensor_fuser: switch("ENABLE_TENSOR_FUSER")?,
+            intra_op_threads: parameters
+                .get("INTRA_OP_THREAD_COUNT")
+                .map(|text| count("INTRA_OP_THREAD_COUNT", text))
+                .transpose()?,
+            inter_op_threads: parameters
+                .get("INTER_OP_THREAD_COUNT")
+                .map(|text| count("INTER_OP_THREAD_COUNT", text))
+                .transpose()?,
+            cudnn: switch("DISABLE_CUDNN")?.map(|disabled| !disabled),
+            cache_cleaning: switch("ENABLE_CACHE_CLEANING")?.unwrap_or(false),
+        })
+    }
+
+    pub(super) fn raw(&self) -> RawOptions {
+        RawOptions {
+            inference_mode: self.inference_mode.into(),
+            freeze: self.freeze.into(),
+            simple_executor: self.simple_executor.into(),
+            optimized_execution: self.optimized_execution.into(),
+            for_inference: self.for_inference.into(),
+        }
+    }
+}
+
+/// A preparation as the shim takes it.
+pub(super) struct Precision<'a> {
+    asked: &'a Preparation,
+    outputs: Vec<RawOutputType>,
+}
+
+impl<'a> Precision<'a> {
+    pub(super) fn new(asked: &'a Preparation) -> Self {
+        let raw = |output: &cresset_backend::OutputType| RawOutputType {
+            name: output.name.as_ptr().cast(),
+            name_length: output.name.len(),
+            index: output.index,
+            scalar_type: scalar_type::from_datatype(output.datatype),
+        };
+        // Strings are no tensors that could be cast.
+        let tensors = asked.outputs.iter().filter(|output| output.datatype != Datatype::Bytes);
+        Self { asked, outputs: tensors.map(raw).collect() }
+    }
+
+    /// Points into `self`.
+    pub(super) fn raw(&self) -> RawPrecision {
+        let number = |reduced: Option<ReducedType>| {
+            reduced.map_or(-1, |reduced| scalar_type::from_datatype(reduced.into()))
+        };
+        RawPrecision {
+            weights: number(self.asked.precision.weights),
+            autocast: number(self.asked.precision.autocast),
+            channels_last: self.asked.precision.channels_last.into(),
+            outputs: self.outputs.as_ptr(),
+            output_count: self.outputs.len(),
+        }
+    }
+}
+
+fn truth(key: &str, text: &str) -> Result<bool, BackendError> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err(refused(key, "true or false", text)),
+    }
+}
+
+fn count(key: &str, text: &str) -> Result<usize, BackendError> {
+    match text.trim().parse() {
+        Ok(count) if (1..=1024).contains(&count) => Ok(count),
+        _ => Err(refused(key, "a number from 1 to 1024", text)),
+    }
+}
+
+fn refused(key: &str, expected: &str, text: &str) -> BackendError {
+    let message = format!("parameter {key}: expected {expected}, got '{text}'");
+    BackendError::Load { detail: message.clone(), message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(pairs: &[(&str, &str)]) -> Result<Options, BackendError> {
+        optimized(pairs, Optimize::default())
+    }
+
+    fn optimized(pairs: &[(&str, &str)], optimize: Optimize) -> Result<Options, BackendError> {
+        Options::new(&pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(), optimize)
+    }
+
+    #[test]
+    fn optimised_in_inference_mode_unless_told_otherwise() {
+        let raw = options(&[("ENABLE_NVFUSER", "true")]).unwrap().raw();
+        assert_eq!(
+            (raw.inference_mode, raw.freeze, raw.simple_executor, raw.optimized_execution),
+            (1, 1, 0, 1)
+        );
+        let raw = options(&[("INFERENCE_MODE", "FALSE"), ("ENABLE_JIT_PROFILING", "0")]).unwrap().raw();
+        assert_eq!(
+            (raw.inference_mode, raw.freeze, raw.simple_executor, raw.optimized_execution),
+            (0, 0, 1, 1)
+        );
+        let raw = options(&[("DISABLE_OPTIMIZED_EXECUTION", "true")]).unwrap().raw();
+        assert_eq!((raw.freeze, raw.optimized_execution), (0, 0));
+        assert_eq!(options(&[("INTRA_OP_THREAD_COUNT", "3")]).unwrap().intra_op_threads, Some(3));
+        assert!(!options(&[]).unwrap().cache_cleaning);
+        assert_eq!(options(&[("INTER_OP_THREAD_COUNT", "2")]).unwrap().inter_op_threads, Some(2));
+        assert_eq!(options(&[("DISABLE_CUDNN", "1")]).unwrap().cudnn, Some(false));
+        assert!(options(&[("ENABLE_CACHE_CLEANING", "true")]).unwrap().cache_cleaning);
+    }
+
+    #[test]
+    fn a_value_that_is_none_is_named() {
+        let error = options(&[("INFERENCE_MODE", "maybe")]).unwrap_err();
+        assert_eq!(error.to_string(), "parameter INFERENCE_MODE: expected true or false, got 'maybe'");
+        assert!(options(&[("INTRA_OP_THREAD_COUNT", "0")]).is_err());
+    }
+
+    #[test]
+    fn freezing_is_as_asked_for_where_the_executor_allows_it() {
+        let off = Optimize { freeze: Some(false), for_inference: Some(false) };
+        assert_eq!(optimized(&[], off).unwrap().raw().freeze, 0);
+        let for_inference = Optimize { freeze: None, for_inference: Some(true) };
+        let raw = optimized(&[], for_inference).unwrap().raw();
+        assert_eq!((raw.freeze, raw.for_inference), (1, 1));
+        let on = Optimize { freeze: Some(true), for_inference: None };
+        for (asked, key) in [(on, "freeze"), (for_inference, "for_inference")] {
+            let error = optimized(&[("ENABLE_JIT_PROFILING", "false")], asked).unwrap_err();
+            let expected = format!("cresset.toml: [optimize] {key} = true: config.pbtxt turns");
+            assert!(error.to_string().starts_with(&expected), "{error}");
+        }
+        assert!(optimized(&[("DISABLE_OPTIMIZED_EXECUTION", "1")], off).is_ok());
+    }
+}
