@@ -22,12 +22,12 @@ use world::{Outcome, World};
 
 /// What is turned off at once, and the scenarios in which that can matter.
 const SWITCHES: [(&str, &[Kind]); 9] = [
-    ("sizes", &[Kind::Usual, Kind::Target, Kind::Disturbed]),
-    ("shared", &[Kind::Usual, Kind::Target, Kind::Cold]),
-    ("beside_another", &[Kind::Usual, Kind::Disturbed]),
-    ("shared,beside_another", &[Kind::Usual]),
+    ("sizes", &[Kind::Usual, Kind::Target, Kind::Disturbed, Kind::Contended]),
+    ("shared", &[Kind::Usual, Kind::Target, Kind::Cold, Kind::Contended]),
+    ("beside_another", &[Kind::Usual, Kind::Disturbed, Kind::Contended]),
+    ("shared,beside_another", &[Kind::Usual, Kind::Contended]),
     ("company", &[Kind::Target]),
-    ("trial_whole", &[Kind::Usual, Kind::Disturbed]),
+    ("trial_whole", &[Kind::Usual, Kind::Disturbed, Kind::Contended]),
     ("warmth", &[Kind::Cold]),
     ("overhead", &[Kind::Lengths]),
     ("sizes,shared,beside_another,company,trial_whole,warmth,overhead", &Kind::ALL),

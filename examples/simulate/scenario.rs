@@ -108,10 +108,14 @@ pub(crate) enum Kind {
     Cold,
     /// Batches of 8 and more take three times as long at first.
     Disturbed,
+    /// A batch takes longer beside another instance's, as on processors that
+    /// share caches and memory; sizes were timed alone.
+    Contended,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 5] = [Self::Usual, Self::Target, Self::Lengths, Self::Cold, Self::Disturbed];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Usual, Self::Target, Self::Lengths, Self::Cold, Self::Disturbed, Self::Contended];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -120,6 +124,7 @@ impl Kind {
             Self::Lengths => "lengths",
             Self::Cold => "cold",
             Self::Disturbed => "disturbed",
+            Self::Contended => "contended",
         }
     }
 }
@@ -145,6 +150,7 @@ impl fmt::Display for Scenario {
             Kind::Target => write!(f, ", target {} ms", self.curve.target),
             Kind::Cold => write!(f, ", just started"),
             Kind::Disturbed => write!(f, ", disturbed before"),
+            Kind::Contended => write!(f, ", contended"),
         }
     }
 }
@@ -165,7 +171,7 @@ impl Scenario {
     /// How many requests are answered, and how many of them aren't counted.
     pub(crate) fn requests(&self) -> (usize, usize) {
         match self.kind {
-            Kind::Usual | Kind::Target | Kind::Lengths => (4000, 1000),
+            Kind::Usual | Kind::Target | Kind::Lengths | Kind::Contended => (4000, 1000),
             Kind::Cold => (800, 0),
             Kind::Disturbed => (8000, 5000),
         }
@@ -176,13 +182,19 @@ impl Scenario {
 pub(crate) fn all() -> Vec<Scenario> {
     use Load::{Closed, Open};
     let loads = [Closed(1), Closed(4), Closed(8), Closed(32), Closed(64), Open(0.5), Open(0.85)];
-    let groups: [(Kind, &[Curve], &[usize], &[Load]); 6] = [
+    let groups: [(Kind, &[Curve], &[usize], &[Load]); 7] = [
         (Kind::Usual, &[LIGHT, STEEP, HEAVY, CONVOLUTIONAL], &[2, 8], &loads),
         (Kind::Usual, &[DEVICE], &[1, 2, 8], &loads),
         (Kind::Target, &[LIGHT, STEEP, HEAVY, CONVOLUTIONAL, DEVICE], &[2, 8], &loads[1..]),
         (Kind::Lengths, &[TEXT, TEXT_DEVICE], &[1, 2, 8], &loads[2..]),
         (Kind::Cold, &[STEEP, CONVOLUTIONAL], &[2, 8], &[Closed(8), Closed(32), Closed(64), Open(0.5)]),
         (Kind::Disturbed, &[STEEP, HEAVY], &[2, 8], &[Closed(32), Closed(64), Open(0.85)]),
+        (
+            Kind::Contended,
+            &[STEEP, HEAVY, CONVOLUTIONAL],
+            &[2, 8],
+            &[Closed(4), Closed(8), Closed(32), Closed(64), Open(0.5)],
+        ),
     ];
     let mut all = Vec::new();
     for (kind, curves, counts, loads) in groups {

@@ -28,6 +28,8 @@ const FIRST: (f64, f64) = (2.0, 10.0);
 /// What batches of `LARGE` rows and more take while the machine is disturbed.
 const DISTURBED: f64 = 3.0;
 const LARGE: u32 = 8;
+/// What a batch takes more that begins beside another instance's.
+const CONTENDED: f64 = 1.25;
 /// As `instance::pace` and `instance::places` have them.
 const MARGIN: f64 = 0.2;
 const PLACES: usize = 4;
@@ -322,6 +324,11 @@ impl<'a> World<'a> {
             && batch.rows >= LARGE
         {
             millis *= DISTURBED;
+        }
+        if self.scenario.kind == Kind::Contended
+            && self.instances.iter().any(|state| !state.running.is_empty())
+        {
+            millis *= CONTENDED;
         }
         let collected = self.now + nanos(COLLECT);
         let state = &mut self.instances[instance];

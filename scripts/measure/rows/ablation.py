@@ -125,6 +125,7 @@ def simulated(bench: Bench) -> Row:
     (convolutional), 5 and 0.1 on a device that computes by itself (device), or by their padded lengths (text), with 5 %
     of noise. Just started: larger sizes haven't run, and the first run of each takes twice its time and 10 ms.
     Disturbed before: batches of 8 and more took three times as long at first, and what comes after that is measured.
+    Contended: a batch takes a quarter more if another instance runs one, and sizes were timed alone.
     """
     program = built(bench) / "simulate"
     said = subprocess.run([program, "--json", "--seeds", "9"], check=True, stdout=subprocess.PIPE, text=True).stdout
