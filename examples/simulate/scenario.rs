@@ -178,11 +178,14 @@ impl Scenario {
     }
 }
 
+/// Scenarios of each curve, count of instances and load.
+type Group<'a> = (Kind, &'a [Curve], &'a [usize], &'a [Load]);
+
 /// All rows.
 pub(crate) fn all() -> Vec<Scenario> {
     use Load::{Closed, Open};
     let loads = [Closed(1), Closed(4), Closed(8), Closed(32), Closed(64), Open(0.5), Open(0.85)];
-    let groups: [(Kind, &[Curve], &[usize], &[Load]); 7] = [
+    let groups: [Group<'_>; 7] = [
         (Kind::Usual, &[LIGHT, STEEP, HEAVY, CONVOLUTIONAL], &[2, 8], &loads),
         (Kind::Usual, &[DEVICE], &[1, 2, 8], &loads),
         (Kind::Target, &[LIGHT, STEEP, HEAVY, CONVOLUTIONAL, DEVICE], &[2, 8], &loads[1..]),
