@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import time
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..bodies import write
-from ..figures import Figure, Row, ratio
+from ..figures import Figure, Row, ratio, spread
 from ..processes import PROCESSORS, ROOT, SERVE, Bench, Server
 from . import minilm, mlp
 
@@ -130,7 +129,7 @@ def simulated(bench: Bench) -> Row:
     program = built(bench) / "simulate"
     said = subprocess.run([program, "--json", "--seeds", "9"], check=True, stdout=subprocess.PIPE, text=True).stdout
     lines = [json.loads(line) for line in said.splitlines()]
-    result = Row("ablation-simulated")
+    result = Row("ablation-simulated", timed=False)
     for name, switch in SWITCHES.items():
         known = [line for line in lines if line["off"] == switch.off]
         result.figures += [figure for kind, better in (("rate", 1), ("p99", -1)) for figure in extremes(name, known, kind, better)]
@@ -138,11 +137,13 @@ def simulated(bench: Bench) -> Row:
 
 
 def extremes(name: str, lines: list[dict], kind: str, better: int) -> list[Figure]:
+    """The best by the quartile that says least for it, the worst by the one that says most."""
     # A rate of 0, if no request was answered within a target, gives no ratio.
-    lines = [line for line in lines if all(value is not None for value in line[kind])]
-    lines.sort(key=lambda line: better * statistics.median(line[kind]))
-    ends = [("best", lines[-1]), ("worst", lines[0])] if lines else []
-    return [Figure(f"{name}: {kind}, {which}: {line['scenario']}", line[kind]) for which, line in ends]
+    known = [(spread(line[kind]), line) for line in lines if all(value is not None for value in line[kind])]
+    least, most = ("low", "high") if better > 0 else ("high", "low")
+    ends = (("best", max, least), ("worst", min, most)) if known else ()
+    chosen = [(which, end(known, key=lambda one: better * one[0][quartile])[1]) for which, end, quartile in ends]
+    return [Figure(f"{name}: {kind}, {which}: {line['scenario']}", line[kind]) for which, line in chosen]
 
 
 def served(bench: Bench, programs: Path, switch: Switch, model: str, settings: str, notes: list[str]) -> list[Figure]:
