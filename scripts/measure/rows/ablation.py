@@ -94,8 +94,10 @@ def row(name: str, switch: Switch) -> Callable[[Bench], Row]:
 
     measured.__doc__ = (
         f"{switch.what}: with it over without it.\n\nRates above 1 and latencies below 1 are what it is worth. Two servers take "
-        "turns within each round; a new server for each window of first seconds."
-    )
+        "turns within each round, and are started anew for the next; for first seconds, a new server in each window."
+        + (" Neither rewrites the module while it serves: the race that decides on that ends differently from start to start, "
+           "which moves a rate by more than most heuristics do." if switch.beside else "")
+    )  # fmt: skip
     return measured
 
 
