@@ -191,7 +191,6 @@ fn start(settings: &InstanceSettings) -> Result<Started, BackendError> {
     if !warm {
         // These are no input for this model: larger batches of them neither.
         settings.later.done(false);
-        settings.queue.all_warm();
         settings.rows.forget_requests();
     }
     Ok(Started { instance, number })
@@ -308,7 +307,6 @@ fn errand(instance: &mut dyn ModelInstance, settings: &InstanceSettings) -> bool
     let run = catch_unwind(AssertUnwindSafe(|| warm(instance, &inputs, settings)));
     settings.later.done(run.unwrap_or(false));
     if settings.later.is_empty() {
-        settings.queue.all_warm();
         settings.rows.forget_requests();
     }
     true

@@ -14,6 +14,7 @@ use crate::trial::compare::{Difference, differences, two_digits};
 use cresset_backend::{Backend, BackendError, Device, Model, Preparation};
 use cresset_clock as clock;
 use cresset_scheduler::Queue;
+use cresset_scheduler::ablation::{Heuristic, off};
 
 /// The product's notion of equal answers: `max|a - b| <= 1e-5 max|b|`.
 const EQUAL: f64 = 1e-5;
@@ -150,7 +151,8 @@ impl Improvement {
         let time = if threads > 1 { clock::monotonic } else { clock::thread_time };
         let laps = race(base, other, &sizes, threads, time).map_err(failed)?;
         let laps: Vec<(u32, Lap)> = rows.into_iter().zip(laps).collect();
-        let verdict = judge(&laps, &self.binding, self.file_size <= LARGEST_IN_BOTH)?;
+        let both = self.file_size <= LARGEST_IN_BOTH && !off(Heuristic::BySize);
+        let verdict = judge(&laps, &self.binding, both)?;
         // What is new to it shouldn't be paid by requests.
         warm(other, &self.sizes, threads, time).map_err(failed)?;
         Ok(verdict)

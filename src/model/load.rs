@@ -26,6 +26,7 @@ use crate::model_config::{Binding, DynamicBatching, InstanceGroup, ModelConfig};
 use crate::trial::rows::RowRule;
 use cresset_backend::{Backend, BackendError, Device, LoadRequest, Model, Preparation, Signature};
 use cresset_clock as clock;
+use cresset_scheduler::ablation::{Heuristic, off};
 use cresset_scheduler::{Policy, Queue, QueuePolicy, TimingPolicy};
 
 impl ServedModel {
@@ -86,9 +87,6 @@ impl ServedModel {
         improvable: Option<Improvable>,
     ) -> Result<Option<Improvement>, LoadError> {
         let mut instances = self.instances.lock().unwrap_or_else(PoisonError::into_inner);
-        if !warm_up.later.is_empty() {
-            self.queue.hold_back_above(1);
-        }
         let mut improvement = None;
         for placement in &self.placements {
             let model = models.on(placement.device)?;
@@ -274,7 +272,7 @@ impl Loading<'_> {
             // What is known to run, in the place of zeros.
             runs.first.iter_mut().for_each(|inputs| inputs.clone_from(&ran.inputs));
         }
-        let Some(trials) = &self.resources.trials else {
+        let Some(trials) = self.resources.trials.as_ref().filter(|_| !off(Heuristic::Calibrate)) else {
             return Ok(Planned { placements, reason: None, runs });
         };
         let ran = rehearsed.ran.iter().take(1).map(|request| request.inputs.as_slice());
@@ -328,7 +326,11 @@ impl Loading<'_> {
                 latency_target: self.source.objective.latency_target,
             },
             instances: placements.iter().map(|placement| placement.instances).sum(),
-            spin_before_park: self.resources.spin_before_park,
+            spin_before_park: if off(Heuristic::SpinBeforePark) {
+                Duration::ZERO
+            } else {
+                self.resources.spin_before_park
+            },
         };
         let ordered = asked.is_some_and(|batching| batching.preserve_ordering);
         let queue = Arc::new(Queue::new(policy));
@@ -371,7 +373,8 @@ impl Loading<'_> {
 
     /// Whether its code may become another while it serves.
     fn improvable(&self, preparation: &Preparation, placements: &[Placement]) -> Option<Improvable> {
-        let open = !self.is_stateful()
+        let open = !off(Heuristic::Improve)
+            && !self.is_stateful()
             && !self.resources.overlapped
             && placements.len() == 1
             && is_open(preparation, self.device, &self.source.file);

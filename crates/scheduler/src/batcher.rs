@@ -246,17 +246,6 @@ impl<T: Schedulable> Batcher<T> {
         self.learned.tried(shape, rows, took);
     }
 
-    /// Sizes above `largest` are held back until they have run, as
-    /// [`Batcher::tried`] says, or [`Batcher::all_warm`] is called.
-    pub fn hold_back_above(&mut self, largest: u32) {
-        self.learned.warm_up.begin(largest);
-    }
-
-    /// Every size may be run.
-    pub fn all_warm(&mut self) {
-        self.learned.warm_up.done();
-    }
-
     /// The model became another, whose times are its own.
     pub fn forget_times(&mut self) {
         self.learned.times.forget();

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use super::ablation::{Heuristic, off};
 use super::earlier;
 use super::learned::Learned;
 use super::running::RunningBatches;
@@ -128,6 +129,9 @@ impl Forecast<'_> {
         limits: impl Iterator<Item = Instant>,
         now: Instant,
     ) -> Option<u32> {
+        if off(Heuristic::DeferToOther) {
+            return None;
+        }
         if self.running.len() + 1 != self.instances || self.target.is_some() || self.learned.tries_whole() {
             return None;
         }
@@ -147,15 +151,14 @@ impl Forecast<'_> {
     /// The most rows that this batch should have.
     pub(crate) fn size(&self, batch: &Candidate<'_>) -> u32 {
         let rows = batch.rows;
-        let allowed = self.learned.warm_up.allowed(rows);
-        let Some(times) = self.learned.times.of(batch.shape) else { return allowed };
+        let Some(times) = self.learned.times.of(batch.shape) else { return rows };
         let whole = if self.learned.tries_whole() { rows } else { efficient(times, rows) };
         let mut most = self.within_target(times, whole);
         let free = self.free();
-        if free > 1 {
+        if free > 1 && !off(Heuristic::Shared) {
             most = most.min(shared(times, batch.waiting, free, most));
         }
-        most.min(allowed).max(1)
+        most.max(1)
     }
 
     /// Whether further rows would make this batch no better, though it was to
@@ -178,7 +181,7 @@ impl Forecast<'_> {
     /// Until when a batch that could leave waits for company, by the target.
     pub(crate) fn coalesce_until(&self, batch: &Candidate<'_>, now: Instant) -> Option<Instant> {
         let target = self.target?;
-        if self.free() > 1 {
+        if self.free() > 1 || off(Heuristic::Coalesce) {
             return None;
         }
         let times = self.learned.times.of(batch.shape)?;

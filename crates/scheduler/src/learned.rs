@@ -3,11 +3,11 @@
 
 use std::time::{Duration, Instant};
 
+use super::ablation::{Heuristic, off};
 use super::arrivals::Arrivals;
 use super::margin::Margin;
 use super::padding_cost::PaddingCostModel;
 use super::running::RunningBatch;
-use super::size_warm_up::SizeWarmUp;
 use super::times::ShapeTimes;
 
 /// One batch in so many that would be cut is left whole, so that a size that
@@ -23,8 +23,6 @@ pub(crate) struct Learned {
     pub(crate) arrivals: Arrivals,
     /// How far forecasts are off.
     pub(crate) margin: Margin,
-    /// Which sizes have run.
-    pub(crate) warm_up: SizeWarmUp,
     /// What padding is worth.
     pub(crate) padding: PaddingCostModel,
     /// Batches that were cut since one that would have been was left whole.
@@ -61,7 +59,6 @@ impl Learned {
     /// A batch of `rows` leaves; it would have had `could` rows if sizes cost
     /// nothing.
     pub(crate) fn left(&mut self, rows: u32, could: u32) {
-        self.warm_up.left(rows, could);
         if self.tries_whole() {
             self.cuts = 0;
         } else if rows < could {
@@ -71,7 +68,7 @@ impl Learned {
 
     /// Whether the next batch is left whole, whatever its size costs.
     pub(crate) fn tries_whole(&self) -> bool {
-        self.cuts >= CUTS_UNTIL_TRIAL
+        self.cuts >= CUTS_UNTIL_TRIAL && !off(Heuristic::TrialWhole)
     }
 
     /// A batch has run, of which the latency target, if there is one, says how
@@ -90,7 +87,6 @@ impl Learned {
     /// A run of `rows` of this shape on the server's own account took so long.
     pub(crate) fn tried(&mut self, shape: &[i64], rows: u32, took: Duration) {
         self.times.tell(shape, |times| times.tried(rows, took));
-        self.warm_up.ran(rows);
     }
 
     /// A request of `rows` came.

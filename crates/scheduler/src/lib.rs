@@ -17,6 +17,7 @@
 //! from that and from the batches that run. It changes what the policies have
 //! formed (`adjust`), and refuses what can't be in time.
 
+pub mod ablation;
 mod adjust;
 mod arrivals;
 mod batcher;
@@ -33,7 +34,6 @@ mod queue_policy;
 mod request;
 mod running;
 mod sequencer;
-mod size_warm_up;
 mod sizing;
 mod sync;
 #[cfg(all(test, not(feature = "shuttle")))]

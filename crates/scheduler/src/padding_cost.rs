@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::ablation::{Heuristic, off};
+
 /// How much of what was known each batch leaves: the last fifty count.
 const KEPT: f64 = 0.98;
 
@@ -60,7 +62,7 @@ impl PaddingCostModel {
 
     /// Whether so much padding is worth it, where that is known.
     pub(crate) fn is_worth(&self, padding: u64) -> bool {
-        self.worth.is_none_or(|worth| padding as f64 <= worth)
+        off(Heuristic::PaddingCost) || self.worth.is_none_or(|worth| padding as f64 <= worth)
     }
 }
 

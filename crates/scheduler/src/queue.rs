@@ -406,16 +406,6 @@ impl<T: Schedulable> Queue<T> {
         self.lock().batcher.tried(shape, rows, took);
     }
 
-    /// Larger batches than this are held back until they have run once.
-    pub fn hold_back_above(&self, largest: u32) {
-        self.lock().batcher.hold_back_above(largest);
-    }
-
-    /// No size is held back any more.
-    pub fn all_warm(&self) {
-        self.lock().batcher.all_warm();
-    }
-
     /// The model became another: nothing is known of how long it takes.
     pub fn forget_times(&self) {
         self.lock().batcher.forget_times();

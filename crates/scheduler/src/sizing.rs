@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::times::BatchTimes;
+use crate::ablation::{Heuristic, off};
 
 /// A size is better than another where a row of it takes less by this share:
 /// below, it may be noise.
@@ -24,6 +25,9 @@ const SHARED_COST: f64 = 1.2;
 /// where that is as good, or nothing is known. Of sizes that are as good as
 /// the best the smallest, whose answers come soonest.
 pub(crate) fn efficient(times: &BatchTimes, rows: u32) -> u32 {
+    if off(Heuristic::Sizes) {
+        return rows;
+    }
     let Some(whole) = times.settled(rows).filter(|whole| *whole >= WORTH_IT) else { return rows };
     let a_row = |(size, took): (u32, Duration)| took.as_secs_f64() / f64::from(size);
     let best = times.trusted(rows).map(a_row).fold(f64::INFINITY, f64::min);

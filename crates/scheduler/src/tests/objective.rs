@@ -325,28 +325,6 @@ fn a_configured_delay_ends_where_a_target_or_a_deadline_wants_it() {
 }
 
 #[test]
-fn sizes_grow_under_a_load_whose_delays_end_early() {
-    let start = clock::now();
-    let policy = with(policy(8, &[], 100 * MS), |p| {
-        p.instances = 1;
-        p.timing.latency_target = Some(60 * MS);
-    });
-    let mut batcher = Batcher::new(policy);
-    batcher.hold_back_above(1);
-    batcher.tried(&[0], 1, 2 * MS);
-    let mut largest = 0;
-    for id in 0..200 {
-        let now = start + 5 * MS * id as u32;
-        batcher.push(request(id, 1, 0, now)).unwrap();
-        while let Decision::Run(batch, _) = batcher.next(now) {
-            largest = largest.max(batch.rows);
-            batcher.done_for_test(&[0], batch.rows, Some(2 * MS));
-        }
-    }
-    assert!(largest > 1, "nobody is ever idle enough to warm them");
-}
-
-#[test]
 fn nobody_waits_for_more_than_the_target_lets_run() {
     let start = clock::now();
     let policy = with(policy(8, &[], 100 * MS), |p| {

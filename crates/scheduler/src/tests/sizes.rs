@@ -249,21 +249,6 @@ fn what_was_slow_once_is_tried_again() {
     assert!(sizes[900..].iter().all(|rows| *rows == 16), "{sizes:?}");
 }
 
-#[test]
-fn sizes_that_have_not_run_are_held_back_and_what_ran_is_not() {
-    let start = clock::now();
-    let mut batcher = Batcher::new(policy(8, &[], Duration::ZERO));
-    batcher.hold_back_above(1);
-    batcher.tried(&[0], 2, MS);
-    push(&mut batcher, 0..8, start);
-    assert_eq!(rows(batcher.next(start)), (2, CloseReason::Efficient));
-    batcher.tried(&[0], 4, MS);
-    assert_eq!(rows(batcher.next(start)), (4, CloseReason::Efficient));
-    push(&mut batcher, 8..14, start);
-    batcher.all_warm();
-    assert_eq!(rows(batcher.next(start)), (8, CloseReason::Full));
-}
-
 /// What can happen to a batcher whose batches take time.
 #[derive(Debug, Clone)]
 enum TimedStep {
@@ -337,7 +322,6 @@ proptest! {
         took in prop::collection::vec(1u32..300, 1..40),
         instances in 0usize..4,
         target in prop::option::of(1u32..200),
-        warm in prop::option::of(1u32..4),
         steps in timed_steps(),
         max in 5u32..12,
         delay in prop_oneof![Just(0u32), 1u32..15],
@@ -348,7 +332,6 @@ proptest! {
             p.instances = instances;
             p.timing.latency_target = target.map(|target| MS * target);
         }));
-        warm.iter().for_each(|warm| batcher.hold_back_above(*warm));
         let mut took = took.into_iter().map(|ms| MS * ms).cycle();
         let mut ledger = Ledger { waiting: Vec::new(), last_in_bucket: HashMap::new(), max };
         // The ticket, the time and the end of each batch that runs.
@@ -420,7 +403,7 @@ proptest! {
             prop_assert_eq!(batcher.running.len(), running.len(), "each batch comes back once");
         }
         // What is full leaves though every instance is busy.
-        if target.is_none() && warm.is_none() {
+        if target.is_none() {
             while let Some((batch, _)) = batcher.next_full(now) {
                 ledger.left(&batch)?;
             }
