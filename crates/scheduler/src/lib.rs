@@ -36,7 +36,8 @@ mod running;
 mod sequencer;
 mod sizing;
 mod sync;
-#[cfg(all(test, not(feature = "shuttle")))]
+#[cfg(test)]
+#[cfg(not(feature = "shuttle"))]
 mod tests;
 mod times;
 mod timing_policy;
