@@ -43,7 +43,6 @@ pub mod model;
 pub mod model_config;
 pub mod model_repository;
 pub mod model_settings;
-pub mod scheduler;
 pub mod serve;
 pub mod settings;
 pub mod shutdown;

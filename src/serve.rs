@@ -43,7 +43,7 @@ macro_rules! say {
 /// How long an instance looks out for work before it sleeps, where that is
 /// likely to come: about as long as a client on the same machine takes from one
 /// answer to its next request.
-const LOOKOUT: Duration = Duration::from_micros(200);
+const SPIN_BEFORE_PARK: Duration = Duration::from_micros(200);
 
 /// How a server ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -369,7 +369,7 @@ fn resources(settings: &ServeSettings, backend: &dyn Backend) -> anyhow::Result<
         faults: DeviceFaults::new(),
         overlapped: settings.overlapped,
         trials: Some(Arc::default()),
-        lookout: if spare { LOOKOUT } else { Duration::ZERO },
+        spin_before_park: if spare { SPIN_BEFORE_PARK } else { Duration::ZERO },
     })
 }
 

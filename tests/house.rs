@@ -50,12 +50,12 @@ fn libtorch_is_named_where_the_backend_is_chosen_and_nowhere_else() {
 
 #[test]
 fn the_http_surface_knows_the_engine_and_nothing_below_it() {
-    assert_eq!(offences("http", &["crate::scheduler", "crate::instance", "cresset_backend"], ""), [""; 0]);
+    assert_eq!(offences("http", &["cresset_scheduler", "crate::instance", "cresset_backend"], ""), [""; 0]);
 }
 
 #[test]
 fn the_grpc_surface_knows_the_engine_and_nothing_below_it() {
-    let below = ["crate::scheduler", "crate::instance", "cresset_backend", "crate::http"];
+    let below = ["cresset_scheduler", "crate::instance", "cresset_backend", "crate::http"];
     assert_eq!(offences("grpc", &below, ""), [""; 0]);
     assert_eq!(offences("http", &["crate::grpc"], ""), [""; 0]);
 }
@@ -80,7 +80,7 @@ fn rooms_know_each_other_downwards_only() {
                 "crate::engine",
                 "crate::model::",
                 "crate::instance",
-                "crate::scheduler",
+                "cresset_scheduler",
             ],
         ),
         (
@@ -91,7 +91,7 @@ fn rooms_know_each_other_downwards_only() {
                 "crate::engine",
                 "crate::model::",
                 "crate::instance",
-                "crate::scheduler",
+                "cresset_scheduler",
             ],
         ),
         (

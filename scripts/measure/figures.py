@@ -60,6 +60,8 @@ class Row:
     not_measured: str | None = None
     # Processors that others used meanwhile.
     others: float = 0.0
+    # Whether that can change what is measured.
+    timed: bool = True
 
     def summary(self) -> dict:
         return {

@@ -8,10 +8,12 @@ import textwrap
 import time
 from pathlib import Path
 
+from . import worth
 from .expected import EXPECTED
 from .figures import written
-from .rows import ROWS
+from .rows import ABLATION, ROWS
 
+SIMULATED = "ablation-simulated"
 HEAD = "| row | figure | measured | goal | met | beside |\n|---|---|---:|---|---|---|"
 
 
@@ -37,6 +39,44 @@ def circumstances() -> dict:
         "processors": len(os.sched_getaffinity(0)),
         "command": " ".join(["scripts/limits", *(word for word in sys.argv[1:] if not word.startswith("/"))]),
     }
+
+
+def write(path: Path, runs: list[dict]) -> None:
+    """The whole page; or its section on heuristics alone, if the runs are of nothing else."""
+    rows = {row["name"] for run in runs for row in run["rows"]}
+    old = path.read_text() if path.exists() else ""
+    if rows & set(ROWS):
+        kept = old[old.find(worth.TITLE) :] if worth.TITLE in old else ""
+        of_others = [run for run in runs if {row["name"] for row in run["rows"]} <= set(ABLATION)]
+        section = heuristics(of_others) if of_others else kept
+        path.write_text(page(runs).rstrip() + "\n" + ("\n" + section if section else ""))
+    else:
+        path.write_text(old.partition(worth.TITLE)[0].rstrip() + "\n\n" + heuristics(runs))
+
+
+def heuristics(runs: list[dict]) -> str:
+    """The section on what each heuristic is worth."""
+    rows = {name: known for name, known in merged(runs).items() if name in ABLATION}
+    simulated = rows.get(SIMULATED, (None,))[0]
+    where = dict.fromkeys(f"{run['processors']} processors ({run['processor']})" for run in runs)
+    dates = sorted({run["date"] for run in runs})
+    parts = [
+        worth.TITLE + "\n",
+        wrapped(
+            f"Printed by `scripts/limits --only ablation` on {' and '.join(dates)}, on a virtual machine of {' and '.join(where)}. "
+            "Each figure is that of the server over that of the same server without the heuristic: a rate above 1 and a p99 below "
+            f"1 are what it brings. {worth.RULE}"
+        ),
+        "\n" + worth.HEAD,
+        *(worth.line(name.removeprefix("ablation-"), simulated, rows.get(name, (None,))[0]) for name in ABLATION if name != SIMULATED),
+        "\n" + HEAD,
+        *(lines(rows[name][0]) for name in ABLATION if name in rows),
+        "",
+    ]
+    for name in ABLATION:
+        if name in rows:
+            parts += describe(name, *rows[name])
+    return "\n".join(parts).rstrip() + "\n"
 
 
 def page(runs: list[dict]) -> str:
@@ -81,7 +121,7 @@ def merged(runs: list[dict]) -> dict[str, tuple[dict, dict]]:
 
 
 def describe(name: str, row: dict, run: dict) -> list[str]:
-    title, _, meaning = textwrap.dedent("    " + (ROWS[name].__doc__ or "").strip()).partition("\n\n")
+    title, _, meaning = textwrap.dedent("    " + ((ROWS | ABLATION)[name].__doc__ or "").strip()).partition("\n\n")
     meaning = " ".join((title + " " + meaning).split())
     said = f"**{name}**: {meaning} Expected before it was measured: {EXPECTED[name]}"
     if not row["not_measured"]:

@@ -29,6 +29,8 @@ class Bench:
     python: Path | None
     rounds: int
     seconds: float
+    # Nothing is built: what is measured is there.
+    built: bool = False
     # Levels of a closed loop to be measured, of those that a row has; all where it is empty.
     clients: list[int] = field(default_factory=list)
     # The busiest that the generator was with several clients, and what it did then. One client's is never idle.
@@ -41,22 +43,26 @@ class Bench:
         return chosen
 
     def load(
-        self, url: str, what: list, clients: int, *, seconds: float | None = None, requests: int | None = None, threads: int = 1
-    ) -> dict:
-        """A closed loop from so many of the generator's threads, after a warm-up that isn't counted. Ends the
-        measurement where a request fails."""
-        command = [self.release / "cresset", "bench", url, *what, "--concurrency", clients, "--threads", threads, "--json", "--quiet"]
+        self, url: str, what: list, clients: int, *, seconds: float | None = None, requests: int | None = None, threads: int = 1,
+        rate: float | None = None, warm_up: float | None = None, refusals: bool = False,
+    ) -> dict:  # fmt: skip
+        """A closed loop from so many of the generator's threads, or an open one if there is a rate, after a warm-up that
+        isn't counted. Ends the measurement if a request fails, unless it was refused and `refusals` are no failures."""
+        how = ["--rate", f"{rate:.2f}"] if rate else ["--concurrency", clients]
+        command = [self.release / "cresset", "bench", url, *what, *how, "--threads", threads, "--json", "--quiet"]
         if requests:
             command += ["--requests", requests, "--warm-up", "0s"]
         else:
             seconds = seconds or self.seconds
-            command += ["--duration", f"{seconds}s", "--warm-up", f"{max(0.3, seconds / 5):.2f}s"]
+            warm_up = max(0.3, seconds / 5) if warm_up is None else warm_up
+            command += ["--duration", f"{seconds}s", "--warm-up", f"{warm_up:.2f}s"]
         done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, text=True)
-        if done.returncode != 0:
+        if not done.stdout or (done.returncode != 0 and not refusals):
             raise SystemExit(f"the load failed: {done.stdout}")
         outcome = json.loads(done.stdout)
         level = outcome["levels"][0] | {"request_bytes": outcome["request_bytes"]}
-        if level["errors"] or not level["latency"]:
+        errors = [error for error in level["errors"] if not (refusals and error["refused"])]
+        if errors or not level["latency"]:
             raise SystemExit(f"requests failed: {level['errors']}")
         if clients > 1:
             self.busiest = max(self.busiest, (level["own_cpu_busiest"], f"{clients} clients at {url}"))

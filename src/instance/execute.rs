@@ -13,10 +13,10 @@ use crate::error::Error;
 use crate::faults::{DeviceFaults, Fault};
 use crate::metrics::{Durations, FailureReason, ModelMetrics};
 use crate::model_config::Binding;
-use crate::scheduler::{Batch, CloseReason, Queue};
 use cresset_backend::{BackendError, BatchOutput, Device, HostBatch};
 use cresset_clock as clock;
 use cresset_protocol::Tensor;
+use cresset_scheduler::{Batch, CloseReason, PaddedRun};
 
 /// What all batches of an instance have in common.
 pub(super) struct Context {
@@ -29,8 +29,6 @@ pub(super) struct Context {
     pub(super) rows: Arc<RowState>,
     /// How requests of different lengths run together, if they do.
     pub(super) padding: Option<Arc<Padding>>,
-    /// The queue that batches come from, which learns from those that are padded.
-    pub(super) queue: Arc<Queue<QueuedRequest>>,
     /// Whether a failed batch may be run again in parts: not if the model keeps
     /// state.
     pub(super) repeatable: bool,
@@ -95,6 +93,12 @@ impl Context {
         }
     }
 
+    /// What the scheduler learns from a batch whose requests were padded.
+    pub(super) fn padded_run(&self, batch: &Batch<QueuedRequest>, computed: Duration) -> Option<PaddedRun> {
+        let length = self.padding.as_deref()?.length(&batch.requests);
+        Some(PaddedRun { size: u64::from(batch.rows) * u64::from(length), computed })
+    }
+
     /// Answers each request of a batch with its part of the outputs.
     pub(super) fn answer(
         &self,
@@ -111,11 +115,6 @@ impl Context {
         let shared = requests.len() > 1;
         self.limit().passed();
         let padding = self.padding.as_deref().map(|padding| (padding, padding.length(&requests)));
-        if let Some((_, length)) = padding {
-            let took = times.computed.saturating_duration_since(times.began);
-            self.queue.ran(u64::from(rows) * u64::from(length), took);
-        }
-
         let mut cut = Vec::with_capacity(requests.len());
         for request in &requests {
             let own: Vec<Tensor> =

@@ -2,14 +2,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::collect::collect;
 use super::execute::{Cause, ComputeTimes, Context, Failed, RunningBatch};
 use super::request::QueuedRequest;
-use crate::scheduler::Batch;
 use cresset_backend::{HostBatch, HostMemory, ModelInstance};
 use cresset_clock as clock;
+use cresset_scheduler::{Batch, PaddedRun, Ran};
 
 /// Runs batches on one model instance, on its thread.
 pub(super) struct Inline {
@@ -19,11 +18,12 @@ pub(super) struct Inline {
 }
 
 impl Inline {
-    /// Runs a batch and answers each of its requests. Gives how long that
-    /// took, if it went as one from start to end.
-    pub(super) fn run(&mut self, batch: Batch<QueuedRequest>, context: &Context) -> Option<Duration> {
+    /// Runs a batch and answers each of its requests. Tells how it ran, if it
+    /// went as one from start to end.
+    pub(super) fn run(&mut self, batch: Batch<QueuedRequest>, context: &Context) -> Option<Ran> {
         let began = clock::now();
         let mut whole = true;
+        let mut padded = None;
         let mut left = VecDeque::from([batch]);
         while let Some(batch) = left.pop_front() {
             // Asked for each part: the one before may have ended the device.
@@ -36,7 +36,13 @@ impl Inline {
                 whole = false;
                 left.push_front(part);
             }
-            let Err(failed) = self.attempt(first, context) else { continue };
+            let failed = match self.attempt(first, context) {
+                Ok(run) => {
+                    padded = run;
+                    continue;
+                }
+                Err(failed) => failed,
+            };
             whole = false;
             if let Cause::Backend(cresset_backend::BackendError::OutOfMemory { .. }) = failed.cause {
                 self.instance.release_memory();
@@ -45,10 +51,14 @@ impl Inline {
                 left.push_front(again);
             }
         }
-        whole.then(|| clock::now().saturating_duration_since(began))
+        whole.then(|| Ran { took: clock::now().saturating_duration_since(began), padded })
     }
 
-    fn attempt(&mut self, batch: Batch<QueuedRequest>, context: &Context) -> Result<(), Failed> {
+    fn attempt(
+        &mut self,
+        batch: Batch<QueuedRequest>,
+        context: &Context,
+    ) -> Result<Option<PaddedRun>, Failed> {
         let left = clock::now();
         let Batch { requests, rows, reason } = batch;
         let filled = collect(&mut self.collected, &requests, context, self.memory.as_ref());
@@ -62,8 +72,11 @@ impl Inline {
         context.learn(&self.collected, &forward, &requests);
         match forward {
             Ok(outputs) => {
-                let running = RunningBatch { batch: Batch { requests, rows, reason }, left };
-                context.answer(running, outputs, ComputeTimes { began, computed })
+                let batch = Batch { requests, rows, reason };
+                let padded = context.padded_run(&batch, computed.saturating_duration_since(began));
+                context
+                    .answer(RunningBatch { batch, left }, outputs, ComputeTimes { began, computed })
+                    .map(|()| padded)
             }
             Err(error) => Err(Failed { requests, rows, cause: Cause::Backend(error) }),
         }

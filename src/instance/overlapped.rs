@@ -8,29 +8,21 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::collect::collect;
 use super::execute::{Cause, ComputeTimes, Context, Failed, RunningBatch};
 use super::places::{BatchPlace, Places};
 use super::request::QueuedRequest;
-use crate::scheduler::{Batch, Queue};
 use cresset_backend::{BackendError, Flight, HostBatch, HostMemory, ModelInstance};
 use cresset_clock as clock;
+use cresset_scheduler::{Batch, Next, Queue, Ran, RunGuard};
 
-/// A batch that was taken from the queue; dropping it says that it is over.
+/// A batch that the queue handed out.
 struct Taken<'a> {
-    queue: &'a Queue<QueuedRequest>,
-    shape: Vec<i64>,
+    guard: RunGuard<'a, QueuedRequest>,
+    /// Before any part of it was given back.
     rows: u32,
-    /// How long the device computed it, if it went as one.
-    took: Option<Duration>,
-}
-
-impl Drop for Taken<'_> {
-    fn drop(&mut self) {
-        self.queue.done(&self.shape, self.rows, self.took);
-    }
 }
 
 /// A batch between collecting and launching.
@@ -97,17 +89,17 @@ impl<'a> Pipeline<'a> {
             // Asked before the queue: what failed is given back before it
             // counts as answered.
             let quiet = self.places.is_quiet();
-            let batch = self.queue.next_batch_ahead(|| self.places.turn());
-            let Some(batch) = batch else {
+            let Next::Batch(batch, guard) = self.queue.next(self.places) else {
                 if quiet {
                     return;
                 }
                 self.places.wait_until_quiet();
                 continue;
             };
+            let taken = Taken { guard, rows: batch.rows };
             // A panic is a bug of ours, but not a reason to stop serving: the
             // responders that it dropped have answered.
-            let step = AssertUnwindSafe(|| self.collect(batch, memory, place, host_memory));
+            let step = AssertUnwindSafe(|| self.collect(batch, taken, memory, place, host_memory));
             match catch_unwind(step) {
                 Ok(Some(collected)) => {
                     if to.send(collected).is_err() {
@@ -123,13 +115,12 @@ impl<'a> Pipeline<'a> {
     fn collect(
         &self,
         batch: Batch<QueuedRequest>,
+        taken: Taken<'a>,
         mut memory: HostBatch,
         mut place: BatchPlace<'a>,
         host_memory: Option<&Arc<dyn HostMemory>>,
     ) -> Option<Collected<'a>> {
         let left = clock::now();
-        let shape = batch.bucket().to_vec();
-        let taken = Taken { queue: self.queue, shape, rows: batch.rows, took: None };
         let mut parts = self.context.begin(batch).into_iter();
         let batch = parts.next();
         parts.for_each(|part| self.queue.give_back(part));
@@ -225,7 +216,7 @@ impl<'a> Pipeline<'a> {
 
     /// Returns when the device had landed it.
     fn answer(&self, launched: Launched<'a>, before: Option<Instant>) -> Instant {
-        let Launched { running, flight, mut place, at, mut taken } = launched;
+        let Launched { running, flight, mut place, at, taken } = launched;
         let (outputs, memory) = flight.land();
         let computed = clock::now();
         self.context.learn(&memory, &outputs, &running.batch.requests);
@@ -234,8 +225,13 @@ impl<'a> Pipeline<'a> {
         place.land(memory, began, computed);
         // Not that of a part, if there wasn't memory for the whole.
         let whole = outputs.is_ok() && running.batch.rows == taken.rows;
-        taken.took = whole.then(|| computed.saturating_duration_since(began));
-        drop(taken);
+        if whole {
+            let took = computed.saturating_duration_since(began);
+            let padded = self.context.padded_run(&running.batch, took);
+            taken.guard.finish(Ran { took, padded });
+        } else {
+            drop(taken);
+        }
         self.queue.wake();
         self.context.metrics.executed(running.batch.rows, running.batch.reason);
         let answered = match outputs {

@@ -5,10 +5,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::scheduler::Turn;
+use cresset_scheduler::Turn;
 
 /// Room for what a guess misses: threads that wake late.
 const MARGIN: Duration = Duration::from_micros(200);
+
+/// Names a batch on its way over the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Crossing(u64);
 
 /// What was learned of an instance's times.
 #[derive(Debug, Default)]
@@ -17,35 +21,40 @@ pub(super) struct Pace {
     compute: BTreeMap<u32, Duration>,
     /// How long collecting takes.
     collect: Duration,
-    /// The rows of each batch on the device, in the order of handing over.
-    on_device: VecDeque<u32>,
+    /// Each batch on the device with its rows, in the order of handing over.
+    on_device: VecDeque<(Crossing, u32)>,
+    /// The number of the next batch.
+    next: u64,
     /// When the last of them should land.
     expected: Option<Instant>,
 }
 
 impl Pace {
     /// A batch of `rows` goes to the device, having been collected in `took`.
-    pub(super) fn handed_over(&mut self, rows: u32, took: Duration, now: Instant) {
+    pub(super) fn handed_over(&mut self, rows: u32, took: Duration, now: Instant) -> Crossing {
         self.collect = average(self.collect, took);
-        self.on_device.push_back(rows);
+        let crossing = Crossing(self.next);
+        self.next += 1;
+        self.on_device.push_back((crossing, rows));
         let start = self.expected.map_or(now, |before| before.max(now));
         self.expected = self.guess(rows).map(|compute| start + compute);
+        crossing
     }
 
-    /// A batch of `rows` has landed, having computed for `took`.
-    pub(super) fn landed(&mut self, rows: u32, took: Duration, now: Instant) {
-        let known = self.compute.get(&rows).copied().unwrap_or(took);
-        self.compute.insert(rows, average(known, took));
-        self.left(rows, now);
-    }
-
-    /// A batch of `rows` is not on the device any more, landed or not. The
-    /// next one computes from now on.
-    pub(super) fn left(&mut self, rows: u32, now: Instant) {
-        if let Some(place) = self.on_device.iter().position(|known| *known == rows) {
-            self.on_device.remove(place);
+    /// A batch has landed, having computed for `took`.
+    pub(super) fn landed(&mut self, crossing: Crossing, took: Duration, now: Instant) {
+        if let Some((_, rows)) = self.on_device.iter().find(|(known, _)| *known == crossing) {
+            let known = self.compute.get(rows).copied().unwrap_or(took);
+            self.compute.insert(*rows, average(known, took));
         }
-        let guesses = self.on_device.iter().map(|rows| self.guess(*rows));
+        self.left(crossing, now);
+    }
+
+    /// A batch is not on the device any more, landed or not. The next one
+    /// computes from now on.
+    pub(super) fn left(&mut self, crossing: Crossing, now: Instant) {
+        self.on_device.retain(|(known, _)| *known != crossing);
+        let guesses = self.on_device.iter().map(|(_, rows)| self.guess(*rows));
         self.expected = guesses.sum::<Option<Duration>>().map(|rest| now + rest);
     }
 
@@ -96,25 +105,40 @@ mod tests {
     fn the_next_batch_is_taken_just_before_the_device_is_free() {
         let start = clock::now();
         let mut pace = Pace::default();
-        pace.handed_over(8, MS, start);
-        pace.landed(8, 20 * MS, start + 20 * MS);
-        pace.handed_over(8, MS, start + 20 * MS);
+        let first = pace.handed_over(8, MS, start);
+        pace.landed(first, 20 * MS, start + 20 * MS);
+        let second = pace.handed_over(8, MS, start + 20 * MS);
         assert_eq!(pace.turn(), Turn::At(start + 40 * MS - 2 * MS - MARGIN));
         // Behind it another: both have to land.
-        pace.handed_over(8, MS, start + 38 * MS);
-        pace.landed(8, 20 * MS, start + 40 * MS);
+        let third = pace.handed_over(8, MS, start + 38 * MS);
+        pace.landed(second, 20 * MS, start + 40 * MS);
         assert_eq!(pace.turn(), Turn::At(start + 60 * MS - 2 * MS - MARGIN));
         // A size that is new goes by its neighbour.
-        pace.landed(8, 20 * MS, start + 60 * MS);
-        pace.handed_over(3, MS, start + 60 * MS);
+        pace.landed(third, 20 * MS, start + 60 * MS);
+        let fourth = pace.handed_over(3, MS, start + 60 * MS);
         assert_eq!(pace.turn(), Turn::At(start + 80 * MS - 2 * MS - MARGIN));
         // What failed at its launch is not waited for.
-        pace.left(3, start + 61 * MS);
+        pace.left(fourth, start + 61 * MS);
         assert_eq!(pace.turn(), Turn::Now);
         // Nor is a guess that was too long, once it has landed.
+        let fifth = pace.handed_over(8, MS, start + 70 * MS);
         pace.handed_over(8, MS, start + 70 * MS);
-        pace.handed_over(8, MS, start + 70 * MS);
-        pace.landed(8, 20 * MS, start + 75 * MS);
+        pace.landed(fifth, 20 * MS, start + 75 * MS);
         assert_eq!(pace.turn(), Turn::At(start + 95 * MS - 2 * MS - MARGIN));
+    }
+
+    #[test]
+    fn of_two_batches_of_one_size_the_one_that_left_is_told_from_the_other() {
+        let start = clock::now();
+        let mut pace = Pace::default();
+        let first = pace.handed_over(8, MS, start);
+        pace.landed(first, 20 * MS, start + 20 * MS);
+        let failing = pace.handed_over(8, MS, start + 20 * MS);
+        let other = pace.handed_over(8, MS, start + 20 * MS);
+        pace.left(failing, start + 21 * MS);
+        pace.left(failing, start + 22 * MS);
+        assert_eq!(pace.turn(), Turn::At(start + 42 * MS - 2 * MS - MARGIN), "the other is there");
+        pace.landed(other, 20 * MS, start + 42 * MS);
+        assert_eq!(pace.turn(), Turn::Now);
     }
 }

@@ -6,9 +6,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::request::QueuedRequest;
 use crate::error::{Error, Result};
-use crate::scheduler::Lengths;
 use cresset_backend::HostBuffer;
 use cresset_protocol::{Datatype, Strings, Tensor};
+use cresset_scheduler::Lengths;
 
 /// How a model's requests are padded. Dimensions are those of whole shapes:
 /// the batch is dimension 0.

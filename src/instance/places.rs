@@ -4,10 +4,10 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::pace::Pace;
-use crate::scheduler::Turn;
+use super::pace::{Crossing, Pace};
 use cresset_backend::HostBatch;
 use cresset_clock as clock;
+use cresset_scheduler::{Taker, Turn};
 
 /// One that is collected, one that is copied in, one that computes, one that is
 /// copied out. Batches that aren't full never take more than two of the
@@ -39,14 +39,13 @@ struct PlacesState {
 pub(super) struct BatchPlace<'a> {
     places: &'a Places,
     stage: PlaceStage,
-    rows: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PlaceStage {
     Collecting,
-    HandedOver,
-    Flying,
+    HandedOver(Crossing),
+    Flying(Crossing),
     Landed,
 }
 
@@ -58,13 +57,7 @@ impl Places {
         state.unanswered += 1;
         let batch = state.free.pop().unwrap_or_default();
         drop(state);
-        (BatchPlace { places: self, stage: PlaceStage::Collecting, rows: 0 }, batch)
-    }
-
-    /// Whether the collecting stage should take what there is.
-    pub(super) fn turn(&self) -> Turn {
-        let state = self.lock();
-        state.pace.turn()
+        (BatchPlace { places: self, stage: PlaceStage::Collecting }, batch)
     }
 
     /// Whether each batch that was taken has been answered or given back, but
@@ -93,27 +86,36 @@ impl Places {
     }
 }
 
+/// Whether the stage that collects should take what there is.
+impl Taker for Places {
+    fn turn(&self) -> Turn {
+        self.lock().pace.turn()
+    }
+}
+
 impl BatchPlace<'_> {
     /// A batch of `rows`, collected from `began` on, goes to the device.
     pub(super) fn hand_over(&mut self, rows: u32, began: Instant, now: Instant) {
         let mut state = self.places.lock();
-        state.pace.handed_over(rows, now.saturating_duration_since(began), now);
-        self.stage = PlaceStage::HandedOver;
-        self.rows = rows;
+        let crossing = state.pace.handed_over(rows, now.saturating_duration_since(began), now);
+        self.stage = PlaceStage::HandedOver(crossing);
     }
 
     /// The device has it.
     pub(super) fn launched(&mut self) {
-        self.places.lock().flying += 1;
-        self.stage = PlaceStage::Flying;
+        if let PlaceStage::HandedOver(crossing) = self.stage {
+            self.places.lock().flying += 1;
+            self.stage = PlaceStage::Flying(crossing);
+        }
     }
 
     /// The device is done with it, having begun with it at `began`; `batch` is
     /// its memory. The place is free; that the batch is answered shows when
     /// this is dropped.
     pub(super) fn land(&mut self, batch: HostBatch, began: Instant, now: Instant) {
+        let Stage::Flying(crossing) = self.stage else { return };
         let mut state = self.places.lock();
-        state.pace.landed(self.rows, now.saturating_duration_since(began), now);
+        state.pace.landed(crossing, now.saturating_duration_since(began), now);
         state.flying -= 1;
         state.taken -= 1;
         state.free.push(batch);
@@ -130,9 +132,9 @@ impl BatchPlace<'_> {
         match self.stage {
             PlaceStage::Landed => return,
             PlaceStage::Collecting => {}
-            PlaceStage::HandedOver => state.pace.left(self.rows, clock::now()),
-            PlaceStage::Flying => {
-                state.pace.left(self.rows, clock::now());
+            PlaceStage::HandedOver(crossing) => state.pace.left(crossing, clock::now()),
+            PlaceStage::Flying(crossing) => {
+                state.pace.left(crossing, clock::now());
                 state.flying -= 1;
             }
         }

@@ -9,9 +9,9 @@ use tokio::sync::oneshot;
 use crate::context::RequestContext;
 use crate::error::{Error, Result};
 use crate::metrics::{Durations, FailureReason, ModelMetrics, PendingGuard};
-use crate::scheduler::{RowSize, Turnstile, Waiting};
 use cresset_clock as clock;
 use cresset_protocol::{RequestedOutput, Schedule, Tensor};
+use cresset_scheduler::{ResponseSequencer, RowSize, Schedulable};
 
 /// A request that was checked, bound and admitted.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub struct QueuedRequest {
     pub pending: Option<PendingGuard>,
 }
 
-impl Waiting for QueuedRequest {
+impl Schedulable for QueuedRequest {
     fn rows(&self) -> u32 {
         self.rows
     }
@@ -110,7 +110,7 @@ pub(super) trait PartOfRequest: fmt::Debug + Send {
 }
 
 /// Lets a model's answers leave in the order in which their requests came.
-pub type Order = Mutex<Turnstile<SequencedAnswer>>;
+pub type Order = Mutex<ResponseSequencer<SequencedAnswer>>;
 
 /// An answer on its way to its client.
 #[derive(Debug)]

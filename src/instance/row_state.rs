@@ -11,12 +11,12 @@ use bytes::Bytes;
 use super::request::QueuedRequest;
 use super::variants::{Variant, Variants};
 use crate::model_config::Binding;
-use crate::scheduler::Queue;
 use crate::trial::TrialInput;
 use crate::trial::rows::{Alone, Judge, RowRule, wanted};
 use crate::trial::run::run_here;
 use cresset_backend::{BackendError, BatchOutput, HostBatch, ModelInstance};
 use cresset_protocol::Tensor;
+use cresset_scheduler::Queue;
 
 /// So many requests of one shape are kept until their answers differ; then the
 /// oldest goes.

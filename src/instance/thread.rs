@@ -17,11 +17,11 @@ use super::warm_up_queue::{WarmUpJob, WarmUpQueue};
 use crate::faults::DeviceFaults;
 use crate::metrics::ModelMetrics;
 use crate::model_config::Binding;
-use crate::scheduler::{Next, Queue};
 use crate::trial::TrialInput;
 use crate::trial::run::run_here;
 use cresset_backend::{BackendError, Device, Drive, HostBatch, ModelInstance};
 use cresset_clock as clock;
+use cresset_scheduler::{Next, Queue, Taker};
 
 /// What an instance's thread is given.
 #[derive(Clone)]
@@ -191,7 +191,6 @@ fn start(settings: &InstanceSettings) -> Result<Started, BackendError> {
     if !warm {
         // These are no input for this model: larger batches of them neither.
         settings.warm_up_queue.done(false);
-        settings.queue.all_warm();
         settings.rows.forget_requests();
     }
     Ok(Started { instance, number })
@@ -230,6 +229,19 @@ fn run_once(
     ran
 }
 
+/// An instance that takes batches on its own thread, one after the other.
+struct InlineTaker<'a> {
+    settings: &'a InstanceSettings,
+    /// Of the model that it runs.
+    number: u64,
+}
+
+impl Taker for InlineTaker<'_> {
+    fn has_other_work(&self) -> bool {
+        self.settings.slot.is_newer(self.number) || self.settings.warm_up_queue.calls()
+    }
+}
+
 /// Takes batches from the queue until it is closed and empty.
 fn serve(started: Started, settings: &InstanceSettings) {
     let Started { mut instance, number } = started;
@@ -240,7 +252,6 @@ fn serve(started: Started, settings: &InstanceSettings) {
         batched: settings.batched,
         rows: Arc::clone(&settings.rows),
         padding: settings.padding.clone(),
-        queue: Arc::clone(&settings.queue),
         repeatable: settings.slot.current().0.signature().stateful.is_none(),
         faults: settings.faults.clone(),
         limit: Mutex::default(),
@@ -267,21 +278,21 @@ fn serve(started: Started, settings: &InstanceSettings) {
         if (queue.is_idle() || settings.rows.is_due()) && run_own(inline.instance.as_mut(), settings) {
             continue;
         }
-        let batch =
-            match queue.next_batch_or(|| settings.slot.is_newer(number) || settings.warm_up_queue.calls()) {
-                Next::Batch(batch) => batch,
-                Next::Aside => continue,
-                Next::Closed => break,
-            };
-        let rows = batch.rows;
-        let shape = batch.bucket().to_vec();
+        let (batch, guard) = match queue.next(&InlineTaker { settings, number }) {
+            Next::Batch(batch, guard) => (batch, guard),
+            Next::OtherWork => continue,
+            Next::Closed => break,
+        };
         // A panic is a bug of ours, but not a reason to stop serving: the
         // responders that it dropped have answered.
-        let run = catch_unwind(AssertUnwindSafe(|| inline.run(batch, &context)));
-        if run.is_err() {
-            tracing::error!("a batch ended in a panic; its requests were answered with an error");
+        match catch_unwind(AssertUnwindSafe(|| inline.run(batch, &context))) {
+            Ok(Some(ran)) => guard.finish(ran),
+            Ok(None) => drop(guard),
+            Err(_) => {
+                drop(guard);
+                tracing::error!("a batch ended in a panic; its requests were answered with an error");
+            }
         }
-        queue.done(&shape, rows, run.unwrap_or(None));
     }
 }
 
@@ -296,7 +307,6 @@ fn run_own(instance: &mut dyn ModelInstance, settings: &InstanceSettings) -> boo
     let run = catch_unwind(AssertUnwindSafe(|| warm(instance, &inputs, settings)));
     settings.warm_up_queue.done(run.unwrap_or(false));
     if settings.warm_up_queue.is_empty() {
-        settings.queue.all_warm();
         settings.rows.forget_requests();
     }
     true

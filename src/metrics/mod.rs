@@ -19,9 +19,9 @@ use once_cell::sync::Lazy;
 use prometheus::proto::{LabelPair, MetricFamily};
 use prometheus::{Encoder as _, Histogram, IntCounter, IntGauge, TextEncoder};
 
-use crate::scheduler::CloseReason;
 use cresset_clock as clock;
 use cresset_protocol::ModelStatistics;
+use cresset_scheduler::CloseReason;
 use devices::Watcher;
 use series::Series;
 use statistics::Recorder;

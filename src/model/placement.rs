@@ -40,8 +40,8 @@ pub struct Resources {
     /// models that are loaded together don't disturb each other. `None` for none.
     pub trials: Option<Arc<Mutex<()>>>,
     /// How long instances look out for work before they sleep, as of
-    /// [`Policy::lookout`](crate::scheduler::Policy).
-    pub lookout: Duration,
+    /// [`Policy::spin_before_park`](cresset_scheduler::Policy).
+    pub spin_before_park: Duration,
 }
 
 impl Resources {
@@ -56,7 +56,7 @@ impl Resources {
             faults: DeviceFaults::new(),
             overlapped: false,
             trials: None,
-            lookout: Duration::ZERO,
+            spin_before_park: Duration::ZERO,
         }
     }
 

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cresset_protocol::Datatype;
+use cresset_scheduler::LevelPolicy;
 
 pub use binding::{Binding, BoundInput, BoundOutput, Lack, NamingConvention, Presence, output_name};
 pub use error::ConfigError;
@@ -108,34 +109,10 @@ pub struct DynamicBatching {
     pub priority_levels: u64,
     /// The level of a request that names none, from 1; zero without levels.
     pub default_priority_level: u64,
-    /// The policy of every level that has none of its own.
-    pub default_queue_policy: QueuePolicy,
-    /// By level.
-    pub priority_queue_policy: BTreeMap<u64, QueuePolicy>,
-}
-
-/// `default_queue_policy { … }`, and one entry of `priority_queue_policy`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct QueuePolicy {
-    /// What becomes of a request that waited for as long as it may.
-    pub timeout_action: TimeoutAction,
-    /// How long a request may wait, from its arrival; `None` for as long as
-    /// it takes.
-    pub default_timeout: Option<Duration>,
-    /// Whether a request may name a shorter time.
-    pub allow_timeout_override: bool,
-    /// How many requests may wait; zero for the server's own bound.
-    pub max_queue_size: u32,
-}
-
-/// `timeout_action`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum TimeoutAction {
-    /// It is answered with an error.
-    #[default]
-    Reject,
-    /// It runs behind those of its level that are in time.
-    Delay,
+    /// `default_queue_policy { … }`: of every level that has none of its own.
+    pub default_queue_policy: LevelPolicy,
+    /// `priority_queue_policy`, by level.
+    pub priority_queue_policy: BTreeMap<u64, LevelPolicy>,
 }
 
 /// `model_warmup [ … ]`, one element.

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::{ConfigError, DynamicBatching, InstanceGroup, InstanceKind, QueuePolicy, TimeoutAction};
+use super::{ConfigError, DynamicBatching, InstanceGroup, InstanceKind};
 use cresset_protocol::messages::config::{
     self as proto, model_instance_group::Kind, model_queue_policy::TimeoutAction as Action,
 };
+use cresset_scheduler::{LevelPolicy, TimeoutAction};
 
 /// Longer than anyone waits for company, and short enough to be added to any
 /// moment of the clock.
@@ -29,7 +30,7 @@ pub(super) fn dynamic_batching(
     }
     let default_queue_policy = match config.default_queue_policy {
         Some(policy) => queue_policy("dynamic_batching.default_queue_policy", policy)?,
-        None => QueuePolicy::default(),
+        None => LevelPolicy::default(),
     };
     let priority_queue_policy = config
         .priority_queue_policy
@@ -53,7 +54,7 @@ pub(super) fn dynamic_batching(
     Ok(batching)
 }
 
-fn queue_policy(field: &str, policy: proto::ModelQueuePolicy) -> Result<QueuePolicy, ConfigError> {
+fn queue_policy(field: &str, policy: proto::ModelQueuePolicy) -> Result<LevelPolicy, ConfigError> {
     let timeout_action = match Action::try_from(policy.timeout_action) {
         Ok(Action::Reject) => TimeoutAction::Reject,
         Ok(Action::Delay) => TimeoutAction::Delay,
@@ -63,7 +64,7 @@ fn queue_policy(field: &str, policy: proto::ModelQueuePolicy) -> Result<QueuePol
         }
     };
     let timeout = Duration::from_micros(policy.default_timeout_microseconds);
-    Ok(QueuePolicy {
+    Ok(LevelPolicy {
         timeout_action,
         default_timeout: (!timeout.is_zero()).then_some(timeout),
         allow_timeout_override: policy.allow_timeout_override,
@@ -116,7 +117,7 @@ fn check_order(batching: &DynamicBatching) -> Result<(), ConfigError> {
     }
     let mut policies =
         std::iter::once(&batching.default_queue_policy).chain(batching.priority_queue_policy.values());
-    let delays = |policy: &QueuePolicy| {
+    let delays = |policy: &LevelPolicy| {
         let times = policy.default_timeout.is_some() || policy.allow_timeout_override;
         times && policy.timeout_action == TimeoutAction::Delay
     };

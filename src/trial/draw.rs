@@ -1,20 +1,10 @@
-<<<<<<< HEAD
 //! Rows for a model that isn't described: the same for the same number, and
 //! unlike its neighbours.
-=======
-//! Rows for a model that nothing describes: the same for the same number, and unlike
-//! its neighbours.
->>>>>>> transforms
 
 use bytes::Bytes;
 
-<<<<<<< HEAD
 use super::input::TrialInput;
-use cresset_protocol::{Datatype, push_string};
-=======
-use super::TrialInput;
 use cresset_protocol::{Datatype, append_number, push_string};
->>>>>>> transforms
 
 /// Between which values elements are drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,6 +1,6 @@
 """The rows of the table, by name, in its order."""
 
-from . import choices, connections, minilm, mlp, photograph, resnet18, shapes, start
+from . import ablation, choices, connections, minilm, mlp, photograph, resnet18, shapes, start
 
 # A module that measures, and the function of it that does.
 ROWS = {
@@ -15,3 +15,6 @@ ROWS = {
     "shapes": shapes.measure,
     "choices": choices.measure,
 }
+
+# Long, and of the program with a feature: measured only if they are asked for, all of them by the name `ablation`.
+ABLATION = ablation.rows()

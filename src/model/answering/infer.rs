@@ -12,9 +12,9 @@ use crate::context::RequestContext;
 use crate::error::{Error, Result};
 use crate::instance::{ModelAnswer, QueuedRequest, Responder, split};
 use crate::metrics::FailureReason;
-use crate::scheduler::{Bound, Refused, RowSize, Submitted};
 use cresset_clock as clock;
 use cresset_protocol::{InferenceRequest, InferenceResponse, Tensor};
+use cresset_scheduler::{Bound, Refused, RowSize, Submitted};
 
 /// A request is cut into so many parts at most: rows may be empty, and many.
 const MOST_PARTS: u32 = 1024;
@@ -59,15 +59,15 @@ impl ServedModel {
         let pending = Some(self.metrics.pending());
         let queued =
             QueuedRequest { inputs, asked, rows, bucket, size, arrival, schedule, responder, pending };
-        let Submitted { deadline, call } = match most {
+        let Submitted { deadline, wake } = match most {
             Some(most) => self.submit_in_parts(queued, most),
             None => self.submit(queued),
         };
-        if let Some(call) = call {
+        if let Some(wake) = wake {
             // What other connections have sent at this moment is read first, and
             // leaves in the same batch: one turn of the runtime's, no timer.
             tokio::task::yield_now().await;
-            drop(call);
+            drop(wake);
         }
         let answer = self.wait(answer, deadline).await?;
         Ok(InferenceResponse {
@@ -129,8 +129,8 @@ impl ServedModel {
         let parts: Vec<u32> = (0..rows.div_ceil(most)).map(|part| most.min(rows - part * most)).collect();
         let inputs = split(inputs, &parts);
         let responders = responder.parts(rows, parts.len());
-        // The first one's call is made when all are there.
-        let mut all = Submitted { deadline: None, call: None };
+        // The first one's instance is woken when all are there.
+        let mut all = Submitted { deadline: None, wake: None };
         let last = parts.len() - 1;
         for (index, ((rows, inputs), responder)) in parts.into_iter().zip(inputs).zip(responders).enumerate()
         {
@@ -143,16 +143,16 @@ impl ServedModel {
             let pending = if index == last { pending.take() } else { None };
             let part =
                 QueuedRequest { inputs, asked, rows, bucket, size, arrival, schedule, responder, pending };
-            let Submitted { deadline, call } = self.submit(part);
+            let Submitted { deadline, wake } = self.submit(part);
             all.deadline = all.deadline.or(deadline);
-            all.call = all.call.or(call);
+            all.wake = all.wake.or(wake);
         }
         all
     }
 
     /// Queues a request; a refusal goes back through its responder.
     fn submit(&self, request: QueuedRequest) -> Submitted<'_, QueuedRequest> {
-        let refused = Submitted { deadline: None, call: None };
+        let refused = Submitted { deadline: None, wake: None };
         let (request, error) = match self.queue.submit(request) {
             Ok(submitted) => return submitted,
             Err(Refused::Full(request)) => (

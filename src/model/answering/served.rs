@@ -11,15 +11,10 @@ use crate::instance::{Instance, Order, QueuedRequest, RowState};
 use crate::metrics::{FailureReason, ModelMetrics};
 use crate::model::placement::Placement;
 use crate::model_config::{Binding, InstanceGroup, ModelConfig, PLATFORM};
-use crate::scheduler::Queue;
-<<<<<<< HEAD:src/model/answering/served.rs
-use crate::transform::Transforms;
-use cresset_backend::Leaf;
-=======
 use crate::transform::{Postprocessor, Preprocessor, Transforms};
-use cresset_backend::{BackendError, Leaf, Preparation};
->>>>>>> transforms:src/model/served.rs
+use cresset_backend::Leaf;
 use cresset_protocol::{ModelMetadata, ModelStatistics, NonFinite, TensorMetadata};
+use cresset_scheduler::Queue;
 
 /// A loaded version with its queue and its instances; dropping the last
 /// reference does not stop it, [`ServedModel::stop`] does.
@@ -200,13 +195,8 @@ impl ServedModel {
         self.binding.input(name).is_some()
     }
 
-<<<<<<< HEAD:src/model/answering/served.rs
-    /// Whether the input that an image fills has a dimension for the batch,
-    /// though the model doesn't batch: 4 dimensions, if they are known.
-=======
     /// How many rows one request may hold, if the model batches; `usize::MAX` for any
     /// number.
->>>>>>> transforms:src/model/served.rs
     #[must_use]
     pub fn most_rows(&self) -> usize {
         if self.batching.splits() { usize::MAX } else { self.config.max_batch_size as usize }

@@ -43,6 +43,8 @@ impl<'a> BoundModel<'a> {
         };
         if let Some(transforms) = &source.transforms {
             check_transforms(transforms, &config, &binding).map_err(LoadError::Transform)?;
+            let files: Vec<&str> = transforms.files().collect();
+            tracing::debug!(model = config.name, ?files, "the declared transforms fit the model");
         }
         let batching = Batching::new(&source.batching, &config, &binding, apart.as_deref())?;
         let samples = samples(&config, &binding, source.directory.as_deref()).map_err(LoadError::WarmUp)?;

@@ -8,6 +8,7 @@ use crate::instance::WarmUp;
 use crate::model::placement::Placement;
 use crate::model::tuning::calibrate::{Calibrated, TuningInput, calibrate};
 use crate::trial::rows::RowRule;
+use cresset_scheduler::ablation::{Heuristic, off};
 
 /// A model with a plan of its instances and of their warm-up runs.
 pub(super) struct PlannedModel<'a> {
@@ -50,7 +51,8 @@ impl<'a> PlannedModel<'a> {
         let Self { rehearsed, placements, warm_up, .. } = self;
         let (bound, ran) = (&rehearsed.bound, &rehearsed.ran);
         let loaded = &bound.loaded;
-        let Some(trials) = &loaded.file.resources.trials else { return };
+        let trials = loaded.file.resources.trials.as_ref().filter(|_| !off(Heuristic::Calibrate));
+        let Some(trials) = trials else { return };
         let known = ran.iter().take(1).map(|request| request.inputs.as_slice());
         let input = TuningInput {
             groups: &bound.config.instance_groups,

@@ -10,6 +10,7 @@ use super::error::LoadError;
 use super::example::example;
 use super::loaded::LoadedModel;
 use super::planned::PlannedModel;
+use super::policy::policy;
 use super::rehearsed::RehearsedModel;
 use crate::instance::{Instance, InstanceSettings, ModelSlot, RowState, WarmUp, WarmUpQueue, spawn};
 use crate::metrics::ModelMetrics;
@@ -17,8 +18,8 @@ use crate::model::answering::served::ServedModel;
 use crate::model::placement::Placement;
 use crate::model::tuning::improve::{HeldWarmUp, Improvable, Improvement};
 use crate::model_config::InstanceGroup;
-use crate::scheduler::{Levels, Policy, Queue};
 use cresset_backend::{Device, Model};
+use cresset_scheduler::Queue;
 
 /// A version that serves.
 pub struct LoadOutcome {
@@ -60,8 +61,7 @@ fn assemble<'a>(
     planned: PlannedModel<'a>,
     queue_capacity: usize,
 ) -> Result<(ServedModel, LoadedModel<'a>, WarmUp), LoadError> {
-    let policy = policy(&planned, queue_capacity);
-    let queue = Arc::new(Queue::new(policy));
+    let queue = Arc::new(Queue::new(policy(&planned, queue_capacity)));
     let PlannedModel { rehearsed, placements, reason: plan_reason, warm_up } = planned;
     let RehearsedModel { bound, rule, ran, fails, rounding } = rehearsed;
     let BoundModel { loaded, config, binding, batching, .. } = bound;
@@ -106,18 +106,6 @@ fn assemble<'a>(
     Ok((served, loaded, warm_up))
 }
 
-fn policy(planned: &PlannedModel<'_>, queue_capacity: usize) -> Policy {
-    let BoundModel { config, batching, loaded, .. } = &planned.rehearsed.bound;
-    let source = loaded.file.source;
-    let mut policy = Policy::new(config.max_batch_size, config.dynamic_batching.as_ref(), queue_capacity);
-    policy.levels = Levels::new(source.config.dynamic_batching.as_ref());
-    batching.complete(&mut policy);
-    policy.instances = planned.placements.iter().map(|placement| placement.instances).sum();
-    policy.latency_target = source.objective.latency_target;
-    policy.lookout = loaded.file.resources.lookout;
-    policy
-}
-
 /// The start of a version's instances.
 struct Start<'a> {
     served: &'a ServedModel,
@@ -136,9 +124,6 @@ impl Start<'_> {
     fn all(&mut self) -> Result<Option<Improvement>, LoadError> {
         let served = self.served;
         let mut instances = served.instances.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.warm_up.later.is_empty() {
-            served.queue.hold_back_above(1);
-        }
         let mut improvement = None;
         for placement in &served.placements {
             let model = self.loaded.on(placement.device)?;

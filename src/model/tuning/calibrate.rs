@@ -8,13 +8,13 @@ use super::layout::{Measurement, ThreadLayout, choose, layouts};
 use super::throughput::{Load, measure};
 use crate::model::placement::Placement;
 use crate::model_config::InstanceGroup;
-use crate::scheduler::SHARE_OF_TARGET;
 use crate::trial::compare::two_digits;
 use crate::trial::experiment::{Experiment, RUNS_UNTIL_STEADY};
 use crate::trial::run::apart;
 use crate::trial::{TrialInput, in_memory};
 use cresset_backend::{BackendError, Device, Model};
 use cresset_clock as clock;
+use cresset_scheduler::SHARE_OF_TARGET;
 
 /// The inputs that are measured take one thread no longer than this, if there is
 /// a choice.

@@ -10,11 +10,12 @@ use super::race::{Lap, race, warm};
 use super::reference::Reference;
 use crate::instance::{ModelSlot, QueuedRequest, WarmUpQueue};
 use crate::model_config::{Binding, ModelConfig};
-use crate::scheduler::Queue;
 use crate::trial::TrialInput;
 use crate::trial::compare::{Difference, differences, two_digits};
 use cresset_backend::{Backend, BackendError, Device, LoadOptions, Model};
 use cresset_clock as clock;
+use cresset_scheduler::Queue;
+use cresset_scheduler::ablation::{Heuristic, off};
 
 /// The product's notion of equal answers: `max|a - b| <= 1e-5 max|b|`.
 const EQUAL: f64 = 1e-5;
@@ -165,7 +166,8 @@ impl Improvement {
         let threads = self.intra_op_threads;
         let laps = race(base, other, &sizes, threads).map_err(failed)?;
         let laps: Vec<(u32, Lap)> = rows.into_iter().zip(laps).collect();
-        let verdict = judge(&laps, &self.binding, self.improvable.file_size <= LARGEST_IN_BOTH)?;
+        let both = self.improvable.file_size <= LARGEST_IN_BOTH && !off(Heuristic::BySize);
+        let verdict = judge(&laps, &self.binding, both)?;
         // The first run of a size costs more: it isn't to be a request's.
         warm(other, &self.sizes, threads).map_err(failed)?;
         Ok(verdict)

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::scheduler::SHARE_OF_TARGET;
+use cresset_scheduler::SHARE_OF_TARGET;
 
 /// More threads for an instance must bring this much: threads that wait for
 /// each other inside an operation suffer most from a busy neighbour.

@@ -1,0 +1,300 @@
+//! The dynamic batcher: which requests run together, and when. Plain state: no
+//! clock, no threads, no model.
+
+use std::time::{Duration, Instant};
+
+use super::batching_policy::{BatchingPolicy, Leaves};
+use super::earlier;
+use super::forecast::{Ahead, Forecast, Late, Limits};
+use super::learned::{Learned, Ran};
+use super::members::Cut;
+use super::queue_policy::QueuePolicy;
+use super::request::{Batch, CloseReason, Schedulable};
+use super::running::{RunningBatch, RunningBatches, Ticket};
+use super::timing_policy::TimingPolicy;
+use super::waiting::{Bucket, Rank, WaitingRequests};
+
+/// How batches are formed, as configured.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Policy {
+    /// Which requests may wait, and which go first.
+    pub queue: QueuePolicy,
+    /// Which requests run together.
+    pub batching: BatchingPolicy,
+    /// When they do.
+    pub timing: TimingPolicy,
+    /// How many instances take batches; they share what waits. Zero if that
+    /// isn't known.
+    pub instances: usize,
+    /// How long an instance that finds nothing spins before it parks its thread,
+    /// if the last time something came within that. Waking a thread takes tens of
+    /// microseconds, which is more than a light model takes. Spinning costs
+    /// processor time; other threads get it as soon as they want it.
+    pub spin_before_park: Duration,
+}
+
+/// What a free instance is to do.
+#[derive(Debug)]
+pub enum Decision<T> {
+    /// Run this, and finish it under this ticket.
+    Run(Batch<T>, Ticket),
+    /// Nothing may leave before this time, unless something comes.
+    WaitUntil(Instant),
+    /// Nothing waits.
+    Idle,
+}
+
+/// The requests that wait for an instance, and the batches that run.
+///
+/// Promises, each held by a property test:
+///
+/// - A batch never has more rows or elements than the maximum.
+/// - Requests of one bucket and level that are in time leave in the order in
+///   which they came. (If lengths differ, only the first of them is sure to be
+///   in the next batch.)
+/// - Every request that was taken in leaves exactly once.
+/// - None waits longer than the delay for anything but an instance. With a
+///   latency target some wait for others to join them, as long as the target
+///   bears it; without one none does for which no delay is asked.
+/// - None that was late when it was asked for runs if its policy says that it is
+///   refused.
+///
+/// Of what a free instance could take some may be left for another one that will
+/// be free before it is done; no request is left so twice.
+#[derive(Debug)]
+pub struct Batcher<T> {
+    pub(crate) policy: Policy,
+    pub(crate) learned: Learned,
+    pub(crate) waiting: WaitingRequests<T>,
+    pub(crate) running: RunningBatches,
+    draining: bool,
+}
+
+impl<T: Schedulable> Batcher<T> {
+    /// An empty one.
+    #[must_use]
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            policy,
+            learned: Learned::default(),
+            waiting: WaitingRequests::default(),
+            running: RunningBatches::default(),
+            draining: false,
+        }
+    }
+
+    /// How many requests wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether none waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.waiting.len() == 0
+    }
+
+    /// Takes a request in, or hands it back if as many wait as may. Gives the
+    /// time at which it is to be refused if it still waits, if any.
+    ///
+    /// # Errors
+    /// The request, if the queue, or that of its level, is full.
+    pub fn push(&mut self, request: T) -> Result<Option<Instant>, T> {
+        let queue = &self.policy.queue;
+        let level = queue.level(request.priority());
+        if !queue.has_room(level, self.waiting.len(), self.waiting.len_of_level(level)) {
+            return Err(request);
+        }
+        let policy = queue.policy(level);
+        let deadline = policy.deadline(request.arrival(), request.timeout());
+        let refused_at = policy.refused_at(request.arrival(), request.timeout());
+        self.learned.arrived(request.arrival(), request.rows());
+        self.waiting.insert(request, level, deadline);
+        Ok(refused_at)
+    }
+
+    /// Why this request, which comes at its arrival's time, isn't worth taking
+    /// in: it would be answered too late. `None` if it is, or nothing is known.
+    #[must_use]
+    pub fn late(&self, request: &T) -> Option<Late> {
+        let level = self.policy.queue.level(request.priority());
+        let run = self.policy.queue.policy(level).refused_at(request.arrival(), request.timeout());
+        let ahead = Ahead {
+            rows: self.waiting.rows_before(level),
+            other_shapes: self.waiting.other_shapes(request.bucket()) as u64,
+        };
+        // Rows don't tell what a batch of different lengths takes: a request that asks for
+        // nothing but an answer in time isn't refused by a guess.
+        let answer = request.deadline().filter(|_| self.policy.batching.lengths.is_none());
+        self.forecast().late(
+            request.bucket(),
+            request.rows(),
+            ahead,
+            Limits { run, answer },
+            request.arrival(),
+        )
+    }
+
+    /// What an instance that is free at `now` is to do, once the requests that
+    /// are late by then were taken out. Of the batches that may leave, the one
+    /// whose first request goes before the others' leaves.
+    pub fn next(&mut self, now: Instant) -> Decision<T> {
+        let mut best: Option<(Rank, &[i64], Cut)> = None;
+        let mut wake: Option<Instant> = None;
+        for (shape, bucket) in self.waiting.buckets() {
+            let Some(first) = bucket.front().map(|entry| entry.rank) else { continue };
+            let formed = self.policy.batching.form(bucket, &self.learned.padding);
+            let leaves = self.policy.timing.leaves(formed, now, self.draining);
+            match self.adjust_for_latency(shape, bucket, leaves, now) {
+                Leaves::Now(cut) => {
+                    if best.as_ref().is_none_or(|(other, ..)| first < *other) {
+                        best = Some((first, shape, cut));
+                    }
+                }
+                Leaves::At(due) => wake = earlier(wake, Some(due)),
+            }
+        }
+        match (best, wake) {
+            (Some((_, shape, cut)), _) => {
+                let shape = Box::from(shape);
+                let (batch, ticket) = self.hand_out(shape, cut, now);
+                Decision::Run(batch, ticket)
+            }
+            // A request whose time is over is taken away then: what remains may be of a
+            // preferred size.
+            (None, Some(due)) => {
+                Decision::WaitUntil(self.waiting.next_deadline().map_or(due, |deadline| due.min(deadline)))
+            }
+            (None, None) => Decision::Idle,
+        }
+    }
+
+    /// The batch that no further request would fit into, if there is one; of
+    /// several the one whose first request goes before the others'.
+    pub fn next_full(&mut self, now: Instant) -> Option<(Batch<T>, Ticket)> {
+        let full = self.waiting.buckets().filter_map(|(shape, bucket)| {
+            let cut = match self.full_by_size(bucket) {
+                Some(cut) => match self.adjust_for_latency(shape, bucket, Leaves::Now(cut), now) {
+                    Leaves::Now(cut) => cut,
+                    Leaves::At(_) => return None,
+                },
+                None => self.full_by_time(shape, bucket)?,
+            };
+            Some((bucket.front()?.rank, shape, cut))
+        });
+        let (_, shape, cut) = full.min_by_key(|(rank, ..)| *rank)?;
+        let shape = Box::from(shape);
+        Some(self.hand_out(shape, cut, now))
+    }
+
+    /// The batch that leaves this bucket whenever it can, because nothing more
+    /// fits into it.
+    fn full_by_size(&self, bucket: &Bucket<T>) -> Option<Cut> {
+        let batching = &self.policy.batching;
+        let largest = batching.max_batch_size.unwrap_or(0);
+        let rows: u64 = bucket.iter().map(|entry| u64::from(entry.request.rows())).sum();
+        // `form` decides; this only tells whether asking is worth it.
+        if rows < u64::from(largest) && batching.max_elements.is_none() {
+            return None;
+        }
+        let oldest = bucket.front()?.request.arrival();
+        let formed = batching.form(bucket, &self.learned.padding);
+        match self.policy.timing.leaves(formed, oldest, false) {
+            Leaves::Now(cut) => cut.reason.is_of_size().then_some(cut),
+            Leaves::At(_) => None,
+        }
+    }
+
+    fn hand_out(&mut self, shape: Box<[i64]>, cut: Cut, now: Instant) -> (Batch<T>, Ticket) {
+        let Cut { members, rows, could, reason, leaves_some } = cut;
+        let requests = self.waiting.take(&shape, members, leaves_some);
+        let batch = Batch { requests, rows, reason };
+        let ticket = self.note_leaving(shape, &batch, could, now);
+        (batch, ticket)
+    }
+
+    /// A part of a batch that had left leaves again, under a ticket of its own.
+    pub fn leave_again(&mut self, batch: &Batch<T>, now: Instant) -> Ticket {
+        self.note_leaving(Box::from(batch.bucket()), batch, batch.rows, now)
+    }
+
+    fn note_leaving(&mut self, shape: Box<[i64]>, batch: &Batch<T>, could: u32, now: Instant) -> Ticket {
+        let rows = batch.rows;
+        self.learned.left(rows, could);
+        let expected = self.learned.times.of(&shape).and_then(|times| times.expected(rows));
+        let until = now + expected.unwrap_or_default();
+        let arrivals = match self.policy.timing.latency_target {
+            Some(_) => batch.requests.iter().map(Schedulable::arrival).collect(),
+            None => Vec::new(),
+        };
+        self.running.hand_out(RunningBatch { shape, rows, left: now, until, arrivals })
+    }
+
+    /// A batch that left has come back: each of its requests was answered, or is
+    /// to run again in a batch of its own. `ran` tells how it ran, if it went
+    /// undisturbed from start to end.
+    pub fn finish(&mut self, ticket: Ticket, ran: Option<Ran>) {
+        let Some(batch) = self.running.take_back(ticket) else { return };
+        if let Some(ran) = ran {
+            self.learned.ran(&batch, ran, self.policy.timing.latency_target);
+        }
+    }
+
+    /// A run of `rows` of this shape on the server's own account took so long.
+    pub fn tried(&mut self, shape: &[i64], rows: u32, took: Duration) {
+        self.learned.tried(shape, rows, took);
+    }
+
+    /// The model became another, whose times are its own.
+    pub fn forget_times(&mut self) {
+        self.learned.times.forget();
+    }
+
+    /// From now on nothing waits for further requests.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Batches have at most so many rows from now on; `None` runs each request
+    /// by itself.
+    pub fn share_batches(&mut self, most: Option<u32>) {
+        self.policy.batching.max_batch_size = most;
+    }
+
+    /// Takes out the requests whose clients have gone.
+    pub fn take_cancelled(&mut self) -> Vec<T> {
+        self.waiting.take_cancelled()
+    }
+
+    /// Takes out the requests whose time is over at `now` and that are to be
+    /// refused for it. Those that are to be delayed go behind the others of
+    /// their level.
+    pub fn take_expired(&mut self, now: Instant) -> Vec<T> {
+        self.waiting.take_expired(&self.policy.queue, now)
+    }
+
+    /// Takes all out, in no order.
+    pub fn take_all(&mut self) -> Vec<T> {
+        self.waiting.take_all()
+    }
+
+    pub(crate) fn forecast(&self) -> Forecast<'_> {
+        Forecast {
+            instances: self.policy.instances,
+            target: self.policy.timing.latency_target,
+            learned: &self.learned,
+            running: &self.running,
+        }
+    }
+}
+
+impl CloseReason {
+    /// Whether a batch leaves because of its size alone, whatever the time.
+    fn is_of_size(self) -> bool {
+        match self {
+            Self::Full | Self::Preferred | Self::Single => true,
+            Self::Ready | Self::Efficient | Self::Delay | Self::Drain | Self::Retry | Self::Halved => false,
+        }
+    }
+}

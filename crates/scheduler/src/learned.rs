@@ -1,0 +1,96 @@
+//! What the scheduler has learned from the batches that ran. None of it is
+//! configured, and all of it may be forgotten.
+
+use std::time::{Duration, Instant};
+
+use super::ablation::{Heuristic, off};
+use super::arrivals::Arrivals;
+use super::margin::Margin;
+use super::padding_cost::PaddingCostModel;
+use super::running::RunningBatch;
+use super::times::ShapeTimes;
+
+/// One batch in so many that would be cut is left whole, so that a size that
+/// was slow once, for whatever reason, is measured again.
+const CUTS_UNTIL_TRIAL: u32 = 128;
+
+/// What is known of the model and of its clients.
+#[derive(Debug, Default)]
+pub(crate) struct Learned {
+    /// How long batches take.
+    pub(crate) times: ShapeTimes,
+    /// How requests come.
+    pub(crate) arrivals: Arrivals,
+    /// How far forecasts are off.
+    pub(crate) margin: Margin,
+    /// What padding is worth.
+    pub(crate) padding: PaddingCostModel,
+    /// Batches that were cut since one that would have been was left whole.
+    cuts: u32,
+}
+
+/// How a batch ran that went undisturbed from start to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ran {
+    /// From its leaving the queue to its last answer.
+    pub took: Duration,
+    /// If its requests were padded to one length.
+    pub padded: Option<PaddedRun>,
+}
+
+impl Ran {
+    /// A batch whose requests are all of one shape.
+    #[must_use]
+    pub fn new(took: Duration) -> Self {
+        Self { took, padded: None }
+    }
+}
+
+/// How a batch of padded requests ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PaddedRun {
+    /// Its rows times the length that they were padded to.
+    pub size: u64,
+    /// How long the model computed.
+    pub computed: Duration,
+}
+
+impl Learned {
+    /// A batch of `rows` leaves; it would have had `could` rows if sizes cost
+    /// nothing.
+    pub(crate) fn left(&mut self, rows: u32, could: u32) {
+        if self.tries_whole() {
+            self.cuts = 0;
+        } else if rows < could {
+            self.cuts += 1;
+        }
+    }
+
+    /// Whether the next batch is left whole, whatever its size costs.
+    pub(crate) fn tries_whole(&self) -> bool {
+        self.cuts >= CUTS_UNTIL_TRIAL && !off(Heuristic::TrialWhole)
+    }
+
+    /// A batch has run, of which the latency target, if there is one, says how
+    /// soon its requests should have been answered.
+    pub(crate) fn ran(&mut self, batch: &RunningBatch, ran: Ran, target: Option<Duration>) {
+        if let Some(PaddedRun { size, computed }) = ran.padded {
+            self.padding.ran(size, computed);
+        }
+        self.times.tell(&batch.shape, |times| times.ran(batch.rows, ran.took));
+        let Some(target) = target else { return };
+        for arrival in &batch.arrivals {
+            self.margin.learn(batch.left.saturating_duration_since(*arrival) + ran.took, target);
+        }
+    }
+
+    /// A run of `rows` of this shape on the server's own account took so long.
+    pub(crate) fn tried(&mut self, shape: &[i64], rows: u32, took: Duration) {
+        self.times.tell(shape, |times| times.tried(rows, took));
+    }
+
+    /// A request of `rows` came.
+    pub(crate) fn arrived(&mut self, at: Instant, rows: u32) {
+        self.arrivals.note(at, rows);
+    }
+}

@@ -1,0 +1,445 @@
+//! The batcher behind a lock, and the instances that wait on it.
+
+use std::collections::VecDeque;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use super::batcher::{Batcher, Decision, Policy};
+use super::forecast::Late;
+use super::learned::Ran;
+use super::request::{Batch, Schedulable};
+use super::running::Ticket;
+use super::sync::{Mutex, MutexGuard, park_timeout, thread};
+use super::wake::{News, Sleepers};
+use cresset_clock as clock;
+
+/// How often all that wait are looked at, at most, for a request that is late.
+const SCAN: Duration = Duration::from_millis(1);
+
+/// A bounded queue of requests in front of a model's instances.
+///
+/// A request that [`Queue::submit`] took in leaves through exactly one batch,
+/// or is dropped because it was cancelled, or refused because its time is
+/// over. The lock is held for the decision alone, never while a model runs.
+#[derive(Debug)]
+pub struct Queue<T> {
+    guarded: Mutex<Guarded<T>>,
+    news: News,
+    /// As of [`Policy::spin_before_park`].
+    spin_before_park: Duration,
+}
+
+/// What the queue's lock guards.
+#[derive(Debug)]
+struct Guarded<T> {
+    batcher: Batcher<T>,
+    /// Parts of batches that are to run again; before all others.
+    given_back: VecDeque<Batch<T>>,
+    closed: bool,
+    sleepers: Sleepers,
+    /// How long the last instance waited that had nothing to do.
+    last_wait: Duration,
+    /// When all that wait were last looked at for a request that was late.
+    scanned: Option<Instant>,
+    /// How many times a [`WakeGuard`] has woken an instance; a guard that was
+    /// made before the last time has nothing left to do.
+    wakes: u64,
+}
+
+/// A request that was taken in.
+#[derive(Debug)]
+#[must_use]
+pub struct Submitted<'a, T: Schedulable> {
+    /// When [`Queue::expire`] must be called for the request to be answered on
+    /// time, however busy the instances are.
+    pub deadline: Option<Instant>,
+    /// Wakes an instance when it is dropped; `None` if none waits.
+    pub wake: Option<WakeGuard<'a, T>>,
+}
+
+/// The duty to wake an instance, done by dropping it. A task that has more to
+/// submit keeps it until then: what is submitted in between leaves in one batch,
+/// for one system call. Each submission that finds an instance asleep has one,
+/// and the first that is dropped does it for all, so that none depends on
+/// another's.
+#[derive(Debug)]
+pub struct WakeGuard<'a, T: Schedulable> {
+    queue: &'a Queue<T>,
+    number: u64,
+}
+
+impl<T: Schedulable> Drop for WakeGuard<'_, T> {
+    fn drop(&mut self) {
+        let mut guarded = self.queue.lock();
+        if guarded.wakes == self.number {
+            guarded.wakes += 1;
+            self.queue.wake_one(guarded);
+        }
+    }
+}
+
+/// Why a request wasn't taken in; it comes back whole.
+#[derive(Debug)]
+pub enum Refused<T> {
+    /// As many wait as may.
+    Full(T),
+    /// It would be answered too late.
+    Late(T, Late),
+    /// The model is being stopped.
+    Closed(T),
+}
+
+/// When an instance takes a batch that further requests might still join.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// It is free.
+    Now,
+    /// It expects to be free so soon after this that the batch should be
+    /// collected.
+    At(Instant),
+    /// Not before [`Queue::wake`].
+    Later,
+}
+
+/// What the queue asks an instance that wants a batch. It asks again after each
+/// [`Queue::wake`], under its lock: an instance must not wait, nor call the
+/// queue.
+pub trait Taker {
+    /// When it takes a batch that isn't full; a full one leaves at once.
+    fn turn(&self) -> Turn {
+        Turn::Now
+    }
+
+    /// Whether it has something else to do while nothing waits.
+    fn has_other_work(&self) -> bool {
+        false
+    }
+}
+
+/// An instance that is free, and does nothing but run batches.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Free;
+
+impl Taker for Free {}
+
+/// What an instance that asked is to do.
+#[derive(Debug)]
+pub enum Next<'a, T: Schedulable> {
+    /// Run this.
+    Batch(Batch<T>, RunGuard<'a, T>),
+    /// Nothing waits, and it has something else to do.
+    OtherWork,
+    /// End: nothing comes any more.
+    Closed,
+}
+
+/// A batch that an instance has. Dropping this tells the queue that the batch is
+/// over: each of its requests was answered or given back.
+#[derive(Debug)]
+#[must_use]
+pub struct RunGuard<'a, T: Schedulable> {
+    queue: &'a Queue<T>,
+    ticket: Ticket,
+    ran: Option<Ran>,
+}
+
+impl<T: Schedulable> RunGuard<'_, T> {
+    /// The batch is over, and went undisturbed from start to end.
+    pub fn finish(mut self, ran: Ran) {
+        self.ran = Some(ran);
+    }
+}
+
+impl<T: Schedulable> Drop for RunGuard<'_, T> {
+    fn drop(&mut self) {
+        self.queue.lock().batcher.finish(self.ticket, self.ran);
+    }
+}
+
+impl<T: Schedulable> Queue<T> {
+    /// An open, empty queue.
+    #[must_use]
+    pub fn new(policy: Policy) -> Self {
+        let spin_before_park = policy.spin_before_park;
+        let guarded = Guarded {
+            batcher: Batcher::new(policy),
+            given_back: VecDeque::new(),
+            closed: false,
+            sleepers: Sleepers::default(),
+            last_wait: Duration::MAX,
+            scanned: None,
+            wakes: 0,
+        };
+        Self { guarded: Mutex::new(guarded), news: News::new(), spin_before_park }
+    }
+
+    /// Takes a request in, or refuses it at once.
+    ///
+    /// # Errors
+    /// The request with the reason; nothing waits.
+    pub fn submit(&self, request: T) -> Result<Submitted<'_, T>, Refused<T>> {
+        let mut guarded = self.lock();
+        if guarded.closed {
+            return Err(Refused::Closed(request));
+        }
+        if let Some(late) = guarded.batcher.late(&request) {
+            guarded = match self.make_room_in_time(guarded, &request) {
+                Some(guarded) => guarded,
+                None => return Err(Refused::Late(request, late)),
+            };
+            if guarded.closed {
+                return Err(Refused::Closed(request));
+            }
+        }
+        let request = match guarded.batcher.push(request) {
+            Ok(deadline) => return Ok(self.submitted(&guarded, deadline)),
+            Err(request) => request,
+        };
+        // Full, perhaps of requests whose clients have gone or whose time is
+        // over: those make room.
+        let gone = guarded.batcher.take_cancelled();
+        let late = guarded.batcher.take_expired(clock::now());
+        let result = match guarded.batcher.push(request) {
+            Ok(deadline) => Ok(self.submitted(&guarded, deadline)),
+            Err(request) => Err(Refused::Full(request)),
+        };
+        drop(guarded);
+        drop(gone);
+        late.into_iter().for_each(T::expire);
+        result
+    }
+
+    /// A request would be late, perhaps for others whose clients have gone: takes
+    /// those out. `None` if it is late all the same. Looking at all that wait for
+    /// each of many requests that come at once would keep the instances out.
+    fn make_room_in_time<'a>(
+        &'a self,
+        mut guarded: MutexGuard<'a, Guarded<T>>,
+        request: &T,
+    ) -> Option<MutexGuard<'a, Guarded<T>>> {
+        let now = clock::now();
+        if guarded.scanned.is_some_and(|scanned| now.saturating_duration_since(scanned) < SCAN) {
+            return None;
+        }
+        guarded.scanned = Some(now);
+        let gone = guarded.batcher.take_cancelled();
+        let late = guarded.batcher.late(request).is_some();
+        drop(guarded);
+        drop(gone);
+        (!late).then(|| self.lock())
+    }
+
+    fn submitted(&self, guarded: &Guarded<T>, deadline: Option<Instant>) -> Submitted<'_, T> {
+        let asleep = !guarded.sleepers.is_empty();
+        let wake = asleep.then(|| WakeGuard { queue: self, number: guarded.wakes });
+        Submitted { deadline, wake }
+    }
+
+    /// Answers the requests whose time is over.
+    pub fn expire(&self) {
+        let late = self.lock().batcher.take_expired(clock::now());
+        late.into_iter().for_each(T::expire);
+    }
+
+    /// Waits for the next batch for this instance.
+    pub fn next(&self, instance: &impl Taker) -> Next<'_, T> {
+        let mut guarded = self.lock();
+        loop {
+            if let Some(batch) = guarded.given_back.pop_front() {
+                let ticket = guarded.batcher.leave_again(&batch, clock::now());
+                return Next::Batch(batch, RunGuard { queue: self, ticket, ran: None });
+            }
+            let now = clock::now();
+            guarded = match self.without_the_late(guarded, now) {
+                Ok(guarded) => guarded,
+                Err(unlocked) => {
+                    guarded = unlocked;
+                    continue;
+                }
+            };
+            let turn = if guarded.closed { Turn::Now } else { instance.turn() };
+            let reluctant = turn != Turn::Now;
+            let decision = guarded.batcher.decide(turn, now);
+            match decision {
+                Decision::Run(batch, ticket) => {
+                    // What is left may be another idle instance's work.
+                    if !(guarded.batcher.is_empty() && guarded.given_back.is_empty()) {
+                        self.wake_one(guarded);
+                    }
+                    return Next::Batch(batch, RunGuard { queue: self, ticket, ran: None });
+                }
+                Decision::Idle if guarded.closed => return Next::Closed,
+                Decision::Idle if instance.has_other_work() => return Next::OtherWork,
+                Decision::WaitUntil(due) => {
+                    let timeout = due.saturating_duration_since(clock::now());
+                    guarded = self.sleep(guarded, reluctant, || park_timeout(timeout));
+                }
+                Decision::Idle => guarded = self.wait_for_news(guarded, reluctant),
+            }
+        }
+    }
+
+    /// The lock, if no request had to be dropped or answered; else it was let go
+    /// for that, because answering may run other code.
+    fn without_the_late<'a>(
+        &'a self,
+        mut guarded: MutexGuard<'a, Guarded<T>>,
+        now: Instant,
+    ) -> Result<MutexGuard<'a, Guarded<T>>, MutexGuard<'a, Guarded<T>>> {
+        let gone = guarded.batcher.take_cancelled();
+        let late = guarded.batcher.take_expired(now);
+        if gone.is_empty() && late.is_empty() {
+            return Ok(guarded);
+        }
+        drop(guarded);
+        drop(gone);
+        late.into_iter().for_each(T::expire);
+        Err(self.lock())
+    }
+
+    /// Waits until it is worth looking again.
+    fn wait_for_news<'a>(
+        &'a self,
+        guarded: MutexGuard<'a, Guarded<T>>,
+        reluctant: bool,
+    ) -> MutexGuard<'a, Guarded<T>> {
+        let spins = !reluctant && guarded.last_wait < self.spin_before_park;
+        let (began, count) = (clock::now(), self.news.count());
+        let mut guarded = self.sleep(guarded, reluctant, || {
+            if spins {
+                self.news.spin_before_park(count, began, self.spin_before_park);
+            }
+            thread::park();
+        });
+        guarded.last_wait = clock::now().saturating_duration_since(began);
+        guarded
+    }
+
+    /// Until the thread is woken, or `park` returns by itself.
+    fn sleep<'a>(
+        &'a self,
+        mut guarded: MutexGuard<'a, Guarded<T>>,
+        reluctant: bool,
+        park: impl FnOnce(),
+    ) -> MutexGuard<'a, Guarded<T>> {
+        let id = guarded.sleepers.enter(reluctant);
+        drop(guarded);
+        park();
+        let mut guarded = self.lock();
+        guarded.sleepers.leave(id);
+        guarded
+    }
+
+    /// Wakes an instance that can take what there is. If none is sure to take
+    /// it, all look for themselves.
+    fn wake_one(&self, mut guarded: MutexGuard<'_, Guarded<T>>) {
+        match guarded.sleepers.take_willing() {
+            Some(thread) => {
+                self.news.tell();
+                // It will want the lock.
+                drop(guarded);
+                thread.unpark();
+            }
+            None => self.wake_all(&guarded),
+        }
+    }
+
+    fn wake_all(&self, guarded: &Guarded<T>) {
+        self.news.tell();
+        guarded.sleepers.unpark_all();
+    }
+
+    /// Has every waiting instance ask for its turn again.
+    pub fn wake(&self) {
+        self.wake_all(&self.lock());
+    }
+
+    /// Takes back what an instance couldn't run as one: it leaves again before
+    /// all others, whether the queue is closed or not.
+    pub fn give_back(&self, batch: Batch<T>) {
+        let mut guarded = self.lock();
+        guarded.given_back.push_back(batch);
+        self.wake_one(guarded);
+    }
+
+    /// Takes nothing in any more, and hands out what waits unrun.
+    pub fn close_and_take(&self) -> Vec<T> {
+        let mut guarded = self.lock();
+        guarded.closed = true;
+        let mut waiting: Vec<T> = guarded.given_back.drain(..).flat_map(|batch| batch.requests).collect();
+        waiting.extend(guarded.batcher.take_all());
+        self.wake_all(&guarded);
+        waiting
+    }
+
+    /// Takes nothing in any more; what waits leaves at once, and then the
+    /// instances end.
+    pub fn close(&self) {
+        let mut guarded = self.lock();
+        guarded.closed = true;
+        guarded.batcher.drain();
+        self.wake_all(&guarded);
+    }
+
+    /// Whether none waits, and some may still come.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        let guarded = self.lock();
+        guarded.batcher.is_empty() && guarded.given_back.is_empty() && !guarded.closed
+    }
+
+    /// How many requests wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let guarded = self.lock();
+        guarded.batcher.len() + guarded.given_back.iter().map(|batch| batch.requests.len()).sum::<usize>()
+    }
+
+    /// Whether none waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A run of `rows` of this shape on the server's own account took so long.
+    pub fn tried(&self, shape: &[i64], rows: u32, took: Duration) {
+        self.lock().batcher.tried(shape, rows, took);
+    }
+
+    /// The model became another: nothing is known of how long it takes.
+    pub fn forget_times(&self) {
+        self.lock().batcher.forget_times();
+    }
+
+    /// Batches have at most so many rows from now on; `None` runs each request
+    /// by itself.
+    pub fn share_batches(&self, most: Option<u32>) {
+        let mut guarded = self.lock();
+        guarded.batcher.share_batches(most);
+        self.wake_all(&guarded);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn idle_for_test(&self) -> usize {
+        self.lock().sleepers.len()
+    }
+
+    /// What is guarded is consistent between any two statements under the lock,
+    /// so a panic elsewhere while it was held breaks nothing.
+    fn lock(&self) -> MutexGuard<'_, Guarded<T>> {
+        self.guarded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T: Schedulable> Batcher<T> {
+    /// What an instance whose turn is then is to do.
+    fn decide(&mut self, turn: Turn, now: Instant) -> Decision<T> {
+        let otherwise = match turn {
+            Turn::Now => return self.next(now),
+            Turn::At(due) if due <= now => return self.next(now),
+            Turn::At(due) => Decision::WaitUntil(due),
+            Turn::Later => Decision::Idle,
+        };
+        self.next_full(now).map_or(otherwise, |(batch, ticket)| Decision::Run(batch, ticket))
+    }
+}

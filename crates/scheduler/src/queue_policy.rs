@@ -1,0 +1,95 @@
+//! Queue policy: which requests may wait, for how long, and which goes first.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// The configured rules of a queue, and of the priority levels in it. Level 1
+/// is served first; without levels every request is of level 0.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct QueuePolicy {
+    /// How many requests may wait, if their level's policy doesn't say.
+    pub capacity: usize,
+    /// How many levels there are; zero for none.
+    pub levels: u64,
+    /// The level of a request that names none, or one that doesn't exist.
+    pub default_level: u64,
+    /// The policy of a level that has none of its own.
+    pub default_policy: LevelPolicy,
+    /// By level.
+    pub policies: BTreeMap<u64, LevelPolicy>,
+}
+
+/// What becomes of the requests of one level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LevelPolicy {
+    /// What becomes of a request that waited for as long as it may.
+    pub timeout_action: TimeoutAction,
+    /// How long a request may wait, from its arrival; `None` for as long as
+    /// it takes.
+    pub default_timeout: Option<Duration>,
+    /// Whether a request may name a shorter time.
+    pub allow_timeout_override: bool,
+    /// How many requests may wait; zero for the queue's capacity.
+    pub max_queue_size: u32,
+}
+
+/// What becomes of a request whose time is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TimeoutAction {
+    /// It is answered with an error.
+    #[default]
+    Reject,
+    /// It runs behind those of its level that are in time.
+    Delay,
+}
+
+impl QueuePolicy {
+    /// One of `capacity`, without levels. A request's own time limit bounds its
+    /// waiting, because no level says otherwise.
+    #[must_use]
+    pub fn unconfigured(capacity: usize) -> Self {
+        let default_policy = LevelPolicy { allow_timeout_override: true, ..LevelPolicy::default() };
+        Self { capacity, default_policy, ..Self::default() }
+    }
+
+    /// The level of a request that asks for this one; zero asks for none.
+    /// (Triton's rule: a level that doesn't exist counts as none.)
+    #[must_use]
+    pub fn level(&self, asked: u64) -> u64 {
+        if (1..=self.levels).contains(&asked) { asked } else { self.default_level }
+    }
+
+    /// A level's policy.
+    #[must_use]
+    pub fn policy(&self, level: u64) -> &LevelPolicy {
+        self.policies.get(&level).unwrap_or(&self.default_policy)
+    }
+
+    /// Whether a request of this level may wait beside `waiting` others, of
+    /// which `of_level` are of the same level.
+    pub(crate) fn has_room(&self, level: u64, waiting: usize, of_level: usize) -> bool {
+        match self.policy(level).max_queue_size {
+            0 => waiting < self.capacity,
+            most => of_level < most as usize,
+        }
+    }
+}
+
+impl LevelPolicy {
+    /// When the time of a request is over that came at `arrival` and asks for
+    /// this much. A request may shorten its level's time if that allows it, and
+    /// never lengthen it. `None` if it may wait for ever, or as good as.
+    pub(crate) fn deadline(&self, arrival: Instant, asked: Option<Duration>) -> Option<Instant> {
+        let own = asked.filter(|_| self.allow_timeout_override);
+        let time = match (self.default_timeout, own) {
+            (Some(default), Some(own)) => default.min(own),
+            (default, own) => default.or(own)?,
+        };
+        arrival.checked_add(time)
+    }
+
+    /// The same, if a request is refused then.
+    pub(crate) fn refused_at(&self, arrival: Instant, asked: Option<Duration>) -> Option<Instant> {
+        self.deadline(arrival, asked).filter(|_| self.timeout_action == TimeoutAction::Reject)
+    }
+}

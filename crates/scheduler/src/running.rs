@@ -1,0 +1,66 @@
+//! The batches that left and haven't come back.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// The part of its time by which a batch may be overdue and still be expected
+/// to end at any moment.
+const OVERDUE: u32 = 4;
+
+/// Names a batch that was handed out, until it is finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(u64);
+
+/// A batch that left and hasn't come back.
+#[derive(Debug)]
+pub(crate) struct RunningBatch {
+    pub(crate) shape: Box<[i64]>,
+    pub(crate) rows: u32,
+    /// When it left.
+    pub(crate) left: Instant,
+    /// When it should be done; when it left, if that isn't known.
+    pub(crate) until: Instant,
+    /// When its requests came, if there is a target.
+    pub(crate) arrivals: Vec<Instant>,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct RunningBatches {
+    by_ticket: BTreeMap<Ticket, RunningBatch>,
+    next: u64,
+}
+
+impl RunningBatches {
+    /// A batch leaves, under the ticket that this gives.
+    pub(crate) fn hand_out(&mut self, batch: RunningBatch) -> Ticket {
+        let ticket = Ticket(self.next);
+        self.next += 1;
+        self.by_ticket.insert(ticket, batch);
+        ticket
+    }
+
+    /// A batch has come back; `None` if it had before.
+    pub(crate) fn take_back(&mut self, ticket: Ticket) -> Option<RunningBatch> {
+        self.by_ticket.remove(&ticket)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_ticket.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Ticket, &RunningBatch)> {
+        self.by_ticket.iter().map(|(ticket, batch)| (*ticket, batch))
+    }
+}
+
+impl RunningBatch {
+    /// How long it should still take; `None` if that isn't known: its shape
+    /// never ran, or it has run for so much longer than it should that it may do
+    /// so for ever.
+    pub(crate) fn ends_in(&self, now: Instant) -> Option<Duration> {
+        let whole = self.until.saturating_duration_since(self.left);
+        let known = !whole.is_zero() && now.saturating_duration_since(self.until) < whole / OVERDUE;
+        known.then(|| self.until.saturating_duration_since(now))
+    }
+}

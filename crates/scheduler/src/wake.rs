@@ -1,0 +1,91 @@
+//! The instances that wait for work, and how they are woken.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::sync::{AtomicU64, Thread, ThreadId, thread};
+use cresset_clock as clock;
+
+/// A thread that yields its processor and gets it back only after more than
+/// this has met another that wants it.
+const PROCESSOR_WANTED: Duration = Duration::from_micros(5);
+
+/// Instances that wait for work and weren't woken. If there is none, a
+/// submission wakes no thread and costs no system call.
+#[derive(Debug, Default)]
+pub(crate) struct Sleepers(Vec<Sleeper>);
+
+/// An instance's thread that is parked, or about to be.
+#[derive(Debug)]
+struct Sleeper {
+    thread: Thread,
+    /// It may not take what comes now: waking it may not do.
+    reluctant: bool,
+}
+
+impl Sleepers {
+    /// The calling thread is about to park.
+    pub(crate) fn enter(&mut self, reluctant: bool) -> ThreadId {
+        let thread = thread::current();
+        let id = thread.id();
+        self.0.push(Sleeper { thread, reluctant });
+        id
+    }
+
+    /// The thread has returned from parking, for whatever reason.
+    pub(crate) fn leave(&mut self, id: ThreadId) {
+        self.0.retain(|sleeper| sleeper.thread.id() != id);
+    }
+
+    /// Takes out an instance that can take what there is: the one that waits for
+    /// the shortest time, whose memory is still in the caches.
+    pub(crate) fn take_willing(&mut self) -> Option<Thread> {
+        let place = self.0.iter().rposition(|sleeper| !sleeper.reluctant)?;
+        Some(self.0.remove(place).thread)
+    }
+
+    pub(crate) fn unpark_all(&self) {
+        self.0.iter().for_each(|sleeper| sleeper.thread.unpark());
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// Counts what may have made an instance's looking worth it.
+#[derive(Debug)]
+pub(crate) struct News(AtomicU64);
+
+impl News {
+    pub(crate) fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn tell(&self) {
+        self.0.fetch_add(1, Ordering::Release);
+    }
+
+    /// Spins until there are news since `count`, or this has taken as long as it
+    /// may, or another thread wants the processor.
+    pub(crate) fn spin_before_park(&self, count: u64, began: Instant, most: Duration) {
+        let mut now = began;
+        while self.count() == count && now.saturating_duration_since(began) < most {
+            let before = now;
+            thread::yield_now();
+            now = clock::now();
+            if now.saturating_duration_since(before) > PROCESSOR_WANTED {
+                return;
+            }
+        }
+    }
+}
