@@ -25,10 +25,10 @@
 pub mod admission;
 pub mod cli;
 pub mod command_line;
+pub mod device_health;
 pub mod devices;
 pub mod engine;
 pub mod error;
-pub mod faults;
 pub mod grpc;
 pub mod http;
 pub mod inspect;

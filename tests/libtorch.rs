@@ -6,13 +6,12 @@
 // Helpers of tests are tests too; clippy only sees the functions marked so.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use cresset_backend::{
     Accelerators, Argument, ArgumentKind, Backend, BackendError, BatchInput, BatchOutput, Device, Drive,
-    HostBatch, HostBuffer, HostInput, LoadRequest, Model, Preparation, Scalar,
+    HostBatch, HostBuffer, HostInput, LoadRequest, Model, Parameters, Preparation, Scalar, TORCH_SCRIPT,
 };
 use cresset_libtorch::LibtorchBackend;
 use cresset_protocol::Datatype;
@@ -33,8 +32,8 @@ fn file(name: &str) -> PathBuf {
 }
 
 fn load_with(path: &Path, parameters: &[(&str, &str)]) -> Result<Arc<dyn Model>, BackendError> {
-    let parameters: BTreeMap<_, _> =
-        parameters.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let texts = parameters.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let parameters = TORCH_SCRIPT.read_parameters(texts).unwrap();
     backend().load(&LoadRequest {
         path,
         device: Device::Cpu,
@@ -669,7 +668,7 @@ fn every_executor_gives_the_same_answers() {
             assert_close(&answer, &expected);
         }
     }
-    let error = load_with(&file("mlp"), &[("INFERENCE_MODE", "perhaps")]).err().unwrap();
+    let error = load_with(&file("mlp"), &[("INTRA_OP_THREAD_COUNT", "1025")]).err().unwrap();
     assert!(matches!(error, BackendError::Load { .. }));
 }
 
@@ -743,7 +742,7 @@ fn says_what_it_is_and_which_accelerators_there_are() {
     let request = LoadRequest {
         path: &file("identity"),
         device: Device::Cuda(missing),
-        parameters: &BTreeMap::new(),
+        parameters: &Parameters::default(),
         overlapped: false,
         preparation: &Preparation::default(),
     };
@@ -777,7 +776,7 @@ fn overlapped(name: &str) -> Arc<dyn Model> {
     let request = LoadRequest {
         path: &file(name),
         device: Device::Cpu,
-        parameters: &BTreeMap::new(),
+        parameters: &Parameters::default(),
         overlapped: true,
         preparation: &Preparation::default(),
     };
@@ -846,7 +845,7 @@ fn load_on(name: &str, device: Device) -> Result<Arc<dyn Model>, BackendError> {
     backend().load(&LoadRequest {
         path: &file(name),
         device,
-        parameters: &BTreeMap::new(),
+        parameters: &Parameters::default(),
         overlapped: false,
         preparation: &Preparation::default(),
     })

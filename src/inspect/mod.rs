@@ -7,7 +7,6 @@ mod described;
 mod report;
 mod trial;
 
-use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -16,7 +15,7 @@ use anyhow::Context as _;
 
 use crate::model_config::{Binding, ModelConfig};
 use config::Header;
-use cresset_backend::{Backend, Device, LoadRequest, Preparation, Signature};
+use cresset_backend::{Backend, Device, LoadRequest, Parameters, Preparation, Signature};
 use trial::Trial;
 
 pub use described::DescribedInput;
@@ -83,7 +82,7 @@ pub fn run(args: &Args, backend: &dyn Backend) -> anyhow::Result<()> {
     for library in &args.op_library {
         backend.open_operators(library).with_context(|| format!("--op-library {}", library.display()))?;
     }
-    let parameters = BTreeMap::new();
+    let parameters = Parameters::default();
     let request = LoadRequest {
         path: &args.file,
         device: Device::Cpu,
@@ -109,6 +108,7 @@ pub fn run(args: &Args, backend: &dyn Backend) -> anyhow::Result<()> {
     let filename = args.file.file_name().unwrap_or_default().to_string_lossy();
     let may_batch = args.max_batch > 0 && inputs.iter().all(DescribedInput::may_batch);
     let header = |max_batch_size| Header {
+        format: model.format(),
         name: named.as_deref(),
         filename: &filename,
         max_batch_size,

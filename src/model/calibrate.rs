@@ -14,7 +14,7 @@ use crate::scheduler::SHARE_OF_TARGET;
 use crate::trial::TrialInput;
 use crate::trial::compare::two_digits;
 use crate::trial::run::{apart, failed, run_here};
-use cresset_backend::{BackendError, Device, Model, ModelInstance};
+use cresset_backend::{BackendError, Model, ModelInstance};
 use cresset_clock as clock;
 
 /// The inputs that are tried take one thread no longer than this, where there
@@ -105,7 +105,7 @@ pub(super) fn calibrate(
     alone: &Mutex<()>,
 ) -> Option<Calibrated> {
     let [placement] = placements else { return None };
-    if placement.device != Device::Cpu {
+    if !placement.device.is_host() {
         return None;
     }
     if let Some(threads) = model.intra_op_threads() {

@@ -70,9 +70,8 @@ impl Drop for Begins {
 /// rounding would hide the difference.
 pub(super) fn is_open(preparation: &Preparation, device: Device, file: &std::path::Path) -> bool {
     let Preparation { precision, optimize, .. } = preparation;
-    device == Device::Cpu
-        && optimize.for_inference.is_none()
-        && optimize.freeze != Some(false)
+    device.is_host()
+        && optimize.leaves_rewriting_open()
         && precision.weights.is_none()
         && precision.autocast.is_none()
         && file_size(file).is_some_and(|size| size <= LARGEST_FILE)
@@ -99,7 +98,7 @@ impl Improvement {
     pub fn make(self, backend: &dyn Backend) {
         let Some(slot) = self.slot.upgrade() else { return };
         let (base, _) = slot.current();
-        let other = match base.for_inference() {
+        let other = match base.rewrite() {
             Ok(other) => other,
             Err(reason) => {
                 tracing::debug!(model = self.label, %reason, "it can't be optimised for inference");

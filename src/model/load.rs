@@ -92,8 +92,9 @@ impl ServedModel {
         let mut improvement = None;
         for placement in &self.placements {
             let model = models.on(placement.device)?;
+            let shares = model.format().allows.share;
             let name = if placement.name.is_empty() { &*self.name } else { placement.name.as_str() };
-            let slot = Arc::new(ModelSlot::new(model));
+            let mut slot = Arc::new(ModelSlot::new(model));
             let shared = Arc::new(Later::new(&warm_up.later));
             if let Some(Improvable { file_size }) = improvable {
                 shared.defer();
@@ -109,18 +110,22 @@ impl ServedModel {
                     begins,
                 });
             }
-            for _ in 0..placement.instances {
+            for number in 0..placement.instances {
                 let index = instances.len();
+                if number > 0 && !shares {
+                    slot = Arc::new(ModelSlot::new(models.on(placement.device)?));
+                }
                 // A device keeps memory for each stream, a processor for all.
-                let later = match placement.device {
-                    Device::Cpu => Arc::clone(&shared),
-                    Device::Cuda(_) | Device::AsSaved => Arc::new(Later::new(&warm_up.later)),
+                let later = if placement.device.is_host() {
+                    Arc::clone(&shared)
+                } else {
+                    Arc::new(Later::new(&warm_up.later))
                 };
                 instances.push(spawn(InstanceSettings {
                     label: format!("{name}/{}.{index}", self.version()),
                     slot: Arc::clone(&slot),
                     device: placement.device,
-                    faults: self.faults.clone(),
+                    health: self.health.clone(),
                     intra_op_threads: placement.intra_op_threads,
                     queue: Arc::clone(&self.queue),
                     binding: Arc::clone(&self.binding),
@@ -198,7 +203,9 @@ impl Loading<'_> {
                  sends them"
             );
         }
-        let apart = self.signature().stateful.clone().or_else(|| {
+        let format = self.model.format();
+        let alone = || (!format.allows.batch).then(|| format!("{} models don't allow it", format.name));
+        let apart = self.signature().stateful.clone().or_else(alone).or_else(|| {
             // Nothing says that two callers' dictionaries have the same keys.
             let open = "forward takes a list or a dictionary whose values aren't configured";
             binding.open.then(|| open.to_owned())
@@ -229,7 +236,7 @@ impl Loading<'_> {
         };
         let rehearsed = rehearsal.run().inspect_err(|error| {
             if let LoadError::Backend(error) = error {
-                self.resources.faults.notice(self.device, error);
+                self.resources.health.notice(self.device, error);
             }
         })?;
         let rounding = rehearsal.rounding();
@@ -339,9 +346,10 @@ impl Loading<'_> {
             rows.forget_requests();
         }
         let served = ServedModel {
-            config_json: Bytes::from(config.to_json(&groups)?),
+            config_json: Bytes::from(config.to_json(self.model.format(), &groups)?),
             name: Arc::from(config.name.as_str()),
             version: self.source.version,
+            format: self.model.format(),
             config,
             binding,
             batching,
@@ -358,7 +366,7 @@ impl Loading<'_> {
             queue,
             order: ordered.then(Arc::default),
             metrics,
-            faults: self.resources.faults.clone(),
+            health: self.resources.health.clone(),
             instances: Mutex::default(),
         };
         Ok((served, runs))
@@ -366,7 +374,10 @@ impl Loading<'_> {
 
     /// Whether its code may become another while it serves.
     fn improvable(&self, preparation: &Preparation, placements: &[Placement]) -> Option<Improvable> {
+        let allows = self.model.format().allows;
         let open = !self.is_stateful()
+            && allows.rewrite
+            && allows.share
             && !self.resources.overlapped
             && placements.len() == 1
             && is_open(preparation, self.device, &self.source.file);
@@ -409,10 +420,13 @@ pub(super) fn load_once(
         overlapped: resources.overlapped,
         preparation,
     });
-    loaded.inspect_err(|error| resources.faults.notice(device, error))
+    let model = loaded.inspect_err(|error| resources.health.notice(device, error))?;
+    model.format().check(&preparation.optimize)?;
+    Ok(model)
 }
 
-/// Loads a file once for each device, when it is first asked for.
+/// Loads a file when it is first asked for: once for each device, or as often as
+/// it is asked for if its format allows no sharing.
 struct ModelsByDevice<'a> {
     backend: &'a dyn Backend,
     source: &'a ModelSource,
@@ -423,19 +437,26 @@ struct ModelsByDevice<'a> {
 
 impl ModelsByDevice<'_> {
     fn on(&mut self, device: Device) -> Result<Arc<dyn Model>, BackendError> {
-        if let Some(model) = self.loaded.get(&device) {
-            return Ok(Arc::clone(model));
+        let model = match self.loaded.remove(&device) {
+            Some(model) => model,
+            None => load_once(self.backend, self.source, device, self.resources, &self.preparation)
+                .inspect(|model| self.tell(model.as_ref()))?,
+        };
+        if model.format().allows.share {
+            self.loaded.insert(device, Arc::clone(&model));
         }
-        let model = load_once(self.backend, self.source, device, self.resources, &self.preparation)?;
-        self.keep(device, Arc::clone(&model));
         Ok(model)
     }
 
-    /// Says what an operator should know of the file on this device.
     fn keep(&mut self, device: Device, model: Arc<dyn Model>) {
+        self.tell(model.as_ref());
+        self.loaded.insert(device, model);
+    }
+
+    /// Says what an operator should know of the file on its device.
+    fn tell(&self, model: &dyn Model) {
         for note in &model.signature().notes {
             tracing::warn!(model = self.source.config.name, version = self.source.version, "{note}");
         }
-        self.loaded.insert(device, model);
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::faults::DeviceFaults;
+use crate::device_health::DeviceHealth;
 use crate::model_config::{InstanceGroup, InstanceKind};
 use cresset_backend::{Accelerators, Device};
 
@@ -34,8 +34,8 @@ pub struct Resources {
     pub accelerators: Accelerators,
     /// What the operator asked for.
     pub preference: DevicePreference,
-    /// Which devices have failed since the process began.
-    pub faults: DeviceFaults,
+    /// Which devices can be used.
+    pub health: DeviceHealth,
     /// Whether models on processors are driven as on an accelerator:
     /// [`LoadRequest::overlapped`](cresset_backend::LoadRequest).
     pub overlapped: bool,
@@ -57,7 +57,7 @@ impl Resources {
             processors,
             accelerators: Accelerators::None("none was looked for".to_owned()),
             preference: DevicePreference::Auto,
-            faults: DeviceFaults::new(),
+            health: DeviceHealth::new(),
             overlapped: false,
             trials: None,
             lookout: Duration::ZERO,
@@ -264,10 +264,7 @@ fn share_out(wanted: &[Wanted], processors: usize) -> Vec<Placement> {
 impl Wanted {
     /// Whether it computes, or may compute, on the processors.
     fn is_on_host(&self) -> bool {
-        match self.device {
-            Device::Cpu | Device::AsSaved => true,
-            Device::Cuda(_) => false,
-        }
+        self.device.gpu().is_none()
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) fn prepare(
 ) -> Result<Prepared, LoadError> {
     let one = Preparing { backend, source, device, resources };
     let asked = &source.preparation;
-    if asked.precision.tf32.is_some() && device == Device::Cpu {
+    if asked.precision.tf32.is_some() && device.is_host() {
         tracing::info!(model = source.config.name, "[precision] tf32 has no effect on the CPU");
     }
     if !asked.changes_answers(device) {
@@ -116,7 +116,7 @@ impl Preparing<'_> {
         let differences = match trial {
             Ok(trial) => trial
                 .run(model.as_ref())
-                .inspect_err(|error| self.resources.faults.notice(self.device, error))
+                .inspect_err(|error| self.resources.health.notice(self.device, error))
                 .map_err(|error| self.refused(&preparation, &error))
                 .map(|answers| trial.compare(&answers, binding))?,
             Err(reason) => Err(reason.clone()),

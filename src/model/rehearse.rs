@@ -192,7 +192,7 @@ impl Rehearsal<'_> {
         let precision = self.preparation.precision;
         if precision.weights.is_some() || precision.autocast.is_some() {
             ROUNDING_REDUCED
-        } else if self.device == Device::Cpu {
+        } else if self.device.is_host() {
             ROUNDING
         } else {
             ROUNDING_TF32
@@ -207,6 +207,8 @@ fn failed(error: BackendError) -> Result<Attempt, LoadError> {
         BackendError::Execute { message, .. } | BackendError::OutOfMemory { message, .. } => {
             Ok(Attempt::Failed(message))
         }
-        BackendError::Load { .. } | BackendError::Device { .. } => Err(error.into()),
+        BackendError::Load { .. } | BackendError::Device { .. } | BackendError::Gone { .. } => {
+            Err(error.into())
+        }
     }
 }

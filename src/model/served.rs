@@ -8,14 +8,14 @@ use bytes::Bytes;
 
 use super::batching::Batching;
 use super::plan::{Placement, PlanError};
-use crate::faults::{DeviceFaults, Fault};
+use crate::device_health::{DeviceHealth, Fault};
 use crate::instance::{Instance, Order, QueuedRequest, RowState};
 use crate::metrics::{FailureReason, ModelMetrics};
-use crate::model_config::{Binding, ConfigError, InstanceGroup, ModelConfig, PLATFORM};
+use crate::model_config::{Binding, ConfigError, InstanceGroup, ModelConfig};
 use crate::model_settings::{BatchingSettings, Objective, SettingsError};
 use crate::scheduler::Queue;
 use crate::transform::Transforms;
-use cresset_backend::{BackendError, Leaf, Preparation};
+use cresset_backend::{BackendError, Leaf, ModelFormat, Preparation};
 use cresset_protocol::{ModelMetadata, ModelStatistics, NonFinite, TensorMetadata};
 
 /// Where a version comes from.
@@ -108,6 +108,8 @@ pub enum LoadError {
 pub struct ServedModel {
     pub(super) name: Arc<str>,
     pub(super) version: u64,
+    /// Of its file.
+    pub(super) format: &'static ModelFormat,
     pub(super) config: Arc<ModelConfig>,
     pub(super) binding: Arc<Binding>,
     pub(super) batching: Batching,
@@ -133,7 +135,7 @@ pub struct ServedModel {
     /// Where answers are to leave in the order of their requests.
     pub(super) order: Option<Arc<Order>>,
     pub(super) metrics: Arc<ModelMetrics>,
-    pub(super) faults: DeviceFaults,
+    pub(super) health: DeviceHealth,
     /// Taken out by `stop`, which joins them.
     pub(super) instances: Mutex<Vec<Instance>>,
 }
@@ -214,7 +216,7 @@ impl ServedModel {
     #[must_use]
     pub fn config_message(&self) -> cresset_protocol::messages::config::ModelConfig {
         let groups: Vec<InstanceGroup> = self.placements.iter().map(Placement::group).collect();
-        self.config.in_effect(&groups)
+        self.config.in_effect(self.format, &groups)
     }
 
     /// From the file's first byte to the last instance's being ready.
@@ -321,7 +323,7 @@ impl ServedModel {
         ModelMetadata {
             name: self.name.to_string(),
             versions,
-            platform: PLATFORM.to_owned(),
+            platform: self.format.names.platform.to_owned(),
             inputs: if !self.config.inputs.is_empty() {
                 self.config.inputs.iter().map(|input| tensor(&input.name, Some(input))).collect()
             } else {
@@ -340,7 +342,7 @@ impl ServedModel {
     /// The fault of a device that it runs on, where one has failed.
     #[must_use]
     pub fn fault(&self) -> Option<Fault> {
-        self.placements.iter().find_map(|placement| self.faults.of(placement.device))
+        self.placements.iter().find_map(|placement| self.health.fault(placement.device))
     }
 
     /// Answers what waits with the fault of its device, and takes nothing in

@@ -2,9 +2,10 @@
 //! and meaning, and the transforms in `cresset.toml`.
 //!
 //! The way of a configuration: `pbtxt` makes a message of the text, `fields`
-//! says of every field that is set whether it is honoured, `read` and its
-//! neighbours check the values as Triton does, and [`Binding`] joins the result
-//! with what the model's file tells of itself.
+//! says of every field that is set whether it is honoured, `formats` knows the
+//! formats of models by their names and their files, `read` and its neighbours
+//! check the values as Triton does, and [`Binding`] joins the result with what
+//! the model's file tells of itself.
 
 mod arguments;
 mod binding;
@@ -12,6 +13,7 @@ mod colons;
 mod error;
 mod fields;
 mod filenames;
+pub mod formats;
 mod json;
 mod parameters;
 mod pbtxt;
@@ -25,18 +27,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cresset_backend::Parameters;
 use cresset_protocol::Datatype;
 
 pub use binding::{Binding, BoundInput, BoundOutput, Lack, NamingConvention, Presence, output_name};
 pub use error::ConfigError;
 pub use filenames::ModelFilenames;
-pub use json::PLATFORM;
 
 /// The configuration's file in a model's directory.
 pub const CONFIG_FILENAME: &str = "config.pbtxt";
-
-/// The model's file in a version's directory, where no other is named.
-pub const DEFAULT_MODEL_FILENAME: &str = "model.pt";
 
 /// A model's configuration, read and checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,7 +60,7 @@ pub struct ModelConfig {
     /// `model_operations`: libraries of operators, inside the model's directory.
     pub op_libraries: Vec<String>,
     /// `parameters { key … value { string_value … } }`.
-    pub parameters: BTreeMap<String, String>,
+    pub parameters: Parameters,
     /// `metric_tags`: labels of its metrics, beside those that each has.
     pub metric_tags: BTreeMap<String, String>,
     /// `model_warmup`: what runs before it is ready.

@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use super::paths::{SUFFIXES, visible};
+use super::paths::visible;
 use super::{Layout, ModelEntry, Problem, Root, Unresolved, VersionEntry, validate_model_name};
-use crate::model_config::{CONFIG_FILENAME, ModelConfig, ModelFilenames, VersionPolicy};
-use cresset_backend::file_kind;
+use crate::model_config::{CONFIG_FILENAME, ModelConfig, VersionPolicy, formats};
 
 const LEAVES: &str = "is a symbolic link that leaves the model repository, which --no-follow-links refuses";
 
@@ -49,9 +48,9 @@ fn fill(root: &Root, entry: &mut ModelEntry, given: Option<&str>) -> Result<(), 
     };
     let config = entry.config.insert(config);
 
-    let ModelFilenames { default: filename, by_capability } = &config.model_filename;
+    let filenames = &config.model_filename;
     if entry.present.is_empty() {
-        return Err(no_version(&entry.directory, filename));
+        return Err(no_version(&entry.directory, &filenames.default));
     }
     for name in &config.op_libraries {
         let what = format!("the library of operators '{name}'");
@@ -70,9 +69,10 @@ fn fill(root: &Root, entry: &mut ModelEntry, given: Option<&str>) -> Result<(), 
             Some(file) => resolve(root, &entry.directory.join(file), &format!("'{file}'")),
             None => model_file(root, &entry.directory, version, filename),
         };
-        match found(filename) {
+        match found(filenames.default_in(&entry.directory.join(version.to_string()))) {
             Ok(file) => {
-                let by_capability = by_capability.iter().map(|(of, name)| (*of, found(name))).collect();
+                let by_capability =
+                    filenames.by_capability.iter().map(|(of, name)| (*of, found(name))).collect();
                 entry.versions.push(VersionEntry { version, file, by_capability });
             }
             Err(reason) => entry.problems.push(Problem { version: Some(version), reason }),
@@ -158,10 +158,10 @@ fn instead(directory: &Path, filename: &str) -> Option<String> {
     let names = visible(directory, Path::is_file);
     let is_model = |name: &&String| {
         let suffix = Path::new(name).extension().map(|suffix| suffix.to_string_lossy().to_lowercase());
-        suffix.is_some_and(|suffix| SUFFIXES.iter().chain(&OTHERS).any(|known| suffix == *known))
+        suffix.is_some_and(|suffix| formats::has_extension(&suffix) || OTHERS.contains(&suffix.as_str()))
     };
     let name = names.iter().find(is_model).or_else(|| names.first().filter(|_| names.len() == 1))?;
-    Some(match file_kind::of_file(&directory.join(name)) {
+    Some(match formats::mismatch_of(&directory.join(name)) {
         Some(what) => format!("'{name}' is there: {what}"),
         None if name.ends_with(".pt2") => {
             format!("'{name}' is there: torch.export's files aren't served yet; export with torch.jit.trace")

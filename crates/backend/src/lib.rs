@@ -11,14 +11,16 @@
 
 mod arguments;
 mod buffer;
+mod device;
 pub mod file_kind;
+mod format;
 mod host_batch;
 pub mod mock;
 pub mod mock_device;
 mod preparation;
+mod signature;
+mod torchscript;
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -29,8 +31,14 @@ use cresset_protocol::Datatype;
 pub use arguments::{Argument, ArgumentKind, Leaf, Scalar};
 pub use buffer::{HostBlock, HostBuffer, HostMemory};
 pub use cresset_nvidia::ComputeCapability;
+pub use device::{Device, DeviceFault};
+pub use format::{
+    Allows, FormatNames, ModelFiles, ModelFormat, ParameterError, Parameters, Switch, SwitchKind, SwitchValue,
+};
 pub use host_batch::{HostBatch, HostInput};
 pub use preparation::{Optimize, OutputType, Precision, Preparation, ReducedType};
+pub use signature::{DeclaredTensor, Dimension, Fact, Signature};
+pub use torchscript::{EXPORT_TORCH_SCRIPT, TORCH_SCRIPT};
 
 /// A library that runs models.
 pub trait Backend: Send + Sync {
@@ -120,28 +128,6 @@ pub enum Accelerators {
     None(String),
 }
 
-/// Where a model computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Device {
-    /// The processors.
-    Cpu,
-    /// The CUDA device of this number.
-    Cuda(u32),
-    /// Where the model's file says: it is read without moving anything, and
-    /// its inputs stay on the host.
-    AsSaved,
-}
-
-impl fmt::Display for Device {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Cpu => f.write_str("cpu"),
-            Self::Cuda(index) => write!(f, "cuda:{index}"),
-            Self::AsSaved => f.write_str("as saved"),
-        }
-    }
-}
-
 /// What to load, and how.
 #[derive(Debug, Clone)]
 pub struct LoadRequest<'a> {
@@ -149,9 +135,9 @@ pub struct LoadRequest<'a> {
     pub path: &'a Path,
     /// Where it is to compute.
     pub device: Device,
-    /// `parameters` of the model's configuration, by key: Triton's switches
+    /// `parameters` of the model's configuration: Triton's switches
     /// (`DISABLE_OPTIMIZED_EXECUTION`, `INFERENCE_MODE`, …).
-    pub parameters: &'a BTreeMap<String, String>,
+    pub parameters: &'a Parameters,
     /// On processors too, copies in and out and stages that overlap, as on an
     /// accelerator: [`Drive::Overlapped`]. Accelerators are always driven so.
     pub overlapped: bool,
@@ -161,13 +147,16 @@ pub struct LoadRequest<'a> {
 
 /// A loaded model on one device, shared by its instances.
 pub trait Model: Send + Sync {
-    /// What the file says of its `forward`.
+    /// The format of its file, which says what may be done to it.
+    fn format(&self) -> &'static ModelFormat;
+
+    /// What the file says of its inputs, its outputs and its state.
     fn signature(&self) -> &Signature;
 
-    /// What else the file tells, for whoever looks into it; slow, and never
-    /// asked for while serving.
-    fn facts(&self) -> FileFacts {
-        FileFacts::default()
+    /// What else the file tells, for `cresset inspect`. Slow, and never asked
+    /// for while serving.
+    fn facts(&self) -> Vec<Fact> {
+        Vec::new()
     }
 
     /// Makes the instance that runs on the calling thread with this many
@@ -186,37 +175,15 @@ pub trait Model: Send + Sync {
 
     /// The same model with its code rewritten for inference: faster, mostly,
     /// and its answers the same but for rounding, mostly. Slow; this one may
-    /// run meanwhile, and isn't changed.
+    /// run meanwhile, and isn't changed. Only asked for if the format
+    /// [allows](ModelFormat::allows) it.
     ///
     /// # Errors
     /// Why there is no such form.
-    fn for_inference(&self) -> Result<Arc<dyn Model>, BackendError> {
+    fn rewrite(&self) -> Result<Arc<dyn Model>, BackendError> {
         let message = "this backend rewrites nothing".to_owned();
         Err(BackendError::Load { detail: message.clone(), message })
     }
-}
-
-/// What a model file tells of itself. Datatypes, shapes and whether the first
-/// dimension is a batch stand in no TorchScript file: those need a
-/// configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Signature {
-    /// `forward`'s arguments in order, without `self`.
-    pub arguments: Vec<Argument>,
-    /// Why the module must not be shared or batched across callers: it writes
-    /// to its own attributes. `None` where it doesn't.
-    pub stateful: Option<String>,
-    /// What an operator should know of the file on this device, a line each:
-    /// `its code names cuda:0, …`.
-    pub notes: Vec<String>,
-}
-
-/// What a model file tells beyond its signature.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct FileFacts {
-    /// Why its attributes weren't turned into constants; `None` where they
-    /// were.
-    pub not_frozen: Option<String>,
 }
 
 /// How an instance is driven.
@@ -303,30 +270,6 @@ impl Flight for Landed {
     }
 }
 
-/// What happened to a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeviceFault {
-    /// An assertion in a kernel: an index out of range, mostly.
-    Assert,
-    /// A kernel read or wrote where it may not.
-    IllegalAddress,
-    /// Anything else that only a new process recovers from.
-    Lost,
-    /// It was never there, or doesn't do what is asked for; nothing is broken.
-    Unavailable,
-}
-
-impl DeviceFault {
-    /// Whether the process can't use the device again.
-    #[must_use]
-    pub fn poisons(self) -> bool {
-        match self {
-            Self::Assert | Self::IllegalAddress | Self::Lost => true,
-            Self::Unavailable => false,
-        }
-    }
-}
-
 /// One input of a batch, as contiguous little-endian bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchInput<'a> {
@@ -397,6 +340,16 @@ pub enum BackendError {
         /// All that the library said.
         detail: String,
     },
+    /// What ran the model is gone, and the request with it: a process that
+    /// ended, a device that was taken away. The device itself is no worse for
+    /// it, and the same request may pass later.
+    #[error("{message}")]
+    Gone {
+        /// What is gone.
+        message: String,
+        /// All that is known of why.
+        detail: String,
+    },
 }
 
 impl BackendError {
@@ -407,7 +360,8 @@ impl BackendError {
             Self::Load { detail, .. }
             | Self::Execute { detail, .. }
             | Self::OutOfMemory { detail, .. }
-            | Self::Device { detail, .. } => detail,
+            | Self::Device { detail, .. }
+            | Self::Gone { detail, .. } => detail,
         }
     }
 }

@@ -9,7 +9,7 @@ use super::memory;
 use super::module::Module;
 use super::scalar_type;
 use cresset_backend::{
-    BackendError, BatchInput, BatchOutput, Device, Drive, Flight, HostBatch, HostMemory, ModelInstance,
+    BackendError, BatchInput, BatchOutput, Drive, Flight, HostBatch, HostMemory, ModelInstance,
 };
 use cresset_protocol::{Datatype, Strings};
 
@@ -40,10 +40,8 @@ impl ModelInstance for LibtorchInstance {
     }
 
     fn host_memory(&self) -> Option<Arc<dyn HostMemory>> {
-        match self.module.device() {
-            Device::Cpu | Device::AsSaved => None,
-            device @ Device::Cuda(_) => Some(Arc::new(PinnedMemory::of(device))),
-        }
+        let device = self.module.device();
+        device.gpu().map(|_| Arc::new(PinnedMemory::of(device)) as Arc<dyn HostMemory>)
     }
 
     fn forward(&mut self, inputs: &[BatchInput<'_>]) -> Result<Vec<BatchOutput>, BackendError> {

@@ -83,11 +83,11 @@ impl LibtorchBackend {
     }
 
     fn check(&self, device: Device) -> Result<(), BackendError> {
-        let why = match (device, &self.accelerators) {
-            (Device::Cpu | Device::AsSaved, _) => return Ok(()),
-            (Device::Cuda(index), Accelerators::Cuda(count)) if index < *count => return Ok(()),
-            (Device::Cuda(_), Accelerators::Cuda(count)) => format!("this machine has {count}"),
-            (Device::Cuda(_), Accelerators::None(reason)) => reason.clone(),
+        let Some(gpu) = device.gpu() else { return Ok(()) };
+        let why = match &self.accelerators {
+            Accelerators::Cuda(count) if gpu < *count => return Ok(()),
+            Accelerators::Cuda(count) => format!("this machine has {count}"),
+            Accelerators::None(reason) => reason.clone(),
         };
         let message = format!("device {device} can't be used: {why}");
         Err(BackendError::Device { fault: DeviceFault::Unavailable, detail: message.clone(), message })

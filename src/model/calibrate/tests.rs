@@ -1,6 +1,6 @@
 use super::*;
 use crate::model_config::InstanceKind;
-use cresset_backend::{BatchInput, BatchOutput, Signature};
+use cresset_backend::{BatchInput, BatchOutput, Device, ModelFormat, Signature, TORCH_SCRIPT};
 use cresset_protocol::Datatype;
 
 const MS: Duration = Duration::from_millis(1);
@@ -77,6 +77,10 @@ struct Takes(fn(usize) -> Duration, Option<usize>, Signature);
 struct Running(Duration);
 
 impl Model for Takes {
+    fn format(&self) -> &'static ModelFormat {
+        &TORCH_SCRIPT
+    }
+
     fn signature(&self) -> &Signature {
         &self.2
     }
