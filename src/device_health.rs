@@ -59,7 +59,7 @@ pub struct DeviceHealth(Arc<watch::Sender<States>>);
 #[derive(Debug, Default)]
 struct States {
     devices: BTreeMap<Device, DeviceState>,
-    /// How many failures there were, those among them that are over.
+    /// How many failures there were, over or not.
     failures: u64,
 }
 
@@ -71,7 +71,7 @@ impl DeviceHealth {
     }
 
     /// The device of this fault can't be used. The first fault stays until the
-    /// device recovers: those behind it follow from it.
+    /// device recovers: later ones follow from it.
     pub fn failed(&self, fault: Fault) {
         self.0.send_if_modified(|states| {
             if states.fault(fault.device).is_some() {

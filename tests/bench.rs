@@ -13,7 +13,7 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::ServerHandle, web};
 use clap::Parser;
-use cresset_bench::{self, Args, LevelOutcome, Outcome};
+use cresset_bench::{self as bench, Args, LevelOutcome, Outcome};
 use serde_json::{Value, json};
 
 #[derive(Parser)]

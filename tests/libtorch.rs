@@ -13,7 +13,7 @@ use cresset_backend::{
     Accelerators, Argument, ArgumentKind, Backend, BackendError, BatchInput, BatchOutput, Device, Drive,
     HostBatch, HostBuffer, HostInput, LoadRequest, Model, Parameters, Preparation, Scalar, TORCH_SCRIPT,
 };
-use cresset_libtorch::LibtorchBackend;
+use cresset_libtorch::{LibtorchBackend, intra_op_threads};
 use cresset_protocol::Datatype;
 
 fn backend() -> &'static LibtorchBackend {
@@ -679,7 +679,7 @@ fn an_instance_sets_the_threads_of_its_thread() {
     let count = |model: Arc<dyn Model>, threads| {
         let on_its_thread = move || {
             let _instance = model.instance(threads).unwrap();
-            tch::get_num_threads()
+            intra_op_threads()
         };
         std::thread::spawn(on_its_thread).join().unwrap()
     };
@@ -699,7 +699,7 @@ fn an_instance_keeps_its_threads_whatever_others_set() {
             scope.spawn(move || {
                 let _instance = model.instance(threads).unwrap();
                 all_set.wait();
-                assert_eq!(tch::get_num_threads(), i32::try_from(threads).unwrap());
+                assert_eq!(intra_op_threads(), threads);
             });
         }
     });

@@ -23,7 +23,7 @@ pub(super) fn choose(
     if by_capability.is_empty() {
         return Ok(file);
     }
-    // What is wrong with the plan is told where it is carried out.
+    // What is wrong with the plan is told when it is carried out.
     let (placements, _) = plan(&config.instance_groups, false, resources).unwrap_or_default();
     // As with Triton: GPUs alone have files of their own.
     let of = |device: Device| {

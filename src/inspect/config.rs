@@ -13,10 +13,10 @@ use cresset_protocol::Datatype;
 pub(super) struct Header<'a> {
     /// Of the model's file.
     pub(super) format: &'static ModelFormat,
-    /// Left out where nothing names the model: its directory does.
+    /// Left out if nothing names the model: its directory does.
     pub(super) name: Option<&'a str>,
     pub(super) filename: &'a str,
-    /// Zero where dimension 0 is no batch.
+    /// Zero if dimension 0 is no batch.
     pub(super) max_batch_size: u32,
     pub(super) stateful: bool,
 }

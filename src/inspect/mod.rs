@@ -61,7 +61,7 @@ pub struct Args {
     pub force: bool,
 }
 
-/// Looks into the file, tries it where inputs are described, and writes what
+/// Looks into the file, tries it if inputs are described, and writes what
 /// it found.
 ///
 /// # Errors
@@ -95,7 +95,7 @@ pub fn run(args: &Args, backend: &dyn Backend) -> anyhow::Result<()> {
     let signature = model.signature();
     if args.input.is_empty() {
         print(&mut io::stdout(), &report);
-        // Nobody should describe inputs of what isn't served.
+        // Before an operator describes inputs of what isn't served.
         Binding::new(&ModelConfig::undeclared("model"), signature)?;
         report =
             "\nDescribe its inputs for a trial and a config.pbtxt: --input NAME:DATATYPE:DIMS\n".to_owned();
@@ -155,7 +155,7 @@ fn with_kind(input: &DescribedInput, signature: &Signature) -> DescribedInput {
     DescribedInput { shared: leaf.is_some_and(|leaf| leaf.shared().is_some()), ..input.clone() }
 }
 
-/// Who closed a stream doesn't want to read it.
+/// A stream that is closed isn't read.
 fn print(to: &mut dyn io::Write, text: &str) {
     let _ = to.write_all(text.as_bytes());
 }

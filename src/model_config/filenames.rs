@@ -12,8 +12,8 @@ use cresset_protocol::messages::config as proto;
 /// The files that a version may be loaded from.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ModelFilenames {
-    /// On processors, where the file places itself, and on GPUs without one of
-    /// their own.
+    /// On processors, on GPUs without one of their own, and if the file places
+    /// itself.
     pub default: String,
     /// What stands in the place of `default` if that is missing: names that the
     /// model's file may have too, because the configuration names none.

@@ -23,8 +23,8 @@ pub fn default_format() -> &'static ModelFormat {
     FORMATS[0]
 }
 
-/// The formats that a configuration may mean, at least one: those that its
-/// `platform` and its `backend` both name, if they name any.
+/// The formats that a configuration may mean, at least one: the formats that
+/// its `platform` and its `backend` both name, if they name any.
 ///
 /// # Errors
 /// A name that is no format's, or a `runtime` that is none of the format's.

@@ -50,7 +50,7 @@ pub(super) fn parse(source: &str) -> Result<DynamicMessage, ConfigError> {
 }
 
 /// The same, with lists of one where single messages stand in their place;
-/// `None` where none does or it can't be read all the same.
+/// `None` if none does or it can't be read all the same.
 fn with_lists(source: &str, descriptor: MessageDescriptor) -> Option<DynamicMessage> {
     let mut value = serde_json::from_str(source).ok()?;
     let changed = put_into_lists(&mut value, &descriptor);
@@ -113,7 +113,7 @@ impl ModelConfig {
     /// 64-bit integers as numbers.
     ///
     /// # Errors
-    /// Where the message doesn't fit its own descriptors: a bug of the build.
+    /// If the message doesn't fit its own descriptors: a bug of the build.
     pub fn to_json(
         &self,
         format: &ModelFormat,
@@ -225,7 +225,7 @@ mod tests {
         assert_eq!(told(single), told(listed));
         let config = read(r#"{"instance_group": {"kind": "KIND_CPU", "count": 2}}"#).unwrap();
         assert_eq!(config.instance_groups, [CPU]);
-        // Only messages, and only where nothing else is wrong.
+        // Only messages, and only if nothing else is wrong.
         for text in [
             r#"{"instance_group": 2}"#,
             r#"{"instance_group": {"kind": "KIND_CPU", "counts": 2}}"#,

@@ -45,9 +45,9 @@ pub struct ModelConfig {
     /// Zero: shapes are whole and nothing is batched. Otherwise dimension 0 of
     /// every tensor is the batch, and `dims` leave it out.
     pub max_batch_size: u32,
-    /// In the order of the file; empty where it names none.
+    /// In the order of the file; empty if it names none.
     pub inputs: Vec<TensorConfig>,
-    /// In the order of the file; empty where it names none.
+    /// In the order of the file; empty if it names none.
     pub outputs: Vec<TensorConfig>,
     /// Batches requests of several callers; `None` runs each by itself.
     pub dynamic_batching: Option<DynamicBatching>,
@@ -61,7 +61,7 @@ pub struct ModelConfig {
     pub op_libraries: Vec<String>,
     /// `parameters { key … value { string_value … } }`.
     pub parameters: Parameters,
-    /// `metric_tags`: labels of its metrics, beside those that each has.
+    /// `metric_tags`: labels of its metrics, beside those that every model has.
     pub metric_tags: BTreeMap<String, String>,
     /// `model_warmup`: what runs before it is ready.
     pub warm_up: Vec<WarmUpSample>,
@@ -84,7 +84,7 @@ pub struct TensorConfig {
     /// -1 for a dimension that varies; without the batch dimension.
     pub dims: Vec<i64>,
     /// The shape that the model itself sees or gives, without the batch
-    /// dimension, where it differs from `dims`.
+    /// dimension, if it differs from `dims`.
     pub reshape: Option<Vec<i64>>,
     /// Whether a request may leave it out; inputs only.
     pub optional: bool,
@@ -133,7 +133,7 @@ pub enum TimeoutAction {
     /// It is answered with an error.
     #[default]
     Reject,
-    /// It runs behind those of its level that are in time.
+    /// It runs behind the requests of its level that are in time.
     Delay,
 }
 
@@ -190,7 +190,7 @@ pub struct InstanceGroup {
 /// `instance_group { kind }`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InstanceKind {
-    /// A GPU where there is one, else the processors.
+    /// A GPU if there is one, else the processors.
     Auto,
     /// A GPU.
     Gpu,

@@ -39,7 +39,7 @@ impl ModelConfig {
     }
 
     /// Reads `config.pbtxt` of the model `name` in its directory, or gives
-    /// [`ModelConfig::undeclared`] where there is none.
+    /// [`ModelConfig::undeclared`] if there is none.
     ///
     /// # Errors
     /// When the file is there and can't be read, isn't a configuration, or
@@ -162,7 +162,7 @@ fn check_pinned(
     Err(ConfigError::unsupported(format!("optimization.{field}.enable"), reason))
 }
 
-/// Labels of the model's metrics, beside those that each has.
+/// Labels of the model's metrics, beside those that every model has.
 fn metric_tags(tags: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, ConfigError> {
     const TAKEN: [&str; 4] = ["model", "version", "reason", "le"];
     let is_label = |name: &str| {

@@ -31,7 +31,7 @@ pub(super) fn entry(root: &Root, name: &str, given: Option<&str>) -> ModelEntry 
 fn fill(root: &Root, entry: &mut ModelEntry, given: Option<&str>) -> Result<(), String> {
     validate_model_name(&entry.name).map_err(|error| error.to_string())?;
     entry.directory = resolve(root, &entry.directory, "its directory")?;
-    // Told also where the configuration is wrong.
+    // Told even if the configuration is wrong.
     let alone = match &root.layout {
         Layout::File(_, file) => Some(file.as_str()),
         Layout::Models | Layout::Versions(_) => None,
@@ -57,7 +57,7 @@ fn fill(root: &Root, entry: &mut ModelEntry, given: Option<&str>) -> Result<(), 
         entry.op_libraries.push(resolve(root, &entry.directory.join(name), &what)?);
     }
     let chosen = config.version_policy.choose(&entry.present);
-    // As with Triton, one that is missing takes nothing away from those that are there.
+    // As with Triton, a missing version takes nothing away from the others.
     if let (VersionPolicy::Specific(wanted), []) = (&config.version_policy, chosen.as_slice()) {
         for version in wanted {
             let reason = "named by version_policy, and has no directory".to_owned();
@@ -83,7 +83,7 @@ fn fill(root: &Root, entry: &mut ModelEntry, given: Option<&str>) -> Result<(), 
 
 fn read_config(root: &Root, directory: &Path, name: &str) -> Result<ModelConfig, String> {
     // Before it is read: a file elsewhere is not to be quoted in a message.
-    // That it is missing is told apart by whoever reads it.
+    // Whether it is missing, `ModelConfig::read` tells.
     if let Err(Unresolved::Outside) = root.resolve(&directory.join(CONFIG_FILENAME)) {
         return Err(format!("{CONFIG_FILENAME} {LEAVES}"));
     }
@@ -109,7 +109,7 @@ pub(super) fn is_version(name: &str) -> bool {
     !name.starts_with('0') && name.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Where there is no version directory; the commonest slips are the model's file
+/// What to say if there is no version directory; the commonest slips are the model's file
 /// one level too high and a folder that is called otherwise.
 fn no_version(directory: &Path, filename: &str) -> String {
     if directory.join(filename).is_file() {

@@ -7,8 +7,8 @@ use super::model::is_version;
 use super::{Layout, RepositoryError};
 use crate::model_config::{CONFIG_FILENAME, formats};
 
-/// The paths that one setting names: itself, or, where there is no such path,
-/// those between its colons.
+/// The paths that one setting names: itself, or, if there is no such path, the
+/// paths between its colons.
 ///
 /// # Errors
 /// An address elsewhere.
@@ -76,7 +76,7 @@ fn holds_versions(directory: &Path) -> bool {
 }
 
 /// The names of what `kind` says of a directory's contents, ascending, but for
-/// what is hidden; none where it can't be read.
+/// what is hidden; none if it can't be read.
 pub(super) fn visible(directory: &Path, kind: fn(&Path) -> bool) -> Vec<String> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries

@@ -71,12 +71,12 @@ pub trait Backend: Send + Sync {
     fn release_memory(&self) {}
 
     /// What models and their work take of each accelerator's memory, for the
-    /// metrics; empty where there is none.
+    /// metrics; empty if there is none.
     fn device_memory(&self) -> Vec<DeviceMemory> {
         Vec::new()
     }
 
-    /// What generation a GPU is of; `None` where that isn't known.
+    /// What generation a GPU is of; `None` if that isn't known.
     fn compute_capability(&self, _gpu: u32) -> Option<ComputeCapability> {
         None
     }
@@ -160,7 +160,7 @@ pub trait Model: Send + Sync {
     }
 
     /// Makes the instance that runs on the calling thread with this many
-    /// intra-op threads. Where the model keeps state each instance has its own,
+    /// intra-op threads. If the model keeps state each instance has its own,
     /// as the file has it.
     ///
     /// # Errors
@@ -168,7 +168,7 @@ pub trait Model: Send + Sync {
     fn instance(&self, intra_op_threads: usize) -> Result<Box<dyn ModelInstance>, BackendError>;
 
     /// How many intra-op threads its instances have whatever they are asked
-    /// for, because its configuration fixes that; `None` where it doesn't.
+    /// for, because its configuration fixes that; `None` if it doesn't.
     fn intra_op_threads(&self) -> Option<usize> {
         None
     }
@@ -198,22 +198,22 @@ pub enum Drive {
 }
 
 /// A model on its own thread, with that thread's memory. Not `Send` on
-/// purpose: it is made, used and dropped where it was born.
+/// purpose: it is made, used and dropped on one thread.
 pub trait ModelInstance {
     /// How this instance is to be driven; the same for as long as it lives.
     fn drive(&self) -> Drive {
         Drive::Inline
     }
 
-    /// Where the bytes of a batch's input are best written: pinned memory
-    /// where a device copies from it.
+    /// The memory that a batch's input is best written to: pinned memory if a
+    /// device copies from it.
     fn host_memory(&self) -> Option<Arc<dyn HostMemory>> {
         None
     }
 
     /// Starts a batch and returns once the device has all that it needs to
     /// know; what it computes comes with [`Flight::land`], in the order of the
-    /// launches. The flight owns the batch: nobody can write to memory that is
+    /// launches. The flight owns the batch: no thread can write to memory that is
     /// still being copied from.
     ///
     /// # Errors
@@ -235,7 +235,7 @@ pub trait ModelInstance {
     /// buffers are written again and when `forward` runs again.
     ///
     /// # Errors
-    /// [`BackendError::Execute`] where the model failed on these inputs;
+    /// [`BackendError::Execute`] if the model failed on these inputs;
     /// nothing leaks and the instance goes on.
     fn forward(&mut self, inputs: &[BatchInput<'_>]) -> Result<Vec<BatchOutput>, BackendError>;
 }
@@ -295,7 +295,7 @@ pub struct BatchOutput {
     /// Its whole shape.
     pub shape: Vec<i64>,
     /// Contiguous, row-major, little-endian, strings each behind its length;
-    /// shares the tensor's memory where it can.
+    /// shares the tensor's memory if it can.
     pub data: Bytes,
 }
 
@@ -324,7 +324,7 @@ pub enum BackendError {
     /// There was not enough memory, on the host or on the device.
     #[error("{message}")]
     OutOfMemory {
-        /// How much was asked for, where known.
+        /// How much was asked for, if that is known.
         message: String,
         /// All that the library said.
         detail: String,

@@ -21,7 +21,7 @@ pub enum Behaviour {
     FailsOn255,
     /// Gives its first input back with one row too many.
     WrongRows,
-    /// Gives its inputs back, but for the last row where any byte of the first
+    /// Gives its inputs back, but for the last row if any byte of the first
     /// is 254.
     LosesRowOn254,
     /// Panics when any byte of its first input is 255, else gives it back.
@@ -32,7 +32,7 @@ pub enum Behaviour {
     /// The device fails for good when any byte of its first input is 255.
     Poisons(DeviceFault),
     /// Adds the number that its file holds to each byte, or can't be loaded
-    /// where it holds none.
+    /// if it holds none.
     AddsFile,
 }
 

@@ -1,8 +1,8 @@
 //! From libtorch's texts to errors that a client can read.
 //!
 //! libtorch says two kilobytes: a trace through the TorchScript code, paths of
-//! the machine that exported it, C++ frames. One line of it helps whoever sent
-//! the request; the rest goes to the log.
+//! the machine that exported it, C++ frames. One line of it helps the
+//! client; the rest goes to the log.
 
 use std::path::Path;
 

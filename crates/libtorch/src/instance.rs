@@ -17,7 +17,7 @@ use cresset_protocol::{Datatype, Strings};
 /// intra-op threads was set for it.
 pub(super) struct LibtorchInstance {
     module: Arc<Module>,
-    /// Where batches overlap.
+    /// If batches overlap.
     lane: Option<Lane>,
     /// Not `Send`.
     thread: PhantomData<*const ()>,
@@ -91,7 +91,7 @@ pub(super) fn raw_input(input: &BatchInput<'_>) -> Result<RawInput, BackendError
     })
 }
 
-/// How many bytes an input of this type and shape has; `None` where a
+/// How many bytes an input of this type and shape has; `None` if a
 /// dimension is negative or the product overflows.
 fn bytes_of(input: &BatchInput<'_>) -> Option<usize> {
     let sizes = input.shape.iter().map(|size| usize::try_from(*size).ok());

@@ -34,10 +34,11 @@ use cresset_backend::{
 use cresset_nvidia::Driver;
 pub use library_trial::{run as try_libraries, try_with as try_libraries_with};
 use module::LibtorchModel;
+pub use threads::intra_op_threads;
 
-/// The backend of this build. Opens CUDA where the machine has it, so it
-/// must come before anything else that asks libtorch for a device, and before
-/// the process has a second thread.
+/// The backend of this build. It opens CUDA if the machine has it. So it must
+/// come before anything else that asks libtorch for a device, and before the
+/// process has a second thread.
 ///
 /// The allocator's settings are in the grammar of libtorch's
 /// `PYTORCH_ALLOC_CONF`, whose place they take. Without CUDA nothing reads
@@ -76,7 +77,7 @@ pub struct LibtorchBackend {
 }
 
 impl LibtorchBackend {
-    /// Opens CUDA where there is a driver; [`Backend::accelerators`] tells.
+    /// Opens CUDA if there is a driver; [`Backend::accelerators`] tells.
     #[must_use]
     pub fn new() -> Self {
         Self { accelerators: cuda::open(), tf32: tf32::Switch::default(), on_unload: OnUnload::default() }

@@ -70,7 +70,7 @@ impl Module {
     /// A module with attributes of its own.
     fn copy(&self) -> Result<Self, BackendError> {
         ffi::made(|copy, error| {
-            // SAFETY: `self.raw` is alive, and nobody runs the original of a
+            // SAFETY: `self.raw` is alive, and no thread runs the original of a
             // module that writes to itself.
             unsafe { ffi::cresset_module_copy(self.raw.as_ptr(), copy, error) }
         })

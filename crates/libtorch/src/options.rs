@@ -9,7 +9,7 @@ use cresset_protocol::Datatype;
 /// How a module is prepared and run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Options {
-    /// `INFERENCE_MODE`: InferenceMode, or no_grad where it is false.
+    /// `INFERENCE_MODE`: InferenceMode, or no_grad if it is false.
     inference_mode: bool,
     /// `DISABLE_OPTIMIZED_EXECUTION`, the other way round.
     optimized_execution: bool,
