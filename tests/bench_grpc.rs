@@ -17,7 +17,7 @@ use cresset::grpc::proto::{
     InferStatistics, ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse,
     ModelStatistics, ModelStatisticsRequest, ModelStatisticsResponse, StatisticDuration,
 };
-use cresset_bench::{self, Args, Outcome};
+use cresset_bench::{self as bench, Args, Outcome};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
