@@ -116,7 +116,7 @@ impl From<BackendError> for Error {
             BackendError::Load { .. } | BackendError::Execute { .. } => {
                 Error::new(ErrorCode::Internal, error.to_string())
             }
-            BackendError::OutOfMemory { .. } | BackendError::Device { .. } => {
+            BackendError::OutOfMemory { .. } | BackendError::Device { .. } | BackendError::Gone { .. } => {
                 Error::new(ErrorCode::Unavailable, error.to_string())
             }
         }

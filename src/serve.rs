@@ -11,9 +11,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::admission::Admission;
+use crate::device_health::DeviceHealth;
 use crate::devices::has_quota;
 use crate::engine::{Control, ControlMode, Engine, Follower, Identity, LoadReport, Loader};
-use crate::faults::DeviceFaults;
 use crate::grpc;
 use crate::http::{self, AllowedOrigins, Listeners, Servers};
 use crate::links;
@@ -121,7 +121,7 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
     let control = control(settings);
     let engine = Engine::new(pool, settings.default_model().map(str::to_owned), Arc::clone(&loader), control);
     let identity = Identity { name: settings.id.clone(), lenient: !settings.strict_readiness };
-    let engine = Arc::new(engine.with_faults(resources.faults.clone()).with_identity(identity));
+    let engine = Arc::new(engine.with_health(resources.health.clone()).with_identity(identity));
     // One memory for what both surfaces take in.
     let admission = Admission::new(settings.http.max_request_memory);
     let surfaces = Surfaces {
@@ -162,7 +162,7 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
                 failed => say!(format, "NOT ready: {failed} of the models above can't be served; the others are"),
             }
         }
-        end = end(&mut signals, &engine, &resources.faults, settings) => {
+        end = end(&mut signals, &engine, &resources.health, settings) => {
             // What is loaded already has its clients.
             return Ok(finish(end, &engine, &surfaces, settings, &mut signals).await);
         }
@@ -172,7 +172,7 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
         Some((watch, every)) => Some(look(watch, every)?),
         None => None,
     };
-    let end = end(&mut signals, &engine, &resources.faults, settings).await;
+    let end = end(&mut signals, &engine, &resources.health, settings).await;
     Ok(finish(end, &engine, &surfaces, settings, &mut signals).await)
 }
 
@@ -184,19 +184,20 @@ enum End {
     DeviceFailed,
 }
 
-/// Waits for the end. Until then, what waits for a device that has failed is
-/// answered with why.
+/// Waits for the end, and decides it: a device that fails ends the server unless
+/// `--on-device-fault` says otherwise. Until then, requests that wait for a
+/// device that has failed are answered with why.
 async fn end(
     signals: &mut StopSignals,
     engine: &Engine,
-    faults: &DeviceFaults,
+    health: &DeviceHealth,
     settings: &ServeSettings,
 ) -> End {
     let mut known = 0;
     loop {
         tokio::select! {
             signal = signals.next() => return End::Signal(signal),
-            all = faults.more_than(known) => known = all.len(),
+            failures = health.more_failures_than(known) => known = failures,
         }
         engine.fail_waiting();
         match settings.on_device_fault {
@@ -366,7 +367,7 @@ fn resources(settings: &ServeSettings, backend: &dyn Backend) -> anyhow::Result<
         processors,
         accelerators,
         preference: settings.device,
-        faults: DeviceFaults::new(),
+        health: DeviceHealth::new(),
         overlapped: settings.overlapped,
         trials: Some(Arc::default()),
         spin_before_park: if spare { SPIN_BEFORE_PARK } else { Duration::ZERO },

@@ -15,6 +15,7 @@ use cresset::model::Resources;
 use cresset::model_repository::{Access, ModelRepository};
 use cresset::transform::Pool;
 use cresset_backend::mock::{Behaviour, MockBackend, Rewriting};
+use cresset_backend::{Allows, FormatNames, ModelFiles, ModelFormat};
 use cresset_protocol::{Datatype, InferenceRequest, Tensor};
 use tempfile::TempDir;
 
@@ -37,13 +38,16 @@ struct House {
 impl House {
     /// A server of one model that can be rewritten so.
     fn new(rewriting: Rewriting, settings: &str) -> Self {
+        Self::of(MockBackend::new(Behaviour::AddsFile, &["x"]).rewriting(rewriting), settings)
+    }
+
+    fn of(backend: MockBackend, settings: &str) -> Self {
         let root = tempfile::tempdir().unwrap();
         let model = root.path().join("m");
         fs::create_dir_all(model.join("1")).unwrap();
         fs::write(model.join("config.pbtxt"), CONFIG).unwrap();
         fs::write(model.join("cresset.toml"), settings).unwrap();
         fs::write(model.join("1/model.pt"), "1").unwrap();
-        let backend = MockBackend::new(Behaviour::AddsFile, &["x"]).rewriting(rewriting);
         let resources = Resources::of_processors(2);
         let repository = ModelRepository::open(&[root.path().to_owned()], &Access::default()).unwrap();
         let loader = Arc::new(Loader::new(repository, Arc::new(backend.clone()), resources, 100).unwrap());
@@ -117,4 +121,23 @@ async fn what_the_settings_decide_is_not_tried() {
         assert_eq!(house.backend.control().rewritten(), 0, "{settings}");
         house.engine.stop();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_format_does_not_allow_is_not_tried() {
+    static FIXED: ModelFormat = ModelFormat {
+        name: "Fixed",
+        files: ModelFiles { default_filename: "", extensions: &[], rare_extensions: &[], mismatch: |_| None },
+        names: FormatNames { platform: "", backend: "", accepted: &[], runtime: "", instead_of_runtime: "" },
+        switches: &[],
+        allows: Allows { share: true, batch: true, freeze: true, rewrite: false },
+    };
+    let rewriting = Rewriting { before: MS, after: MS / 2, off: 0 };
+    let backend = MockBackend::new(Behaviour::AddsFile, &["x"]).rewriting(rewriting).of_format(&FIXED);
+    let house = House::of(backend, "");
+    for value in 0..20 {
+        assert_eq!(house.ask(value).await, value + 1);
+    }
+    assert_eq!(house.backend.control().rewritten(), 0);
+    house.engine.stop();
 }

@@ -6,15 +6,14 @@
 // Helpers of tests are tests too; clippy only sees the functions marked so.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use cresset_backend::{
     Accelerators, Argument, ArgumentKind, Backend, BackendError, BatchInput, BatchOutput, Device, Drive,
-    HostBatch, HostBuffer, HostInput, LoadOptions, LoadRequest, Model, Scalar,
+    HostBatch, HostBuffer, HostInput, LoadOptions, LoadRequest, Model, Parameters, Scalar, TORCH_SCRIPT,
 };
-use cresset_libtorch::LibtorchBackend;
+use cresset_libtorch::{LibtorchBackend, intra_op_threads};
 use cresset_protocol::Datatype;
 
 fn backend() -> &'static LibtorchBackend {
@@ -33,8 +32,8 @@ fn file(name: &str) -> PathBuf {
 }
 
 fn load_with(path: &Path, parameters: &[(&str, &str)]) -> Result<Arc<dyn Model>, BackendError> {
-    let parameters: BTreeMap<_, _> =
-        parameters.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let texts = parameters.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let parameters = TORCH_SCRIPT.read_parameters(texts).unwrap();
     backend().load(&LoadRequest {
         path,
         device: Device::Cpu,
@@ -666,7 +665,7 @@ fn every_executor_gives_the_same_answers() {
             assert_close(&answer, &expected);
         }
     }
-    let error = load_with(&file("mlp"), &[("INFERENCE_MODE", "perhaps")]).err().unwrap();
+    let error = load_with(&file("mlp"), &[("INTRA_OP_THREAD_COUNT", "1025")]).err().unwrap();
     assert!(matches!(error, BackendError::Load { .. }));
 }
 
@@ -677,7 +676,7 @@ fn an_instance_sets_the_threads_of_its_thread() {
     let count = |model: Arc<dyn Model>, threads| {
         let on_its_thread = move || {
             let _instance = model.instance(threads).unwrap();
-            tch::get_num_threads()
+            intra_op_threads()
         };
         std::thread::spawn(on_its_thread).join().unwrap()
     };
@@ -697,7 +696,7 @@ fn an_instance_keeps_its_threads_whatever_others_set() {
             scope.spawn(move || {
                 let _instance = model.instance(threads).unwrap();
                 all_set.wait();
-                assert_eq!(tch::get_num_threads(), i32::try_from(threads).unwrap());
+                assert_eq!(intra_op_threads(), threads);
             });
         }
     });
@@ -740,7 +739,7 @@ fn says_what_it_is_and_which_accelerators_there_are() {
     let request = LoadRequest {
         path: &file("identity"),
         device: Device::Cuda(missing),
-        parameters: &BTreeMap::new(),
+        parameters: &Parameters::default(),
         overlapped: false,
         options: &LoadOptions::default(),
     };
@@ -774,7 +773,7 @@ fn overlapped(name: &str) -> Arc<dyn Model> {
     let request = LoadRequest {
         path: &file(name),
         device: Device::Cpu,
-        parameters: &BTreeMap::new(),
+        parameters: &Parameters::default(),
         overlapped: true,
         options: &LoadOptions::default(),
     };
@@ -843,7 +842,7 @@ fn load_on(name: &str, device: Device) -> Result<Arc<dyn Model>, BackendError> {
     backend().load(&LoadRequest {
         path: &file(name),
         device,
-        parameters: &BTreeMap::new(),
+        parameters: &Parameters::default(),
         overlapped: false,
         options: &LoadOptions::default(),
     })

@@ -5,11 +5,10 @@
 // Helpers of tests are tests too; clippy only sees the functions marked so.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use cresset_backend::{Backend, BatchInput, Device, LoadOptions, LoadRequest};
+use cresset_backend::{Backend, BatchInput, Device, LoadOptions, LoadRequest, Parameters};
 use cresset_libtorch::LibtorchBackend;
 use cresset_protocol::Datatype;
 
@@ -27,7 +26,7 @@ fn resident() -> u64 {
 fn two_thousand_failing_forwards_of_a_megabyte_leave_nothing() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/mlp/1/model.pt");
-    let parameters = BTreeMap::new();
+    let parameters = Parameters::default();
     let backend = LibtorchBackend::new();
     let model = backend
         .load(&LoadRequest {
@@ -56,7 +55,7 @@ fn two_thousand_failing_forwards_of_a_megabyte_leave_nothing() {
 fn loading_and_dropping_a_model_many_times_leaves_nothing() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/mlp/1/model.pt");
-    let parameters = BTreeMap::new();
+    let parameters = Parameters::default();
     let backend = LibtorchBackend::new();
     let mut before = 0;
     for round in 0..200 {

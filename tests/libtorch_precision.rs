@@ -5,7 +5,6 @@
 // Helpers of tests are tests too; clippy only sees the functions marked so.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,7 +12,7 @@ use cresset::model::{ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
 use cresset_backend::{
     Backend, BackendError, BatchInput, BatchOutput, Device, LoadOptions, LoadRequest, Model, Optimize,
-    OutputType, Precision, ReducedType,
+    OutputType, Parameters, Precision, ReducedType,
 };
 use cresset_libtorch::LibtorchBackend;
 use cresset_protocol::Datatype;
@@ -26,7 +25,7 @@ fn file(name: &str) -> PathBuf {
 }
 
 fn load(name: &str, options: &LoadOptions) -> Result<Arc<dyn Model>, BackendError> {
-    let (path, parameters) = (file(name), BTreeMap::new());
+    let (path, parameters) = (file(name), Parameters::default());
     LibtorchBackend::new().load(&LoadRequest {
         path: &path,
         device: Device::Cpu,
@@ -178,7 +177,7 @@ fn a_model_is_rewritten_for_inference_beside_itself() {
     let data = floats(IMAGE.iter().product());
     let plain = load("convolutional", &LoadOptions::default()).unwrap();
     let before = run(&*plain, &IMAGE, &data).unwrap();
-    let other = plain.for_inference().unwrap();
+    let other = plain.rewrite().unwrap();
     for _ in 0..3 {
         let got = run(&*other, &IMAGE, &data).unwrap();
         for index in [0, 1] {
@@ -191,7 +190,7 @@ fn a_model_is_rewritten_for_inference_beside_itself() {
     // What wasn't frozen has nothing to be rewritten.
     let optimize = Optimize { freeze: Some(false), for_inference: None };
     let free = load("convolutional", &LoadOptions { optimize, ..LoadOptions::default() }).unwrap();
-    assert!(free.for_inference().is_err());
+    assert!(free.rewrite().is_err());
 }
 
 #[test]
@@ -277,7 +276,7 @@ fn each_instance_of_a_stateful_module_keeps_its_own_state() {
 fn models_that_disagree_on_tf32_are_not_loaded_together() {
     let backend = LibtorchBackend::new();
     let path = file("convolutional");
-    let parameters = BTreeMap::new();
+    let parameters = Parameters::default();
     let load = |tf32| {
         let options = precise(Precision { tf32, ..Precision::default() });
         backend.load(&LoadRequest {

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cresset::context::RequestContext;
+use cresset::device_health::DeviceHealth;
 use cresset::error::{Error, ErrorCode};
-use cresset::faults::DeviceFaults;
 use cresset::model::{ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
 use cresset_backend::mock::{Behaviour, MockBackend};
@@ -41,7 +41,7 @@ fn times(copy_in: u32, compute: u32, copy_out: u32) -> DeviceTimes {
 struct Served {
     backend: MockBackend,
     model: Arc<ServedModel>,
-    faults: DeviceFaults,
+    health: DeviceHealth,
 }
 
 impl Served {
@@ -52,17 +52,17 @@ impl Served {
     fn configured(behaviour: Behaviour, device: MockDevice, config: &str) -> Self {
         let backend = MockBackend::new(behaviour, &["x"]).on_device(device);
         let source = ModelSource::new("model.pt", ModelConfig::from_pbtxt(config, "m").unwrap());
-        let faults = DeviceFaults::new();
+        let health = DeviceHealth::new();
         let resources = Resources {
             accelerators: Accelerators::Cuda(1),
-            faults: faults.clone(),
+            health: health.clone(),
             ..Resources::of_processors(2)
         };
         let model = Arc::new(ServedModel::load(&backend, &source, &resources, 10_000).unwrap().model);
         assert_eq!(model.placements()[0].device, Device::Cuda(0));
         // What was tried at load isn't what is looked at.
         backend.device().unwrap().forget_timeline();
-        Self { backend, model, faults }
+        Self { backend, model, health }
     }
 
     fn device(&self) -> &MockDevice {
@@ -350,8 +350,9 @@ async fn a_poisoned_device_fails_what_runs_and_what_comes_with_503() {
         let guilty = served.send([255, 0]);
         tokio::time::sleep(10 * MS).await;
         let queued: Vec<Pending> = (0..8 * 20).map(|index| served.send(value(index))).collect();
-        let latched = tokio::time::timeout(Duration::from_secs(1), served.faults.more_than(0)).await;
-        assert_eq!(latched.unwrap()[0].fault, fault);
+        let failed = tokio::time::timeout(Duration::from_secs(1), served.health.more_failures_than(0)).await;
+        assert_eq!(failed.unwrap(), 1);
+        assert_eq!(served.health.fault(Device::Cuda(0)).unwrap().fault, fault);
         // Whoever takes from the queue answers it as well, without the device.
         if fault != DeviceFault::Lost {
             served.model.fail_waiting();
@@ -377,7 +378,18 @@ async fn a_device_that_merely_refuses_is_not_given_up() {
     let served = Served::new(Behaviour::Poisons(DeviceFault::Unavailable), MockDevice::new(times(1, 1, 1)));
     let error = served.send([255, 0]).await.unwrap().unwrap_err();
     assert_eq!(error.code(), ErrorCode::Unavailable);
-    assert!(served.faults.is_empty());
+    assert!(served.health.all_healthy());
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_runs_a_model_may_go_and_the_device_stays() {
+    let served = Served::new(Behaviour::GoneOn255, MockDevice::new(times(1, 1, 1)));
+    let error = served.send([255, 0]).await.unwrap().unwrap_err();
+    assert_eq!(error.code(), ErrorCode::Unavailable);
+    assert_eq!(error.to_string(), "what ran the model is gone");
+    assert!(served.health.is_healthy(Device::Cuda(0)));
+    served.answers(value(1)).await;
     served.stop().await;
 }
 

@@ -23,14 +23,14 @@ pub(super) fn choose(
     if by_capability.is_empty() {
         return Ok(file);
     }
-    // What is wrong with the plan is told where it is carried out.
+    // What is wrong with the plan is told when it is carried out.
     let (placements, _) = plan(&config.instance_groups, false, resources).unwrap_or_default();
-    let of = |device: Device| match device {
-        Device::Cuda(gpu) => backend.compute_capability(gpu).filter(|of| by_capability.contains_key(of)),
-        // As with Triton: GPUs alone have files of their own.
-        Device::Cpu | Device::AsSaved => None,
+    // As with Triton: GPUs alone have files of their own.
+    let of = |device: Device| {
+        let capability = backend.compute_capability(device.gpu()?);
+        capability.filter(|of| by_capability.contains_key(of))
     };
-    let ModelFilenames { default, by_capability: names } = &config.model_filename;
+    let ModelFilenames { default, by_capability: names, .. } = &config.model_filename;
     let name =
         |capability: Option<ComputeCapability>| capability.and_then(|of| names.get(&of)).unwrap_or(default);
     let mut chosen = placements.iter().map(|placement| (placement.device, of(placement.device)));

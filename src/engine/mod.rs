@@ -24,8 +24,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
+use crate::device_health::DeviceHealth;
 use crate::error::{Error, Result};
-use crate::faults::DeviceFaults;
 use crate::model::ServedModel;
 use crate::transform::Pool;
 use cresset_protocol::{ModelMetadata, ModelStatistics, ServerMetadata};
@@ -66,8 +66,8 @@ pub struct Engine {
     pool: Pool,
     /// The model that `POST /predict` goes to, if the operator named one.
     default_model: Option<String>,
-    /// The devices that have failed.
-    faults: DeviceFaults,
+    /// Which devices can be used.
+    health: DeviceHealth,
     identity: Identity,
 }
 
@@ -98,7 +98,7 @@ impl Engine {
             stopping: CancellationToken::new(),
             pool,
             default_model,
-            faults: DeviceFaults::new(),
+            health: DeviceHealth::new(),
             identity: Identity::default(),
         }
     }
@@ -109,10 +109,10 @@ impl Engine {
         Self { identity, ..self }
     }
 
-    /// The same, ready only as long as none of these devices has failed.
+    /// The same, ready only while all of these devices can be used.
     #[must_use]
-    pub fn with_faults(self, faults: DeviceFaults) -> Self {
-        Self { faults, ..self }
+    pub fn with_health(self, health: DeviceHealth) -> Self {
+        Self { health, ..self }
     }
 
     fn models(&self) -> &Models {
@@ -144,7 +144,7 @@ impl Engine {
     pub fn ready(&self) -> bool {
         self.loaded.load(Ordering::Acquire)
             && !self.draining()
-            && self.faults.is_empty()
+            && self.health.all_healthy()
             && (self.identity.lenient || self.models().read().all_ready())
     }
 

@@ -4,16 +4,19 @@ use std::fmt::Write as _;
 
 use super::DescribedInput;
 use super::trial::{Found, FoundOutput};
-use crate::model_config::{DEFAULT_MODEL_FILENAME, output_name};
+use crate::model_config::output_name;
+use cresset_backend::ModelFormat;
 use cresset_protocol::Datatype;
 
 /// What stands in a configuration beside its tensors.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Header<'a> {
-    /// Left out where nothing names the model: its directory does.
+    /// Of the model's file.
+    pub(super) format: &'static ModelFormat,
+    /// Left out if nothing names the model: its directory does.
     pub(super) name: Option<&'a str>,
     pub(super) filename: &'a str,
-    /// Zero where dimension 0 is no batch.
+    /// Zero if dimension 0 is no batch.
     pub(super) max_batch_size: u32,
     pub(super) stateful: bool,
 }
@@ -45,8 +48,8 @@ pub(super) fn inputs_text(header: Header<'_>, inputs: &[DescribedInput]) -> Stri
         // Writing to a String can't fail, here and below.
         let _ = writeln!(text, "name: {}", quoted(name));
     }
-    text += "platform: \"pytorch_libtorch\"\n";
-    if header.filename != DEFAULT_MODEL_FILENAME {
+    let _ = writeln!(text, "platform: {}", quoted(header.format.names.platform));
+    if header.filename != header.format.files.default_filename {
         let _ = writeln!(text, "default_model_filename: {}", quoted(header.filename));
     }
     let _ = writeln!(text, "max_batch_size: {}", header.max_batch_size);
@@ -107,6 +110,7 @@ fn quoted(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::model_config::ModelConfig;
+    use cresset_backend::TORCH_SCRIPT;
 
     fn input(name: &str, datatype: Datatype, dims: &[i64]) -> DescribedInput {
         DescribedInput { name: name.to_owned(), datatype, dims: dims.to_vec(), shared: false }
@@ -118,7 +122,13 @@ mod tests {
 
     #[test]
     fn a_batching_model_s_text_is_read_back_as_meant() {
-        let header = Header { name: Some("m"), filename: "net.pt", max_batch_size: 8, stateful: false };
+        let header = Header {
+            format: &TORCH_SCRIPT,
+            name: Some("m"),
+            filename: "net.pt",
+            max_batch_size: 8,
+            stateful: false,
+        };
         let inputs = [
             input("x", Datatype::Fp32, &[-1, 3, -1]),
             input("n", Datatype::Int64, &[-1]),
@@ -151,7 +161,13 @@ dynamic_batching { }
 
     #[test]
     fn a_model_that_does_not_batch_has_whole_shapes() {
-        let header = Header { name: None, filename: "model.pt", max_batch_size: 0, stateful: true };
+        let header = Header {
+            format: &TORCH_SCRIPT,
+            name: None,
+            filename: "model.pt",
+            max_batch_size: 0,
+            stateful: true,
+        };
         let found = Found {
             outputs: vec![output(None, Datatype::Int64, &[]), output(None, Datatype::Bytes, &[-1])],
             batch: Err("it isn't".to_owned()),

@@ -7,7 +7,6 @@ mod described;
 mod report;
 mod trial;
 
-use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -16,7 +15,7 @@ use anyhow::Context as _;
 
 use crate::model_config::{Binding, ModelConfig};
 use config::Header;
-use cresset_backend::{Backend, Device, LoadOptions, LoadRequest, Signature};
+use cresset_backend::{Backend, Device, LoadOptions, LoadRequest, Parameters, Signature};
 use trial::Trial;
 
 pub use described::DescribedInput;
@@ -62,7 +61,7 @@ pub struct Args {
     pub force: bool,
 }
 
-/// Looks into the file, tries it where inputs are described, and writes what
+/// Looks into the file, tries it if inputs are described, and writes what
 /// it found.
 ///
 /// # Errors
@@ -83,7 +82,7 @@ pub fn run(args: &Args, backend: &dyn Backend) -> anyhow::Result<()> {
     for library in &args.op_library {
         backend.open_operators(library).with_context(|| format!("--op-library {}", library.display()))?;
     }
-    let parameters = BTreeMap::new();
+    let parameters = Parameters::default();
     let request = LoadRequest {
         path: &args.file,
         device: Device::Cpu,
@@ -96,7 +95,7 @@ pub fn run(args: &Args, backend: &dyn Backend) -> anyhow::Result<()> {
     let signature = model.signature();
     if args.input.is_empty() {
         print(&mut io::stdout(), &report);
-        // Nobody should describe inputs of what isn't served.
+        // Before an operator describes inputs of what isn't served.
         Binding::new(&ModelConfig::undeclared("model"), signature)?;
         report =
             "\nDescribe its inputs for a trial and a config.pbtxt: --input NAME:DATATYPE:DIMS\n".to_owned();
@@ -109,6 +108,7 @@ pub fn run(args: &Args, backend: &dyn Backend) -> anyhow::Result<()> {
     let filename = args.file.file_name().unwrap_or_default().to_string_lossy();
     let may_batch = args.max_batch > 0 && inputs.iter().all(DescribedInput::may_batch);
     let header = |max_batch_size| Header {
+        format: model.format(),
         name: named.as_deref(),
         filename: &filename,
         max_batch_size,
@@ -155,7 +155,7 @@ fn with_kind(input: &DescribedInput, signature: &Signature) -> DescribedInput {
     DescribedInput { shared: leaf.is_some_and(|leaf| leaf.shared().is_some()), ..input.clone() }
 }
 
-/// Who closed a stream doesn't want to read it.
+/// A stream that is closed isn't read.
 fn print(to: &mut dyn io::Write, text: &str) {
     let _ = to.write_all(text.as_bytes());
 }

@@ -6,14 +6,14 @@ use std::path::Path;
 use super::DescribedInput;
 use super::config::wire_name;
 use super::trial::{Found, FoundOutput};
-use cresset_backend::{Argument, Model};
+use cresset_backend::{Argument, DeclaredTensor, Fact, Model};
 use cresset_protocol::Datatype;
 
 /// What the file tells of itself.
 pub(super) fn of_file(file: &Path, model: &dyn Model) -> String {
-    let (signature, facts) = (model.signature(), model.facts());
+    let signature = model.signature();
     // Writing to a String can't fail, here and below.
-    let mut text = format!("{}: TorchScript\n\nforward takes\n", file.display());
+    let mut text = format!("{}: {}\n\nforward takes\n", file.display(), model.format().name);
     if signature.arguments.is_empty() {
         text += "  nothing\n";
     }
@@ -21,6 +21,8 @@ pub(super) fn of_file(file: &Path, model: &dyn Model) -> String {
         let default = if *optional { ", may be left out" } else { "" };
         let _ = writeln!(text, "  {name}: {kind}{default}");
     }
+    declared(&mut text, "it declares of its inputs", &signature.inputs);
+    declared(&mut text, "it declares of its outputs", &signature.outputs);
     let state = signature.stateful.as_deref().map_or_else(
         || "keeps none: instances share it".to_owned(),
         |why| {
@@ -29,16 +31,26 @@ pub(super) fn of_file(file: &Path, model: &dyn Model) -> String {
             )
         },
     );
-    let frozen = facts.not_frozen.map_or_else(
-        || "its attributes become constants when it is loaded".to_owned(),
-        |why| format!("its attributes stay variables: {}", why.lines().next().unwrap_or_default()),
-    );
     let devices = match signature.notes.as_slice() {
         [] => "none is written into its code".to_owned(),
         notes => notes.join("; "),
     };
-    let _ = writeln!(text, "\nstate: {state}\nfrozen: {frozen}\ndevices: {devices}");
+    let _ = writeln!(text, "\nstate: {state}");
+    for Fact { label, text: fact } in model.facts() {
+        let _ = writeln!(text, "{label}: {fact}");
+    }
+    let _ = writeln!(text, "devices: {devices}");
     text
+}
+
+/// Datatypes and shapes, if the file has them.
+fn declared(text: &mut String, heading: &str, tensors: &[DeclaredTensor]) {
+    if !tensors.is_empty() {
+        let _ = writeln!(text, "{heading}");
+    }
+    for tensor in tensors {
+        let _ = writeln!(text, "  {}: {tensor}", tensor.name);
+    }
 }
 
 /// What the trial showed.

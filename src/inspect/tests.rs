@@ -1,5 +1,7 @@
 use super::*;
 use cresset_backend::mock::{Behaviour, MockBackend};
+use cresset_backend::{DeclaredTensor, Dimension};
+use cresset_protocol::Datatype;
 
 fn args(file: &Path, inputs: &[&str]) -> Args {
     Args {
@@ -92,4 +94,27 @@ fn the_name_is_that_of_the_model_s_directory() {
     assert_eq!(name_of(Path::new("/models/m/1/model.pt")), Some("m".to_owned()));
     assert_eq!(name_of(Path::new("/models/m/latest/model.pt")), None);
     assert_eq!(name_of(Path::new("/model.pt")), None);
+}
+
+#[test]
+fn what_a_file_declares_is_reported() {
+    let model = MockBackend::new(Behaviour::Identity, &["x"]);
+    assert_eq!(
+        report::of_file(Path::new("m.pt"), &model),
+        "m.pt: TorchScript\n\nforward takes\n  x: Tensor\n\nstate: keeps none: instances share it\n\
+         devices: none is written into its code\n"
+    );
+    let batch = |max| Dimension::Symbol { name: "batch".to_owned(), min: 1, max };
+    let tensor = |name: &str, max| DeclaredTensor {
+        name: name.to_owned(),
+        datatype: Datatype::Fp32,
+        shape: vec![batch(max), Dimension::Fixed(3)],
+    };
+    let told = report::of_file(
+        Path::new("m.pt"),
+        &model.declaring(vec![tensor("x", Some(8))], vec![tensor("y", None)]),
+    );
+    let expected = "it declares of its inputs\n  x: FP32 [batch (1 to 8), 3]\n\
+                    it declares of its outputs\n  y: FP32 [batch (1 or more), 3]\n\nstate: ";
+    assert!(told.contains(expected), "{told}");
 }

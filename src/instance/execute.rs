@@ -9,8 +9,8 @@ use super::padding::Padding;
 use super::request::{ModelAnswer, QueuedRequest};
 use super::respond::{OutputLayout, Unfit, choose, name_outputs, take_rows};
 use super::row_state::RowState;
+use crate::device_health::{DeviceHealth, Fault};
 use crate::error::Error;
-use crate::faults::{DeviceFaults, Fault};
 use crate::metrics::{Durations, FailureReason, ModelMetrics};
 use crate::model_config::Binding;
 use cresset_backend::{BackendError, BatchOutput, Device, HostBatch};
@@ -32,7 +32,7 @@ pub(super) struct Context {
     /// Whether a failed batch may be run again in parts: not if the model keeps
     /// state.
     pub(super) repeatable: bool,
-    pub(super) faults: DeviceFaults,
+    pub(super) health: DeviceHealth,
     pub(super) limit: Mutex<RowLimit>,
 }
 
@@ -76,7 +76,7 @@ impl Context {
     /// that, and there are no parts.
     pub(super) fn begin(&self, mut batch: Batch<QueuedRequest>) -> Vec<Batch<QueuedRequest>> {
         batch.requests.iter_mut().for_each(|request| request.pending = None);
-        if let Some(fault) = self.faults.of(self.device) {
+        if let Some(fault) = self.health.fault(self.device) {
             fail(batch.requests, &fault.error());
             return Vec::new();
         }
@@ -192,8 +192,14 @@ impl Context {
             Cause::Backend(BackendError::Device { fault, message, .. }) if fault.poisons() => {
                 let fault = Fault { device: self.device, fault, message };
                 let error = fault.error();
-                self.faults.report(fault);
+                self.health.failed(fault);
                 fail(requests, &error);
+                return Vec::new();
+            }
+            // None of them can run by itself either.
+            Cause::Backend(error @ BackendError::Gone { .. }) => {
+                tracing::warn!(%error, detail = error.detail(), "what ran the model is gone");
+                fail(requests, &error.into());
                 return Vec::new();
             }
             Cause::Backend(BackendError::OutOfMemory { message, .. }) if several => {

@@ -113,7 +113,7 @@ impl BatchPlace<'_> {
     /// its memory. The place is free; that the batch is answered shows when
     /// this is dropped.
     pub(super) fn land(&mut self, batch: HostBatch, began: Instant, now: Instant) {
-        let Stage::Flying(crossing) = self.stage else { return };
+        let PlaceStage::Flying(crossing) = self.stage else { return };
         let mut state = self.places.lock();
         state.pace.landed(crossing, now.saturating_duration_since(began), now);
         state.flying -= 1;

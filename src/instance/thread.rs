@@ -14,7 +14,7 @@ use super::request::QueuedRequest;
 use super::row_state::RowState;
 use super::slot::ModelSlot;
 use super::warm_up_queue::{WarmUpJob, WarmUpQueue};
-use crate::faults::DeviceFaults;
+use crate::device_health::DeviceHealth;
 use crate::metrics::ModelMetrics;
 use crate::model_config::Binding;
 use crate::trial::TrialInput;
@@ -33,7 +33,7 @@ pub struct InstanceSettings {
     /// The device that it is on.
     pub device: Device,
     /// To which it reports that the device has failed.
-    pub faults: DeviceFaults,
+    pub health: DeviceHealth,
     /// Threads inside one operation.
     pub intra_op_threads: usize,
     /// From which its batches come.
@@ -133,7 +133,7 @@ pub fn spawn(settings: InstanceSettings) -> std::io::Result<Instance> {
                 made
             }
             Ok(Err(error)) => {
-                settings.faults.notice(settings.device, &error);
+                settings.health.notice(settings.device, &error);
                 let _ = report.send(Err(error));
                 return;
             }
@@ -224,7 +224,7 @@ fn run_once(
 ) -> Result<(), BackendError> {
     let ran = run_here(instance, inputs).map(drop);
     if let Err(error) = &ran {
-        settings.faults.notice(settings.device, error);
+        settings.health.notice(settings.device, error);
     }
     ran
 }
@@ -253,7 +253,7 @@ fn serve(started: Started, settings: &InstanceSettings) {
         rows: Arc::clone(&settings.rows),
         padding: settings.padding.clone(),
         repeatable: settings.slot.current().0.signature().stateful.is_none(),
-        faults: settings.faults.clone(),
+        health: settings.health.clone(),
         limit: Mutex::default(),
     };
     let queue = &settings.queue;
@@ -319,7 +319,7 @@ fn renew(inline: &mut Inline, settings: &InstanceSettings) -> u64 {
     match model.instance(settings.intra_op_threads) {
         Ok(instance) => inline.instance = instance,
         Err(error) => {
-            settings.faults.notice(settings.device, &error);
+            settings.health.notice(settings.device, &error);
             tracing::error!(model = settings.label, %error, "it goes on as it was");
         }
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::faults::DeviceFaults;
+use crate::device_health::DeviceHealth;
 use crate::model_config::{InstanceGroup, InstanceKind};
 use cresset_backend::{Accelerators, Device};
 
@@ -31,7 +31,7 @@ pub struct Resources {
     /// What the operator asked for.
     pub preference: DevicePreference,
     /// Which devices have failed since the process began.
-    pub faults: DeviceFaults,
+    pub health: DeviceHealth,
     /// Whether models on processors are driven as on an accelerator:
     /// [`LoadRequest::overlapped`](cresset_backend::LoadRequest).
     pub overlapped: bool,
@@ -53,7 +53,7 @@ impl Resources {
             processors,
             accelerators: Accelerators::None("none was looked for".to_owned()),
             preference: DevicePreference::Auto,
-            faults: DeviceFaults::new(),
+            health: DeviceHealth::new(),
             overlapped: false,
             trials: None,
             spin_before_park: Duration::ZERO,

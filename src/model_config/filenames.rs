@@ -5,23 +5,49 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Component, Path};
 
-use super::{ConfigError, DEFAULT_MODEL_FILENAME};
-use cresset_backend::ComputeCapability;
+use super::{ConfigError, formats};
+use cresset_backend::{ComputeCapability, ModelFormat};
 use cresset_protocol::messages::config as proto;
 
 /// The files that a version may be loaded from.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ModelFilenames {
-    /// On processors, where the file places itself, and on GPUs without one of
-    /// their own.
+    /// On processors, on GPUs without one of their own, and if the file places
+    /// itself.
     pub default: String,
+    /// What stands in the place of `default` if that is missing: names that the
+    /// model's file may have too, because the configuration names none.
+    pub alternatives: Vec<&'static str>,
     /// On GPUs of this compute capability.
     pub by_capability: BTreeMap<ComputeCapability, String>,
 }
 
 impl Default for ModelFilenames {
     fn default() -> Self {
-        Self { default: DEFAULT_MODEL_FILENAME.to_owned(), by_capability: BTreeMap::new() }
+        Self::of_formats(formats::default_filenames())
+    }
+}
+
+impl ModelFilenames {
+    fn of_formats(mut names: impl Iterator<Item = &'static str>) -> Self {
+        let default = names.next().unwrap_or_default().to_owned();
+        Self { default, alternatives: names.collect(), by_capability: BTreeMap::new() }
+    }
+
+    /// The model's file in a version's directory, if it has none for its GPU.
+    #[must_use]
+    pub fn default_in(&self, directory: &Path) -> &str {
+        let is_there = |name: &&str| directory.join(name).is_file();
+        if is_there(&self.default.as_str()) {
+            return &self.default;
+        }
+        self.alternatives.iter().copied().find(is_there).unwrap_or(&self.default)
+    }
+
+    /// What clients are told of a model of this format.
+    pub(super) fn default_of(&self, format: &ModelFormat) -> &str {
+        let own = self.alternatives.iter().find(|name| **name == format.files.default_filename);
+        own.copied().unwrap_or(&self.default)
     }
 }
 
@@ -31,21 +57,24 @@ impl fmt::Debug for ModelFilenames {
         if self.by_capability.is_empty() {
             return fmt::Debug::fmt(&self.default, f);
         }
-        let Self { default, by_capability } = self;
+        let Self { default, by_capability, .. } = self;
         let mut shown = f.debug_struct("ModelFilenames");
         shown.field("default", default).field("by_capability", by_capability).finish()
     }
 }
 
-/// Reads both fields.
+/// Reads both fields; `formats` are those that the model may have.
 pub(super) fn filenames(
     default: String,
     by_capability: BTreeMap<String, String>,
+    formats: &[&'static ModelFormat],
 ) -> Result<ModelFilenames, ConfigError> {
     const BY_CAPABILITY: &str = "cc_model_filenames";
-    let mut names = ModelFilenames::default();
+    let of_formats = formats.iter().map(|format| format.files.default_filename);
+    let mut names = ModelFilenames::of_formats(of_formats);
     if !default.is_empty() {
         names.default = plain("default_model_filename", default)?;
+        names.alternatives.clear();
     }
     for (capability, name) in by_capability {
         let Some(key) = ComputeCapability::parse(&capability) else {
@@ -88,4 +117,23 @@ fn plain(field: &str, filename: String) -> Result<String, ConfigError> {
         return Err(ConfigError::value(field, "a file's name, without a directory", got));
     }
     Ok(filename)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_format_s_file_is_taken_if_the_first_is_missing_and_none_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: &str| std::fs::write(directory.path().join(name), "").unwrap();
+        let names = ModelFilenames::of_formats(["a.first", "a.second", "a.third"].into_iter());
+        assert_eq!(names.default_in(directory.path()), "a.first");
+        write("a.third");
+        assert_eq!(names.default_in(directory.path()), "a.third");
+        let configured = filenames("b".to_owned(), BTreeMap::new(), &[]).unwrap();
+        assert_eq!((configured.default_in(directory.path()), configured.alternatives.len()), ("b", 0));
+        write("a.first");
+        assert_eq!(names.default_in(directory.path()), "a.first");
+    }
 }

@@ -6,14 +6,9 @@ use prost_reflect::{DynamicMessage, Kind, MessageDescriptor, SerializeOptions};
 use serde_json::{Map, Value};
 
 use super::{ConfigError, InstanceGroup, InstanceKind, ModelConfig, VersionPolicy, pbtxt};
+use cresset_backend::ModelFormat;
 use cresset_protocol::messages::config::model_version_policy::{All, Latest, PolicyChoice, Specific};
 use cresset_protocol::messages::config::{self as proto, model_instance_group::Kind as GroupKind};
-
-/// Triton's name for the library that runs TorchScript.
-const BACKEND: &str = "pytorch";
-
-/// Triton's name for a TorchScript model's format.
-pub const PLATFORM: &str = "pytorch_libtorch";
 
 /// A file's message. What it says stands, checked, in the configuration's own
 /// fields: in a log it isn't shown once more.
@@ -55,7 +50,7 @@ pub(super) fn parse(source: &str) -> Result<DynamicMessage, ConfigError> {
 }
 
 /// The same, with lists of one where single messages stand in their place;
-/// `None` where none does or it can't be read all the same.
+/// `None` if none does or it can't be read all the same.
 fn with_lists(source: &str, descriptor: MessageDescriptor) -> Option<DynamicMessage> {
     let mut value = serde_json::from_str(source).ok()?;
     let changed = put_into_lists(&mut value, &descriptor);
@@ -92,15 +87,19 @@ fn put_into_lists(value: &mut Value, message: &MessageDescriptor) -> bool {
 
 impl ModelConfig {
     /// What the file says, with what is in effect written into it: the
-    /// policies and names that it leaves open, and `instance_groups` as the
-    /// model runs.
+    /// policies and names that it leaves open, its model's `format`, and
+    /// `instance_groups` as the model runs.
     #[must_use]
-    pub(crate) fn in_effect(&self, instance_groups: &[InstanceGroup]) -> proto::ModelConfig {
+    pub(crate) fn in_effect(
+        &self,
+        format: &ModelFormat,
+        instance_groups: &[InstanceGroup],
+    ) -> proto::ModelConfig {
         let mut message = self.message.0.clone();
         message.name.clone_from(&self.name);
-        message.platform = PLATFORM.to_owned();
-        message.backend = BACKEND.to_owned();
-        message.default_model_filename.clone_from(&self.model_filename.default);
+        message.platform = format.names.platform.to_owned();
+        message.backend = format.names.backend.to_owned();
+        message.default_model_filename = self.model_filename.default_of(format).to_owned();
         message.version_policy = Some(version_policy(&self.version_policy));
         if self.dynamic_batching.is_none() {
             message.scheduling_choice = None;
@@ -114,12 +113,16 @@ impl ModelConfig {
     /// 64-bit integers as numbers.
     ///
     /// # Errors
-    /// Where the message doesn't fit its own descriptors: a bug of the build.
-    pub fn to_json(&self, instance_groups: &[InstanceGroup]) -> Result<Vec<u8>, ConfigError> {
+    /// If the message doesn't fit its own descriptors: a bug of the build.
+    pub fn to_json(
+        &self,
+        format: &ModelFormat,
+        instance_groups: &[InstanceGroup],
+    ) -> Result<Vec<u8>, ConfigError> {
         let failed = |error: String| ConfigError::Read(format!("can't be written as JSON: {error}"));
         let mut message = DynamicMessage::new(pbtxt::descriptor()?);
         message
-            .transcode_from(&self.in_effect(instance_groups))
+            .transcode_from(&self.in_effect(format, instance_groups))
             .map_err(|error| failed(error.to_string()))?;
         let options = SerializeOptions::new()
             .stringify_64_bit_integers(false)
@@ -167,6 +170,7 @@ fn version_policy(policy: &VersionPolicy) -> proto::ModelVersionPolicy {
 
 #[cfg(test)]
 mod tests {
+    use cresset_backend::TORCH_SCRIPT;
     use serde_json::json;
 
     use super::*;
@@ -186,7 +190,7 @@ mod tests {
         assert_eq!((config.max_batch_size, &config.version_policy), (4, &VersionPolicy::All));
         assert_eq!(config.inputs[0].dims, [-1, 3]);
         // What is told of a configuration can be given back.
-        let told = String::from_utf8(config.to_json(&[CPU]).unwrap()).unwrap();
+        let told = String::from_utf8(config.to_json(&TORCH_SCRIPT, &[CPU]).unwrap()).unwrap();
         assert_eq!(read(&told).unwrap().inputs, config.inputs);
         for (text, message) in [
             ("", "config:1:0: EOF while parsing a value"),
@@ -221,7 +225,7 @@ mod tests {
         assert_eq!(told(single), told(listed));
         let config = read(r#"{"instance_group": {"kind": "KIND_CPU", "count": 2}}"#).unwrap();
         assert_eq!(config.instance_groups, [CPU]);
-        // Only messages, and only where nothing else is wrong.
+        // Only messages, and only if nothing else is wrong.
         for text in [
             r#"{"instance_group": 2}"#,
             r#"{"instance_group": {"kind": "KIND_CPU", "counts": 2}}"#,
@@ -233,7 +237,7 @@ mod tests {
     }
 
     fn shown(config: &ModelConfig, groups: &[InstanceGroup]) -> Value {
-        serde_json::from_slice(&config.to_json(groups).unwrap()).unwrap()
+        serde_json::from_slice(&config.to_json(&TORCH_SCRIPT, groups).unwrap()).unwrap()
     }
 
     #[test]

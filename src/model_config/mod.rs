@@ -2,9 +2,10 @@
 //! and meaning, and the transforms in `cresset.toml`.
 //!
 //! The way of a configuration: `pbtxt` makes a message of the text, `fields`
-//! says of every field that is set whether it is honoured, `read` and its
-//! neighbours check the values as Triton does, and [`Binding`] joins the result
-//! with what the model's file tells of itself.
+//! says of every field that is set whether it is honoured, `formats` knows the
+//! formats of models by their names and their files, `read` and its neighbours
+//! check the values as Triton does, and [`Binding`] joins the result with what
+//! the model's file tells of itself.
 
 mod arguments;
 mod binding;
@@ -12,6 +13,7 @@ mod colons;
 mod error;
 mod fields;
 mod filenames;
+pub mod formats;
 mod json;
 mod parameters;
 mod pbtxt;
@@ -25,19 +27,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cresset_backend::Parameters;
 use cresset_protocol::Datatype;
 use cresset_scheduler::LevelPolicy;
 
 pub use binding::{Binding, BoundInput, BoundOutput, Lack, NamingConvention, Presence, output_name};
 pub use error::ConfigError;
 pub use filenames::ModelFilenames;
-pub use json::PLATFORM;
 
 /// The configuration's file in a model's directory.
 pub const CONFIG_FILENAME: &str = "config.pbtxt";
-
-/// The model's file in a version's directory, where no other is named.
-pub const DEFAULT_MODEL_FILENAME: &str = "model.pt";
 
 /// A model's configuration, read and checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,9 +46,9 @@ pub struct ModelConfig {
     /// Zero: shapes are whole and nothing is batched. Otherwise dimension 0 of
     /// every tensor is the batch, and `dims` leave it out.
     pub max_batch_size: u32,
-    /// In the order of the file; empty where it names none.
+    /// In the order of the file; empty if it names none.
     pub inputs: Vec<TensorConfig>,
-    /// In the order of the file; empty where it names none.
+    /// In the order of the file; empty if it names none.
     pub outputs: Vec<TensorConfig>,
     /// Batches requests of several callers; `None` runs each by itself.
     pub dynamic_batching: Option<DynamicBatching>,
@@ -62,8 +61,8 @@ pub struct ModelConfig {
     /// `model_operations`: libraries of operators, inside the model's directory.
     pub op_libraries: Vec<String>,
     /// `parameters { key … value { string_value … } }`.
-    pub parameters: BTreeMap<String, String>,
-    /// `metric_tags`: labels of its metrics, beside those that each has.
+    pub parameters: Parameters,
+    /// `metric_tags`: labels of its metrics, beside those that every model has.
     pub metric_tags: BTreeMap<String, String>,
     /// `model_warmup`: what runs before it is ready.
     pub warm_up: Vec<WarmUpSample>,
@@ -86,7 +85,7 @@ pub struct TensorConfig {
     /// -1 for a dimension that varies; without the batch dimension.
     pub dims: Vec<i64>,
     /// The shape that the model itself sees or gives, without the batch
-    /// dimension, where it differs from `dims`.
+    /// dimension, if it differs from `dims`.
     pub reshape: Option<Vec<i64>>,
     /// Whether a request may leave it out; inputs only.
     pub optional: bool,
@@ -168,7 +167,7 @@ pub struct InstanceGroup {
 /// `instance_group { kind }`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InstanceKind {
-    /// A GPU where there is one, else the processors.
+    /// A GPU if there is one, else the processors.
     Auto,
     /// A GPU.
     Gpu,

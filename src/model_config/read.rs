@@ -9,17 +9,10 @@ use prost_reflect::DynamicMessage;
 
 use super::json::{self, Written};
 use super::{
-    CONFIG_FILENAME, ConfigError, ModelConfig, ModelFilenames, VersionPolicy, fields, filenames, parameters,
-    pbtxt, scheduling, tensor, version, warm_up,
+    CONFIG_FILENAME, ConfigError, ModelConfig, ModelFilenames, VersionPolicy, fields, filenames, formats,
+    parameters, pbtxt, scheduling, tensor, version, warm_up,
 };
 use cresset_protocol::messages::config::{self as proto, model_config::SchedulingChoice};
-
-/// The names by which Triton's files ask for TorchScript.
-const PYTORCH: [&str; 3] = ["pytorch", "pytorch_libtorch", "libtorch"];
-
-/// The library that Triton serves TorchScript with; any other `runtime` is
-/// another back end's or a Python program.
-const PYTORCH_RUNTIME: &str = "libtriton_pytorch.so";
 
 impl ModelConfig {
     /// What stands for a model that has no `config.pbtxt`: its shapes are
@@ -46,7 +39,7 @@ impl ModelConfig {
     }
 
     /// Reads `config.pbtxt` of the model `name` in its directory, or gives
-    /// [`ModelConfig::undeclared`] where there is none.
+    /// [`ModelConfig::undeclared`] if there is none.
     ///
     /// # Errors
     /// When the file is there and can't be read, isn't a configuration, or
@@ -89,9 +82,7 @@ impl ModelConfig {
         let message = Written(config.clone());
 
         check_name(&config.name, name)?;
-        check_pytorch("platform", &config.platform)?;
-        check_pytorch("backend", &config.backend)?;
-        check_runtime(&config.runtime)?;
+        let formats = formats::named(&config.platform, &config.backend, &config.runtime)?;
         if let Some(optimization) = &config.optimization {
             check_pinned("input_pinned_memory", optimization.input_pinned_memory.as_ref())?;
             check_pinned("output_pinned_memory", optimization.output_pinned_memory.as_ref())?;
@@ -116,9 +107,13 @@ impl ModelConfig {
             dynamic_batching,
             instance_groups: scheduling::instance_groups(config.instance_group)?,
             version_policy: version::policy(config.version_policy)?,
-            model_filename: filenames::filenames(config.default_model_filename, config.cc_model_filenames)?,
+            model_filename: filenames::filenames(
+                config.default_model_filename,
+                config.cc_model_filenames,
+                &formats,
+            )?,
             op_libraries: filenames::op_libraries(config.model_operations)?,
-            parameters: parameters::parameters(config.parameters, &mut warnings)?,
+            parameters: parameters::parameters(formats[0], config.parameters, &mut warnings)?,
             metric_tags: metric_tags(config.metric_tags)?,
             warm_up: warm_up::samples(config.model_warmup, max_batch_size, &mut warnings)?,
             declared: true,
@@ -154,33 +149,6 @@ fn check_name(given: &str, directory: &str) -> Result<(), ConfigError> {
     Err(ConfigError::value("name", expected, format!("'{}'", given.escape_debug())))
 }
 
-fn check_pytorch(field: &str, given: &str) -> Result<(), ConfigError> {
-    match given {
-        "" => Ok(()),
-        _ if PYTORCH.contains(&given) => Ok(()),
-        "torch_aoti" => Err(ConfigError::unsupported(field, "AOTInductor packages are not served yet")),
-        "ensemble" => {
-            Err(ConfigError::unsupported(field, "ensembles are not offered: call the models one by one"))
-        }
-        _ => Err(ConfigError::value(
-            field,
-            "'pytorch_libtorch' or 'pytorch' (only TorchScript models are served)",
-            format!("'{}'", given.escape_debug()),
-        )),
-    }
-}
-
-fn check_runtime(given: &str) -> Result<(), ConfigError> {
-    if given.is_empty() || given == PYTORCH_RUNTIME {
-        return Ok(());
-    }
-    let reason = format!(
-        "'{}' is no runtime of TorchScript: remove the field and export the model with torch.jit",
-        given.escape_debug()
-    );
-    Err(ConfigError::unsupported("runtime", reason))
-}
-
 /// `true` is the default, and what is meant to be: which memory is pinned goes
 /// by the device. Only `false` asks for something.
 fn check_pinned(
@@ -194,7 +162,7 @@ fn check_pinned(
     Err(ConfigError::unsupported(format!("optimization.{field}.enable"), reason))
 }
 
-/// Labels of the model's metrics, beside those that each has.
+/// Labels of the model's metrics, beside those that every model has.
 fn metric_tags(tags: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, ConfigError> {
     const TAKEN: [&str; 4] = ["model", "version", "reason", "le"];
     let is_label = |name: &str| {

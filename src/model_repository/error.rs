@@ -1,6 +1,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::model_config::formats;
+
 /// Why a repository can't be served from at all. One line, for the person who
 /// started the server.
 #[derive(Debug, thiserror::Error)]
@@ -10,9 +12,11 @@ pub enum RepositoryError {
     Unreadable(PathBuf, io::Error),
     /// A file that is no model's.
     #[error(
-        "model repository '{}' is not a directory: expected a directory that holds <model>/<version>/model.pt, or \
-         one model's file (.pt, .pth, .ts, .torchscript)",
-        .0.display()
+        "model repository '{}' is not a directory: expected a directory that holds <model>/<version>/{}, or \
+         one model's file ({})",
+        .0.display(),
+        filename(),
+        formats::extensions()
     )]
     NotADirectory(PathBuf),
     /// An address elsewhere.
@@ -22,7 +26,7 @@ pub enum RepositoryError {
     )]
     Remote(String),
     /// No directories in it.
-    #[error("model repository '{}' holds no model: expected <model>/<version>/model.pt", .0.display())]
+    #[error("model repository '{}' holds no model: expected <model>/<version>/{}", .0.display(), filename())]
     Empty(PathBuf),
     /// A name that means two models.
     #[error(
@@ -37,6 +41,11 @@ pub enum RepositoryError {
         /// Where it is again.
         second: PathBuf,
     },
+}
+
+/// What a model's file is called, as a rule.
+fn filename() -> &'static str {
+    formats::default_format().files.default_filename
 }
 
 fn reason(error: &io::Error) -> String {

@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use super::paths::{SUFFIXES, visible};
+use super::paths::visible;
 use super::{Layout, ModelEntry, Problem, Root, Unresolved, VersionEntry, validate_model_name};
-use crate::model_config::{CONFIG_FILENAME, ModelConfig, ModelFilenames, VersionPolicy};
-use cresset_backend::file_kind;
+use crate::model_config::{CONFIG_FILENAME, ModelConfig, VersionPolicy, formats};
 
 const LEAVES: &str = "is a symbolic link that leaves the model repository, which --no-follow-links refuses";
 
@@ -32,7 +31,7 @@ pub(super) fn entry(root: &Root, name: &str, given: Option<&str>) -> ModelEntry 
 fn fill(root: &Root, entry: &mut ModelEntry, given: Option<&str>) -> Result<(), String> {
     validate_model_name(&entry.name).map_err(|error| error.to_string())?;
     entry.directory = resolve(root, &entry.directory, "its directory")?;
-    // Told also where the configuration is wrong.
+    // Told even if the configuration is wrong.
     let alone = match &root.layout {
         Layout::File(_, file) => Some(file.as_str()),
         Layout::Models | Layout::Versions(_) => None,
@@ -49,16 +48,16 @@ fn fill(root: &Root, entry: &mut ModelEntry, given: Option<&str>) -> Result<(), 
     };
     let config = entry.config.insert(config);
 
-    let ModelFilenames { default: filename, by_capability } = &config.model_filename;
+    let filenames = &config.model_filename;
     if entry.present.is_empty() {
-        return Err(no_version(&entry.directory, filename));
+        return Err(no_version(&entry.directory, &filenames.default));
     }
     for name in &config.op_libraries {
         let what = format!("the library of operators '{name}'");
         entry.op_libraries.push(resolve(root, &entry.directory.join(name), &what)?);
     }
     let chosen = config.version_policy.choose(&entry.present);
-    // As with Triton, one that is missing takes nothing away from those that are there.
+    // As with Triton, a missing version takes nothing away from the others.
     if let (VersionPolicy::Specific(wanted), []) = (&config.version_policy, chosen.as_slice()) {
         for version in wanted {
             let reason = "named by version_policy, and has no directory".to_owned();
@@ -70,9 +69,10 @@ fn fill(root: &Root, entry: &mut ModelEntry, given: Option<&str>) -> Result<(), 
             Some(file) => resolve(root, &entry.directory.join(file), &format!("'{file}'")),
             None => model_file(root, &entry.directory, version, filename),
         };
-        match found(filename) {
+        match found(filenames.default_in(&entry.directory.join(version.to_string()))) {
             Ok(file) => {
-                let by_capability = by_capability.iter().map(|(of, name)| (*of, found(name))).collect();
+                let by_capability =
+                    filenames.by_capability.iter().map(|(of, name)| (*of, found(name))).collect();
                 entry.versions.push(VersionEntry { version, file, by_capability });
             }
             Err(reason) => entry.problems.push(Problem { version: Some(version), reason }),
@@ -83,7 +83,7 @@ fn fill(root: &Root, entry: &mut ModelEntry, given: Option<&str>) -> Result<(), 
 
 fn read_config(root: &Root, directory: &Path, name: &str) -> Result<ModelConfig, String> {
     // Before it is read: a file elsewhere is not to be quoted in a message.
-    // That it is missing is told apart by whoever reads it.
+    // Whether it is missing, `ModelConfig::read` tells.
     if let Err(Unresolved::Outside) = root.resolve(&directory.join(CONFIG_FILENAME)) {
         return Err(format!("{CONFIG_FILENAME} {LEAVES}"));
     }
@@ -109,7 +109,7 @@ pub(super) fn is_version(name: &str) -> bool {
     !name.starts_with('0') && name.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Where there is no version directory; the commonest slips are the model's file
+/// What to say if there is no version directory; the commonest slips are the model's file
 /// one level too high and a folder that is called otherwise.
 fn no_version(directory: &Path, filename: &str) -> String {
     if directory.join(filename).is_file() {
@@ -158,10 +158,10 @@ fn instead(directory: &Path, filename: &str) -> Option<String> {
     let names = visible(directory, Path::is_file);
     let is_model = |name: &&String| {
         let suffix = Path::new(name).extension().map(|suffix| suffix.to_string_lossy().to_lowercase());
-        suffix.is_some_and(|suffix| SUFFIXES.iter().chain(&OTHERS).any(|known| suffix == *known))
+        suffix.is_some_and(|suffix| formats::has_extension(&suffix) || OTHERS.contains(&suffix.as_str()))
     };
     let name = names.iter().find(is_model).or_else(|| names.first().filter(|_| names.len() == 1))?;
-    Some(match file_kind::of_file(&directory.join(name)) {
+    Some(match formats::mismatch_of(&directory.join(name)) {
         Some(what) => format!("'{name}' is there: {what}"),
         None if name.ends_with(".pt2") => {
             format!("'{name}' is there: torch.export's files aren't served yet; export with torch.jit.trace")

@@ -5,16 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::model::is_version;
 use super::{Layout, RepositoryError};
-use crate::model_config::CONFIG_FILENAME;
+use crate::model_config::{CONFIG_FILENAME, formats};
 
-/// How a TorchScript model's file ends, where it stands by itself.
-pub(super) const SUFFIXES: [&str; 5] = ["pt", "pth", "ts", "torchscript", "jit"];
-
-/// The file of a model that stands by itself in its directory.
-const MODEL_FILE: &str = "model.pt";
-
-/// The paths that one setting names: itself, or, where there is no such path,
-/// those between its colons.
+/// The paths that one setting names: itself, or, if there is no such path, the
+/// paths between its colons.
 ///
 /// # Errors
 /// An address elsewhere.
@@ -52,8 +46,7 @@ pub(super) fn layout(
     };
     if !is_directory {
         let suffix = given.extension().and_then(|suffix| suffix.to_str());
-        let (Some(file), true) = (given.file_name(), suffix.is_some_and(|suffix| SUFFIXES.contains(&suffix)))
-        else {
+        let (Some(file), true) = (given.file_name(), suffix.is_some_and(formats::has_extension)) else {
             return Err(RepositoryError::NotADirectory(given.into()));
         };
         let parent = given.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -65,8 +58,8 @@ pub(super) fn layout(
         Some(name) => own(Some(name)),
         None => own(fs::canonicalize(given).ok().as_deref().and_then(Path::file_name)),
     };
-    let layout = if given.join(MODEL_FILE).is_file() {
-        Layout::File(name(), MODEL_FILE.to_owned())
+    let layout = if let Some(file) = formats::model_file_in(given) {
+        Layout::File(name(), file.to_owned())
     } else if given.join(CONFIG_FILENAME).exists() || holds_versions(given) {
         Layout::Versions(name())
     } else {
@@ -78,12 +71,12 @@ pub(super) fn layout(
 /// Whether all that a directory holds are versions of one model.
 fn holds_versions(directory: &Path) -> bool {
     let names = visible(directory, Path::is_dir);
-    let is_one = |name: &String| is_version(name) && directory.join(name).join(MODEL_FILE).is_file();
+    let is_one = |name: &String| is_version(name) && formats::model_file_in(&directory.join(name)).is_some();
     !names.is_empty() && names.iter().all(is_one)
 }
 
 /// The names of what `kind` says of a directory's contents, ascending, but for
-/// what is hidden; none where it can't be read.
+/// what is hidden; none if it can't be read.
 pub(super) fn visible(directory: &Path, kind: fn(&Path) -> bool) -> Vec<String> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries

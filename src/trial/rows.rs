@@ -129,7 +129,9 @@ impl Judge<'_> {
                 return Ok(RowRule::Whole(format!("with {rows} rows together the model fails: {message}")));
             }
             Err(BackendError::OutOfMemory { message, .. }) => return Ok(RowRule::Unknown(message)),
-            Err(error @ (BackendError::Load { .. } | BackendError::Device { .. })) => return Err(error),
+            Err(
+                error @ (BackendError::Load { .. } | BackendError::Device { .. } | BackendError::Gone { .. }),
+            ) => return Err(error),
         };
         match self.compare(&company, &together) {
             Ok(()) => Ok(RowRule::ByRow),

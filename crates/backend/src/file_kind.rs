@@ -1,30 +1,31 @@
-//! What a file is that isn't a TorchScript model, by its first bytes, and what
-//! to do with it.
+//! What a file is that holds no model that is served, by its first bytes, and
+//! what to do with it.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 /// How much of a file is looked at, in bytes.
 const START: u64 = 4096;
 
-const EXPORT: &str = "export the model with torch.jit.trace or torch.jit.script";
-
-/// What a file is, and the next step. `None` for what may be TorchScript, or
-/// can't be read.
-#[must_use]
-pub fn of_file(path: &Path) -> Option<String> {
+/// The first bytes of a file: as many as tell what it is.
+///
+/// # Errors
+/// When it can't be read.
+pub fn start_of(path: &Path) -> io::Result<Vec<u8>> {
     let mut start = Vec::new();
-    File::open(path).ok()?.take(START).read_to_end(&mut start).ok()?;
-    told(&start)
+    File::open(path)?.take(START).read_to_end(&mut start)?;
+    Ok(start)
 }
 
-/// The same by a file's first bytes.
+/// What a file is by its first bytes, and the next step. `export` says how a
+/// model gets into a format that is served. `None` for a zip archive that may
+/// hold TorchScript.
 #[must_use]
-pub fn told(start: &[u8]) -> Option<String> {
+pub fn told(start: &[u8], export: &str) -> Option<String> {
     let holds = |word: &[u8]| start.windows(word.len()).any(|window| window == word);
     let weights =
-        |what: &str| format!("it is {what}: weights without code; load them into the module and {EXPORT}");
+        |what: &str| format!("it is {what}: weights without code; load them into the module and {export}");
     let found = match start {
         [] => "it is empty: was it copied to its end?".to_owned(),
         _ if start.starts_with(b"version https://git-lfs.github.com/spec/") => {
@@ -33,30 +34,30 @@ pub fn told(start: &[u8]) -> Option<String> {
         _ if start.starts_with(b"/annex/objects/") || start.starts_with(b"../.git/annex") => {
             "it is a git-annex pointer, not the file itself: run git annex get".to_owned()
         }
-        _ if start.starts_with(b"GGUF") => format!("it is GGUF, as llama.cpp reads it; {EXPORT}"),
-        _ if start.starts_with(b"\x89HDF\r\n\x1a\n") => format!("it is HDF5, as Keras saves it; {EXPORT}"),
-        _ if start.starts_with(b"PK\x03\x04") => return zipped(start),
+        _ if start.starts_with(b"GGUF") => format!("it is GGUF, as llama.cpp reads it; {export}"),
+        _ if start.starts_with(b"\x89HDF\r\n\x1a\n") => format!("it is HDF5, as Keras saves it; {export}"),
+        _ if start.starts_with(b"PK\x03\x04") => return zipped(start, export),
         _ if is_safetensors(start) => weights("a safetensors file"),
         // Protocol 2 or later: torch.save before 1.6, or anything of Python's.
-        [0x80, 2..=5, ..] => format!("it is a pickle, as torch.save writes; {EXPORT}"),
+        [0x80, 2..=5, ..] => format!("it is a pickle, as torch.save writes; {export}"),
         _ if start.starts_with(b"\x1f\x8b") => "it is gzip: unpack it".to_owned(),
         _ if start.get(257..262) == Some(b"ustar") => "it is a tar archive: unpack it".to_owned(),
         _ if start.starts_with(b"\x7fELF") => {
-            format!("it is a shared library, as AOTInductor compiles; {EXPORT}")
+            format!("it is a shared library, as AOTInductor compiles; {export}")
         }
         _ if is_text(start) && (holds(b"<html") || holds(b"<!DOCTYPE") || holds(b"<!doctype")) => {
             "it is a web page, not a model: the download got an error or a login page".to_owned()
         }
         _ if is_text(start) && start.trim_ascii_start().starts_with(b"<?xml") && holds(b"<net") => {
-            format!("it is OpenVINO's XML; {EXPORT}")
+            format!("it is OpenVINO's XML; {export}")
         }
         // The first field of an ONNX model is its version, and its producer follows.
         [8, 1..=32, ..] if holds(b"pytorch") || holds(b"onnx") || start.get(2) == Some(&0x12) => {
-            format!("it is an ONNX model; {EXPORT}")
+            format!("it is an ONNX model; {export}")
         }
-        _ if start.get(4..8) == Some(b"TFL3") => format!("it is a TensorFlow Lite model; {EXPORT}"),
+        _ if start.get(4..8) == Some(b"TFL3") => format!("it is a TensorFlow Lite model; {export}"),
         _ if holds(b"saved_model") || holds(b"serve\x12") => {
-            format!("it is a TensorFlow SavedModel; {EXPORT}")
+            format!("it is a TensorFlow SavedModel; {export}")
         }
         _ => "it is not a zip archive".to_owned(),
     };
@@ -64,13 +65,13 @@ pub fn told(start: &[u8]) -> Option<String> {
 }
 
 /// What kind of zip archive it is, by the names of its first members.
-fn zipped(start: &[u8]) -> Option<String> {
+fn zipped(start: &[u8], export: &str) -> Option<String> {
     let holds = |word: &[u8]| start.windows(word.len()).any(|window| window == word);
     if holds(b"archive_format") || holds(b"serialized_exported_program.json") || holds(b"models/model.json") {
-        return Some(format!("it was saved by torch.export (.pt2), which isn't served yet; {EXPORT}"));
+        return Some(format!("it was saved by torch.export (.pt2), which isn't served yet; {export}"));
     }
     if holds(b"model.weights.h5") {
-        return Some(format!("it is a Keras archive; {EXPORT}"));
+        return Some(format!("it is a Keras archive; {export}"));
     }
     holds(b"MAR-INF/").then(|| {
         "it is TorchServe's model archive (.mar): unpack it, and take the file that its manifest names as \
@@ -111,9 +112,9 @@ mod tests {
             (b"\x1f\x8b\x08", "gzip"),
             (b"hello", "not a zip archive"),
         ] {
-            let told = told(start).unwrap();
+            let told = told(start, "export it").unwrap();
             assert!(told.contains(word), "{word}: {told}");
         }
-        assert_eq!(told(b"PK\x03\x04....model/data.pkl"), None);
+        assert_eq!(told(b"PK\x03\x04....model/data.pkl", ""), None);
     }
 }

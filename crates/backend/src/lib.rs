@@ -11,14 +11,16 @@
 
 mod arguments;
 mod buffer;
+mod device;
 pub mod file_kind;
+mod format;
 mod host_batch;
 mod load_options;
 pub mod mock;
 pub mod mock_device;
+mod signature;
+mod torchscript;
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -29,8 +31,14 @@ use cresset_protocol::Datatype;
 pub use arguments::{Argument, ArgumentKind, Leaf, Scalar};
 pub use buffer::{HostBlock, HostBuffer, HostMemory};
 pub use cresset_nvidia::ComputeCapability;
+pub use device::{Device, DeviceFault};
+pub use format::{
+    Allows, FormatNames, ModelFiles, ModelFormat, ParameterError, Parameters, Switch, SwitchKind, SwitchValue,
+};
 pub use host_batch::{HostBatch, HostInput};
 pub use load_options::{LoadOptions, Optimize, OutputType, Precision, ReducedType};
+pub use signature::{DeclaredTensor, Dimension, Fact, Signature};
+pub use torchscript::{EXPORT_TORCH_SCRIPT, TORCH_SCRIPT};
 
 /// A library that runs models.
 pub trait Backend: Send + Sync {
@@ -63,12 +71,12 @@ pub trait Backend: Send + Sync {
     fn release_memory(&self) {}
 
     /// What models and their work take of each accelerator's memory, for the
-    /// metrics; empty where there is none.
+    /// metrics; empty if there is none.
     fn device_memory(&self) -> Vec<DeviceMemory> {
         Vec::new()
     }
 
-    /// What generation a GPU is of; `None` where that isn't known.
+    /// What generation a GPU is of; `None` if that isn't known.
     fn compute_capability(&self, _gpu: u32) -> Option<ComputeCapability> {
         None
     }
@@ -120,28 +128,6 @@ pub enum Accelerators {
     None(String),
 }
 
-/// Where a model computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Device {
-    /// The processors.
-    Cpu,
-    /// The CUDA device of this number.
-    Cuda(u32),
-    /// Where the model's file says: it is read without moving anything, and
-    /// its inputs stay on the host.
-    AsSaved,
-}
-
-impl fmt::Display for Device {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Cpu => f.write_str("cpu"),
-            Self::Cuda(index) => write!(f, "cuda:{index}"),
-            Self::AsSaved => f.write_str("as saved"),
-        }
-    }
-}
-
 /// What to load, and how.
 #[derive(Debug, Clone)]
 pub struct LoadRequest<'a> {
@@ -149,9 +135,9 @@ pub struct LoadRequest<'a> {
     pub path: &'a Path,
     /// Where it is to compute.
     pub device: Device,
-    /// `parameters` of the model's configuration, by key: Triton's switches
+    /// `parameters` of the model's configuration: Triton's switches
     /// (`DISABLE_OPTIMIZED_EXECUTION`, `INFERENCE_MODE`, …).
-    pub parameters: &'a BTreeMap<String, String>,
+    pub parameters: &'a Parameters,
     /// On processors too, copies in and out and stages that overlap, as on an
     /// accelerator: [`Drive::Overlapped`]. Accelerators are always driven so.
     pub overlapped: bool,
@@ -161,17 +147,20 @@ pub struct LoadRequest<'a> {
 
 /// A loaded model on one device, shared by its instances.
 pub trait Model: Send + Sync {
-    /// What the file says of its `forward`.
+    /// The format of its file, which says what may be done to it.
+    fn format(&self) -> &'static ModelFormat;
+
+    /// What the file says of its inputs, its outputs and its state.
     fn signature(&self) -> &Signature;
 
-    /// What else the file tells, for whoever looks into it; slow, and never
-    /// asked for while serving.
-    fn facts(&self) -> FileFacts {
-        FileFacts::default()
+    /// What else the file tells, for `cresset inspect`. Slow, and never asked
+    /// for while serving.
+    fn facts(&self) -> Vec<Fact> {
+        Vec::new()
     }
 
     /// Makes the instance that runs on the calling thread with this many
-    /// intra-op threads. Where the model keeps state each instance has its own,
+    /// intra-op threads. If the model keeps state each instance has its own,
     /// as the file has it.
     ///
     /// # Errors
@@ -179,44 +168,22 @@ pub trait Model: Send + Sync {
     fn instance(&self, intra_op_threads: usize) -> Result<Box<dyn ModelInstance>, BackendError>;
 
     /// How many intra-op threads its instances have whatever they are asked
-    /// for, because its configuration fixes that; `None` where it doesn't.
+    /// for, because its configuration fixes that; `None` if it doesn't.
     fn intra_op_threads(&self) -> Option<usize> {
         None
     }
 
     /// The same model with its code rewritten for inference: faster, mostly,
     /// and its answers the same but for rounding, mostly. Slow; this one may
-    /// run meanwhile, and isn't changed.
+    /// run meanwhile, and isn't changed. Only asked for if the format
+    /// [allows](ModelFormat::allows) it.
     ///
     /// # Errors
     /// Why there is no such form.
-    fn for_inference(&self) -> Result<Arc<dyn Model>, BackendError> {
+    fn rewrite(&self) -> Result<Arc<dyn Model>, BackendError> {
         let message = "this backend rewrites nothing".to_owned();
         Err(BackendError::Load { detail: message.clone(), message })
     }
-}
-
-/// What a model file tells of itself. Datatypes, shapes and whether the first
-/// dimension is a batch stand in no TorchScript file: those need a
-/// configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Signature {
-    /// `forward`'s arguments in order, without `self`.
-    pub arguments: Vec<Argument>,
-    /// Why the module must not be shared or batched across callers: it writes
-    /// to its own attributes. `None` where it doesn't.
-    pub stateful: Option<String>,
-    /// What an operator should know of the file on this device, a line each:
-    /// `its code names cuda:0, …`.
-    pub notes: Vec<String>,
-}
-
-/// What a model file tells beyond its signature.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct FileFacts {
-    /// Why its attributes weren't turned into constants; `None` where they
-    /// were.
-    pub not_frozen: Option<String>,
 }
 
 /// How an instance is driven.
@@ -231,22 +198,22 @@ pub enum Drive {
 }
 
 /// A model on its own thread, with that thread's memory. Not `Send` on
-/// purpose: it is made, used and dropped where it was born.
+/// purpose: it is made, used and dropped on one thread.
 pub trait ModelInstance {
     /// How this instance is to be driven; the same for as long as it lives.
     fn drive(&self) -> Drive {
         Drive::Inline
     }
 
-    /// Where the bytes of a batch's input are best written: pinned memory
-    /// where a device copies from it.
+    /// The memory that a batch's input is best written to: pinned memory if a
+    /// device copies from it.
     fn host_memory(&self) -> Option<Arc<dyn HostMemory>> {
         None
     }
 
     /// Starts a batch and returns once the device has all that it needs to
     /// know; what it computes comes with [`Flight::land`], in the order of the
-    /// launches. The flight owns the batch: nobody can write to memory that is
+    /// launches. The flight owns the batch: no thread can write to memory that is
     /// still being copied from.
     ///
     /// # Errors
@@ -268,7 +235,7 @@ pub trait ModelInstance {
     /// buffers are written again and when `forward` runs again.
     ///
     /// # Errors
-    /// [`BackendError::Execute`] where the model failed on these inputs;
+    /// [`BackendError::Execute`] if the model failed on these inputs;
     /// nothing leaks and the instance goes on.
     fn forward(&mut self, inputs: &[BatchInput<'_>]) -> Result<Vec<BatchOutput>, BackendError>;
 }
@@ -303,30 +270,6 @@ impl Flight for Landed {
     }
 }
 
-/// What happened to a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeviceFault {
-    /// An assertion in a kernel: an index out of range, mostly.
-    Assert,
-    /// A kernel read or wrote where it may not.
-    IllegalAddress,
-    /// Anything else that only a new process recovers from.
-    Lost,
-    /// It was never there, or doesn't do what is asked for; nothing is broken.
-    Unavailable,
-}
-
-impl DeviceFault {
-    /// Whether the process can't use the device again.
-    #[must_use]
-    pub fn poisons(self) -> bool {
-        match self {
-            Self::Assert | Self::IllegalAddress | Self::Lost => true,
-            Self::Unavailable => false,
-        }
-    }
-}
-
 /// One input of a batch, as contiguous little-endian bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchInput<'a> {
@@ -352,7 +295,7 @@ pub struct BatchOutput {
     /// Its whole shape.
     pub shape: Vec<i64>,
     /// Contiguous, row-major, little-endian, strings each behind its length;
-    /// shares the tensor's memory where it can.
+    /// shares the tensor's memory if it can.
     pub data: Bytes,
 }
 
@@ -381,7 +324,7 @@ pub enum BackendError {
     /// There was not enough memory, on the host or on the device.
     #[error("{message}")]
     OutOfMemory {
-        /// How much was asked for, where known.
+        /// How much was asked for, if that is known.
         message: String,
         /// All that the library said.
         detail: String,
@@ -397,6 +340,16 @@ pub enum BackendError {
         /// All that the library said.
         detail: String,
     },
+    /// What ran the model is gone, and the request with it: a process that
+    /// ended, a device that was taken away. The device itself is no worse for
+    /// it, and the same request may pass later.
+    #[error("{message}")]
+    Gone {
+        /// What is gone.
+        message: String,
+        /// All that is known of why.
+        detail: String,
+    },
 }
 
 impl BackendError {
@@ -407,7 +360,8 @@ impl BackendError {
             Self::Load { detail, .. }
             | Self::Execute { detail, .. }
             | Self::OutOfMemory { detail, .. }
-            | Self::Device { detail, .. } => detail,
+            | Self::Device { detail, .. }
+            | Self::Gone { detail, .. } => detail,
         }
     }
 }

@@ -112,6 +112,13 @@ impl Optimize {
     pub fn is_for_inference(&self) -> bool {
         self.for_inference == Some(true)
     }
+
+    /// Whether a model may be rewritten for inference once it serves: nothing
+    /// is said about that, and its attributes are constants, which it takes.
+    #[must_use]
+    pub fn leaves_rewriting_open(&self) -> bool {
+        self.for_inference.is_none() && self.freeze != Some(false)
+    }
 }
 
 impl Precision {
@@ -122,7 +129,7 @@ impl Precision {
     }
 
     fn rounds_to_tf32(&self, device: Device) -> bool {
-        self.tf32 == Some(true) && device != Device::Cpu
+        self.tf32 == Some(true) && !device.is_host()
     }
 }
 

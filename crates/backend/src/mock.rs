@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::mock_device::MockDevice;
 use super::{
     Accelerators, Argument, ArgumentKind, Backend, BackendError, BatchInput, BatchOutput, ComputeCapability,
-    DeviceFault, DeviceMemory, Drive, Flight, HostBatch, HostMemory, LoadRequest, Model, ModelInstance,
-    Signature,
+    DeclaredTensor, DeviceFault, DeviceMemory, Drive, Flight, HostBatch, HostMemory, LoadRequest, Model,
+    ModelFormat, ModelInstance, Signature, TORCH_SCRIPT,
 };
 use cresset_clock as clock;
 
@@ -21,15 +21,18 @@ pub enum Behaviour {
     FailsOn255,
     /// Gives its first input back with one row too many.
     WrongRows,
-    /// Gives its inputs back, but for the last row where any byte of the first
+    /// Gives its inputs back, but for the last row if any byte of the first
     /// is 254.
     LosesRowOn254,
     /// Panics when any byte of its first input is 255, else gives it back.
     PanicsOn255,
+    /// What runs it is gone when any byte of its first input is 255, else gives
+    /// it back.
+    GoneOn255,
     /// The device fails for good when any byte of its first input is 255.
     Poisons(DeviceFault),
     /// Adds the number that its file holds to each byte, or can't be loaded
-    /// where it holds none.
+    /// if it holds none.
     AddsFile,
 }
 
@@ -37,6 +40,7 @@ pub enum Behaviour {
 #[derive(Debug, Clone)]
 pub struct MockBackend {
     behaviour: Behaviour,
+    format: &'static ModelFormat,
     signature: Signature,
     control: Arc<Control>,
     device: Option<Arc<MockDevice>>,
@@ -81,6 +85,8 @@ struct State {
     released: usize,
     /// Runs of models that were rewritten for inference.
     rewritten: usize,
+    /// How often a file was loaded.
+    loads: usize,
 }
 
 impl Control {
@@ -130,6 +136,12 @@ impl Control {
         self.lock().released
     }
 
+    /// How often a file was loaded.
+    #[must_use]
+    pub fn loads(&self) -> usize {
+        self.lock().loads
+    }
+
     /// How often models ran that were rewritten for inference.
     #[must_use]
     pub fn rewritten(&self) -> usize {
@@ -158,13 +170,11 @@ impl MockBackend {
     pub fn new(behaviour: Behaviour, arguments: &[&str]) -> Self {
         let argument =
             |name: &&str| Argument { name: (*name).to_owned(), kind: ArgumentKind::Tensor, optional: false };
-        let signature = Signature {
-            arguments: arguments.iter().map(argument).collect(),
-            stateful: None,
-            notes: Vec::new(),
-        };
+        let arguments = arguments.iter().map(argument).collect();
+        let signature = Signature { arguments, ..Signature::default() };
         Self {
             behaviour,
+            format: &TORCH_SCRIPT,
             signature,
             control: Arc::default(),
             device: None,
@@ -173,6 +183,20 @@ impl MockBackend {
             capabilities: Vec::new(),
             rewriting: None,
         }
+    }
+
+    /// The same, of models of this format.
+    #[must_use]
+    pub fn of_format(mut self, format: &'static ModelFormat) -> Self {
+        self.format = format;
+        self
+    }
+
+    /// The same, of models whose file declares these tensors.
+    #[must_use]
+    pub fn declaring(mut self, inputs: Vec<DeclaredTensor>, outputs: Vec<DeclaredTensor>) -> Self {
+        self.signature = Signature { inputs, outputs, ..self.signature };
+        self
     }
 
     /// The same, of models that can be rewritten for inference.
@@ -256,6 +280,7 @@ impl Backend for MockBackend {
     }
 
     fn load(&self, request: &LoadRequest<'_>) -> Result<Arc<dyn Model>, BackendError> {
+        self.control.lock().loads += 1;
         let mut model = self.clone();
         if self.behaviour == Behaviour::AddsFile {
             let text = std::fs::read_to_string(request.path).unwrap_or_default();
@@ -274,6 +299,10 @@ impl Backend for MockBackend {
 }
 
 impl Model for MockBackend {
+    fn format(&self) -> &'static ModelFormat {
+        self.format
+    }
+
     fn signature(&self) -> &Signature {
         &self.signature
     }
@@ -286,7 +315,7 @@ impl Model for MockBackend {
         Ok(Box::new(MockInstance { behaviour, added, named, control, device, takes, rewritten: false }))
     }
 
-    fn for_inference(&self) -> Result<Arc<dyn Model>, BackendError> {
+    fn rewrite(&self) -> Result<Arc<dyn Model>, BackendError> {
         let Some(rewriting) = self.rewriting else {
             let message = "this mock isn't rewritten".to_owned();
             return Err(BackendError::Load { detail: message.clone(), message });
@@ -302,6 +331,10 @@ struct Rewritten {
 }
 
 impl Model for Rewritten {
+    fn format(&self) -> &'static ModelFormat {
+        self.model.format
+    }
+
     fn signature(&self) -> &Signature {
         self.model.signature()
     }
@@ -371,6 +404,10 @@ impl ModelInstance for MockInstance {
                 detail: String::new(),
             }),
             Behaviour::PanicsOn255 if marked => panic!("a mock was told to panic"),
+            Behaviour::GoneOn255 if marked => Err(BackendError::Gone {
+                message: "what ran the model is gone".to_owned(),
+                detail: "a mock was told so".to_owned(),
+            }),
             Behaviour::Poisons(fault) if marked => Err(BackendError::Device {
                 fault,
                 message: "a mock device was told to fail".to_owned(),
@@ -379,6 +416,7 @@ impl ModelInstance for MockInstance {
             Behaviour::Identity
             | Behaviour::FailsOn255
             | Behaviour::PanicsOn255
+            | Behaviour::GoneOn255
             | Behaviour::Poisons(_)
             | Behaviour::AddsFile => Ok(inputs.iter().map(|input| self.output(input, 0)).collect()),
             Behaviour::LosesRowOn254 => {

@@ -1,23 +1,20 @@
 //! From libtorch's texts to errors that a client can read.
 //!
 //! libtorch says two kilobytes: a trace through the TorchScript code, paths of
-//! the machine that exported it, C++ frames. One line of it helps whoever sent
-//! the request; the rest goes to the log.
+//! the machine that exported it, C++ frames. One line of it helps the
+//! client; the rest goes to the log.
 
-use std::io::Read as _;
 use std::path::Path;
 
 use super::cause::cause;
 use super::ffi::Failure;
 use super::{device, operators};
-use cresset_backend::file_kind;
-use cresset_backend::{BackendError, Device, DeviceFault};
+use cresset_backend::{
+    BackendError, Device, DeviceFault, EXPORT_TORCH_SCRIPT as EXPORT, TORCH_SCRIPT, file_kind,
+};
 
 /// A client's line is cut here: a model can put anything into its messages.
 const LONGEST_LINE: usize = 400;
-
-/// What to do about a file that libtorch can't load.
-const EXPORT: &str = "export the model with torch.jit.trace or torch.jit.script";
 
 /// Words by which libtorch's texts are told apart; any one of them suffices.
 const OUT_OF_MEMORY: [&str; 6] = [
@@ -77,17 +74,14 @@ pub(super) fn inspect(path: &Path) -> Result<(), BackendError> {
         message: format!("the model file can't be read: {}", error.kind()),
         detail: format!("{}: {error}", path.display()),
     };
-    let mut file = std::fs::File::open(path).map_err(unreadable)?;
-    let mut start = Vec::new();
-    // As much as tells what it is.
-    std::io::Read::take(&mut file, 4096).read_to_end(&mut start).map_err(unreadable)?;
-    let Some(problem) = file_kind::told(&start) else { return Ok(()) };
+    let start = file_kind::start_of(path).map_err(unreadable)?;
+    let Some(problem) = (TORCH_SCRIPT.files.mismatch)(&start) else { return Ok(()) };
     let message = not_torchscript(&problem);
     Err(BackendError::Load { detail: format!("{}: {message}", path.display()), message })
 }
 
 fn not_torchscript(problem: &str) -> String {
-    format!("not a TorchScript file: {problem}")
+    format!("not a {} file: {problem}", TORCH_SCRIPT.name)
 }
 
 fn said(failure: Failure) -> Result<String, BackendError> {
@@ -111,7 +105,7 @@ fn classified(
     let says = |words: &[&str]| words.iter().any(|word| detail.contains(word));
     // First, because a library that finds no memory may be on a device that
     // has failed.
-    let answer = if device != Device::Cpu && says(&DEVICE) { probe(device).err() } else { None };
+    let answer = if !device.is_host() && says(&DEVICE) { probe(device).err() } else { None };
     let Some(answer) = answer else {
         let (message, detail) = (message.to_owned(), detail.to_owned());
         return says(&OUT_OF_MEMORY).then_some(BackendError::OutOfMemory { message, detail });

@@ -9,7 +9,7 @@ use super::memory;
 use super::module::Module;
 use super::scalar_type;
 use cresset_backend::{
-    BackendError, BatchInput, BatchOutput, Device, Drive, Flight, HostBatch, HostMemory, ModelInstance,
+    BackendError, BatchInput, BatchOutput, Drive, Flight, HostBatch, HostMemory, ModelInstance,
 };
 use cresset_protocol::{Datatype, Strings};
 
@@ -17,7 +17,7 @@ use cresset_protocol::{Datatype, Strings};
 /// intra-op threads was set for it.
 pub(super) struct LibtorchInstance {
     module: Arc<Module>,
-    /// Where batches overlap.
+    /// If batches overlap.
     lane: Option<Lane>,
     /// Not `Send`.
     thread: PhantomData<*const ()>,
@@ -40,10 +40,8 @@ impl ModelInstance for LibtorchInstance {
     }
 
     fn host_memory(&self) -> Option<Arc<dyn HostMemory>> {
-        match self.module.device() {
-            Device::Cpu | Device::AsSaved => None,
-            device @ Device::Cuda(_) => Some(Arc::new(PinnedMemory::of(device))),
-        }
+        let device = self.module.device();
+        device.gpu().map(|_| Arc::new(PinnedMemory::of(device)) as Arc<dyn HostMemory>)
     }
 
     fn forward(&mut self, inputs: &[BatchInput<'_>]) -> Result<Vec<BatchOutput>, BackendError> {
@@ -93,7 +91,7 @@ pub(super) fn raw_input(input: &BatchInput<'_>) -> Result<RawInput, BackendError
     })
 }
 
-/// How many bytes an input of this type and shape has; `None` where a
+/// How many bytes an input of this type and shape has; `None` if a
 /// dimension is negative or the product overflows.
 fn bytes_of(input: &BatchInput<'_>) -> Option<usize> {
     let sizes = input.shape.iter().map(|size| usize::try_from(*size).ok());

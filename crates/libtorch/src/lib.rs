@@ -34,10 +34,11 @@ use cresset_backend::{
 use cresset_nvidia::Driver;
 pub use library_trial::{run as try_libraries, try_with as try_libraries_with};
 use module::LibtorchModel;
+pub use threads::intra_op_threads;
 
-/// The backend of this build. Opens CUDA where the machine has it, so it
-/// must come before anything else that asks libtorch for a device, and before
-/// the process has a second thread.
+/// The backend of this build. It opens CUDA if the machine has it. So it must
+/// come before anything else that asks libtorch for a device, and before the
+/// process has a second thread.
 ///
 /// The allocator's settings are in the grammar of libtorch's
 /// `PYTORCH_ALLOC_CONF`, whose place they take. Without CUDA nothing reads
@@ -76,18 +77,18 @@ pub struct LibtorchBackend {
 }
 
 impl LibtorchBackend {
-    /// Opens CUDA where there is a driver; [`Backend::accelerators`] tells.
+    /// Opens CUDA if there is a driver; [`Backend::accelerators`] tells.
     #[must_use]
     pub fn new() -> Self {
         Self { accelerators: cuda::open(), tf32: tf32::Switch::default(), on_unload: OnUnload::default() }
     }
 
     fn check(&self, device: Device) -> Result<(), BackendError> {
-        let why = match (device, &self.accelerators) {
-            (Device::Cpu | Device::AsSaved, _) => return Ok(()),
-            (Device::Cuda(index), Accelerators::Cuda(count)) if index < *count => return Ok(()),
-            (Device::Cuda(_), Accelerators::Cuda(count)) => format!("this machine has {count}"),
-            (Device::Cuda(_), Accelerators::None(reason)) => reason.clone(),
+        let Some(gpu) = device.gpu() else { return Ok(()) };
+        let why = match &self.accelerators {
+            Accelerators::Cuda(count) if gpu < *count => return Ok(()),
+            Accelerators::Cuda(count) => format!("this machine has {count}"),
+            Accelerators::None(reason) => reason.clone(),
         };
         let message = format!("device {device} can't be used: {why}");
         Err(BackendError::Device { fault: DeviceFault::Unavailable, detail: message.clone(), message })

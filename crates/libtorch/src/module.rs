@@ -11,8 +11,8 @@ use super::options::{Options, Precision};
 use super::outputs::Outputs;
 use super::{device, error, memory, tf32, threads};
 use cresset_backend::{
-    Argument, ArgumentKind, BackendError, Device, Drive, FileFacts, LoadOptions, LoadRequest, Model,
-    ModelInstance, Signature,
+    Argument, ArgumentKind, BackendError, Device, Drive, Fact, LoadOptions, LoadRequest, Model, ModelFormat,
+    ModelInstance, Signature, TORCH_SCRIPT,
 };
 
 /// The shim's module.
@@ -70,7 +70,7 @@ impl Module {
     /// A module with attributes of its own.
     fn copy(&self) -> Result<Self, BackendError> {
         ffi::made(|copy, error| {
-            // SAFETY: `self.raw` is alive, and nobody runs the original of a
+            // SAFETY: `self.raw` is alive, and no thread runs the original of a
             // module that writes to itself.
             unsafe { ffi::cresset_module_copy(self.raw.as_ptr(), copy, error) }
         })
@@ -79,7 +79,7 @@ impl Module {
     }
 
     /// The same module rewritten for inference; slow.
-    fn for_inference(&self) -> Result<Self, BackendError> {
+    fn rewrite(&self) -> Result<Self, BackendError> {
         let _one = threads::Count::set_for_now(1);
         ffi::made(|made, error| {
             // SAFETY: `self.raw` is alive, and is only read.
@@ -140,7 +140,7 @@ impl Module {
         let arguments = (0..count).map(|index| self.argument(index)).collect();
         // SAFETY: null or a text that lives as long as the module.
         let stateful = unsafe { ffi::text(ffi::cresset_module_stateful(self.raw.as_ptr())) };
-        Signature { arguments, stateful, notes: self.notes() }
+        Signature { arguments, stateful, notes: self.notes(), ..Signature::default() }
     }
 
     fn notes(&self) -> Vec<String> {
@@ -212,12 +212,9 @@ impl LibtorchModel {
                 Some(false) | None => tracing::debug!(%path, reason, "model is not frozen"),
             }
         }
-        let drive = match request.device {
-            Device::Cpu if !request.overlapped => Drive::Inline,
-            // Its copies are its own affair.
-            Device::AsSaved => Drive::Inline,
-            Device::Cpu | Device::Cuda(_) => Drive::Overlapped,
-        };
+        // A file that places itself makes its copies itself.
+        let overlaps = request.device.gpu().is_some() || (request.device.is_host() && request.overlapped);
+        let drive = if overlaps { Drive::Overlapped } else { Drive::Inline };
         Ok(Self { signature: module.signature(), module: Arc::new(module), options, drive, tf32 })
     }
 }
@@ -236,12 +233,20 @@ fn set_inter_op_threads(count: usize) {
 }
 
 impl Model for LibtorchModel {
+    fn format(&self) -> &'static ModelFormat {
+        &TORCH_SCRIPT
+    }
+
     fn signature(&self) -> &Signature {
         &self.signature
     }
 
-    fn facts(&self) -> FileFacts {
-        FileFacts { not_frozen: self.module.not_frozen() }
+    fn facts(&self) -> Vec<Fact> {
+        let text = match self.module.not_frozen() {
+            None => "its attributes become constants when it is loaded".to_owned(),
+            Some(why) => format!("its attributes stay variables: {}", why.lines().next().unwrap_or_default()),
+        };
+        vec![Fact { label: "frozen", text }]
     }
 
     fn instance(&self, intra_op_threads: usize) -> Result<Box<dyn ModelInstance>, BackendError> {
@@ -259,8 +264,8 @@ impl Model for LibtorchModel {
         self.options.intra_op_threads
     }
 
-    fn for_inference(&self) -> Result<Arc<dyn Model>, BackendError> {
-        let module = Arc::new(self.module.for_inference()?);
+    fn rewrite(&self) -> Result<Arc<dyn Model>, BackendError> {
+        let module = Arc::new(self.module.rewrite()?);
         let (signature, options, drive) = (self.signature.clone(), self.options, self.drive);
         Ok(Arc::new(Self { module, signature, options, drive, tf32: self.tf32.clone() }))
     }

@@ -1,17 +1,15 @@
 //! Triton's switches, out of a configuration's `parameters`, and what a model's
 //! settings ask for beside them.
 
-use std::collections::BTreeMap;
-
 use super::ffi::{RawOptions, RawOutputType, RawPrecision};
 use super::scalar_type;
-use cresset_backend::{BackendError, LoadOptions, Optimize, ReducedType};
+use cresset_backend::{BackendError, LoadOptions, Optimize, Parameters, ReducedType};
 use cresset_protocol::Datatype;
 
 /// How a module is prepared and run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Options {
-    /// `INFERENCE_MODE`: InferenceMode, or no_grad where it is false.
+    /// `INFERENCE_MODE`: InferenceMode, or no_grad if it is false.
     inference_mode: bool,
     /// `DISABLE_OPTIMIZED_EXECUTION`, the other way round.
     optimized_execution: bool,
@@ -39,16 +37,12 @@ pub(super) struct Options {
 }
 
 impl Options {
-    pub(super) fn new(
-        parameters: &BTreeMap<String, String>,
-        optimize: Optimize,
-    ) -> Result<Self, BackendError> {
-        let switch = |key: &str| parameters.get(key).map(|text| truth(key, text)).transpose();
-        let off = |key: &str| Ok::<bool, BackendError>(switch(key)? == Some(false));
-        let optimized_execution = !switch("DISABLE_OPTIMIZED_EXECUTION")?.unwrap_or(false);
-        let simple_executor = off("ENABLE_JIT_EXECUTOR")? | off("ENABLE_JIT_PROFILING")?;
-        // Whoever turns the optimising executor off wants the graph as it was
-        // exported; some frozen graphs don't even run without it.
+    pub(super) fn new(parameters: &Parameters, optimize: Optimize) -> Result<Self, BackendError> {
+        let off = |key: &str| parameters.bool(key) == Some(false);
+        let optimized_execution = !parameters.bool("DISABLE_OPTIMIZED_EXECUTION").unwrap_or(false);
+        let simple_executor = off("ENABLE_JIT_EXECUTOR") || off("ENABLE_JIT_PROFILING");
+        // A configuration that turns the optimising executor off wants the graph
+        // as it was exported; some frozen graphs don't even run without it.
         let may_freeze = optimized_execution && !simple_executor;
         if !may_freeze && (optimize.freeze == Some(true) || optimize.is_for_inference()) {
             let asked = if optimize.is_for_inference() { "for_inference" } else { "freeze" };
@@ -60,22 +54,16 @@ impl Options {
             return Err(BackendError::Load { detail: message.clone(), message });
         }
         Ok(Self {
-            inference_mode: switch("INFERENCE_MODE")?.unwrap_or(true),
+            inference_mode: parameters.bool("INFERENCE_MODE").unwrap_or(true),
             optimized_execution,
             simple_executor,
             freeze: may_freeze && optimize.freeze != Some(false),
             for_inference: optimize.is_for_inference(),
-            tensor_fuser: switch("ENABLE_TENSOR_FUSER")?,
-            intra_op_threads: parameters
-                .get("INTRA_OP_THREAD_COUNT")
-                .map(|text| count("INTRA_OP_THREAD_COUNT", text))
-                .transpose()?,
-            inter_op_threads: parameters
-                .get("INTER_OP_THREAD_COUNT")
-                .map(|text| count("INTER_OP_THREAD_COUNT", text))
-                .transpose()?,
-            cudnn: switch("DISABLE_CUDNN")?.map(|disabled| !disabled),
-            cache_cleaning: switch("ENABLE_CACHE_CLEANING")?.unwrap_or(false),
+            tensor_fuser: parameters.bool("ENABLE_TENSOR_FUSER"),
+            intra_op_threads: threads(parameters, "INTRA_OP_THREAD_COUNT")?,
+            inter_op_threads: threads(parameters, "INTER_OP_THREAD_COUNT")?,
+            cudnn: parameters.bool("DISABLE_CUDNN").map(|disabled| !disabled),
+            cache_cleaning: parameters.bool("ENABLE_CACHE_CLEANING").unwrap_or(false),
         })
     }
 
@@ -124,36 +112,30 @@ impl<'a> Precision<'a> {
     }
 }
 
-fn truth(key: &str, text: &str) -> Result<bool, BackendError> {
-    match text.trim().to_ascii_lowercase().as_str() {
-        "true" | "1" => Ok(true),
-        "false" | "0" => Ok(false),
-        _ => Err(refused(key, "true or false", text)),
+/// A number of threads. A configuration is refused for no large one: it is for
+/// this library to say how many are too many.
+fn threads(parameters: &Parameters, key: &str) -> Result<Option<usize>, BackendError> {
+    match parameters.count(key) {
+        Some(count @ 1025..) => {
+            let message = format!("parameter {key}: expected a number from 1 to 1024, got '{count}'");
+            Err(BackendError::Load { detail: message.clone(), message })
+        }
+        count => Ok(count.map(|count| count as usize)),
     }
-}
-
-fn count(key: &str, text: &str) -> Result<usize, BackendError> {
-    match text.trim().parse() {
-        Ok(count) if (1..=1024).contains(&count) => Ok(count),
-        _ => Err(refused(key, "a number from 1 to 1024", text)),
-    }
-}
-
-fn refused(key: &str, expected: &str, text: &str) -> BackendError {
-    let message = format!("parameter {key}: expected {expected}, got '{text}'");
-    BackendError::Load { detail: message.clone(), message }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cresset_backend::TORCH_SCRIPT;
 
     fn options(pairs: &[(&str, &str)]) -> Result<Options, BackendError> {
         optimized(pairs, Optimize::default())
     }
 
     fn optimized(pairs: &[(&str, &str)], optimize: Optimize) -> Result<Options, BackendError> {
-        Options::new(&pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(), optimize)
+        let texts = pairs.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect();
+        Options::new(&TORCH_SCRIPT.read_parameters(texts).unwrap(), optimize)
     }
 
     #[test]
@@ -178,10 +160,13 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_none_is_named() {
-        let error = options(&[("INFERENCE_MODE", "maybe")]).unwrap_err();
-        assert_eq!(error.to_string(), "parameter INFERENCE_MODE: expected true or false, got 'maybe'");
-        assert!(options(&[("INTRA_OP_THREAD_COUNT", "0")]).is_err());
+    fn more_threads_than_there_may_be_are_refused() {
+        let error = options(&[("INTRA_OP_THREAD_COUNT", "1025")]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "parameter INTRA_OP_THREAD_COUNT: expected a number from 1 to 1024, got '1025'"
+        );
+        assert_eq!(options(&[("INTER_OP_THREAD_COUNT", "1024")]).unwrap().inter_op_threads, Some(1024));
     }
 
     #[test]

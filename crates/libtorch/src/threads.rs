@@ -11,6 +11,12 @@ pub(super) fn set(count: usize) {
     tch::set_num_threads(i32::try_from(count.max(1)).unwrap_or(i32::MAX));
 }
 
+/// How many intra-op threads the calling thread has.
+#[must_use]
+pub fn intra_op_threads() -> usize {
+    usize::try_from(tch::get_num_threads()).unwrap_or(0)
+}
+
 /// A number for now; dropping it puts the one from before back.
 pub(super) struct Count {
     before: i32,

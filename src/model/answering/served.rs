@@ -6,13 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::batching::Batching;
-use crate::faults::{DeviceFaults, Fault};
+use crate::device_health::{DeviceHealth, Fault};
 use crate::instance::{Instance, Order, QueuedRequest, RowState};
 use crate::metrics::{FailureReason, ModelMetrics};
 use crate::model::placement::Placement;
-use crate::model_config::{Binding, InstanceGroup, ModelConfig, PLATFORM};
+use crate::model_config::{Binding, InstanceGroup, ModelConfig};
 use crate::transform::{Postprocessor, Preprocessor, Transforms};
-use cresset_backend::Leaf;
+use cresset_backend::{Leaf, ModelFormat};
 use cresset_protocol::{ModelMetadata, ModelStatistics, NonFinite, TensorMetadata};
 use cresset_scheduler::Queue;
 
@@ -21,6 +21,8 @@ use cresset_scheduler::Queue;
 pub struct ServedModel {
     pub(in crate::model) name: Arc<str>,
     pub(in crate::model) version: u64,
+    /// The format of its file.
+    pub(in crate::model) format: &'static ModelFormat,
     pub(in crate::model) config: Arc<ModelConfig>,
     pub(in crate::model) binding: Arc<Binding>,
     pub(in crate::model) batching: Batching,
@@ -46,7 +48,7 @@ pub struct ServedModel {
     /// If answers are to leave in the order of their requests.
     pub(in crate::model) order: Option<Arc<Order>>,
     pub(in crate::model) metrics: Arc<ModelMetrics>,
-    pub(in crate::model) faults: DeviceFaults,
+    pub(in crate::model) health: DeviceHealth,
     /// Taken out by `stop`, which joins them.
     pub(in crate::model) instances: Mutex<Vec<Instance>>,
 }
@@ -133,7 +135,7 @@ impl ServedModel {
     #[must_use]
     pub fn config_message(&self) -> cresset_protocol::messages::config::ModelConfig {
         let groups: Vec<InstanceGroup> = self.placements.iter().map(Placement::group).collect();
-        self.config.in_effect(&groups)
+        self.config.in_effect(self.format, &groups)
     }
 
     /// From the file's first byte to the last instance's being ready.
@@ -215,7 +217,7 @@ impl ServedModel {
         ModelMetadata {
             name: self.name.to_string(),
             versions,
-            platform: PLATFORM.to_owned(),
+            platform: self.format.names.platform.to_owned(),
             inputs: if !self.config.inputs.is_empty() {
                 self.config.inputs.iter().map(|input| tensor(&input.name, Some(input))).collect()
             } else {
@@ -234,7 +236,7 @@ impl ServedModel {
     /// The fault of a device that it runs on, if one has failed.
     #[must_use]
     pub fn fault(&self) -> Option<Fault> {
-        self.placements.iter().find_map(|placement| self.faults.of(placement.device))
+        self.placements.iter().find_map(|placement| self.health.fault(placement.device))
     }
 
     /// Answers the requests that wait with the fault of its device, and takes none

@@ -32,7 +32,9 @@ impl<'a> BoundModel<'a> {
         let source = loaded.file.source;
         let binding = Arc::new(Binding::new(&source.config, loaded.signature())?);
         warn(&loaded, &binding);
-        let apart = loaded.signature().stateful.clone().or_else(|| {
+        let format = loaded.model.format();
+        let alone = || (!format.allows.batch).then(|| format!("{} models don't allow it", format.name));
+        let apart = loaded.signature().stateful.clone().or_else(alone).or_else(|| {
             // Nothing says that two callers' dictionaries have the same keys.
             let open = "forward takes a list or a dictionary whose values aren't configured";
             binding.open.then(|| open.to_owned())

@@ -19,7 +19,7 @@ impl ModelFile<'_> {
     /// to have failed from then on.
     ///
     /// # Errors
-    /// As of [`Backend::load`].
+    /// As of [`Backend::load`], or that the format knows nothing of an option.
     pub(super) fn load(&self, device: Device, options: &LoadOptions) -> Result<Arc<dyn Model>, BackendError> {
         let loaded = self.backend.load(&LoadRequest {
             path: &self.source.file,
@@ -28,6 +28,8 @@ impl ModelFile<'_> {
             overlapped: self.resources.overlapped,
             options,
         });
-        loaded.inspect_err(|error| self.resources.faults.notice(device, error))
+        let model = loaded.inspect_err(|error| self.resources.health.notice(device, error))?;
+        model.format().check(&options.optimize)?;
+        Ok(model)
     }
 }

@@ -20,7 +20,9 @@ pub(super) struct LoadedModel<'a> {
     pub(super) options: LoadOptions,
     /// What they do to the answers.
     pub(super) precision_note: Option<String>,
-    /// The same file on further devices.
+    /// Whether an instance has the model that was loaded first.
+    taken: bool,
+    /// The same file on further devices, if one model serves several instances.
     further: BTreeMap<Device, Arc<dyn Model>>,
 }
 
@@ -39,7 +41,8 @@ impl<'a> LoadedModel<'a> {
         let (placements, _) = plan(&source.config.instance_groups, false, resources)?;
         let device = placements.first().map_or(Device::Cpu, |placement| placement.device);
         let PreparedModel { model, options, note: precision_note } = prepare(file, device)?;
-        let loaded = Self { file, device, model, options, precision_note, further: BTreeMap::new() };
+        let loaded =
+            Self { file, device, model, options, precision_note, taken: false, further: BTreeMap::new() };
         loaded.log_notes(loaded.signature());
         Ok(loaded)
     }
@@ -52,12 +55,15 @@ impl<'a> LoadedModel<'a> {
         self.signature().stateful.is_some()
     }
 
-    /// The model on this device; its file is loaded once for each.
+    /// The model on this device. Its file is loaded once for each, or, if its format
+    /// allows no sharing, as often as this is called.
     ///
     /// # Errors
     /// As of [`ModelFile::load`].
     pub(super) fn on(&mut self, device: Device) -> Result<Arc<dyn Model>, BackendError> {
-        if device == self.device {
+        let shares = self.model.format().allows.share;
+        if device == self.device && (shares || !self.taken) {
+            self.taken = true;
             return Ok(Arc::clone(&self.model));
         }
         if let Some(model) = self.further.get(&device) {
@@ -65,7 +71,9 @@ impl<'a> LoadedModel<'a> {
         }
         let model = self.file.load(device, &self.options)?;
         self.log_notes(model.signature());
-        self.further.insert(device, Arc::clone(&model));
+        if shares {
+            self.further.insert(device, Arc::clone(&model));
+        }
         Ok(model)
     }
 

@@ -170,10 +170,7 @@ fn share_out(wanted: &[WantedInstances], processors: usize) -> Vec<Placement> {
 impl WantedInstances {
     /// Whether it computes, or may compute, on the processors.
     fn is_on_host(&self) -> bool {
-        match self.device {
-            Device::Cpu | Device::AsSaved => true,
-            Device::Cuda(_) => false,
-        }
+        self.device.gpu().is_none()
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) struct PreparedModel {
 /// That the file can't be loaded, or that it runs as it is and not as asked.
 pub(super) fn prepare(file: ModelFile<'_>, device: Device) -> Result<PreparedModel, LoadError> {
     let options = &file.source.options;
-    if options.precision.tf32.is_some() && device == Device::Cpu {
+    if options.precision.tf32.is_some() && device.is_host() {
         tracing::info!(model = file.source.config.name, "[precision] tf32 has no effect on the CPU");
     }
     if !options.changes_answers(device) {
@@ -106,7 +106,7 @@ impl Preparing<'_> {
         let differences = match reference {
             Ok(reference) => reference
                 .run(model.as_ref())
-                .inspect_err(|error| self.file.resources.faults.notice(self.device, error))
+                .inspect_err(|error| self.file.resources.health.notice(self.device, error))
                 .map_err(|error| self.refused(&options, &error))
                 .map(|answers| reference.compare(&answers, binding))?,
             Err(reason) => Err(reason.clone()),

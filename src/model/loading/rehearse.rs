@@ -196,7 +196,7 @@ impl Rehearsal<'_> {
         let precision = self.options.precision;
         if precision.weights.is_some() || precision.autocast.is_some() {
             ROUNDING_REDUCED
-        } else if self.device == Device::Cpu {
+        } else if self.device.is_host() {
             ROUNDING
         } else {
             ROUNDING_TF32
@@ -211,6 +211,8 @@ fn failed(error: BackendError) -> Result<Attempt, LoadError> {
         BackendError::Execute { message, .. } | BackendError::OutOfMemory { message, .. } => {
             Ok(Attempt::Failed(message))
         }
-        BackendError::Load { .. } | BackendError::Device { .. } => Err(error.into()),
+        BackendError::Load { .. } | BackendError::Device { .. } | BackendError::Gone { .. } => {
+            Err(error.into())
+        }
     }
 }

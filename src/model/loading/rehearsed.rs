@@ -37,7 +37,7 @@ impl<'a> RehearsedModel<'a> {
         let rounding = rehearsal.rounding();
         let Rehearsed { rule, ran, fails } = rehearsal.run().inspect_err(|error| {
             if let LoadError::Backend(error) = error {
-                bound.loaded.file.resources.faults.notice(bound.loaded.device, error);
+                bound.loaded.file.resources.health.notice(bound.loaded.device, error);
             }
         })?;
         warn(&bound, &rule, fails.as_deref());

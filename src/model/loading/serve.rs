@@ -18,8 +18,9 @@ use crate::model::answering::served::ServedModel;
 use crate::model::placement::Placement;
 use crate::model::tuning::improve::{HeldWarmUp, Improvable, Improvement};
 use crate::model_config::InstanceGroup;
-use cresset_backend::{Device, Model};
+use cresset_backend::Model;
 use cresset_scheduler::Queue;
+use cresset_scheduler::ablation::{Heuristic, off};
 
 /// A version that serves.
 pub struct LoadOutcome {
@@ -49,6 +50,10 @@ pub(super) fn serve(planned: PlannedModel<'_>, queue_capacity: usize) -> Result<
 /// Whether its code may become another while it serves.
 fn improvable(planned: &PlannedModel<'_>) -> Option<Improvable> {
     let loaded = &planned.rehearsed.bound.loaded;
+    let allows = loaded.model.format().allows;
+    if off(Heuristic::Improve) || !allows.rewrite || !allows.share {
+        return None;
+    }
     if loaded.is_stateful() || loaded.file.resources.overlapped || planned.placements.len() != 1 {
         return None;
     }
@@ -81,9 +86,10 @@ fn assemble<'a>(
         rows.forget_requests();
     }
     let served = ServedModel {
-        config_json: Bytes::from(config.to_json(&groups)?),
+        config_json: Bytes::from(config.to_json(loaded.model.format(), &groups)?),
         name: Arc::from(config.name.as_str()),
         version: source.version,
+        format: loaded.model.format(),
         config,
         binding,
         batching,
@@ -100,7 +106,7 @@ fn assemble<'a>(
         queue,
         order: ordered.then(Arc::default),
         metrics,
-        faults: loaded.file.resources.faults.clone(),
+        health: loaded.file.resources.health.clone(),
         instances: Mutex::default(),
     };
     Ok((served, loaded, warm_up))
@@ -126,12 +132,14 @@ impl Start<'_> {
         let mut instances = served.instances.lock().unwrap_or_else(PoisonError::into_inner);
         let mut improvement = None;
         for placement in &served.placements {
-            let model = self.loaded.on(placement.device)?;
-            let shared = self.share(model);
+            let mut shared = self.share(self.loaded.on(placement.device)?);
             if let Some(improvable) = self.improvable {
                 improvement = Some(self.improvement(improvable, placement, &shared));
             }
-            for _ in 0..placement.instances {
+            for number in 0..placement.instances {
+                if number > 0 && !served.format.allows.share {
+                    shared.slot = Arc::new(ModelSlot::new(self.loaded.on(placement.device)?));
+                }
                 let settings = self.settings(placement, &shared, instances.len());
                 instances.push(spawn(settings)?);
             }
@@ -171,15 +179,16 @@ impl Start<'_> {
         let served = self.served;
         let name = if placement.name.is_empty() { &*served.name } else { placement.name.as_str() };
         // A device keeps memory for each stream, a processor for all.
-        let warm_up_queue = match placement.device {
-            Device::Cpu => Arc::clone(&shared.warm_up),
-            Device::Cuda(_) | Device::AsSaved => Arc::new(WarmUpQueue::new(&self.warm_up.later)),
+        let warm_up_queue = if placement.device.is_host() {
+            Arc::clone(&shared.warm_up)
+        } else {
+            Arc::new(WarmUpQueue::new(&self.warm_up.later))
         };
         InstanceSettings {
             label: format!("{name}/{}.{number}", served.version),
             slot: Arc::clone(&shared.slot),
             device: placement.device,
-            faults: served.faults.clone(),
+            health: served.health.clone(),
             intra_op_threads: placement.intra_op_threads,
             queue: Arc::clone(&served.queue),
             binding: Arc::clone(&served.binding),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cresset_backend::{
-    BackendError, BatchInput, BatchOutput, Drive, FileFacts, Model, ModelInstance, Signature,
+    BackendError, BatchInput, BatchOutput, Drive, Fact, Model, ModelFormat, ModelInstance, Signature,
 };
 
 /// Batches of fewer rows than `from` run on `few`, all others on `many`; both
@@ -15,11 +15,15 @@ pub(super) struct BySize {
 }
 
 impl Model for BySize {
+    fn format(&self) -> &'static ModelFormat {
+        self.few.format()
+    }
+
     fn signature(&self) -> &Signature {
         self.few.signature()
     }
 
-    fn facts(&self) -> FileFacts {
+    fn facts(&self) -> Vec<Fact> {
         self.few.facts()
     }
 

@@ -67,10 +67,7 @@ pub(in crate::model) fn candidates(
     let batched = config.max_batch_size > 0;
     let mut found: Vec<CandidateInputs> =
         samples.iter().map(|sample| given(sample, batched, binding)).collect();
-    let ranges = match device {
-        Device::Cpu => Values::WIDENING,
-        Device::Cuda(_) | Device::AsSaved => Values::CAREFUL,
-    };
+    let ranges = if device.is_host() { Values::WIDENING } else { Values::CAREFUL };
     for inputs in shapes(binding, batched, batching) {
         for values in ranges.iter().filter(|values| matters(values, &inputs)) {
             found.push(CandidateInputs { inputs: inputs.clone(), values: Some(*values), shared: Vec::new() });

@@ -89,9 +89,8 @@ impl Improvable {
     /// difference.
     pub(in crate::model) fn of(options: &LoadOptions, device: Device, file: &Path) -> Option<Self> {
         let LoadOptions { precision, optimize, .. } = options;
-        let open = device == Device::Cpu
-            && optimize.for_inference.is_none()
-            && optimize.freeze != Some(false)
+        let open = device.is_host()
+            && optimize.leaves_rewriting_open()
             && precision.weights.is_none()
             && precision.autocast.is_none();
         let file_size = std::fs::metadata(file).ok().map(|file| file.len());
@@ -116,7 +115,7 @@ impl Improvement {
     pub fn make(self, backend: &dyn Backend) {
         let Some(slot) = self.slot.upgrade() else { return };
         let (base, _) = slot.current();
-        let other = match base.for_inference() {
+        let other = match base.rewrite() {
             Ok(other) => other,
             Err(reason) => {
                 tracing::debug!(model = self.label, %reason, "it can't be optimised for inference");

@@ -8,7 +8,7 @@ fn signature(arguments: &[(&str, ArgumentKind)]) -> Signature {
         kind: kind.clone(),
         optional: false,
     };
-    Signature { arguments: arguments.iter().map(argument).collect(), stateful: None, notes: Vec::new() }
+    Signature { arguments: arguments.iter().map(argument).collect(), ..Signature::default() }
 }
 
 fn tensors(names: &[&str]) -> Signature {

@@ -5,8 +5,8 @@ use super::*;
 use crate::model::placement::Resources;
 use crate::model_config::ModelConfig;
 use cresset_backend::{
-    Accelerators, Argument, ArgumentKind, Backend, BatchInput, LoadRequest, ModelInstance, Optimize,
-    ReducedType, Signature,
+    Accelerators, Argument, ArgumentKind, Backend, BatchInput, LoadRequest, ModelFormat, ModelInstance,
+    Optimize, ReducedType, Signature, TORCH_SCRIPT,
 };
 use cresset_protocol::Datatype;
 
@@ -28,7 +28,7 @@ struct Drifting {
 impl Drifting {
     fn new(reduced: f32, optimized: f32) -> Self {
         let argument = Argument { name: "x".to_owned(), kind: ArgumentKind::Tensor, optional: false };
-        let signature = Signature { arguments: vec![argument], stateful: None, notes: Vec::new() };
+        let signature = Signature { arguments: vec![argument], ..Signature::default() };
         Self { signature, reduced, optimized, factor: 1.0, ..Self::default() }
     }
 }
@@ -64,6 +64,10 @@ impl Backend for Drifting {
 }
 
 impl Model for Drifting {
+    fn format(&self) -> &'static ModelFormat {
+        &TORCH_SCRIPT
+    }
+
     fn signature(&self) -> &Signature {
         &self.signature
     }
