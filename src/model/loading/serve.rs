@@ -132,7 +132,8 @@ impl Start<'_> {
         let mut instances = served.instances.lock().unwrap_or_else(PoisonError::into_inner);
         let mut improvement = None;
         for placement in &served.placements {
-            let mut shared = self.share(self.loaded.on(placement.device)?);
+            let model = self.loaded.on(placement.device)?;
+            let mut shared = self.share(model);
             if let Some(improvable) = self.improvable {
                 improvement = Some(self.improvement(improvable, placement, &shared));
             }

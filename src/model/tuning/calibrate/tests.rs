@@ -1,6 +1,6 @@
 use super::*;
 use crate::model_config::InstanceKind;
-use cresset_backend::{BatchInput, BatchOutput, ModelInstance, Signature};
+use cresset_backend::{BatchInput, BatchOutput, ModelFormat, ModelInstance, Signature, TORCH_SCRIPT};
 use cresset_protocol::Datatype;
 
 const MS: Duration = Duration::from_millis(1);
@@ -36,6 +36,10 @@ struct Takes(fn(usize) -> Duration, Option<usize>, Signature);
 struct TakesInstance(Duration);
 
 impl Model for Takes {
+    fn format(&self) -> &'static ModelFormat {
+        &TORCH_SCRIPT
+    }
+
     fn signature(&self) -> &Signature {
         &self.2
     }
