@@ -26,6 +26,21 @@ pub struct RequestContext {
     pub trace: Option<TraceParent>,
 }
 
+impl RequestContext {
+    /// The context that a request's head gives: the values of
+    /// [`RequestId::HEADER`] and [`TraceParent::HEADER`]. A deadline is the
+    /// surface's to add.
+    #[must_use]
+    pub fn of_head(id: Option<&[u8]>, trace_parent: Option<&[u8]>) -> Self {
+        Self {
+            id: RequestId::given_or_next(id),
+            principal: Principal::Anonymous,
+            deadline: None,
+            trace: trace_parent.and_then(TraceParent::parse),
+        }
+    }
+}
+
 /// A request's name: the client's, or a number of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RequestId {
@@ -98,7 +113,7 @@ impl TraceParent {
     /// The header, or the key of gRPC's metadata, that carries it.
     pub const HEADER: &str = "traceparent";
 
-    /// Reads `00-<trace id>-<span id>-<flags>`, in lower-case hexadecimal. A
+    /// Reads `00-<trace id>-<parent id>-<flags>`, in lower-case hexadecimal. A
     /// later version than 00 may say more behind that, which isn't read. `None`
     /// for anything else: a trace that is spelt wrong fails no request.
     #[must_use]

@@ -21,7 +21,7 @@ use super::connection::{Busy, Connection};
 use super::server::Shared;
 use super::service::OFFERED;
 use super::status;
-use crate::context::{Principal, RequestContext, RequestId, TraceParent};
+use crate::context::{RequestContext, RequestId, TraceParent};
 use crate::error::{Error, Result};
 use crate::metrics;
 use cresset_clock as clock;
@@ -86,15 +86,16 @@ pub(super) async fn answer(
 /// A call's context but for its deadline, and its name as metadata of its answer.
 fn context(headers: &HeaderMap) -> (RequestContext, HeaderValue) {
     let given = headers.get(REQUEST_ID);
-    let id = RequestId::given_or_next(given.map(HeaderValue::as_bytes));
-    let shown = match (&id, given) {
+    let parent = headers.get(TRACE_PARENT);
+    let context =
+        RequestContext::of_head(given.map(HeaderValue::as_bytes), parent.map(HeaderValue::as_bytes));
+    let shown = match (&context.id, given) {
         (RequestId::Made(number), _) => HeaderValue::from(*number),
         // Shares the header's memory.
         (RequestId::Given(_), Some(given)) => given.clone(),
         (RequestId::Given(_), None) => HeaderValue::from_static(""),
     };
-    let trace = headers.get(TRACE_PARENT).and_then(|parent| TraceParent::parse(parent.as_bytes()));
-    (RequestContext { id, principal: Principal::Anonymous, deadline: None, trace }, shown)
+    (context, shown)
 }
 
 /// The context of a request: it was given one with its body.

@@ -86,7 +86,7 @@ fn refused(why: &str) -> HttpResult {
     Err(Error::new(ErrorCode::Unimplemented, why).into())
 }
 
-/// `GET /v1/models` and `/v2/models`: those that answer.
+/// `GET /v1/models` and `/v2/models`: the models that answer.
 pub(super) async fn models(state: Data<State>) -> HttpResponse {
     HttpResponse::Ok().json(json!({ "models": state.engine.model_names() }))
 }

@@ -25,7 +25,7 @@ use super::connection::{Busy, Connection, Connections, Stream};
 use super::cors::AllowedOrigins;
 use super::routes;
 use crate::admission::Admission;
-use crate::context::{Principal, RequestContext, RequestId, TraceParent};
+use crate::context::{RequestContext, RequestId, TraceParent};
 use crate::engine::Engine;
 use crate::listen::listen;
 use crate::metrics;
@@ -284,16 +284,16 @@ fn finish<B>(response: &mut ServiceResponse<B>, id: &HeaderValue, state: Option<
 /// The request's context, and its name as a header of its answer.
 fn context(request: &HttpRequest) -> (RequestContext, HeaderValue) {
     let given = request.headers().get(REQUEST_ID);
-    let id = RequestId::given_or_next(given.map(HeaderValue::as_bytes));
-    let shown = match (&id, given) {
+    let parent = request.headers().get(TRACE_PARENT);
+    // HTTP has no header for a deadline. A request's own `timeout` bounds how long
+    // it waits in the queue, and is the scheduler's.
+    let context =
+        RequestContext::of_head(given.map(HeaderValue::as_bytes), parent.map(HeaderValue::as_bytes));
+    let shown = match (&context.id, given) {
         (RequestId::Made(number), _) => HeaderValue::from(*number),
         // Shares the header's memory.
         (RequestId::Given(_), Some(given)) => given.clone(),
         (RequestId::Given(_), None) => HeaderValue::from_static(""),
     };
-    let parent = request.headers().get(TRACE_PARENT);
-    let trace = parent.and_then(|parent| TraceParent::parse(parent.as_bytes()));
-    // HTTP has no header for a deadline: a request's own `timeout` bounds how long
-    // it waits in the queue, and is the scheduler's.
-    (RequestContext { id, principal: Principal::Anonymous, deadline: None, trace }, shown)
+    (context, shown)
 }

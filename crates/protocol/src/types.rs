@@ -45,7 +45,7 @@ pub struct InferenceRequest {
     pub inputs: Vec<Tensor>,
     /// Which outputs; empty for all of them.
     pub outputs: Vec<RequestedOutput>,
-    /// Its place among those that wait.
+    /// Its place among the requests that wait.
     pub schedule: Schedule,
     /// Further parameters that are numbers or strings, each as a tensor of one
     /// element: arguments of the model that are no tensors may come so.

@@ -164,7 +164,7 @@ fn write_non_finite(out: &mut Vec<u8>, value: f64, non_finite: NonFinite) {
     match non_finite {
         NonFinite::Words => out.extend_from_slice(word(value).as_bytes()),
         NonFinite::Text => write_string(out, word(value)),
-        // Under `Error` whoever writes has checked that there is none.
+        // Under `Error` the caller has checked that there is none.
         NonFinite::Null | NonFinite::Error => out.extend_from_slice(b"null"),
     }
 }
