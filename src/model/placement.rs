@@ -84,7 +84,7 @@ pub struct Placement {
 
 impl Placement {
     /// The group of a configuration that would ask for just this.
-    pub(in crate::model) fn group(&self) -> InstanceGroup {
+    pub(super) fn group(&self) -> InstanceGroup {
         let (kind, gpus) = match self.device {
             Device::Cpu => (InstanceKind::Cpu, Vec::new()),
             Device::Cuda(gpu) => (InstanceKind::Gpu, vec![gpu]),
