@@ -209,8 +209,6 @@ impl Loading<'_> {
         };
         if let Some(transforms) = transforms {
             check_transforms(transforms, &config, &binding).map_err(LoadError::Transform)?;
-            let files: Vec<&str> = transforms.files().collect();
-            tracing::debug!(model = config.name, ?files, "the declared transforms fit the model");
         }
         let batching = Batching::new(batching, &config, &binding, apart.as_deref())?;
         let samples = samples(&config, &binding, directory.as_deref()).map_err(LoadError::WarmUp)?;
