@@ -44,8 +44,12 @@ pub enum Prediction {
 }
 
 impl Engine {
-    /// Answers a plain body: photographs if the model declares a transform (as their bytes, in base64, or as the parts of a form), a request of the
-    /// Open Inference Protocol, or an object of arrays by input name.
+    /// Answers a plain body, which is one of these:
+    ///
+    /// - items, such as photographs, if the model has a preprocessor: their bytes,
+    ///   their texts, or the parts of a form;
+    /// - a request of the Open Inference Protocol;
+    /// - an object of arrays by input name.
     ///
     /// # Errors
     /// What is wrong with the body, or what the model failed with.
@@ -77,7 +81,7 @@ impl Engine {
 
     /// Answers rows, each an array or an object by input name, or whole tensors,
     /// with tensors: KServe's first protocol, and TensorFlow Serving's. Says
-    /// which it was. Photographs it answers as [`predict`](Self::predict) does.
+    /// which it was. Items it answers as [`predict`](Self::predict) does.
     ///
     /// # Errors
     /// What is wrong with the body, or what the model failed with.
@@ -144,8 +148,8 @@ impl Engine {
         self.pool().run(move || read(&model, plain, tensors)).await?
     }
 
-    /// Runs a decoder: a small body here, a large one on the pool, so that one client's megabytes never hold up another's health
-    /// check.
+    /// Runs a decoder: a small body here, a large one on the pool, so that one
+    /// client's megabytes never hold up another's health check.
     ///
     /// # Errors
     /// The decoder's, or that the pool is full.

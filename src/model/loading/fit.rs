@@ -16,6 +16,8 @@ pub(super) fn check_transforms(
         let table = postprocessor.table();
         postprocessor.outputs().iter().try_for_each(|output| check_read(table, output, config))?;
     }
+    let files: Vec<&str> = transforms.files().collect();
+    tracing::debug!(model = config.name, ?files, "the declared transforms fit the model");
     Ok(())
 }
 

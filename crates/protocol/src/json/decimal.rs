@@ -1,10 +1,13 @@
-//! Numbers as they are mostly written, from their digits to a float at once;
-//! whatever is rarer is left to the standard library's parser.
+//! Numbers as they are mostly written, from their digits to a float at once. What is
+//! rarer is left to the standard library's parser.
 //!
 //! The method is Clinger's ("How to read floating point numbers accurately",
 //! 1990): digits that fit a float exactly and a power of ten that does need one
 //! rounding. For FP32 the same is done in 64 bits with room to spare: what is
 //! near the middle between two FP32 values is left to the parser, too.
+//!
+//! It is here because it is faster than the crate `fast-float2`: see
+//! `docs/design/json.md`.
 
 /// Powers of ten that 64 bits hold exactly.
 const POWERS: [f64; 23] = [
@@ -24,8 +27,8 @@ pub(super) struct Decimal {
 }
 
 impl Decimal {
-    /// Reads the number that `text` begins with, by JSON's grammar, and says
-    /// how long it is. `None` for what isn't one, and for one of many digits.
+    /// Reads the number that `text` begins with, by JSON's grammar, and says how long
+    /// it is. `None` for what isn't one, and for one of many digits.
     // Called for each element of a tensor: a call would be a third of it.
     #[inline(always)]
     #[allow(clippy::inline_always)]
@@ -67,7 +70,7 @@ impl Decimal {
         Some((Self { negative, mantissa, exponent }, at))
     }
 
-    /// The nearest value of 64 bits, where one rounding gives it.
+    /// The nearest value of 64 bits, if one rounding gives it.
     #[inline]
     pub(super) fn to_f64(self) -> Option<f64> {
         /// Up to here every whole number is a float.
@@ -75,7 +78,7 @@ impl Decimal {
         if self.mantissa > EXACT { None } else { self.scaled() }
     }
 
-    /// The nearest value of 32 bits, where 64 tell it.
+    /// The nearest value of 32 bits, if 64 tell it.
     #[inline]
     #[allow(clippy::cast_possible_truncation)]
     pub(super) fn to_f32(self) -> Option<f32> {
