@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cresset::context::RequestContext;
 use cresset::model::{ModelSource, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
 use cresset_backend::mock::{Behaviour, MockBackend};
@@ -50,7 +51,7 @@ fn source() -> ModelSource {
 }
 
 fn served(backend: &MockBackend) -> Arc<ServedModel> {
-    Arc::new(ServedModel::load(backend, &source(), &Resources::of_processors(2), 100).unwrap())
+    Arc::new(ServedModel::load(backend, &source(), &Resources::of_processors(2), 100).unwrap().model)
 }
 
 async fn stop(model: Arc<ServedModel>) {
@@ -69,7 +70,7 @@ async fn batches(format: &'static ModelFormat) -> Vec<i64> {
         let input = Tensor { name: Arc::from("x"), datatype: Datatype::Uint8, shape, data };
         let request = InferenceRequest { inputs: vec![input], ..InferenceRequest::default() };
         let model = Arc::clone(&model);
-        tokio::spawn(async move { model.infer(request).await.unwrap() })
+        tokio::spawn(async move { model.infer(RequestContext::default(), request).await.unwrap() })
     };
     control.close_gate();
     let mut sent = Vec::new();
@@ -82,7 +83,7 @@ async fn batches(format: &'static ModelFormat) -> Vec<i64> {
     tokio::time::sleep(Duration::from_millis(50)).await;
     control.open_gate();
     for (value, answer) in (0..8_u8).zip(sent) {
-        assert_eq!(answer.await.unwrap().0.outputs[0].data, [value].as_slice());
+        assert_eq!(answer.await.unwrap().outputs[0].data, [value].as_slice());
     }
     let mut batches = control.batches().split_off(before);
     stop(model).await;
@@ -125,5 +126,5 @@ fn settings_that_ask_for_what_the_format_does_not_allow_are_refused() {
         load(&FIXED).err().unwrap().to_string(),
         "cresset.toml: [optimize] freeze = true: Fixed models don't have it; leave it out"
     );
-    load(&TORCH_SCRIPT).unwrap().stop();
+    load(&TORCH_SCRIPT).unwrap().model.stop();
 }
