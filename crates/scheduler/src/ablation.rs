@@ -17,8 +17,6 @@ pub enum Heuristic {
     Shared,
     /// Padding is bounded by the learned cost of a batch.
     PaddingCost,
-    /// Both forms of a model stay, each for its batch sizes.
-    BySize,
     /// A model is rewritten for inference while it serves.
     Improve,
     /// Instances and threads are chosen by a trial at load.
@@ -50,13 +48,12 @@ mod switched {
     const VARIABLE: &str = "CRESSET_ABLATE";
 
     /// By the names that the variable takes.
-    const NAMES: [(&str, Heuristic); 10] = [
+    const NAMES: [(&str, Heuristic); 9] = [
         ("defer_to_other", Heuristic::DeferToOther),
         ("coalesce", Heuristic::Coalesce),
         ("sizes", Heuristic::Sizes),
         ("shared", Heuristic::Shared),
         ("padding_cost", Heuristic::PaddingCost),
-        ("by_size", Heuristic::BySize),
         ("improve", Heuristic::Improve),
         ("calibrate", Heuristic::Calibrate),
         ("trial_whole", Heuristic::TrialWhole),

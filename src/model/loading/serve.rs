@@ -16,7 +16,7 @@ use crate::instance::{Instance, InstanceSettings, ModelSlot, RowState, WarmUp, W
 use crate::metrics::ModelMetrics;
 use crate::model::answering::served::ServedModel;
 use crate::model::placement::Placement;
-use crate::model::tuning::improve::{HeldWarmUp, Improvable, Improvement};
+use crate::model::tuning::improve::{HeldWarmUp, Improvement, is_improvable};
 use crate::model_config::InstanceGroup;
 use cresset_backend::Model;
 use cresset_scheduler::Queue;
@@ -48,16 +48,16 @@ pub(super) fn serve(planned: PlannedModel<'_>, queue_capacity: usize) -> Result<
 }
 
 /// Whether its code may become another while it serves.
-fn improvable(planned: &PlannedModel<'_>) -> Option<Improvable> {
+fn improvable(planned: &PlannedModel<'_>) -> bool {
     let loaded = &planned.rehearsed.bound.loaded;
     let allows = loaded.model.format().allows;
     if off(Heuristic::Improve) || !allows.rewrite || !allows.share {
-        return None;
+        return false;
     }
     if loaded.is_stateful() || loaded.file.resources.overlapped || planned.placements.len() != 1 {
-        return None;
+        return false;
     }
-    Improvable::of(&loaded.options, loaded.device, &loaded.file.source.file)
+    is_improvable(&loaded.options, loaded.device, &loaded.file.source.file)
 }
 
 /// A version without instances yet, with the file that they run and what they run
@@ -117,7 +117,7 @@ struct Start<'a> {
     served: &'a ServedModel,
     loaded: LoadedModel<'a>,
     warm_up: Arc<WarmUp>,
-    improvable: Option<Improvable>,
+    improvable: bool,
 }
 
 /// What the instances of one placement share.
@@ -134,8 +134,8 @@ impl Start<'_> {
         for placement in &served.placements {
             let model = self.loaded.on(placement.device)?;
             let mut shared = self.share(model);
-            if let Some(improvable) = self.improvable {
-                improvement = Some(self.improvement(improvable, placement, &shared));
+            if self.improvable {
+                improvement = Some(self.improvement(placement, &shared));
             }
             for number in 0..placement.instances {
                 if number > 0 && !served.format.allows.share {
@@ -156,19 +156,13 @@ impl Start<'_> {
         }
     }
 
-    fn improvement(
-        &self,
-        improvable: Improvable,
-        placement: &Placement,
-        shared: &SharedByPlacement,
-    ) -> Improvement {
+    fn improvement(&self, placement: &Placement, shared: &SharedByPlacement) -> Improvement {
         let served = self.served;
         Improvement {
             label: format!("{}/{}", served.name, served.version),
             config: Arc::clone(&served.config),
             binding: Arc::clone(&served.binding),
             sizes: self.warm_up.later.clone(),
-            improvable,
             intra_op_threads: placement.intra_op_threads,
             slot: Arc::downgrade(&shared.slot),
             held: HeldWarmUp::new(Arc::clone(&shared.warm_up), Arc::clone(&served.queue)),

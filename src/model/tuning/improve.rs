@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::by_size::BySize;
 use super::race::{Lap, race, warm};
 use super::reference::Reference;
 use crate::instance::{ModelSlot, QueuedRequest, WarmUpQueue};
@@ -15,7 +14,6 @@ use crate::trial::compare::{Difference, differences, two_digits};
 use cresset_backend::{Backend, BackendError, Device, LoadOptions, Model};
 use cresset_clock as clock;
 use cresset_scheduler::Queue;
-use cresset_scheduler::ablation::{Heuristic, off};
 
 /// The product's notion of equal answers: `max|a - b| <= 1e-5 max|b|`.
 const EQUAL: f64 = 1e-5;
@@ -26,10 +24,6 @@ const FASTER: f64 = 0.97;
 /// Files above this aren't tried: the memory of both forms might be too much,
 /// and the operator didn't ask for it.
 const LARGEST_FILE: u64 = 512 << 20;
-
-/// Files up to this may stay in memory in both forms, if each is the faster at
-/// some sizes.
-const LARGEST_IN_BOTH: u64 = 64 << 20;
 
 /// The batches at which the forms are compared.
 const SIZES: [u32; 3] = [1, 2, 4];
@@ -46,7 +40,6 @@ pub struct Improvement {
     pub(in crate::model) binding: Arc<Binding>,
     /// The sizes that are warmed on the server's own account.
     pub(in crate::model) sizes: Vec<Vec<TrialInput>>,
-    pub(in crate::model) improvable: Improvable,
     /// With which its instances run it.
     pub(in crate::model) intra_op_threads: usize,
     /// Gone if the version was unloaded meanwhile.
@@ -76,41 +69,21 @@ impl Drop for HeldWarmUp {
     }
 }
 
-/// That a version is to be tried in its other form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::model) struct Improvable {
-    /// The size of the model's file, in bytes.
-    file_size: u64,
-}
-
-impl Improvable {
-    /// Of versions on processors alone, as they were frozen. `None` if the settings
-    /// say anything about it, or about a precision, whose rounding would hide the
-    /// difference.
-    pub(in crate::model) fn of(options: &LoadOptions, device: Device, file: &Path) -> Option<Self> {
-        let LoadOptions { precision, optimize, .. } = options;
-        let open = device.is_host()
-            && optimize.leaves_rewriting_open()
-            && precision.weights.is_none()
-            && precision.autocast.is_none();
-        let file_size = std::fs::metadata(file).ok().map(|file| file.len());
-        file_size.filter(|size| open && *size <= LARGEST_FILE).map(|file_size| Self { file_size })
-    }
-}
-
-/// At which sizes the other form takes over.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Verdict {
-    /// At every size.
-    Everywhere(String),
-    /// At so many rows and more; below, the one before stays.
-    From(u32, String),
+/// Whether a version is to be tried in its other form: on processors alone, as it
+/// was frozen, and only if the settings say nothing about it, nor about a
+/// precision, whose rounding would hide the difference.
+pub(in crate::model) fn is_improvable(options: &LoadOptions, device: Device, file: &Path) -> bool {
+    let LoadOptions { precision, optimize, .. } = options;
+    device.is_host()
+        && optimize.leaves_rewriting_open()
+        && precision.weights.is_none()
+        && precision.autocast.is_none()
+        && std::fs::metadata(file).is_ok_and(|file| file.len() <= LARGEST_FILE)
 }
 
 impl Improvement {
     /// Makes the other form, runs both on the same inputs, and goes over to the
-    /// other if it is equal and faster: at all batch sizes, or at the larger ones.
-    /// It takes a while, so it has a thread of its own. `backend` gets the memory
+    /// other if it is equal and faster over all batch sizes that were tried. It takes a while, so it has a thread of its own. `backend` gets the memory
     /// back that is then free.
     pub fn make(self, backend: &dyn Backend) {
         let Some(slot) = self.slot.upgrade() else { return };
@@ -123,7 +96,7 @@ impl Improvement {
             }
         };
         match self.compare(base.as_ref(), other.as_ref()) {
-            Ok(Verdict::Everywhere(gain)) => {
+            Ok(gain) => {
                 let old = Arc::downgrade(&base);
                 drop(base);
                 slot.replace(other);
@@ -131,16 +104,6 @@ impl Improvement {
                 tracing::info!(model = self.label, "optimised for inference from now on: {gain}");
                 drop(self.held);
                 wait_for_end(&old);
-            }
-            Ok(Verdict::From(rows, gain)) => {
-                slot.replace(Arc::new(BySize { few: base, many: other, from: rows }));
-                self.held.queue.forget_times();
-                let label = &self.label;
-                tracing::info!(
-                    model = label,
-                    "batches of {rows} and more are optimised for inference from now on: {gain}"
-                );
-                drop(self.held);
             }
             Err(reason) => {
                 tracing::debug!(model = self.label, "not optimised for inference: {reason}");
@@ -152,7 +115,7 @@ impl Improvement {
     }
 
     /// What is gained, or why the other form isn't to be taken.
-    fn compare(&self, base: &dyn Model, other: &dyn Model) -> Result<Verdict, String> {
+    fn compare(&self, base: &dyn Model, other: &dyn Model) -> Result<String, String> {
         let failed = |error: BackendError| error.to_string();
         let reference = Reference::of(base, &self.config, &self.binding)?;
         let largest = match (self.config.max_batch_size, &self.config.dynamic_batching) {
@@ -160,25 +123,22 @@ impl Improvement {
             (_, None) => Some(1),
             (most, Some(_)) => Some(most),
         };
-        let rows: Vec<u32> = SIZES.into_iter().filter(|rows| *rows <= largest.unwrap_or(1)).collect();
-        let sizes: Vec<_> = rows.iter().map(|rows| reference.inputs_of(largest.map(|_| *rows))).collect();
+        let rows = SIZES.into_iter().filter(|rows| *rows <= largest.unwrap_or(1));
+        let sizes: Vec<_> = rows.map(|rows| reference.inputs_of(largest.map(|_| rows))).collect();
         let threads = self.intra_op_threads;
         let laps = race(base, other, &sizes, threads).map_err(failed)?;
-        let laps: Vec<(u32, Lap)> = rows.into_iter().zip(laps).collect();
-        let both = self.improvable.file_size <= LARGEST_IN_BOTH && !off(Heuristic::BySize);
-        let verdict = judge(&laps, &self.binding, both)?;
+        let gain = judge(&laps, &self.binding)?;
         // The first run of a size costs more: it isn't to be a request's.
         warm(other, &self.sizes, threads).map_err(failed)?;
-        Ok(verdict)
+        Ok(gain)
     }
 }
 
-/// At which sizes the other form is taken and what is gained, or why it isn't.
-/// `both` tells whether both may stay.
-fn judge(laps: &[(u32, Lap)], binding: &Binding, both: bool) -> Result<Verdict, String> {
+/// What the other form gains, or why it isn't taken.
+fn judge(laps: &[Lap], binding: &Binding) -> Result<String, String> {
     let mut apart = 0.0_f64;
     let (mut times, mut shares) = (Vec::new(), Vec::new());
-    for (_, lap) in laps {
+    for lap in laps {
         let differences = differences(&lap.other.outputs, &lap.base.outputs, binding)?;
         apart = differences.iter().map(|one: &Difference| one.relative).fold(apart, f64::max);
         let (before, after) = (lap.base.took.as_secs_f64(), lap.other.took.as_secs_f64());
@@ -193,21 +153,10 @@ fn judge(laps: &[(u32, Lap)], binding: &Binding, both: bool) -> Result<Verdict, 
     }
     let gain =
         format!("{}; answers differ by at most {} of the largest", times.join(", "), two_digits(apart));
-    if both && let Some(at) = parting(&shares) {
-        return Ok(Verdict::From(laps[at].0, gain));
-    }
     if mean(&shares) > FASTER {
         return Err(format!("it isn't faster: {}", times.join(", ")));
     }
-    Ok(Verdict::Everywhere(gain))
-}
-
-/// The first size from which on the other form is clearly the faster one, if it
-/// isn't at all sizes. `shares` are its times over those of the base, by
-/// size.
-fn parting(shares: &[f64]) -> Option<usize> {
-    let faster = |at: &usize| shares[*at] <= FASTER && mean(&shares[*at..]) <= FASTER;
-    (0..shares.len()).find(faster).filter(|at| *at > 0)
+    Ok(gain)
 }
 
 /// Of ratios.

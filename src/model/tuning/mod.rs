@@ -7,10 +7,9 @@
 //!   many threads, measured before the version is ready.
 //! - `reference`: how far answers of another form of the model are from those of
 //!   the file as it is.
-//! - `improve`, with `race` and `by_size`: code rewritten for inference while the
+//! - `improve`, with `race`: code rewritten for inference while the
 //!   version serves.
 
-mod by_size;
 pub(super) mod calibrate;
 pub(super) mod candidates;
 pub(super) mod declared;

@@ -12,60 +12,37 @@ fn run(milliseconds: u64, value: f32) -> Timed {
     Timed { took: Duration::from_millis(milliseconds), outputs: vec![answer] }
 }
 
-/// By size: before, after, and what the answers are off by.
-type Laps<'a> = &'a [(u32, u64, u64, f32)];
-
-fn judged(laps: Laps<'_>, both: bool) -> Result<Verdict, String> {
-    let laps: Vec<(u32, Lap)> = laps
-        .iter()
-        .map(|(rows, before, after, off)| {
-            (*rows, Lap { base: run(*before, 100.0), other: run(*after, 100.0 + off) })
-        })
-        .collect();
+/// Of each size: before, after, and what the answers are off by.
+fn judged(laps: &[(u64, u64, f32)]) -> Result<String, String> {
+    let lap = |(before, after, off): &(u64, u64, f32)| Lap {
+        base: run(*before, 100.0),
+        other: run(*after, 100.0 + off),
+    };
+    let laps: Vec<Lap> = laps.iter().map(lap).collect();
     let config = ModelConfig::from_pbtxt("", "m").unwrap();
-    judge(&laps, &Binding::new(&config, &Signature::default()).unwrap(), both)
+    judge(&laps, &Binding::new(&config, &Signature::default()).unwrap())
 }
 
 #[test]
 fn what_is_equal_and_faster_is_taken() {
-    let gain =
-        "30 ms in place of 40, 100 ms in place of 160; answers differ by at most 5.0e-6 of the largest";
-    for both in [true, false] {
-        let taken = judged(&[(1, 40, 30, 0.0), (4, 160, 100, 0.0005)], both).unwrap();
-        assert_eq!(taken, Verdict::Everywhere(gain.to_owned()));
-    }
-}
-
-#[test]
-fn each_form_keeps_the_sizes_at_which_it_is_the_faster() {
-    let taken = |laps: Laps<'_>, both: bool| match judged(laps, both) {
-        Ok(Verdict::Everywhere(_)) => "everywhere".to_owned(),
-        Ok(Verdict::From(rows, _)) => format!("from {rows}"),
-        Err(_) => "nowhere".to_owned(),
-    };
-    let crossing: Laps<'_> = &[(1, 16, 18, 0.0), (2, 34, 31, 0.0), (4, 99, 78, 0.0)];
-    assert_eq!(taken(crossing, true), "from 2");
-    assert_eq!(taken(crossing, false), "everywhere", "there is no room for both");
-    assert_eq!(taken(&[(1, 16, 18, 0.0), (2, 34, 35, 0.0), (4, 99, 78, 0.0)], true), "from 4");
-    assert_eq!(taken(&[(1, 100, 98, 0.0), (4, 99, 78, 0.0)], true), "from 4", "2 % may be noise");
-    assert_eq!(taken(&[(1, 100, 90, 0.0), (4, 99, 78, 0.0)], true), "everywhere");
-    assert_eq!(taken(&[(1, 16, 18, 0.0), (4, 78, 99, 0.0)], true), "nowhere");
     assert_eq!(
-        taken(&[(1, 16, 12, 0.0), (4, 78, 99, 0.0)], true),
-        "nowhere",
-        "one size loses what the other gains"
+        judged(&[(40, 30, 0.0), (160, 100, 0.0005)]).unwrap(),
+        "30 ms in place of 40, 100 ms in place of 160; answers differ by at most 5.0e-6 of the largest"
     );
+    assert!(judged(&[(16, 18, 0.0), (34, 31, 0.0), (99, 78, 0.0)]).is_ok(), "over all sizes it is faster");
 }
 
 #[test]
 fn what_is_not_equal_or_not_faster_is_left() {
     assert_eq!(
-        judged(&[(1, 40, 30, 0.0), (4, 160, 100, 0.002)], true).unwrap_err(),
+        judged(&[(40, 30, 0.0), (160, 100, 0.002)]).unwrap_err(),
         "answers differ by 2.0e-5 of the largest, at most 1e-5 was expected"
     );
-    assert!(judged(&[(1, 40, 30, f32::NAN)], true).unwrap_err().starts_with("answers differ by inf"));
-    assert_eq!(judged(&[(1, 40, 39, 0.0)], true).unwrap_err(), "it isn't faster: 39 ms in place of 40");
-    assert!(judged(&[(1, 0, 0, 0.0)], true).is_err(), "what can't be told isn't");
+    assert!(judged(&[(40, 30, f32::NAN)]).unwrap_err().starts_with("answers differ by inf"));
+    assert_eq!(judged(&[(40, 39, 0.0)]).unwrap_err(), "it isn't faster: 39 ms in place of 40");
+    assert!(judged(&[(16, 18, 0.0), (78, 99, 0.0)]).is_err());
+    assert!(judged(&[(16, 12, 0.0), (78, 104, 0.0)]).is_err(), "one size loses what the other gains");
+    assert!(judged(&[(0, 0, 0.0)]).is_err(), "what can't be told isn't");
 }
 
 #[test]
@@ -76,7 +53,7 @@ fn only_what_the_settings_leave_open_is_tried() {
     let open = |change: &dyn Fn(&mut LoadOptions)| {
         let mut options = LoadOptions::default();
         change(&mut options);
-        Improvable::of(&options, Device::Cpu, &file).is_some()
+        is_improvable(&options, Device::Cpu, &file)
     };
     assert!(open(&|_| {}));
     assert!(open(&|asked| asked.precision.channels_last = true));
@@ -85,6 +62,6 @@ fn only_what_the_settings_leave_open_is_tried() {
     assert!(!open(&|asked| asked.optimize.for_inference = Some(true)), "it is loaded so");
     let autocast = Precision { autocast: Some(ReducedType::Bf16), ..Precision::default() };
     assert!(!open(&|asked| asked.precision = autocast));
-    assert!(Improvable::of(&LoadOptions::default(), Device::Cuda(0), &file).is_none());
-    assert!(Improvable::of(&LoadOptions::default(), Device::Cpu, &directory.path().join("gone")).is_none());
+    assert!(!is_improvable(&LoadOptions::default(), Device::Cuda(0), &file));
+    assert!(!is_improvable(&LoadOptions::default(), Device::Cpu, &directory.path().join("gone")));
 }
