@@ -145,28 +145,6 @@ async fn further_batch_sizes_run_once_it_is_ready_and_never_before_a_request() {
 }
 
 #[tokio::test]
-async fn no_request_is_the_first_with_a_size_that_can_be_warmed_before() {
-    let backend = MockBackend::new(Behaviour::Identity, &["x"]);
-    let model = serve_bounded(&backend, CONFIG, 100);
-    backend.control().close_gate();
-    let all: Vec<_> = (0..8).map(|value| ask(&model, &[[value, value]])).collect();
-    settle().await;
-    backend.control().open_gate();
-    for (value, answer) in (0..).zip(all) {
-        assert_eq!(data(answer).await, [value, value]);
-    }
-    wait_until_warm(&backend);
-    // Eight that wait would go as one; the largest grows by steps instead.
-    let mut largest = 1;
-    for rows in backend.control().batches().split_off(TRIED.len()) {
-        assert!(rows <= 2 * largest, "{:?}", backend.control().batches());
-        largest = largest.max(rows);
-    }
-    assert_eq!(data(ask(&model, &[[1, 1]; 8])).await, [1; 16]);
-    model.stop();
-}
-
-#[tokio::test]
 async fn a_poisoned_batch_fails_the_guilty_alone() {
     for behaviour in [Behaviour::FailsOn255, Behaviour::Identity] {
         let backend = MockBackend::new(behaviour, &["x"]);

@@ -63,11 +63,7 @@ fn the_grpc_surface_knows_the_engine_and_nothing_below_it() {
 #[test]
 fn rooms_know_each_other_downwards_only() {
     for (room, above) in [
-        (
-            "scheduler",
-            &["crate::http", "crate::engine", "crate::model::", "crate::instance", "cresset_backend"][..],
-        ),
-        ("instance", &["crate::http", "crate::grpc", "crate::engine", "crate::model::"]),
+        ("instance", &["crate::http", "crate::grpc", "crate::engine", "crate::model::"][..]),
         ("model", &["crate::http", "crate::grpc", "crate::engine"]),
         ("model/tuning", &["model::loading"]),
         ("model/answering", &["model::loading", "model::tuning"]),
