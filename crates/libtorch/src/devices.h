@@ -1,4 +1,4 @@
-// The devices that a module's code names.
+// The devices named in a module's code.
 #pragma once
 
 #include <string>

@@ -45,7 +45,7 @@ pub struct InferenceStatistics {
     pub compute_input: DurationStatistic,
     /// The model's forward.
     pub compute_infer: DurationStatistic,
-    /// Cutting the outputs into responses.
+    /// Splitting the outputs into responses.
     pub compute_output: DurationStatistic,
     /// There is no cache: always zero.
     pub cache_hit: DurationStatistic,

@@ -88,7 +88,7 @@ pub enum OutputForm {
     /// As numbers in the JSON.
     #[default]
     Json,
-    /// As bytes behind it.
+    /// As bytes after the JSON.
     Binary,
 }
 

@@ -27,8 +27,8 @@ pub(super) struct Decimal {
 }
 
 impl Decimal {
-    /// Reads the number that `text` begins with, by JSON's grammar, and says how long
-    /// it is. `None` for what isn't one, and for one of many digits.
+    /// Reads the number at the start of `text`, by JSON's grammar, with its
+    /// length. `None` if it is not a number, or if it has too many digits.
     // Called for each element of a tensor: a call would be a third of it.
     #[inline(always)]
     #[allow(clippy::inline_always)]
