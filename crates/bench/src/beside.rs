@@ -42,7 +42,8 @@ pub(super) fn is_expected(file: &Path) -> bool {
 
 /// The answer that a file beside `body` says is expected, if there is one.
 ///
-/// # Errors If the file can't be read or used, or if there are two of them.
+/// # Errors
+/// If the file can't be read or used, or if there are two of them.
 pub(super) fn expected(body: &Path, tolerance: f64) -> Result<Option<Expected>> {
     let beside = |ending: &str| {
         let mut name = body.as_os_str().to_owned();

@@ -70,9 +70,10 @@ const SEARCHED: (f64, f64) = (10.0, 1e6);
 /// was measured so far. Prints nothing but the progress line, and only if
 /// standard error is a terminal.
 ///
-/// # Errors If nothing can be measured: a URL, a file or a shape that can't be
-/// used, or a server that doesn't answer or doesn't know the model. An error
-/// while measuring is counted in the [`Outcome`] instead.
+/// # Errors
+/// If nothing can be measured: a URL, a file or a shape that can't be used, or
+/// a server that doesn't answer or doesn't know the model. An error while
+/// measuring is counted in the [`Outcome`] instead.
 pub fn run(args: &Args) -> Result<Outcome> {
     let plan = plan(args)?;
     let site = Arc::new(prepare::site(args)?);

@@ -48,8 +48,9 @@ pub use threads::intra_op_threads;
 /// `PYTORCH_ALLOC_CONF`, and replace that variable. Without CUDA they have no
 /// effect.
 ///
-/// # Errors If libtorch refuses the allocator's settings. A machine without
-/// accelerators is no failure.
+/// # Errors
+/// If libtorch refuses the allocator's settings. A machine without accelerators
+/// is no failure.
 pub fn backend_with(settings: MemorySettings<'_>) -> Result<Arc<dyn Backend>, BackendError> {
     let allocator = settings.allocator.filter(|settings| !settings.is_empty());
     if let Some(settings) = allocator {
@@ -64,7 +65,8 @@ pub fn backend_with(settings: MemorySettings<'_>) -> Result<Arc<dyn Backend>, Ba
 
 /// [`backend_with`] these settings of the allocator, and defaults for the rest.
 ///
-/// # Errors Those of [`backend_with`].
+/// # Errors
+/// Those of [`backend_with`].
 pub fn backend(allocator: Option<&str>) -> Result<Arc<dyn Backend>, BackendError> {
     backend_with(MemorySettings { allocator, ..MemorySettings::default() })
 }

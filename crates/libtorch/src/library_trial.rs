@@ -81,7 +81,8 @@ fn told(status: ExitStatus, said: &str) -> String {
 /// The other process's part: opens torchvision's operators, if asked for, and
 /// the libraries in their order.
 ///
-/// # Errors The loader's message about the first library that can't be opened.
+/// # Errors
+/// The loader's message about the first library that can't be opened.
 pub fn run(torchvision: bool, libraries: &[PathBuf]) -> Result<(), String> {
     let accelerators = LibtorchBackend::new().accelerators;
     if torchvision {

@@ -26,7 +26,8 @@ pub(super) fn offer_settings(settings: &str) {
 
 /// Makes the allocator use the settings.
 ///
-/// # Errors What is wrong with them, in libtorch's words.
+/// # Errors
+/// What is wrong with them, in libtorch's words.
 pub(super) fn use_settings(settings: &str) -> Result<(), BackendError> {
     let refused = |why: String| BackendError::Device {
         fault: DeviceFault::Unavailable,

@@ -91,8 +91,9 @@ impl Module {
 
     /// Runs `forward`.
     ///
-    /// # Safety The pointers and lengths of each input describe memory that
-    /// stays valid until this returns.
+    /// # Safety
+    /// The pointers and lengths of each input describe memory that stays valid
+    /// until this returns.
     pub(super) unsafe fn forward(&self, inputs: &[ffi::RawInput]) -> Result<Outputs, BackendError> {
         let made = ffi::made(|outputs, error| {
             // SAFETY: `self.raw` is alive; the caller guarantees the inputs.
@@ -115,9 +116,10 @@ impl Module {
 
     /// Starts `forward`, with copies in and out, on a lane.
     ///
-    /// # Safety `lane` is alive and no other thread uses it. The pointers and
-    /// lengths of each input describe memory that stays unchanged until the
-    /// flight has landed or is freed.
+    /// # Safety
+    /// `lane` is alive and no other thread uses it. The pointers and lengths of
+    /// each input describe memory that stays unchanged until the flight has
+    /// landed or is freed.
     pub(super) unsafe fn launch(
         &self,
         lane: NonNull<ffi::RawLane>,

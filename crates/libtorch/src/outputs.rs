@@ -14,8 +14,8 @@ use cresset_backend::{BackendError, BatchOutput};
 pub(super) struct Outputs(NonNull<RawOutputs>);
 
 impl Outputs {
-    /// # Safety `outputs` came from `cresset_module_forward` and has no other
-    /// owner.
+    /// # Safety
+    /// `outputs` came from `cresset_module_forward` and has no other owner.
     pub(super) unsafe fn from_raw(outputs: NonNull<RawOutputs>) -> Self {
         Self(outputs)
     }

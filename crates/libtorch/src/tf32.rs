@@ -19,7 +19,8 @@ struct Asked {
 impl Switch {
     /// Sets the switch for a model, for as long as the claim lives.
     ///
-    /// # Errors If a loaded model asks for the opposite.
+    /// # Errors
+    /// If a loaded model asks for the opposite.
     pub(super) fn claim(&self, allowed: bool) -> Result<Claim, BackendError> {
         let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if asked.allowed.is_some_and(|before| before != allowed) {

@@ -15,7 +15,8 @@ use super::{
 ///
 /// Binary tensors are slices of `body`, not copies.
 ///
-/// # Errors An error names the place, what was expected and what came.
+/// # Errors
+/// An error names the place, what was expected and what came.
 pub fn decode_request(
     model: &str,
     body: &Bytes,

@@ -35,8 +35,9 @@ impl<'a> Inputs<'a> {
 
     /// Adds one input.
     ///
-    /// # Errors If the name is there already, or if the data doesn't fit the
-    /// shape; the latter in Triton's words.
+    /// # Errors
+    /// If the name is there already, or if the data doesn't fit the shape; the
+    /// latter in Triton's words.
     pub fn push(
         &mut self,
         name: String,
@@ -71,7 +72,8 @@ impl<'a> Inputs<'a> {
 
 /// Checks that no output is asked for twice.
 ///
-/// # Errors The first repeated output, in Triton's words.
+/// # Errors
+/// The first repeated output, in Triton's words.
 pub fn distinct(outputs: &[RequestedOutput]) -> Result<(), ProtocolError> {
     let mut names = HashSet::with_capacity(outputs.len());
     match outputs.iter().find(|output| !names.insert(&output.name)) {

@@ -61,7 +61,8 @@ pub struct NotFinite {
 impl NonFinite {
     /// Checks whether tensors may be written as JSON by this rule.
     ///
-    /// # Errors For [`Self::Error`], the first NaN or infinity.
+    /// # Errors
+    /// For [`Self::Error`], the first NaN or infinity.
     pub fn check<'a>(self, tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<(), NotFinite> {
         if self != Self::Error {
             return Ok(());

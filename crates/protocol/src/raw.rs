@@ -20,8 +20,9 @@ pub struct RawInput<'a> {
 /// One variable dimension follows from the body's length, and a string comes
 /// without its length. All outputs are returned as binary tensors.
 ///
-/// # Errors If the body can't determine the shape of the model's input, or
-/// doesn't fit it; in Triton's words if it has some.
+/// # Errors
+/// If the body can't determine the shape of the model's input, or doesn't fit
+/// it; in Triton's words if it has some.
 pub fn raw_request(
     body: Bytes,
     model: RawInput<'_>,

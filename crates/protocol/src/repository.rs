@@ -56,7 +56,8 @@ pub struct IndexRequest {
 impl IndexRequest {
     /// Reads the body of a call; an empty one asks for everything.
     ///
-    /// # Errors If the body is invalid; in Triton's words if `ready` is.
+    /// # Errors
+    /// If the body is invalid; in Triton's words if `ready` is.
     pub fn from_json(body: &[u8]) -> Result<Self, ProtocolError> {
         if body.is_empty() {
             return Ok(Self::default());
@@ -97,7 +98,8 @@ impl LoadParameters {
     /// Sorts the parameters of a call. A file is recognised by its name: in
     /// JSON its value is a text.
     ///
-    /// # Errors If a parameter is unknown, or has another type.
+    /// # Errors
+    /// If a parameter is unknown, or has another type.
     pub fn read(
         parameters: impl IntoIterator<Item = (String, ParameterValue)>,
     ) -> Result<Self, ProtocolError> {
@@ -126,7 +128,8 @@ impl LoadParameters {
 
     /// Reads the body of a load call; an empty one has no parameters.
     ///
-    /// # Errors If the body is invalid.
+    /// # Errors
+    /// If the body is invalid.
     pub fn from_json(body: &[u8]) -> Result<Self, ProtocolError> {
         let parameters = parameters(body, "load")?.into_iter();
         Self::read(parameters.map(|(name, value)| match value {
@@ -149,7 +152,8 @@ impl UnloadParameters {
     /// Sorts the parameters of a call: each name with its value, if that is a
     /// boolean.
     ///
-    /// # Errors If a parameter is unknown, or has another type.
+    /// # Errors
+    /// If a parameter is unknown, or has another type.
     pub fn read(parameters: impl IntoIterator<Item = (String, Option<bool>)>) -> Result<Self, ProtocolError> {
         let mut read = Self::default();
         for (name, value) in parameters {
@@ -170,7 +174,8 @@ impl UnloadParameters {
 
     /// Reads the body of an unload call; an empty one has no parameters.
     ///
-    /// # Errors If the body is invalid.
+    /// # Errors
+    /// If the body is invalid.
     pub fn from_json(body: &[u8]) -> Result<Self, ProtocolError> {
         let parameters = parameters(body, "unload")?.into_iter();
         Self::read(parameters.map(|(name, value)| (name, value.as_bool())))

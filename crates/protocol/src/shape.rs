@@ -4,7 +4,8 @@ use super::{Datatype, ProtocolError};
 
 /// How many elements a tensor of `shape` has; 1 for a scalar's empty shape.
 ///
-/// # Errors If a dimension is negative, or if the product overflows `usize`.
+/// # Errors
+/// If a dimension is negative, or if the product overflows `usize`.
 pub fn element_count(name: &str, shape: &[i64]) -> Result<usize, ProtocolError> {
     let mut count: usize = 1;
     // The other dimensions must be addressable even if one is zero: strides are
@@ -38,7 +39,8 @@ pub fn fill_shape(shape: &[i64], of: &[i64]) -> Option<Vec<i64>> {
 
 /// The bytes of `count` elements; `None` for strings.
 ///
-/// # Errors If the product overflows `usize`.
+/// # Errors
+/// If the product overflows `usize`.
 pub fn expected_bytes(name: &str, datatype: Datatype, shape: &[i64]) -> Result<Option<usize>, ProtocolError> {
     let count = element_count(name, shape)?;
     let Some(size) = datatype.size() else { return Ok(None) };

@@ -49,8 +49,9 @@ impl<'a> Iterator for Strings<'a> {
 /// Checks that `data` is exactly as many strings as `shape` has elements.
 /// Errors about too few and too many are in Triton's words.
 ///
-/// # Errors Which string is incomplete, how much is left over, or that there
-/// are too many.
+/// # Errors
+/// Which string is incomplete, how much is left over, or that there are too
+/// many.
 pub fn check_strings(name: &str, model: &str, shape: &[i64], data: &[u8]) -> Result<(), ProtocolError> {
     let expected = element_count(name, shape)?;
     if expected > MOST_STRINGS {

@@ -36,8 +36,9 @@ impl PredictForm {
 /// tells the datatype that the model expects, as for
 /// [`super::decode_named_tensors`].
 ///
-/// # Errors If there is neither form or both, if the signature is unknown, or
-/// if the values are wrong.
+/// # Errors
+/// If there is neither form or both, if the signature is unknown, or if the
+/// values are wrong.
 pub fn decode_predict(
     text: &[u8],
     only_input: Option<&str>,

@@ -106,7 +106,8 @@ fn read_named(
 /// Writes outputs as predictions, one for each row: arrays if there is one
 /// output, else objects by output name.
 ///
-/// # Errors If several outputs differ in their number of rows.
+/// # Errors
+/// If several outputs differ in their number of rows.
 pub fn write_predictions(outputs: &[Tensor], non_finite: NonFinite) -> Result<Vec<u8>, ProtocolError> {
     write_under(b"{\"predictions\":", outputs, non_finite)
 }
@@ -114,7 +115,8 @@ pub fn write_predictions(outputs: &[Tensor], non_finite: NonFinite) -> Result<Ve
 /// Writes inputs as instances, as a client does, one for each row: arrays if
 /// there is one input, else objects by input name.
 ///
-/// # Errors If several inputs differ in their number of rows.
+/// # Errors
+/// If several inputs differ in their number of rows.
 pub fn write_instances(inputs: &[Tensor]) -> Result<Vec<u8>, ProtocolError> {
     write_under(b"{\"instances\":", inputs, NonFinite::Words)
 }

@@ -41,7 +41,8 @@ impl ItemNames<'_> {
 /// {"b64": "…"}}`, lists of these, `{"image": ["…", "…"]}` and `{"instances":
 /// […]}`. `None` for any other JSON.
 ///
-/// # Errors If it is not JSON, or if there are other values next to items.
+/// # Errors
+/// If it is not JSON, or if there are other values next to items.
 pub fn items<'a>(text: &'a [u8], names: ItemNames<'_>) -> Result<Option<Items<'a>>, ProtocolError> {
     let mut scanner = Scanner::new(text);
     let found = match scanner.peek() {

@@ -34,8 +34,9 @@ pub fn is_inference_request(text: &[u8]) -> bool {
 /// - BYTES for strings
 /// - FP32 otherwise
 ///
-/// # Errors If it is not such an object, if arrays are ragged, or if the
-/// datatype can't hold the numbers.
+/// # Errors
+/// If it is not such an object, if arrays are ragged, or if the datatype can't
+/// hold the numbers.
 pub fn decode_named_tensors(
     text: &[u8],
     datatype_of: impl Fn(&str) -> Option<Datatype>,
@@ -79,7 +80,8 @@ pub fn decode_named_tensor(
 
 /// The kind of a JSON text, with its article: `an array`.
 ///
-/// # Errors If it is not JSON.
+/// # Errors
+/// If it is not JSON.
 pub fn kind(text: &[u8]) -> Result<&'static str, ProtocolError> {
     let mut scanner = Scanner::new(text);
     let kind = match scanner.peek() {

@@ -12,8 +12,8 @@ use crate::{Datatype, NonFinite, ProtocolError, Tensor};
 /// Reads an object of arrays by input name row by row, each with a first
 /// dimension of 1; see [`super::decode_named_tensors`].
 ///
-/// # Errors If it is not such an object, or if inputs differ in their number of
-/// rows.
+/// # Errors
+/// If it is not such an object, or if inputs differ in their number of rows.
 pub fn decode_named_rows(
     text: &[u8],
     datatype_of: impl Fn(&str) -> Option<Datatype>,
@@ -26,7 +26,8 @@ pub fn decode_named_rows(
 
 /// Reads the forms of [`super::decode_predict`] row by row.
 ///
-/// # Errors Those of [`super::decode_predict`].
+/// # Errors
+/// Those of [`super::decode_predict`].
 pub fn decode_predict_rows(
     text: &[u8],
     only_input: Option<&str>,
@@ -126,7 +127,8 @@ pub fn write_named_rows(rows: &[Vec<Tensor>], non_finite: NonFinite) -> Vec<u8> 
 /// Writes each row's outputs in the forms of [`super::decode_predict`]'s
 /// answers.
 ///
-/// # Errors Those of [`write_predictions`].
+/// # Errors
+/// Those of [`write_predictions`].
 pub fn write_predict_rows(
     form: PredictForm,
     rows: &[Vec<Tensor>],
