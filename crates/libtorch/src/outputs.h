@@ -24,9 +24,12 @@ struct Range {
   size_t bytes;
 };
 
-// Takes tuples, lists and dictionaries apart, in order; numbers and truth
-// values become tensors without dimensions, and so does a string; a list of
-// strings has one dimension. Throws for what can't be sent.
+// Takes tuples, lists and dictionaries apart, in order:
+//
+// - numbers, booleans and strings become tensors without dimensions
+// - a list of strings has one dimension
+//
+// Throws for values that can't be sent.
 std::vector<Output> flatten(const c10::IValue& result);
 
 // The same values, contiguous on the same device. Throws if the tensor has no

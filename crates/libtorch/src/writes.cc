@@ -93,8 +93,8 @@ void fold_flags(const std::shared_ptr<Graph>& graph, const Module& module) {
   torch::jit::ConstantPropagationImmutableTypes(folded);
 }
 
-// Whether a node of the graph writes to something that `container` holds: a
-// tensor in a list or a dictionary is no alias of the container itself.
+// Whether a node of the graph writes to a value in `container`: a tensor in a
+// list or a dictionary is not an alias of the container itself.
 bool content_has_writers(const std::shared_ptr<Graph>& graph, const AliasDb& aliases, Value* container) {
   bool found = false;
   each_node(graph->block(), [&](Node* node) {
@@ -135,7 +135,7 @@ Writes writes_of(const std::shared_ptr<Graph>& graph, const Value* self) {
     if (node->kind() == prim::SetAttr) {
       const Value* object = node->inputs().at(0);
       if (object->node()->kind() == prim::CreateObject) {
-        return;  // made by this forward, gone with it
+        return;  // made by this forward and freed with it
       }
       const auto owner = path_from(object, self);
       const auto path = owner && !owner->empty()
