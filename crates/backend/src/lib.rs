@@ -336,7 +336,7 @@ pub enum BackendError {
         fault: DeviceFault,
         /// Which device and why.
         message: String,
-        /// All that the library said.
+        /// The library's whole text.
         detail: String,
     },
     /// The process or device that ran the model is gone, and the request is
@@ -346,7 +346,7 @@ pub enum BackendError {
     Gone {
         /// What is gone.
         message: String,
-        /// BAD
+        /// The known cause.
         detail: String,
     },
 }

@@ -213,7 +213,7 @@ pub(super) fn made<T>(
 pub(super) fn done(call: impl FnOnce(*mut *mut c_char) -> i32) -> Result<(), Failure> {
     let mut error = std::ptr::null_mut();
     let status = call(&raw mut error);
-    // SAFETY: null, or a text that the shim terminated and left to us.
+    // SAFETY: null, or a terminated text that the shim handed over.
     let said = unsafe { text(error) };
     // SAFETY: the shim's own allocation, freed once; null is allowed.
     unsafe { cresset_text_free(error) };
@@ -232,6 +232,6 @@ pub(super) unsafe fn text(text: *const c_char) -> Option<String> {
     if text.is_null() {
         return None;
     }
-    // SAFETY: what this function's caller promises.
+    // SAFETY: guaranteed by the caller of this function.
     Some(unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
 }
