@@ -20,8 +20,8 @@ Examples:
   cresset bench http://localhost:8000 --model simple --search --slo 'p99<50ms'
   cresset bench http://localhost:8000 --body photographs/ --rate 50 --fail-if 'p99>200ms' --fail-if 'errors>0'
 
-Exit codes: 0 all is well; 1 nothing could be measured, or requests failed;
-3 a condition of --fail-if is met, which with that flag is all that decides.";
+Exit codes: 0 success; 1 nothing could be measured, or requests failed;
+3 a condition of --fail-if is met. With --fail-if only its conditions decide.";
 
 /// Load a server with requests and measure its answers
 ///
@@ -203,7 +203,7 @@ pub struct BoundsArgs {
     pub timeout: Duration,
 }
 
-/// What requests hold.
+/// The content of requests.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Requests")]
 pub struct InputArgs {

@@ -225,8 +225,8 @@ pub(super) fn done(call: impl FnOnce(*mut *mut c_char) -> i32) -> Result<(), Fai
 }
 
 /// A copy of a C text; `None` for null.
+///
 /// # Safety
-/// `text` is null or points to a terminated text that stays for this call.
 /// `text` is null or points to a terminated text that stays for this call.
 pub(super) unsafe fn text(text: *const c_char) -> Option<String> {
     if text.is_null() {

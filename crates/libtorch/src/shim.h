@@ -76,8 +76,8 @@ typedef struct {
 // (4 bytes, little-endian), and the sizes give their number.
 #define CRESSET_STRINGS_TYPE (-1)
 
-// Contiguous elements on the host. `name` is not terminated. It says where they
-// go in forward's arguments, as described in arguments.h.
+// Contiguous elements on the host. `name` is not terminated; it is the place in
+// forward's arguments, as described in arguments.h.
 typedef struct {
   const char* name;
   size_t name_length;

@@ -17,7 +17,7 @@ requests are due at a rate of their own, whatever the server does; in a closed l
 answered, so that a slow server is asked less. <b>requests/s</b> are good answers a second; <b>goodput/s</b> are \
 those within the objective, which <b>held</b> if so many of all requests, refused and failed ones included, were in \
 time. <b>queue</b>, <b>compute</b> and <b>batch</b> are the server's own statistics, on average. <b>lag</b> is how late \
-the generator itself sent, and <b>own CPU</b> the part of one processor that it used: where one of them is large, the \
+the generator itself sent, and <b>own CPU</b> the part of one processor that it used: if one of them is large, the \
 generator was measured and not the server.</p>\n";
 
 pub(super) fn page(outcome: &Outcome) -> String {
