@@ -134,7 +134,7 @@ std::vector<std::string> settle_devices(const torch::jit::Module& module, c10::D
   if (!found.processors.empty()) {
     notes.push_back(
         "its code names " + listed(found.processors) + " and it runs on " + target.str() +
-        ": what it makes there is on the CPU, which is slow, or fails where it meets the rest; export the model on a "
+        ": what it makes there is on the CPU, which is slow, or fails if it meets the rest; export the model on a "
         "GPU, or make its tensors with device=x.device");
   }
   return notes;

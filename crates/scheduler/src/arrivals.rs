@@ -120,6 +120,6 @@ mod tests {
         (0..100).for_each(|index| arrivals.note(start + MS * (index * 10), 2));
         let rate = arrivals.rate(start + MS * 990);
         assert!((199.0..201.0).contains(&rate), "{rate}");
-        assert!(arrivals.rate(start + MS * 3000) < 20.0, "it falls while nobody comes");
+        assert!(arrivals.rate(start + MS * 3000) < 20.0, "it falls while no request comes");
     }
 }

@@ -232,13 +232,13 @@ fn what_is_submitted_before_the_call_leaves_in_one_batch() {
         let submit = || queue.submit(request(0, 1, 0, clock::now())).unwrap();
         let all = [submit(), submit(), submit()];
         assert!(all.iter().all(|submitted| submitted.wake.is_some()), "an instance waits");
-        assert_eq!(queue.idle_for_test(), 1, "nobody was woken so far");
+        assert_eq!(queue.idle_for_test(), 1, "no instance was woken so far");
         let [first, second, third] = all;
         // The first guard to be dropped wakes: the others may be held up for
         // ever.
         drop(second);
         assert_eq!(free.join().unwrap(), Some(3));
-        assert!(submit().wake.is_none(), "nobody waits any more");
+        assert!(submit().wake.is_none(), "no instance waits any more");
         drop((first, third));
     });
 }

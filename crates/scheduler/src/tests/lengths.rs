@@ -36,7 +36,7 @@ fn the_first_to_come_leaves_with_those_that_are_nearest_in_length() {
     assert_eq!(
         ids(batcher.next(start)),
         (vec![1], CloseReason::Ready),
-        "nobody is near, and it waits for nobody"
+        "no request is near, and it waits for none"
     );
     assert_eq!(ids(batcher.next(start)), (vec![3, 5], CloseReason::Ready));
     assert_eq!(ids(batcher.next(start)).0, [6]);

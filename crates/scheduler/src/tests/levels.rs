@@ -122,7 +122,7 @@ fn a_delayed_request_runs_behind_those_of_its_level_that_are_in_time() {
     let start = clock::now();
     let delaying = LevelPolicy { timeout_action: TimeoutAction::Delay, ..rejecting(Some(10 * MS)) };
     let mut batcher = batcher(QueuePolicy { default_policy: delaying, ..three_levels() });
-    assert_eq!(batcher.push(asking(0, 2, None, start)).unwrap(), None, "nobody has to be told");
+    assert_eq!(batcher.push(asking(0, 2, None, start)).unwrap(), None, "no caller has to be told");
     batcher.push(asking(1, 2, None, start + MS)).unwrap();
     batcher.push(asking(2, 2, None, start + 5 * MS)).unwrap();
     batcher.push(asking(3, 3, None, start + 5 * MS)).unwrap();

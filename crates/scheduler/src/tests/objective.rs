@@ -259,7 +259,7 @@ fn a_time_limit_of_its_own_that_the_queue_outlasts_is_refused_at_once() {
     let late = batcher.late(&asking(1, Some(20 * MS))).unwrap();
     assert_eq!(late.to_string(), "the queue ahead needs 50 ms, its time limit is 20 ms");
     assert_eq!(batcher.late(&asking(1, Some(60 * MS))), None);
-    assert_eq!(batcher.late(&asking(1, None)), None, "who asks for nothing waits");
+    assert_eq!(batcher.late(&asking(1, None)), None, "a request without limits waits");
     // A batch that is overdue may end at any moment.
     let overdue = Request { arrival: start + 80 * MS, ..asking(2, Some(MS)) };
     assert_eq!(batcher.late(&overdue), None);
@@ -287,7 +287,7 @@ fn a_deadline_that_cannot_be_met_is_refused_at_once() {
     let late = unbound.late(&by(104)).unwrap();
     assert_eq!(late.to_string(), "the queue ahead and its own run need 105 ms, its deadline is in 104 ms");
     assert_eq!(unbound.late(&by(106)), None);
-    assert_eq!(unbound.late(&request(1, 1, 0, start)), None, "who asks for nothing waits");
+    assert_eq!(unbound.late(&request(1, 1, 0, start)), None, "a request without limits waits");
     // The earlier of the two counts.
     let bound = |ms| batcher(Some(200 * MS)).late(&by(ms)).map(|late| late.bound);
     assert_eq!([104, 106, 300].map(bound), [Some(Bound::Deadline), None, None]);
