@@ -127,8 +127,8 @@ impl<T: Schedulable> Batcher<T> {
             rows: self.waiting.rows_before(level),
             other_shapes: self.waiting.other_shapes(request.bucket()) as u64,
         };
-        // If lengths differ, rows don't determine a batch's duration. So a
-        // request without a deadline of its own isn't refused by a guess.
+        // If lengths differ, rows don't determine a batch's duration. So its
+        // client's deadline alone is no reason to refuse a request by a guess.
         let answer = request.deadline().filter(|_| self.policy.batching.lengths.is_none());
         self.forecast().late(
             request.bucket(),

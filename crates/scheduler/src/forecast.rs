@@ -72,7 +72,7 @@ impl fmt::Display for Late {
 /// The requests in front of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Ahead {
-    /// Rows of the same shape.
+    /// Rows of all shapes.
     pub(crate) rows: u64,
     /// Other shapes, each of which needs a batch of its own.
     pub(crate) other_shapes: u64,

@@ -20,9 +20,9 @@ const SPREAD: f64 = 0.05;
 /// a better one.
 const WORTH: f64 = 0.25;
 
-/// The regression line of batch durations by size. Deviations count in
-/// proportion to the size, so a batch that took ten times as long by chance has
-/// hardly any weight.
+/// The regression line of batch durations by size. Each deviation counts
+/// relative to the duration, so a batch that took ten times as long by chance
+/// has hardly any weight.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct PaddingCostModel {
     batches: u32,

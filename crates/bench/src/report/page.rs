@@ -13,12 +13,12 @@ const OPEN: usize = 3;
 
 const HOW_TO_READ: &str = "\
 <p>Latency is measured for good answers, from the moment a request was due until its last byte was read. In an open \
-loop requests are due at a fixed rate, independent of the server. In a closed loop a client's request is due when its \
+loop requests are due at a given rate, independent of the server. In a closed loop a client's request is due when its \
 last one was answered, so a slow server gets fewer requests. <b>requests/s</b> are good answers a second; \
 <b>goodput/s</b> are good answers within the objective a second. The objective is <b>held</b> if its percentage of all \
 requests, refused and failed ones included, was in time. <b>queue</b>, <b>compute</b> and <b>batch</b> are averages of \
 the server's own statistics. <b>lag</b> is how late the generator sent, and <b>own CPU</b> the part of one processor \
-that it used: if one of them is large, the measurement is of the generator and not of the server.</p>\n";
+that it used: if one of them is large, the generator was measured and not the server.</p>\n";
 
 pub(super) fn page(outcome: &Outcome) -> String {
     let url = || outcome.target.rsplit(' ').next().unwrap_or_default();

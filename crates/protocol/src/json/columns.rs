@@ -73,8 +73,8 @@ pub fn decode_predict(
     found.ok_or_else(|| ProtocolError::invalid("the request has neither 'instances' nor 'inputs'"))
 }
 
-/// Clients of TensorFlow Serving name the signature; `null` is the default
-/// there.
+/// Clients of TensorFlow Serving name the signature; an empty name is the
+/// default there.
 fn check_signature(scanner: &mut Scanner<'_>) -> Result<(), ProtocolError> {
     let name = scanner.string()?;
     if name.is_empty() || name == SIGNATURE {
