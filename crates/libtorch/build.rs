@@ -1,5 +1,5 @@
-//! Compiles `src/*.cc` against the folder that `LIBTORCH` names
-//! (`.cargo/config.toml` sets it to `.libtorch`), and links its libraries.
+//! Compiles `src/*.cc` against the folder in `LIBTORCH` (`.cargo/config.toml`
+//! sets it to `.libtorch`), and links its libraries.
 
 use std::env;
 use std::error::Error;
@@ -12,8 +12,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-env-changed=LIBTORCH_CXX11_ABI");
 
     let named = env::var_os("LIBTORCH").map(PathBuf::from).unwrap_or_default();
-    // Through the checkout's link to where the folder is: the binary goes on
-    // finding it when the link is changed or the checkout is gone.
+    // The link in the checkout is resolved, so that the binary still finds the
+    // folder after the link is changed or the checkout is deleted.
     let folder = named.canonicalize().ok().filter(|folder| folder.join("lib/libtorch_cpu.so").is_file());
     let folder = folder.ok_or_else(|| {
         format!(
@@ -29,13 +29,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     build.cpp(true).std("c++17").pic(true).warnings(true).extra_warnings(true);
     let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".to_owned());
     build.define("_GLIBCXX_USE_CXX11_ABI", abi.as_str());
-    // It stands on the path of every request, in tests as well.
+    // It is on the path of every request, in tests as well.
     build.opt_level(2);
     // As system headers: their warnings aren't ours.
     for headers in [include.clone(), include.join("torch/csrc/api/include")] {
         build.flag("-isystem").flag(headers);
     }
-    // Each by name, not their directory: what is Rust in it needs none of this again.
+    // File by file, not the whole directory: changes of Rust files need no new
+    // build of these.
     const PARTS: [&str; 10] = [
         "shim",
         "arguments",
@@ -58,7 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rustc-link-search=native={}", lib.display());
     println!("cargo::rustc-link-lib=dylib=torch_cpu");
     println!("cargo::rustc-link-lib=dylib=c10");
-    // The server's build script is told where they are.
+    // Tells the server's build script where they are.
     println!("cargo::metadata=lib={}", lib.display());
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Compiles `proto/` without a `protoc` binary: the messages as Rust types, and
-//! the descriptors, by which the text format of `config.pbtxt` is parsed and
-//! gRPC reflection answers.
+//! the descriptors. The text format of `config.pbtxt` and gRPC reflection use
+//! the descriptors.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ fn config(out: &Path) -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(out)?;
     let mut compiler = protox::Compiler::new(["proto"])?;
     compiler.open_files(["model_config.proto"])?;
-    // Without source positions: at run time only names and numbers count.
+    // Without source positions: only names and numbers are used at run time.
     fs::write(out.join("inference.bin"), compiler.encode_file_descriptor_set())?;
 
     compiler.include_source_info(true);
@@ -37,7 +37,7 @@ fn service(out: &Path) -> Result<(), Box<dyn Error>> {
     compiler.include_source_info(true);
     let files = compiler.file_descriptor_set();
     let mut messages = prost_build::Config::new();
-    // Tensors are slices of the message that they came in.
+    // Tensors are slices of the received message.
     messages.bytes(["."]).btree_map(["."]).out_dir(out);
     // The configuration's messages are compiled already.
     for file in files.file.iter().filter(|file| file.name() != SERVICE) {

@@ -1,4 +1,4 @@
-//! What `forward` takes, as the file declares it.
+//! The arguments of `forward`, as the file declares them.
 
 use std::fmt;
 
@@ -13,12 +13,12 @@ pub struct Argument {
     pub name: String,
     /// Its type.
     pub kind: ArgumentKind,
-    /// Whether it may be left out: it has a default, or may be `None`.
+    /// Whether it may be omitted: it has a default, or may be `None`.
     pub optional: bool,
 }
 
-/// A type of argument. Values within containers are sent one by one, each
-/// under its place; a backend may spell it in JSON.
+/// A type of argument. Values within containers are sent one by one, each under
+/// its place. A backend may encode the type in JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ArgumentKind {
@@ -32,7 +32,7 @@ pub enum ArgumentKind {
     Numbers(Scalar),
     /// A value, or `None`.
     Optional(Box<Self>),
-    /// `List[…]` of anything else: its places are numbered.
+    /// `List[…]` of any other type: its places are numbered.
     List(Box<Self>),
     /// `Tuple[…]`: its places are numbered.
     Tuple(Vec<Self>),
@@ -40,7 +40,7 @@ pub enum ArgumentKind {
     Named(Vec<(String, Self)>),
     /// `Dict[str, …]`: its places are its keys.
     Dict(Box<Self>),
-    /// What can't be sent, as the file spells it.
+    /// A type that can't be sent, as the file spells it.
     Other(String),
 }
 
@@ -60,7 +60,7 @@ pub enum Scalar {
     Number,
 }
 
-/// What one input of a request becomes.
+/// The kind of value that one input of a request becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Leaf {
     /// A tensor.
@@ -74,7 +74,8 @@ pub enum Leaf {
 }
 
 impl Argument {
-    /// The same; that it may be `None` is said by `optional` alone.
+    /// The same type without `Optional`: `optional` tells whether it may be
+    /// `None`.
     #[must_use]
     pub fn peeled(self) -> Self {
         if let ArgumentKind::Optional(inner) = &self.kind {
@@ -86,8 +87,8 @@ impl Argument {
 }
 
 impl ArgumentKind {
-    /// What a value of this type is sent as; `None` for a container, whose
-    /// values are sent one by one, and for what can't be sent.
+    /// How a value of this type is sent. `None` for a container, whose values
+    /// are sent one by one, and for a type that can't be sent.
     #[must_use]
     pub fn leaf(&self) -> Option<Leaf> {
         match self {
@@ -106,7 +107,7 @@ impl ArgumentKind {
         matches!(self, Self::Dict(value) if value.leaf() == Some(Leaf::Tensor))
     }
 
-    /// What lies at `rest`, the way into a value of this type: `0.h`.
+    /// The type at `rest`, the path within a value of this type: `0.h`.
     #[must_use]
     pub fn at(&self, rest: &str) -> Option<&Self> {
         if let Self::Optional(inner) = self {
@@ -115,12 +116,12 @@ impl ArgumentKind {
         if rest.is_empty() {
             return Some(self);
         }
-        // A tensor's key may hold dots.
+        // A tensor's key may contain dots.
         if let (Self::Dict(value), true) = (self, self.is_tensor_dict()) {
             return value.at("");
         }
         let (step, rest) = match rest.split_once('.') {
-            // Nothing stands behind the last dot.
+            // Nothing follows the last dot.
             Some((_, "")) => return None,
             Some(both) => both,
             None => (rest, ""),
@@ -138,7 +139,7 @@ impl ArgumentKind {
 }
 
 impl Scalar {
-    /// Whether a tensor of this type holds such values.
+    /// Whether a tensor of this type can hold these values.
     #[must_use]
     pub fn takes(self, datatype: Datatype) -> bool {
         match self {
@@ -150,7 +151,7 @@ impl Scalar {
         }
     }
 
-    /// The datatype that holds all of its values; `None` where none does.
+    /// The datatype that holds all of its values; `None` if there is none.
     #[must_use]
     pub fn datatype(self) -> Option<Datatype> {
         match self {
@@ -164,7 +165,7 @@ impl Scalar {
 }
 
 impl Leaf {
-    /// The values, where all of a batch have the same.
+    /// The values, if they are the same for the whole batch.
     #[must_use]
     pub fn shared(self) -> Option<Scalar> {
         match self {

@@ -1,26 +1,26 @@
-//! Memory that a batch's input is collected into.
+//! Memory into which a batch's input is collected.
 
 use std::alloc::{self, Layout};
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-/// A whole cache line, and the widest vector that the kernels load.
+/// A whole cache line, and the widest vector load of the kernels.
 const ALIGNMENT: usize = 64;
 
-/// Where blocks of host memory come from that are not the allocator's own:
-/// pinned memory, which a device copies from without waiting.
+/// A source of host memory other than the allocator: pinned memory, from which
+/// a device copies without waiting.
 pub trait HostMemory: Send + Sync {
-    /// A block of at least `bytes`, aligned to 64; `None` where there is no
-    /// more of this kind, and ordinary memory has to do.
+    /// A block of at least `bytes`, aligned to 64. `None` if this kind of
+    /// memory is exhausted, and ordinary memory has to do.
     fn allocate(&self, bytes: usize) -> Option<Box<dyn HostBlock>>;
 }
 
-/// A block of host memory; dropping it gives it back.
+/// A block of host memory; dropping it frees it.
 ///
 /// # Safety
-/// From `start` on, `capacity` bytes are this value's alone, to be read and
-/// written on any thread until it is dropped, and `start` is aligned to 64.
+/// The `capacity` bytes from `start` belong to this value alone and may be read
+/// and written on any thread until it is dropped. `start` is aligned to 64.
 pub unsafe trait HostBlock: Send {
     /// Its first byte.
     fn start(&self) -> NonNull<u8>;
@@ -28,11 +28,11 @@ pub unsafe trait HostBlock: Send {
     fn capacity(&self) -> usize;
 }
 
-/// A growing block of bytes, aligned to 64, that is kept from batch to batch:
-/// [`HostBuffer::begin`] keeps the memory and forgets the content, so a steady
+/// A growing block of bytes, aligned to 64, that is kept from batch to batch.
+/// [`HostBuffer::begin`] keeps the memory and discards the content, so a steady
 /// load allocates nothing.
 pub struct HostBuffer {
-    /// `None` until something is written.
+    /// `None` until the first write.
     block: Option<Box<dyn HostBlock>>,
     len: usize,
     memory: Option<Arc<dyn HostMemory>>,
@@ -51,7 +51,7 @@ impl HostBuffer {
         Self { block: None, len: 0, memory }
     }
 
-    /// Empties the buffer and makes room for `bytes`, to be filled by
+    /// Empties the buffer and reserves `bytes`, to be filled by
     /// [`HostBuffer::extend`].
     pub fn begin(&mut self, bytes: usize) {
         self.len = 0;
@@ -70,12 +70,12 @@ impl HostBuffer {
         self.len += bytes.len();
     }
 
-    /// Appends `element` so many times.
+    /// Appends `element` `count` times.
     pub fn repeat(&mut self, element: &[u8], count: usize) {
         let bytes = element.len() * count;
         self.reserve(self.len + bytes);
         let Some(block) = self.block.as_ref().filter(|_| bytes > 0) else { return };
-        // SAFETY: `reserve` made room for `bytes` behind `len`, in memory that
+        // SAFETY: `reserve` made room for `bytes` after `len`, in memory that
         // this value owns exclusively.
         unsafe {
             let start = block.start().as_ptr().add(self.len);
@@ -91,7 +91,7 @@ impl HostBuffer {
         self.len += bytes;
     }
 
-    /// What was written since [`HostBuffer::begin`].
+    /// The bytes written since [`HostBuffer::begin`].
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
         let Some(block) = &self.block else { return &[] };
@@ -104,7 +104,7 @@ impl HostBuffer {
         if needed <= capacity {
             return;
         }
-        // Doubling, so that batches that creep up don't allocate each time.
+        // Doubling, so that slowly growing batches don't allocate each time.
         let wanted = needed.max(capacity.saturating_mul(2)).max(ALIGNMENT);
         let special = self.memory.as_ref().and_then(|memory| memory.allocate(wanted));
         let block = special.unwrap_or_else(|| Box::new(OwnBlock::new(wanted)));
@@ -162,7 +162,7 @@ impl OwnBlock {
     fn layout(capacity: usize) -> Layout {
         match Layout::from_size_align(capacity, ALIGNMENT) {
             Ok(layout) => layout,
-            // Over isize::MAX bytes: no allocator has them.
+            // Over isize::MAX bytes: no allocator can provide them.
             Err(_) => alloc::handle_alloc_error(Layout::new::<u8>()),
         }
     }

@@ -1,22 +1,21 @@
-//! Where models compute, and what may happen there.
+//! The devices on which models compute, and their faults.
 
 use std::fmt;
 
-/// Where a model computes.
+/// The device on which a model computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Device {
     /// The processors.
     Cpu,
     /// The CUDA device of this number.
     Cuda(u32),
-    /// Where the model's file says: it is read without moving anything, and
+    /// The devices of the model's file: it is read without moving anything, and
     /// its inputs stay on the host.
     AsSaved,
 }
 
 impl Device {
-    /// Whether the processors compute, and nothing else does. What a file says
-    /// by itself may be anything.
+    /// Whether only the processors compute. A file's own devices may be any.
     #[must_use]
     pub fn is_host(self) -> bool {
         self == Self::Cpu
@@ -45,13 +44,13 @@ impl fmt::Display for Device {
 /// What happened to a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceFault {
-    /// An assertion in a kernel: an index out of range, mostly.
+    /// An assertion in a kernel, usually an index out of range.
     Assert,
-    /// A kernel read or wrote where it may not.
+    /// A kernel accessed memory that it may not access.
     IllegalAddress,
-    /// Anything else that only a new process recovers from.
+    /// Another fault from which only a new process recovers.
     Lost,
-    /// It was never there, or doesn't do what is asked for; nothing is broken.
+    /// It never existed, or doesn't support the request; nothing is broken.
     Unavailable,
 }
 

@@ -1,25 +1,25 @@
-//! What a file is that holds no model that is served, by its first bytes, and
-//! what to do with it.
+//! Names the kind of a file that can't be served, by its first bytes, and the
+//! next step.
 
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-/// How much of a file is looked at, in bytes.
+/// How many bytes of a file are looked at.
 const START: u64 = 4096;
 
-/// The first bytes of a file: as many as tell what it is.
+/// The first bytes of a file, enough to identify its kind.
 ///
 /// # Errors
-/// When it can't be read.
+/// If it can't be read.
 pub fn start_of(path: &Path) -> io::Result<Vec<u8>> {
     let mut start = Vec::new();
     File::open(path)?.take(START).read_to_end(&mut start)?;
     Ok(start)
 }
 
-/// What a file is by its first bytes, and the next step. `export` says how a
-/// model gets into a format that is served. `None` for a zip archive that may
+/// The kind of a file by its first bytes, and the next step. `export` says how
+/// a model is converted to a served format. `None` for a zip archive that may
 /// hold TorchScript.
 #[must_use]
 pub fn told(start: &[u8], export: &str) -> Option<String> {
@@ -38,7 +38,8 @@ pub fn told(start: &[u8], export: &str) -> Option<String> {
         _ if start.starts_with(b"\x89HDF\r\n\x1a\n") => format!("it is HDF5, as Keras saves it; {export}"),
         _ if start.starts_with(b"PK\x03\x04") => return zipped(start, export),
         _ if is_safetensors(start) => weights("a safetensors file"),
-        // Protocol 2 or later: torch.save before 1.6, or anything of Python's.
+        // Protocol 2 or later: torch.save before 1.6, or any other Python
+        // program.
         [0x80, 2..=5, ..] => format!("it is a pickle, as torch.save writes; {export}"),
         _ if start.starts_with(b"\x1f\x8b") => "it is gzip: unpack it".to_owned(),
         _ if start.get(257..262) == Some(b"ustar") => "it is a tar archive: unpack it".to_owned(),
@@ -51,7 +52,8 @@ pub fn told(start: &[u8], export: &str) -> Option<String> {
         _ if is_text(start) && start.trim_ascii_start().starts_with(b"<?xml") && holds(b"<net") => {
             format!("it is OpenVINO's XML; {export}")
         }
-        // The first field of an ONNX model is its version, and its producer follows.
+        // The first field of an ONNX model is its version, followed by its
+        // producer.
         [8, 1..=32, ..] if holds(b"pytorch") || holds(b"onnx") || start.get(2) == Some(&0x12) => {
             format!("it is an ONNX model; {export}")
         }
@@ -64,7 +66,7 @@ pub fn told(start: &[u8], export: &str) -> Option<String> {
     Some(found)
 }
 
-/// What kind of zip archive it is, by the names of its first members.
+/// The kind of a zip archive, by the names of its first members.
 fn zipped(start: &[u8], export: &str) -> Option<String> {
     let holds = |word: &[u8]| start.windows(word.len()).any(|window| window == word);
     if holds(b"archive_format") || holds(b"serialized_exported_program.json") || holds(b"models/model.json") {
@@ -80,7 +82,7 @@ fn zipped(start: &[u8], export: &str) -> Option<String> {
     })
 }
 
-/// Eight bytes of length, and a JSON object.
+/// Eight bytes of length, then a JSON object.
 fn is_safetensors(start: &[u8]) -> bool {
     let Some((length, rest)) = start.split_first_chunk::<8>() else { return false };
     let length = u64::from_le_bytes(*length);

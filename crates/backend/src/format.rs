@@ -1,24 +1,26 @@
-//! A format of model files, as a value: what tells its files from others, what
-//! a `config.pbtxt` calls it, which switches it has there, and what a server may
-//! do to its models.
+//! A format of model files, as a value:
 //!
-//! A [`ModelFormat`] needs no library, so that a build without one reads the
-//! same configurations. [`TORCH_SCRIPT`](crate::TORCH_SCRIPT) is the first.
+//! - how its files are recognised
+//! - its names and switches in a `config.pbtxt`
+//! - what a server may do to its models
+//!
+//! A [`ModelFormat`] needs no library, so a build without one reads the same
+//! configurations. [`TORCH_SCRIPT`](crate::TORCH_SCRIPT) is the first.
 //!
 //! # To add a format
 //!
 //! 1. In this crate: a `static` [`ModelFormat`] in a file of its own, exported
-//!    by `lib.rs`, as `torchscript.rs` has it. Where `file_kind.rs` says that
-//!    such files aren't served, that goes.
-//! 2. In the crate whose library runs it (`cresset-libtorch` or a new one): a
-//!    [`Model`](crate::Model) whose [`format`](crate::Model::format) is that
-//!    value and whose [`Signature`](crate::Signature) holds what the file
-//!    declares. [`Backend::load`](crate::Backend::load) tells the file by its
-//!    content, not by its name.
+//!    by `lib.rs`, like `torchscript.rs`. If `file_kind.rs` says that such
+//!    files aren't served, remove that.
+//! 2. In the crate of the library that runs it (`cresset-libtorch` or a new
+//!    one): a [`Model`](crate::Model) whose [`format`](crate::Model::format) is
+//!    that value. Its [`Signature`](crate::Signature) holds the declarations of
+//!    the file. [`Backend::load`](crate::Backend::load) recognises the file by
+//!    its content, not by its name.
 //! 3. In the server: a line in the table of `src/model_config/formats.rs`.
 //!
-//! Nothing else knows one format from another. The server asks
-//! [`ModelFormat::allows`] before it shares, batches or rewrites a model.
+//! No other code distinguishes formats. The server asks [`ModelFormat::allows`]
+//! before it shares, batches or rewrites a model.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,45 +32,45 @@ use super::{BackendError, Optimize};
 /// A format of model files.
 #[derive(Debug)]
 pub struct ModelFormat {
-    /// What people call it: `TorchScript`.
+    /// Its common name: `TorchScript`.
     pub name: &'static str,
-    /// What tells its files from others.
+    /// How its files are recognised.
     pub files: ModelFiles,
-    /// What a `config.pbtxt` calls it.
+    /// Its names in a `config.pbtxt`.
     pub names: FormatNames,
-    /// Every key of `parameters` in a `config.pbtxt` that means something to
+    /// Every key of `parameters` in a `config.pbtxt` that has a meaning for
     /// this format.
     pub switches: &'static [Switch],
     /// What a server may do to its models.
     pub allows: Allows,
 }
 
-/// What tells a format's files from others.
+/// How a format's files are recognised.
 #[derive(Debug)]
 pub struct ModelFiles {
     /// The file in a version's directory, if the configuration names none.
     pub default_filename: &'static str,
-    /// How a file ends that stands by itself, without the dot.
+    /// The extensions of a file outside of a repository, without the dot.
     pub extensions: &'static [&'static str],
-    /// Further ones that are taken and not told of.
+    /// Further extensions that are accepted but not documented.
     pub rare_extensions: &'static [&'static str],
-    /// By a file's first bytes: what it is if it isn't of this format, and what
-    /// to do with it. `None` for what may be of this format.
+    /// By a file's first bytes: its kind if it isn't of this format, and the
+    /// next step. `None` for a file that may be of this format.
     pub mismatch: fn(&[u8]) -> Option<String>,
 }
 
-/// What a `config.pbtxt` calls a format.
+/// The names of a format in a `config.pbtxt`.
 #[derive(Debug)]
 pub struct FormatNames {
-    /// Its `platform`, as clients are told it.
+    /// Its `platform` in answers to clients.
     pub platform: &'static str,
-    /// Its `backend`, as clients are told it.
+    /// Its `backend` in answers to clients.
     pub backend: &'static str,
-    /// All that either field may hold.
+    /// The accepted values of both fields.
     pub accepted: &'static [&'static str],
-    /// The only `runtime` that may be asked for.
+    /// The only accepted `runtime`.
     pub runtime: &'static str,
-    /// What to do about a file that another runtime reads.
+    /// The advice about a file for another runtime.
     pub instead_of_runtime: &'static str,
 }
 
@@ -77,7 +79,7 @@ pub struct FormatNames {
 pub struct Allows {
     /// Several instances may run one loaded model. If not, each loads its own.
     pub share: bool,
-    /// Requests of different callers may run as one batch.
+    /// Requests of different clients may run as one batch.
     pub batch: bool,
     /// Attributes may become constants at load.
     pub freeze: bool,
@@ -90,18 +92,19 @@ pub struct Allows {
 pub struct Switch {
     /// The key.
     pub key: &'static str,
-    /// What its value may be.
+    /// The values that it takes.
     pub kind: SwitchKind,
 }
 
-/// What the value of a switch may be.
+/// The values that a switch takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SwitchKind {
     /// `true`, `false`, `1` or `0`, in any case.
     Bool,
     /// A number of 1 or more.
     Count,
-    /// Nothing: it would change how a model runs, and can't be honoured. Why.
+    /// None: it would change how a model runs, but isn't supported; with the
+    /// reason.
     Refused(&'static str),
 }
 
@@ -117,30 +120,30 @@ pub enum SwitchValue {
 /// The `parameters` of a configuration, read once by its format's table.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Parameters {
-    /// As they were written, those that are no switches among them.
+    /// The texts as written, including keys that are no switches.
     texts: BTreeMap<String, String>,
     switches: BTreeMap<&'static str, SwitchValue>,
 }
 
-/// Why `parameters` can't be taken.
+/// Why `parameters` are refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParameterError {
-    /// A switch that can't be honoured.
+    /// A switch that isn't supported.
     #[error("parameter {key}: {reason}")]
     Refused {
-        /// Of the switch.
+        /// The switch's key.
         key: String,
         /// Why not.
         reason: &'static str,
     },
-    /// A value that is none.
+    /// An invalid value.
     #[error("parameter {key}: expected {expected}, got '{got}'")]
     Value {
-        /// Of the switch.
+        /// The switch's key.
         key: String,
-        /// What it may be.
+        /// The values that it takes.
         expected: &'static str,
-        /// What it is.
+        /// The value that was given.
         got: String,
     },
 }
@@ -149,7 +152,7 @@ impl ModelFormat {
     /// Reads `parameters` by the format's table.
     ///
     /// # Errors
-    /// The first switch that can't be honoured, or whose value can't be read.
+    /// The first switch that isn't supported, or whose value is invalid.
     pub fn read_parameters(&self, texts: BTreeMap<String, String>) -> Result<Parameters, ParameterError> {
         let mut switches = BTreeMap::new();
         for (key, text) in &texts {
@@ -160,24 +163,24 @@ impl ModelFormat {
         Ok(Parameters { texts, switches })
     }
 
-    /// What the file at `path` is if it isn't of this format, and what to do
-    /// with it. `None` if it may be of this format, or can't be read.
+    /// The kind of the file at `path` if it isn't of this format, and the next
+    /// step. `None` if it may be of this format, or can't be read.
     #[must_use]
     pub fn mismatch_of(&self, path: &Path) -> Option<String> {
         (self.files.mismatch)(&file_kind::start_of(path).ok()?)
     }
 
-    /// Whether a file that ends so may be of this format.
+    /// Whether a file with this extension may be of this format.
     #[must_use]
     pub fn has_extension(&self, extension: &str) -> bool {
         let ModelFiles { extensions, rare_extensions, .. } = &self.files;
         extensions.iter().chain(*rare_extensions).any(|known| *known == extension)
     }
 
-    /// Holds what a model's settings ask for against what the format allows.
+    /// Checks a model's settings against what the format allows.
     ///
     /// # Errors
-    /// [`BackendError::Load`] if more is asked for.
+    /// [`BackendError::Load`] if they ask for more.
     pub fn check(&self, optimize: &Optimize) -> Result<(), BackendError> {
         let asked = if optimize.freeze == Some(true) && !self.allows.freeze {
             "freeze"
@@ -194,7 +197,7 @@ impl ModelFormat {
     }
 }
 
-/// Two formats are the same if they have one name.
+/// Two formats are equal if they have the same name.
 impl PartialEq for ModelFormat {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
@@ -216,7 +219,7 @@ impl Switch {
         Self { key, kind: SwitchKind::Count }
     }
 
-    /// One that can't be honoured, and why.
+    /// A switch that isn't supported, and why.
     #[must_use]
     pub const fn refused(key: &'static str, reason: &'static str) -> Self {
         Self { key, kind: SwitchKind::Refused(reason) }
@@ -259,13 +262,13 @@ impl Parameters {
         }
     }
 
-    /// The keys that are no switches of the format.
+    /// The keys that are not switches of the format.
     pub fn unknown(&self) -> impl Iterator<Item = &str> {
         self.texts.keys().map(String::as_str).filter(|key| !self.switches.contains_key(key))
     }
 }
 
-/// As they were written.
+/// The texts as written.
 impl fmt::Debug for Parameters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.texts.fmt(f)

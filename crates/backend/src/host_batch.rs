@@ -1,5 +1,5 @@
 //! A batch's inputs in host memory, as one value that moves from stage to
-//! stage: whoever holds it may write to it, and nobody else.
+//! stage. Only its owner may write to it.
 
 use std::sync::Arc;
 
@@ -9,14 +9,14 @@ use cresset_protocol::Datatype;
 /// The inputs of one batch, in memory that is kept for the next.
 #[derive(Debug, Default)]
 pub struct HostBatch {
-    /// In the order in which the model takes them.
+    /// In the model's order.
     pub inputs: Vec<HostInput>,
 }
 
 /// One input of a batch.
 #[derive(Debug)]
 pub struct HostInput {
-    /// Its place, as of [`BatchInput`].
+    /// Its place, as in [`BatchInput`].
     pub name: Arc<str>,
     /// The type of its elements.
     pub datatype: Datatype,

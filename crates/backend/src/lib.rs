@@ -1,13 +1,13 @@
-//! The seam between serving and computing: what Cresset asks of a library
-//! that runs models.
+//! The interface between serving and computing: what Cresset needs from a
+//! library that runs models.
 //!
 //! A [`Backend`] loads a file once for each device into a [`Model`], which is
-//! shared; a [`ModelInstance`] is made on, and never leaves, the long-lived
-//! thread that runs it, because libtorch keeps memory and OpenMP teams for
-//! each thread.
+//! shared. A [`ModelInstance`] is made on the long-lived thread that runs it,
+//! and never leaves it, because libtorch keeps memory and OpenMP teams for each
+//! thread.
 //!
 //! The crate `cresset-libtorch` implements it; [`mock`] is a double whose time
-//! and faults are in the test's hand.
+//! and faults a test controls.
 
 mod arguments;
 mod buffer;
@@ -45,18 +45,18 @@ pub trait Backend: Send + Sync {
     /// Name and version, as shown at start: `libtorch 2.11.0`.
     fn description(&self) -> String;
 
-    /// The accelerators that can be used now; empty on a machine without.
+    /// The accelerators that can be used now; empty on a machine without any.
     fn accelerators(&self) -> Accelerators;
 
     /// Reads a model file and prepares it for `device`.
     ///
     /// # Errors
-    /// [`BackendError::Load`] with what is wrong with the file; never a panic
-    /// and never an abort, whatever the file holds.
+    /// [`BackendError::Load`] with what is wrong with the file. It never panics
+    /// and never aborts, whatever the file contains.
     fn load(&self, request: &LoadRequest<'_>) -> Result<Arc<dyn Model>, BackendError>;
 
-    /// Opens a library of operators for the models that are loaded from now on;
-    /// it stays open. One that is open isn't opened again.
+    /// Opens a library of operators for the models that are loaded afterwards.
+    /// It stays open. A library that is open already isn't opened again.
     ///
     /// # Errors
     /// [`BackendError::Load`] with why it can't be opened.
@@ -65,18 +65,17 @@ pub trait Backend: Send + Sync {
         Err(BackendError::Load { detail: format!("{}: {message}", library.display()), message })
     }
 
-    /// Hands memory that unloaded models left behind back to the system; to be
-    /// called when the last reference to one is gone. Slow: never on the path
-    /// of a request.
+    /// Returns memory of unloaded models to the system; to be called after the
+    /// last reference to one is dropped. Slow: never on the path of a request.
     fn release_memory(&self) {}
 
-    /// What models and their work take of each accelerator's memory, for the
+    /// The memory of each accelerator that models and their work take, for the
     /// metrics; empty if there is none.
     fn device_memory(&self) -> Vec<DeviceMemory> {
         Vec::new()
     }
 
-    /// What generation a GPU is of; `None` if that isn't known.
+    /// The generation of a GPU; `None` if that isn't known.
     fn compute_capability(&self, _gpu: u32) -> Option<ComputeCapability> {
         None
     }
@@ -88,20 +87,20 @@ pub trait Backend: Send + Sync {
     }
 }
 
-/// How the library that runs models keeps memory of accelerators.
+/// How the library keeps memory of accelerators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MemorySettings<'a> {
     /// For the allocator, in its own grammar; `None` or empty for its
     /// defaults.
     pub allocator: Option<&'a str>,
-    /// What becomes of what an unloaded model leaves free.
+    /// What happens to the memory of an unloaded model.
     pub on_unload: OnUnload,
 }
 
-/// What becomes of an accelerator's memory that an unloaded model leaves free.
+/// What happens to the memory of an unloaded model on an accelerator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum OnUnload {
-    /// The device gets it back.
+    /// It is returned to the device.
     #[default]
     Release,
     /// The library keeps it for the next model.
@@ -111,15 +110,15 @@ pub enum OnUnload {
 /// Memory of one accelerator, in bytes, as the library keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceMemory {
-    /// Of which device.
+    /// The device.
     pub device: Device,
-    /// In tensors.
+    /// Bytes in tensors.
     pub allocated: u64,
-    /// Taken from the device: in tensors, or kept for the next ones.
+    /// Bytes allocated from the device: in tensors, or kept for the next ones.
     pub reserved: u64,
 }
 
-/// What a search for accelerators found.
+/// The result of a search for accelerators.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Accelerators {
     /// This many CUDA devices, numbered from zero.
@@ -133,7 +132,7 @@ pub enum Accelerators {
 pub struct LoadRequest<'a> {
     /// The model file.
     pub path: &'a Path,
-    /// Where it is to compute.
+    /// The device on which it computes.
     pub device: Device,
     /// `parameters` of the model's configuration: Triton's switches
     /// (`DISABLE_OPTIMIZED_EXECUTION`, `INFERENCE_MODE`, …).
@@ -141,7 +140,7 @@ pub struct LoadRequest<'a> {
     /// On processors too, copies in and out and stages that overlap, as on an
     /// accelerator: [`Drive::Overlapped`]. Accelerators are always driven so.
     pub overlapped: bool,
-    /// What it is to compute in and to become, beyond that.
+    /// Further options of how it is loaded.
     pub options: &'a LoadOptions,
 }
 
@@ -150,33 +149,33 @@ pub trait Model: Send + Sync {
     /// The format of its file, which says what may be done to it.
     fn format(&self) -> &'static ModelFormat;
 
-    /// What the file says of its inputs, its outputs and its state.
+    /// The file's declarations of its inputs, its outputs and its state.
     fn signature(&self) -> &Signature;
 
-    /// What else the file tells, for `cresset inspect`. Slow, and never asked
-    /// for while serving.
+    /// Further facts about the file, for `cresset inspect`. Slow; not called
+    /// while serving.
     fn facts(&self) -> Vec<Fact> {
         Vec::new()
     }
 
-    /// Makes the instance that runs on the calling thread with this many
-    /// intra-op threads. If the model keeps state each instance has its own,
-    /// as the file has it.
+    /// Makes an instance that runs on the calling thread with this many
+    /// intra-op threads. If the model keeps state, each instance has its own,
+    /// initialised from the file.
     ///
     /// # Errors
-    /// When the device or the library refuses.
+    /// If the device or the library refuses.
     fn instance(&self, intra_op_threads: usize) -> Result<Box<dyn ModelInstance>, BackendError>;
 
-    /// How many intra-op threads its instances have whatever they are asked
-    /// for, because its configuration fixes that; `None` if it doesn't.
+    /// The number of intra-op threads that its configuration fixes for its
+    /// instances; `None` if it doesn't.
     fn intra_op_threads(&self) -> Option<usize> {
         None
     }
 
-    /// The same model with its code rewritten for inference: faster, mostly,
-    /// and its answers the same but for rounding, mostly. Slow; this one may
-    /// run meanwhile, and isn't changed. Only asked for if the format
-    /// [allows](ModelFormat::allows) it.
+    /// The same model with its code rewritten for inference. It is usually
+    /// faster, and its answers are usually the same but for rounding. Slow; the
+    /// original doesn't change, and may run meanwhile. Only called if the
+    /// format [allows](ModelFormat::allows) it.
     ///
     /// # Errors
     /// Why there is no such form.
@@ -192,61 +191,61 @@ pub enum Drive {
     /// Collect, forward and respond follow each other on one thread: the
     /// processors compute, and a second thread would only take one from them.
     Inline,
-    /// Something else computes: the next batch is collected meanwhile, and the
-    /// one before is answered.
+    /// A device computes. Meanwhile the next batch is collected, and the
+    /// previous one is answered.
     Overlapped,
 }
 
-/// A model on its own thread, with that thread's memory. Not `Send` on
-/// purpose: it is made, used and dropped on one thread.
+/// A model on its own thread, with that thread's memory. Deliberately not
+/// `Send`: it is made, used and dropped on one thread.
 pub trait ModelInstance {
-    /// How this instance is to be driven; the same for as long as it lives.
+    /// How this instance is to be driven; constant.
     fn drive(&self) -> Drive {
         Drive::Inline
     }
 
-    /// The memory that a batch's input is best written to: pinned memory if a
-    /// device copies from it.
+    /// The memory into which a batch's input is best written: pinned memory if
+    /// a device copies from it.
     fn host_memory(&self) -> Option<Arc<dyn HostMemory>> {
         None
     }
 
-    /// Starts a batch and returns once the device has all that it needs to
-    /// know; what it computes comes with [`Flight::land`], in the order of the
-    /// launches. The flight owns the batch: no thread can write to memory that is
-    /// still being copied from.
+    /// Starts a batch and returns once the device has all of its work. The
+    /// results come with [`Flight::land`], in the order of the launches. The
+    /// flight owns the batch: no thread can write to memory that is still being
+    /// copied from.
     ///
     /// # Errors
-    /// As of [`ModelInstance::forward`]; the device reads the batch's memory no
-    /// more, and it is given up.
+    /// Those of [`ModelInstance::forward`]. The device doesn't read the batch's
+    /// memory any more, and the batch is dropped.
     fn launch(&mut self, batch: HostBatch) -> Result<Box<dyn Flight>, BackendError> {
         let outputs = self.forward(&batch.inputs())?;
         Ok(<dyn Flight>::landed(outputs, batch))
     }
 
-    /// Gives memory that the library keeps for this device back to it, before
-    /// a batch that had too little is tried again.
+    /// Returns memory that the library keeps for this device, before a batch
+    /// that ran out of memory is tried again.
     fn release_memory(&mut self) {}
 
     /// Runs `forward` once.
     ///
-    /// Each input's name is its place among the arguments. The outputs own their
-    /// memory or keep it alive: they stay valid, and unchanged, when the input
-    /// buffers are written again and when `forward` runs again.
+    /// Each input's name is its place among the arguments. The outputs own
+    /// their memory or keep it alive: they stay valid and unchanged when the
+    /// input buffers are written again and when `forward` runs again.
     ///
     /// # Errors
-    /// [`BackendError::Execute`] if the model failed on these inputs;
-    /// nothing leaks and the instance goes on.
+    /// [`BackendError::Execute`] if the model failed on these inputs. Nothing
+    /// leaks, and the instance stays usable.
     fn forward(&mut self, inputs: &[BatchInput<'_>]) -> Result<Vec<BatchOutput>, BackendError>;
 }
 
 /// A batch that was launched. Dropping it waits for its end.
 pub trait Flight: Send {
-    /// Waits until the device has written the outputs, and gives the batch
-    /// back, whose memory may be written again.
+    /// Waits until the device has written the outputs, and returns the batch,
+    /// whose memory may be written again.
     ///
     /// # Errors
-    /// What went wrong on the device; the batch comes back all the same.
+    /// The device's failure; the batch is returned all the same.
     fn land(self: Box<Self>) -> (Result<Vec<BatchOutput>, BackendError>, HostBatch);
 }
 
@@ -273,36 +272,36 @@ impl Flight for Landed {
 /// One input of a batch, as contiguous little-endian bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchInput<'a> {
-    /// Its place: the argument's name, and behind a dot each the way to it
-    /// within the argument, as `state.0`.
+    /// Its place: the argument's name, followed by the path within the
+    /// argument, each step after a dot, as `state.0`.
     pub name: &'a str,
     /// The type of its elements.
     pub datatype: Datatype,
     /// Its whole shape, the batch dimension included.
     pub shape: &'a [i64],
-    /// `datatype.size() * product(shape)` bytes, aligned to 64; of strings as
-    /// many as the shape holds, each behind its length (4 bytes).
+    /// `datatype.size() * product(shape)` bytes, aligned to 64. For strings, as
+    /// many as the shape has elements, each preceded by its length (4 bytes).
     pub data: &'a [u8],
 }
 
 /// One output of a batch.
 #[derive(Debug, Clone)]
 pub struct BatchOutput {
-    /// The name that the model itself gives (a dictionary's key), if any.
+    /// The name given by the model itself (a dictionary's key), if any.
     pub name: Option<String>,
     /// The type of its elements.
     pub datatype: Datatype,
     /// Its whole shape.
     pub shape: Vec<i64>,
-    /// Contiguous, row-major, little-endian, strings each behind its length;
-    /// shares the tensor's memory if it can.
+    /// Contiguous, row-major, little-endian, strings each preceded by their
+    /// length; shares the tensor's memory if it can.
     pub data: Bytes,
 }
 
-/// A failure under the seam.
+/// A failure of the backend.
 ///
-/// `message` is for the client: short, without the server's paths. `detail`
-/// is for the log: all that the library said.
+/// `message` is for the client: short, without the server's paths. `detail` is
+/// for the log: the library's whole text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BackendError {
     /// The file can't be served.
@@ -310,7 +309,7 @@ pub enum BackendError {
     Load {
         /// What is wrong with the file.
         message: String,
-        /// All that the library said.
+        /// The library's whole text.
         detail: String,
     },
     /// `forward` failed on these inputs.
@@ -318,7 +317,7 @@ pub enum BackendError {
     Execute {
         /// The library's last line.
         message: String,
-        /// All that the library said.
+        /// The library's whole text.
         detail: String,
     },
     /// There was not enough memory, on the host or on the device.
@@ -326,34 +325,34 @@ pub enum BackendError {
     OutOfMemory {
         /// How much was asked for, if that is known.
         message: String,
-        /// All that the library said.
+        /// The library's whole text.
         detail: String,
     },
-    /// The device can't be used: there is none, or it is in a state that only
-    /// a new process can leave.
+    /// The device can't be used: it doesn't exist, or only a new process can
+    /// recover it.
     #[error("{message}")]
     Device {
         /// What happened to it.
         fault: DeviceFault,
         /// Which device and why.
         message: String,
-        /// All that the library said.
+        /// The library's whole text.
         detail: String,
     },
-    /// What ran the model is gone, and the request with it: a process that
-    /// ended, a device that was taken away. The device itself is no worse for
-    /// it, and the same request may pass later.
+    /// The process or device that ran the model is gone, and the request is
+    /// lost with it. The device itself may be intact, and the same request may
+    /// succeed later.
     #[error("{message}")]
     Gone {
         /// What is gone.
         message: String,
-        /// All that is known of why.
+        /// The known cause.
         detail: String,
     },
 }
 
 impl BackendError {
-    /// All that the library said, for the log.
+    /// The library's whole text, for the log.
     #[must_use]
     pub fn detail(&self) -> &str {
         match self {

@@ -1,4 +1,4 @@
-//! How a model is to compute, where that differs from what its file holds.
+//! How a model is to compute, if not as its file says.
 
 use std::fmt;
 
@@ -7,16 +7,16 @@ use serde::Deserialize;
 use super::Device;
 use cresset_protocol::Datatype;
 
-/// What is asked for beyond the file and Triton's `parameters`; nothing by
-/// default.
+/// Options beyond the file and Triton's `parameters`; the default changes
+/// nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoadOptions {
-    /// What it computes in.
+    /// The types that it computes in.
     pub precision: Precision,
-    /// What its code becomes.
+    /// How its code is changed.
     pub optimize: Optimize,
-    /// The types that floating results come back in, where the precision is
-    /// another one. A result that none of these means comes back as FP32.
+    /// The types of floating results, if the precision differs. A result
+    /// without an entry comes back as FP32.
     pub outputs: Vec<OutputType>,
 }
 
@@ -26,24 +26,24 @@ pub struct Precision {
     /// The floating weights are converted to this type at load, and floating
     /// inputs before each forward.
     pub weights: Option<ReducedType>,
-    /// The weights stay, and each operation computes in this type where the
-    /// library holds it to be safe; never together with `weights`.
+    /// The weights stay, and each operation computes in this type if the
+    /// library considers it safe. Never combined with `weights`.
     pub autocast: Option<ReducedType>,
-    /// Weights and inputs of four dimensions lie in memory with their channels
-    /// last, which convolutions in reduced precision are fastest on.
+    /// Weights and inputs of four dimensions are stored channels last, which is
+    /// fastest for convolutions in reduced precision.
     pub channels_last: bool,
     /// Whether CUDA may round FP32 operands to TF32: one switch for all models
-    /// of the process. `None` leaves it as the library has it.
+    /// of the process. `None` leaves the library's default.
     pub tf32: Option<bool>,
 }
 
 /// `[optimize]` of a model's settings.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Optimize {
-    /// Whether attributes become constants; `None` where the model allows it.
+    /// Whether attributes become constants; `None`: if the model allows it.
     pub freeze: Option<bool>,
-    /// Whether the library rewrites the graph for inference; `None` where that
-    /// leaves the answers equal and is faster.
+    /// Whether the library rewrites the graph for inference; `None`: if the
+    /// answers stay equal and it is faster.
     pub for_inference: Option<bool>,
 }
 
@@ -60,16 +60,16 @@ pub enum ReducedType {
 /// The configured type of a floating result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutputType {
-    /// Its name, which a key that the model gives is compared with first.
+    /// Its name, which is compared with the model's keys first.
     pub name: String,
-    /// Its place among what `forward` returns.
+    /// Its position in the result of `forward`.
     pub index: usize,
     /// The type.
     pub datatype: Datatype,
 }
 
 impl LoadOptions {
-    /// Whether answers on `device` may be others than the plain file's.
+    /// Whether answers on `device` may differ from those of the plain file.
     #[must_use]
     pub fn changes_answers(&self, device: Device) -> bool {
         self.precision.changes_answers(device) || self.optimize.is_for_inference()
@@ -82,13 +82,13 @@ impl LoadOptions {
         Self { optimize, ..self.clone() }
     }
 
-    /// Nothing but whether it is frozen: what answers are compared with.
+    /// Only the freezing: the reference for comparing answers.
     #[must_use]
     pub fn plain(&self) -> Self {
         Self { optimize: self.without_for_inference().optimize, ..Self::default() }
     }
 
-    /// In words: `bf16 weights, channels last`.
+    /// A description: `bf16 weights, channels last`.
     #[must_use]
     pub fn describe(&self, device: Device) -> String {
         let Precision { weights, autocast, channels_last, .. } = self.precision;
@@ -107,14 +107,15 @@ impl LoadOptions {
 }
 
 impl Optimize {
-    /// Whether a model is to be loaded so: not where that is left open.
+    /// Whether rewriting is asked for explicitly.
     #[must_use]
     pub fn is_for_inference(&self) -> bool {
         self.for_inference == Some(true)
     }
 
-    /// Whether a model may be rewritten for inference once it serves: nothing
-    /// is said about that, and its attributes are constants, which it takes.
+    /// Whether a model may be rewritten for inference once it serves: if the
+    /// settings don't decide it, and its attributes are constants, as rewriting
+    /// requires.
     #[must_use]
     pub fn leaves_rewriting_open(&self) -> bool {
         self.for_inference.is_none() && self.freeze != Some(false)
@@ -122,7 +123,7 @@ impl Optimize {
 }
 
 impl Precision {
-    /// Whether answers on `device` may be others than the plain file's.
+    /// Whether answers on `device` may differ from those of the plain file.
     #[must_use]
     pub fn changes_answers(&self, device: Device) -> bool {
         self.weights.is_some() || self.autocast.is_some() || self.channels_last || self.rounds_to_tf32(device)

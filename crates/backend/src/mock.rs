@@ -1,5 +1,5 @@
-//! A backend whose time and faults are in the test's hand: everything above
-//! the seam is tested against it, without libtorch.
+//! A backend whose time and faults a test controls. All code above the backend
+//! is tested against it, without libtorch.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,27 +12,27 @@ use super::{
 };
 use cresset_clock as clock;
 
-/// What a mock model makes of its inputs.
+/// What a mock model does with its inputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Behaviour {
-    /// Gives its inputs back.
+    /// Returns its inputs.
     Identity,
-    /// Fails when any byte of its first input is 255, else gives it back.
+    /// Fails if any byte of its first input is 255, else returns it.
     FailsOn255,
-    /// Gives its first input back with one row too many.
+    /// Returns its first input with one row too many.
     WrongRows,
-    /// Gives its inputs back, but for the last row if any byte of the first
-    /// is 254.
+    /// Returns its inputs, without the last row if any byte of the first is
+    /// 254.
     LosesRowOn254,
-    /// Panics when any byte of its first input is 255, else gives it back.
+    /// Panics if any byte of its first input is 255, else returns it.
     PanicsOn255,
-    /// What runs it is gone when any byte of its first input is 255, else gives
-    /// it back.
+    /// Reports that its process is gone if any byte of its first input is 255,
+    /// else returns it.
     GoneOn255,
-    /// The device fails for good when any byte of its first input is 255.
+    /// The device fails for good if any byte of its first input is 255.
     Poisons(DeviceFault),
-    /// Adds the number that its file holds to each byte, or can't be loaded
-    /// if it holds none.
+    /// Adds the number in its file to each byte; loading fails if the file
+    /// holds no number.
     AddsFile,
 }
 
@@ -45,29 +45,29 @@ pub struct MockBackend {
     control: Arc<Control>,
     device: Option<Arc<MockDevice>>,
     memory: Vec<DeviceMemory>,
-    /// What a model of [`Behaviour::AddsFile`] adds.
+    /// The number that a model of [`Behaviour::AddsFile`] adds.
     added: u8,
     capabilities: Vec<ComputeCapability>,
     rewriting: Option<Rewriting>,
 }
 
-/// A model whose code can be rewritten for inference: before that each run
+/// A model whose code can be rewritten for inference: without that each run
 /// takes some processor time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rewriting {
-    /// How much a run takes as the file is.
+    /// The duration of a run of the plain file.
     pub before: Duration,
-    /// How much it takes rewritten.
+    /// The duration of a run after rewriting.
     pub after: Duration,
-    /// What the rewritten form adds to each byte of its answers.
+    /// The number that the rewritten form adds to each byte of its answers.
     pub off: u8,
 }
 
-/// How long a test waits for what should come at once.
+/// How long a test waits for an event that should come at once.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// The test's hand on a mock: a gate that forward waits at, and a record of
-/// what ran.
+/// A test's control of a mock: a gate at which forward waits, and a record of
+/// the runs.
 #[derive(Debug, Default)]
 pub struct Control {
     state: Mutex<State>,
@@ -95,7 +95,7 @@ impl Control {
         self.lock().closed = true;
     }
 
-    /// Lets everything run.
+    /// Lets all forwards run.
     pub fn open_gate(&self) {
         self.lock().closed = false;
         self.changed.notify_all();
@@ -112,17 +112,17 @@ impl Control {
         self.lock().batches.clone()
     }
 
-    /// Returns once memory was released so often.
+    /// Returns once memory was released this often.
     pub fn wait_until_released(&self, count: usize) {
         self.wait_until("releases of memory", count, |state| state.released);
     }
 
-    /// Returns once so many batches were run.
+    /// Returns once this many batches have run.
     pub fn wait_until_ran(&self, count: usize) {
         self.wait_until("batches run", count, |state| state.batches.len());
     }
 
-    /// A test that would wait for ever fails instead, and says what there is.
+    /// Fails a test that would wait for ever, and reports the state.
     fn wait_until(&self, what: &str, count: usize, there: impl Fn(&State) -> usize) {
         let lacks = |state: &mut State| there(state) < count;
         let waited = self.changed.wait_timeout_while(self.lock(), LONGEST_WAIT, lacks);
@@ -142,7 +142,7 @@ impl Control {
         self.lock().loads
     }
 
-    /// How often models ran that were rewritten for inference.
+    /// How often models that were rewritten for inference ran.
     #[must_use]
     pub fn rewritten(&self) -> usize {
         self.lock().rewritten
@@ -185,35 +185,35 @@ impl MockBackend {
         }
     }
 
-    /// The same, of models of this format.
+    /// The same for models of this format.
     #[must_use]
     pub fn of_format(mut self, format: &'static ModelFormat) -> Self {
         self.format = format;
         self
     }
 
-    /// The same, of models whose file declares these tensors.
+    /// The same for models whose file declares these tensors.
     #[must_use]
     pub fn declaring(mut self, inputs: Vec<DeclaredTensor>, outputs: Vec<DeclaredTensor>) -> Self {
         self.signature = Signature { inputs, outputs, ..self.signature };
         self
     }
 
-    /// The same, of models that can be rewritten for inference.
+    /// The same for models that can be rewritten for inference.
     #[must_use]
     pub fn rewriting(mut self, rewriting: Rewriting) -> Self {
         self.rewriting = Some(rewriting);
         self
     }
 
-    /// The same, of models that keep state.
+    /// The same for models that keep state.
     #[must_use]
     pub fn stateful(mut self) -> Self {
         self.signature.stateful = Some("forward writes to the attribute 'count'".to_owned());
         self
     }
 
-    /// The same, of models whose forward takes one dictionary; each output has
+    /// The same for models whose forward takes one dictionary; each output has
     /// the name of its input.
     #[must_use]
     pub fn dictionary(mut self) -> Self {
@@ -225,7 +225,7 @@ impl MockBackend {
         self
     }
 
-    /// The same, of models that compute on a device by itself: batches overlap.
+    /// The same for models that compute on a separate device: batches overlap.
     #[must_use]
     pub fn on_device(mut self, device: MockDevice) -> Self {
         self.device = Some(Arc::new(device));
@@ -238,7 +238,7 @@ impl MockBackend {
         self.device.as_ref()
     }
 
-    /// The same, holding this memory of devices.
+    /// The same with this memory of devices.
     #[must_use]
     pub fn with_device_memory(mut self, memory: &[DeviceMemory]) -> Self {
         self.memory = memory.to_vec();
@@ -252,7 +252,7 @@ impl MockBackend {
         self
     }
 
-    /// The test's hand on every model that this backend loads.
+    /// The test's control of every model that this backend loads.
     #[must_use]
     pub fn control(&self) -> &Arc<Control> {
         &self.control
@@ -324,7 +324,7 @@ impl Model for MockBackend {
     }
 }
 
-/// A mock model as it is rewritten.
+/// A mock model after rewriting.
 struct Rewritten {
     model: MockBackend,
     rewriting: Rewriting,
@@ -374,7 +374,7 @@ impl ModelInstance for MockInstance {
         let Some(device) = &self.device else {
             return Ok(<dyn Flight>::landed(outputs?, batch));
         };
-        // A fault shows when the device comes to it, not at the launch.
+        // A fault shows when the device reaches it, not at the launch.
         let fault = match &outputs {
             Err(BackendError::Device { fault, .. }) => Some(*fault),
             _ => None,
@@ -438,7 +438,7 @@ impl MockInstance {
             data.resize(row * usize::try_from(*rows).unwrap_or(0), 0);
         }
         BatchOutput {
-            // A key of the dictionary, behind its name.
+            // A key of the dictionary, after its name.
             name: self
                 .named
                 .then(|| input.name.split_once('.').map_or(input.name, |(_, key)| key).to_owned()),

@@ -1,5 +1,5 @@
-//! A device that computes by itself, for tests: its copies and its forward
-//! take set times, each on a queue of its own, and it keeps a timeline.
+//! A device that computes asynchronously, for tests. Its copies and its forward
+//! take fixed times, each on its own queue, and it records a timeline.
 
 use std::collections::HashSet;
 use std::ptr::NonNull;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::{BackendError, BatchOutput, DeviceFault, Flight, HostBatch, HostBlock, HostMemory};
 use cresset_clock as clock;
 
-/// What a batch's stages take on the device.
+/// The durations of a batch's stages on the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DeviceTimes {
     /// Copying the inputs in.
@@ -20,7 +20,7 @@ pub struct DeviceTimes {
     pub copy_out: Duration,
     /// On the host, while each request is collected.
     pub collect: Duration,
-    /// On the host, when the batch has landed.
+    /// On the host, after the batch has landed.
     pub answer: Duration,
 }
 
@@ -42,7 +42,7 @@ pub struct Step {
     pub launch: usize,
     /// Its rows.
     pub rows: i64,
-    /// Which stage.
+    /// The stage.
     pub stage: Stage,
     /// When the batch was launched.
     pub launched: Instant,
@@ -56,8 +56,7 @@ pub struct Step {
 #[derive(Debug, Default)]
 pub struct MockDevice {
     times: DeviceTimes,
-    /// More rows than this are out of memory, at the launch; zero for no end
-    /// of it.
+    /// More rows than this exhaust its memory at the launch; zero for no limit.
     memory_rows: i64,
     state: Mutex<State>,
 }
@@ -68,9 +67,9 @@ struct State {
     /// When each queue will be free.
     free: [Option<Instant>; 3],
     timeline: Vec<Step>,
-    /// Set by the first fault, and never again unset.
+    /// Set by the first fault, and never cleared.
     poisoned: Option<DeviceFault>,
-    /// Host memory that the device reads.
+    /// Host memory that the device is reading.
     reading: HashSet<usize>,
     violations: Vec<String>,
     released: usize,
@@ -92,30 +91,30 @@ impl MockDevice {
         Self { memory_rows: rows, ..self }
     }
 
-    /// What ran, in the order of the launches.
+    /// The runs, in the order of the launches.
     #[must_use]
     pub fn timeline(&self) -> Vec<Step> {
         self.lock().timeline.clone()
     }
 
-    /// Begins the timeline anew.
+    /// Clears the timeline.
     pub fn forget_timeline(&self) {
         self.lock().timeline.clear();
     }
 
-    /// Memory that was written while the device still read it.
+    /// Memory that was written while the device was still reading it.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
         self.lock().violations.clone()
     }
 
-    /// How often it was asked to give memory back.
+    /// How often it was asked to release memory.
     #[must_use]
     pub fn released(&self) -> usize {
         self.lock().released
     }
 
-    /// How often something was launched on it after it had failed.
+    /// How many launches came after it had failed.
     #[must_use]
     pub fn refused(&self) -> usize {
         self.lock().refused
@@ -127,7 +126,7 @@ impl MockDevice {
         self.lock().allocated
     }
 
-    /// Where batches for it are collected.
+    /// The memory for batches on it.
     pub(super) fn host_memory(self: &Arc<Self>) -> Option<Arc<dyn HostMemory>> {
         (!self.times.collect.is_zero()).then(|| Arc::new(SlowMemory(Arc::clone(self))) as _)
     }
@@ -186,8 +185,8 @@ impl MockDevice {
     }
 }
 
-/// Memory that takes its time to be written where a batch is collected: on the
-/// thread of the first stage.
+/// Memory that is slow to write while a batch is collected, on the thread of
+/// the first stage.
 struct SlowMemory(Arc<MockDevice>);
 
 struct SlowBlock {
@@ -202,8 +201,8 @@ impl HostMemory for SlowMemory {
     }
 }
 
-// SAFETY: the bytes are this value's own. Nothing here is aligned to 64, which
-// only a real device's copies ask for.
+// SAFETY: the bytes belong to this value. They are not aligned to 64, which
+// only a real device's copies need.
 unsafe impl HostBlock for SlowBlock {
     fn start(&self) -> NonNull<u8> {
         if std::thread::current().name().is_some_and(|name| name.ends_with("/in")) {
@@ -270,7 +269,8 @@ mod tests {
     use crate::{HostBuffer, HostInput};
     use cresset_protocol::Datatype;
 
-    /// What no pool of buffers must be: it lends the same bytes to everyone.
+    /// A pool that violates its contract: it lends the same bytes to every
+    /// caller.
     struct LentTwice(Arc<[AtomicU8; 64]>);
 
     impl HostMemory for LentTwice {
@@ -279,8 +279,8 @@ mod tests {
         }
     }
 
-    // SAFETY: it breaks the promise that the bytes are one value's alone, on
-    // one thread and on bytes that may be changed through any reference.
+    // SAFETY: it breaks the promise that the bytes belong to one value, on one
+    // thread and on bytes that may be changed through any reference.
     unsafe impl HostBlock for LentTwice {
         fn start(&self) -> NonNull<u8> {
             NonNull::from(&*self.0).cast()

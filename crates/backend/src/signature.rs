@@ -1,33 +1,33 @@
-//! What a model's file says of itself, whatever its format.
+//! The declarations of a model's file, in any format.
 
 use std::fmt;
 
 use super::Argument;
 use cresset_protocol::Datatype;
 
-/// What a model takes and gives, as far as its file tells. A TorchScript file
-/// tells the names and the types of `forward`'s arguments, and neither datatypes
-/// nor shapes: those need a configuration.
+/// A model's inputs and outputs, as far as its file declares them. A
+/// TorchScript file declares the names and the types of `forward`'s arguments,
+/// but neither datatypes nor shapes: those need a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Signature {
     /// The arguments of its call in order, and how values nest in them.
     pub arguments: Vec<Argument>,
-    /// The tensors within those that the file declares, each by its place.
+    /// The tensors within the arguments that the file declares, by place.
     pub inputs: Vec<DeclaredTensor>,
     /// The results that the file declares, in order.
     pub outputs: Vec<DeclaredTensor>,
-    /// Why the model must not be shared or batched across callers: it writes to
-    /// state of its own. `None` if it doesn't.
+    /// Why the model must not be shared or batched across requests: it writes
+    /// to state of its own. `None` if it doesn't.
     pub stateful: Option<String>,
-    /// What an operator should know of the file on this device, a line each:
-    /// `its code names cuda:0, …`.
+    /// Facts that an operator should know about the file on this device, one
+    /// line each: `its code names cuda:0, …`.
     pub notes: Vec<String>,
 }
 
 /// A tensor as a model's file declares it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeclaredTensor {
-    /// Of an input its place, as of [`BatchInput`](crate::BatchInput); of an
+    /// For an input its place, as in [`BatchInput`](crate::BatchInput); for an
     /// output its name.
     pub name: String,
     /// The type of its elements.
@@ -43,7 +43,7 @@ pub enum Dimension {
     Fixed(i64),
     /// A size that varies within a range.
     Symbol {
-        /// All dimensions of this name have one size in a request.
+        /// All dimensions of this name have the same size in a request.
         name: String,
         /// The least size.
         min: i64,
@@ -52,13 +52,13 @@ pub enum Dimension {
     },
 }
 
-/// What else a file tells, in its format's own words: `frozen`, `its attributes
-/// become constants when it is loaded`.
+/// A further fact about a file, in its format's terms: `frozen`, `its
+/// attributes become constants when it is loaded`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fact {
-    /// What it is about.
+    /// The subject.
     pub label: &'static str,
-    /// What the file tells.
+    /// The fact.
     pub text: String,
 }
 

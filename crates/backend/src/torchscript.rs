@@ -3,14 +3,14 @@
 use super::file_kind;
 use super::format::{Allows, FormatNames, ModelFiles, ModelFormat, Switch};
 
-/// What to do about a file of another format.
+/// The advice about a file of another format.
 pub const EXPORT_TORCH_SCRIPT: &str = "export the model with torch.jit.trace or torch.jit.script";
 
 const PYTHON: &str = "it is a switch of models in Python: for TorchScript there are INTRA_OP_THREAD_COUNT, \
     INTER_OP_THREAD_COUNT and the other switches of libtorch";
 
 /// TorchScript: a zip archive of code and weights. It declares the arguments of
-/// `forward`, and neither datatypes nor shapes.
+/// `forward`, but neither datatypes nor shapes.
 pub static TORCH_SCRIPT: ModelFormat = ModelFormat {
     name: "TorchScript",
     files: ModelFiles {

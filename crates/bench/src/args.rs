@@ -11,7 +11,7 @@ use super::inputs::{Declared, Filling, InputFile, Shape};
 use super::load::{Arrivals, Range, WholeRange};
 use super::objective::{Condition, Objective};
 
-/// What stands under `cresset bench --help`.
+/// Printed after `cresset bench --help`.
 const EXAMPLES: &str = "\
 Examples:
   cresset bench http://localhost:8000 --model simple --concurrency 1,2,4..64
@@ -20,42 +20,43 @@ Examples:
   cresset bench http://localhost:8000 --model simple --search --slo 'p99<50ms'
   cresset bench http://localhost:8000 --body photographs/ --rate 50 --fail-if 'p99>200ms' --fail-if 'errors>0'
 
-Exit codes: 0 all is well; 1 nothing could be measured, or requests failed;
-3 a condition of --fail-if is met, which with that flag is all that decides.";
+Exit codes: 0 success; 1 nothing could be measured, or requests failed;
+3 a condition of --fail-if is met. With --fail-if only its conditions decide.";
 
 /// Load a server with requests and measure its answers
 ///
-/// Works on any server that speaks the Open Inference Protocol over HTTP or
-/// gRPC, TorchServe's or KServe's first protocol, or that takes a file by POST
-/// (--body). Latency is of good answers (status 200, or OK), to the last byte
-/// read; everything else is an error, counted by its cause. SIGINT (Ctrl-C)
-/// ends it and shows what was measured until then.
+/// Works with any server that speaks the Open Inference Protocol over HTTP or
+/// gRPC, TorchServe's protocol or KServe's first one, or that takes a file by
+/// POST (--body). Latency is measured for good answers (status 200, or OK),
+/// until the last byte is read. Every other result is an error, counted by its
+/// cause. SIGINT (Ctrl-C) ends the run and shows what was measured so far.
 ///
-/// A closed loop (--concurrency) sends when it was answered: it slows down with
-/// the server, and measures how fast that is. An open loop (--rate) sends when
-/// a request is due, as users do, whatever the server does; latency is counted
-/// from then, so that a server that stalls can't hide it.
+/// A closed loop (--concurrency) sends the next request when the last one was
+/// answered. It slows down with the server and measures the server's
+/// throughput. An open loop (--rate) sends each request when it is due, as
+/// users do, however slow the server is. Latency counts from that time, so a
+/// stalled server can't hide it.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub struct Args {
     /// The server: `http://localhost:8000`, or `grpc://localhost:8001`
     ///
-    /// A path behind it stands before every path that is asked for. TLS isn't
-    /// spoken.
+    /// A path in the URL is put before every request's path. TLS is not
+    /// supported.
     #[arg(env = "CRESSET_BENCH_URL", value_name = "URL")]
     pub url: String,
 
     /// The model to load
     ///
-    /// The server's metadata says what it takes, unless --input does.
+    /// The server's metadata declares the inputs, unless --input does.
     #[arg(long, short, env = "CRESSET_BENCH_MODEL", required_unless_present_any = ["body", "input"])]
     pub model: Option<String>,
 
-    /// What is spoken [default: oip, or grpc where the URL says so]
+    /// The protocol [default: oip, or grpc if the URL says so]
     #[arg(long, env = "CRESSET_BENCH_PROTOCOL", value_enum)]
     pub protocol: Option<Protocol>,
 
-    /// A header that goes with every request; repeatable
+    /// A header sent with every request; repeatable
     #[arg(long, env = "CRESSET_BENCH_HEADER", value_name = "NAME: VALUE")]
     pub header: Vec<Header>,
 
@@ -67,11 +68,11 @@ pub struct Args {
     #[command(flatten)]
     pub bounds: BoundsArgs,
 
-    /// What is sent.
+    /// The requests.
     #[command(flatten)]
     pub inputs: InputArgs,
 
-    /// What is asked of the server, and what is written.
+    /// Objectives, conditions and outputs.
     #[command(flatten)]
     pub report: ReportArgs,
 }
@@ -80,11 +81,10 @@ pub struct Args {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Load")]
 pub struct LoadArgs {
-    /// Closed loop: how many requests are under way at any time [default: 1]
+    /// Closed loop: the number of requests under way at any time [default: 1]
     ///
-    /// One number or several, measured one after another; A..B doubles from A
-    /// to B, A..B:STEP steps. Each client has a connection of its own, kept
-    /// alive.
+    /// One number or several, measured one after another. A..B doubles from A
+    /// to B; A..B:STEP steps. Each client keeps its own connection alive.
     #[arg(
         long,
         short,
@@ -99,14 +99,16 @@ pub struct LoadArgs {
     #[arg(long, short, env = "CRESSET_BENCH_RATE", value_name = "R[,R…]", value_delimiter = ',')]
     pub rate: Vec<Range>,
 
-    /// Open loop whose rate goes evenly from A to B within --duration
+    /// Open loop with a rate that changes linearly from A to B during
+    /// --duration
     #[arg(long, env = "CRESSET_BENCH_RAMP", value_name = "A..B", conflicts_with_all = ["rate", "step", "search"])]
     pub ramp: Option<Ramp>,
 
-    /// Open loop whose rate steps without a pause, each held for --duration
+    /// Open loop with rate steps without a pause, each held for --duration
     ///
-    /// `100,1000,100` goes into overload and back: what the server still owes
-    /// at a step is there after it, so the last part shows its recovery.
+    /// `100,1000,100` goes into overload and back. The server's backlog at the
+    /// end of a step is still there in the next, so the last step shows the
+    /// recovery.
     #[arg(
         long,
         env = "CRESSET_BENCH_STEP",
@@ -119,29 +121,29 @@ pub struct LoadArgs {
     /// Find the highest rate at which --slo holds
     ///
     /// Doubles from 10 a second (or within --rate A..B), then halves the
-    /// distance, to within 5 %. Each step is measured like a --rate.
+    /// interval, to within 5 %. Each step is measured like a --rate.
     #[arg(long, env = "CRESSET_BENCH_SEARCH", requires = "slo")]
     pub search: bool,
 
-    /// How the requests of an open loop are spread
+    /// How the requests of an open loop are spread in time
     #[arg(long, env = "CRESSET_BENCH_ARRIVALS", value_enum, default_value_t = Arrivals::Poisson)]
     pub arrivals: Arrivals,
 
-    /// How many connections an open loop may make
+    /// The maximum number of connections of an open loop
     ///
-    /// It makes one whenever all others are busy. When all are, requests wait
-    /// for one, and their latency runs.
+    /// A new connection is made if all others are busy. At the maximum,
+    /// requests wait for a connection, and the wait counts as latency.
     #[arg(long, env = "CRESSET_BENCH_MAX_CONNECTIONS", value_name = "N", default_value = "1000")]
     pub max_connections: NonZeroUsize,
 
-    /// How many threads make the load
+    /// The number of threads that generate the load
     ///
-    /// One is enough for tens of thousands of small requests a second; the
-    /// report says when it wasn't.
+    /// One is enough for tens of thousands of small requests a second. The
+    /// report says if it wasn't.
     #[arg(long, env = "CRESSET_BENCH_THREADS", value_name = "N", default_value = "1")]
     pub threads: NonZeroUsize,
 
-    /// Makes arrivals and values; the same seed, the same load
+    /// The seed of arrivals and values; the same seed gives the same load
     #[arg(long, env = "CRESSET_BENCH_SEED", value_name = "N", default_value_t = 0)]
     pub seed: u64,
 }
@@ -150,22 +152,22 @@ pub struct LoadArgs {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Bounds")]
 pub struct BoundsArgs {
-    /// How long each level is measured [default: 10s, or as the others say]
+    /// How long each level is measured [default: 10s, if no other bound is set]
     ///
-    /// Whichever of these comes first ends it. Requests under way at the end
-    /// are waited for, so that a stalled server shows.
+    /// A level ends at the first bound that is reached. Requests under way at
+    /// the end are waited for, so that a stalled server shows.
     #[arg(long, short, env = "CRESSET_BENCH_DURATION", value_parser = above_zero)]
     pub duration: Option<Duration>,
 
-    /// How many requests are measured at each level
+    /// The number of requests measured at each level
     #[arg(long, short = 'n', env = "CRESSET_BENCH_REQUESTS", value_name = "N")]
     pub requests: Option<NonZeroU64>,
 
     /// End a level when three windows in a row agree
     ///
-    /// In rate and in mean latency, each within this part of their mean. After
-    /// --duration (a minute where none is given) it ends in any case, and says
-    /// so.
+    /// They agree if the rate and the mean latency of each lie within this
+    /// percentage of their mean. The level ends after --duration in any case (a
+    /// minute if it isn't given), and the report says so.
     #[arg(
         long,
         env = "CRESSET_BENCH_UNTIL_STABLE",
@@ -180,7 +182,7 @@ pub struct BoundsArgs {
     #[arg(long, env = "CRESSET_BENCH_WINDOW", value_name = "DURATION", default_value = "2s", value_parser = above_zero)]
     pub window: Duration,
 
-    /// How long the same load runs before anything is counted
+    /// How long the same load runs before the measurement begins
     #[arg(
         long,
         env = "CRESSET_BENCH_WARM_UP",
@@ -190,7 +192,7 @@ pub struct BoundsArgs {
     )]
     pub warm_up: Duration,
 
-    /// How long an answer may take; a later one is an error
+    /// The time limit of an answer; a later one is an error
     #[arg(
         long,
         env = "CRESSET_BENCH_TIMEOUT",
@@ -201,24 +203,24 @@ pub struct BoundsArgs {
     pub timeout: Duration,
 }
 
-/// What requests hold.
+/// The content of requests.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Requests")]
 pub struct InputArgs {
-    /// Post this file as it is, or the files of a folder in turn; no metadata
-    /// is asked for
+    /// Post this file as it is, or the files of a folder in turn; metadata
+    /// isn't asked for
     ///
     /// The Content-Type follows from the name (.json, .jpg, .jpeg, .png, .txt),
-    /// else it is application/octet-stream; --header 'content-type: …' names
-    /// another. A file of the same name with `.expected.json` behind it is what
-    /// the answer must hold; it may have more fields, and longer lists. One with
-    /// `.expected.fp32`, or another datatype, is an answer of raw little-endian
-    /// elements.
+    /// else it is application/octet-stream; --header 'content-type: …'
+    /// overrides it. A file of the same name plus `.expected.json` holds the
+    /// expected answer; the answer may have more fields, and longer lists. With
+    /// `.expected.fp32`, or another datatype, the expected answer is raw
+    /// little-endian elements.
     #[arg(long, env = "CRESSET_BENCH_BODY", value_name = "FILE|FOLDER")]
     pub body: Vec<PathBuf>,
 
-    /// Where requests go [default: as the protocol has it; for --body alone
-    /// the URL's own path, else /predict]
+    /// The path of requests [default: the protocol's; for --body alone the
+    /// URL's own path, else /predict]
     #[arg(long, env = "CRESSET_BENCH_PATH", value_name = "PATH")]
     pub path: Option<String>,
 
@@ -234,8 +236,8 @@ pub struct InputArgs {
     ///
     /// Needed for an input with a variable dimension other than the first:
     /// `--shape input_ids:1,128`. A range is drawn for each request:
-    /// `input_ids:1,16..128`; equal ranges are drawn once, so that inputs that
-    /// belong together stay of one length.
+    /// `input_ids:1,16..128`. Equal ranges are drawn once, so that inputs that
+    /// belong together have the same length.
     #[arg(long, env = "CRESSET_BENCH_SHAPE", value_name = "NAME:N[,N…]", conflicts_with = "body")]
     pub shape: Vec<Shape>,
 
@@ -243,11 +245,11 @@ pub struct InputArgs {
     #[arg(long, short, env = "CRESSET_BENCH_BATCH", value_name = "N", conflicts_with = "body")]
     pub batch: Option<NonZeroUsize>,
 
-    /// What inputs hold that no file is given for
+    /// The values of inputs without a file
     #[arg(long, env = "CRESSET_BENCH_FILL", value_enum, default_value_t = Filling::Random, conflicts_with = "body")]
     pub fill: Filling,
 
-    /// How many different requests are made where shapes are drawn
+    /// The number of different requests if shapes are drawn
     #[arg(
         long,
         env = "CRESSET_BENCH_VARIANTS",
@@ -261,10 +263,10 @@ pub struct InputArgs {
     #[arg(long, env = "CRESSET_BENCH_INPUT_FILE", value_name = "NAME=FILE", conflicts_with = "body")]
     pub input_file: Vec<InputFile>,
 
-    /// Real data with the answers expected, in perf_analyzer's JSON
+    /// Real data with expected answers, in perf_analyzer's JSON
     ///
     /// `{"data": [{"x": [1, 2]}], "validation_data": [{"y": [3]}]}`. Requests
-    /// take turns; an answer that is off by more than --tolerance is an error.
+    /// take turns. An answer that is off by more than --tolerance is an error.
     #[arg(
         long,
         env = "CRESSET_BENCH_INPUT_DATA",
@@ -273,19 +275,19 @@ pub struct InputArgs {
     )]
     pub input_data: Option<PathBuf>,
 
-    /// How far a number may be from the one expected, as a part of the largest
+    /// How far a number may be from the expected one, as a part of the largest
     #[arg(long, env = "CRESSET_BENCH_TOLERANCE", value_name = "PART", default_value_t = 1e-4)]
     pub tolerance: f64,
 }
 
-/// What is asked of the server, and what is written.
+/// Objectives, conditions and outputs.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Report")]
 pub struct ReportArgs {
     /// The objective: answers within its limit are goodput
     ///
-    /// It holds where so many of all requests, those that were refused or
-    /// failed included, are answered in time.
+    /// It holds if this percentage of all requests, refused and failed ones
+    /// included, is answered in time.
     #[arg(long, env = "CRESSET_BENCH_SLO", value_name = "pN<DURATION")]
     pub slo: Option<Objective>,
 
@@ -313,7 +315,7 @@ pub struct ReportArgs {
     pub quiet: bool,
 }
 
-/// What is spoken with the server.
+/// The protocol of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Protocol {
     /// Open Inference Protocol over HTTP: `/v2/models/MODEL/infer`
@@ -324,21 +326,21 @@ pub enum Protocol {
     Torchserve,
     /// KServe's first protocol: `/v1/models/MODEL:predict`
     KserveV1,
-    /// A path of one's own, `--path`, that takes JSON by input name
+    /// JSON by input name, to the path of --path
     Plain,
 }
 
-/// How tensors are written in an inference request.
+/// How tensors are encoded in an inference request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// The binary tensor extension: raw bytes behind a short JSON header, and
-    /// outputs asked for in the same form
+    /// The binary tensor extension: raw bytes after a short JSON header, for
+    /// inputs and outputs
     Binary,
     /// JSON numbers
     Json,
 }
 
-/// A header of one's own.
+/// A header of `--header`.
 #[derive(Debug, Clone)]
 pub struct Header {
     pub(super) name: HeaderName,
@@ -375,7 +377,7 @@ impl FromStr for Ramp {
     }
 }
 
-/// A part of a hundred, with or without its sign.
+/// A percentage, with or without its sign.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Percent(pub(super) f64);
 

@@ -1,4 +1,4 @@
-//! What stands beside a body: the answer that is expected to it.
+//! The expected answer of a body, in a file beside it.
 
 use std::path::{Path, PathBuf};
 
@@ -15,8 +15,8 @@ enum Form {
     Raw(Datatype),
 }
 
-/// By the ending behind the body's whole name. Strings have no size that raw
-/// ones could be told apart by.
+/// By the ending after the body's whole name. Strings are missing: their size
+/// doesn't tell them apart from raw elements.
 const ENDINGS: [(&str, Form); 14] = [
     (".expected.json", Form::Json),
     (".expected.bool", Form::Raw(Datatype::Bool)),
@@ -34,16 +34,16 @@ const ENDINGS: [(&str, Form); 14] = [
     (".expected.fp64", Form::Raw(Datatype::Fp64)),
 ];
 
-/// Whether a file is no body, but an answer to one.
+/// Whether a file is not a body but the answer to one.
 pub(super) fn is_expected(file: &Path) -> bool {
     let name = file.to_string_lossy();
     ENDINGS.iter().any(|(ending, _)| name.ends_with(ending))
 }
 
-/// What a body's answer must be, where a file beside it says.
+/// The answer that a file beside `body` says is expected, if there is one.
 ///
 /// # Errors
-/// A file that can't be read or used, and two of them.
+/// If the file can't be read or used, or if there are two of them.
 pub(super) fn expected(body: &Path, tolerance: f64) -> Result<Option<Expected>> {
     let beside = |ending: &str| {
         let mut name = body.as_os_str().to_owned();

@@ -1,5 +1,5 @@
 //! One stage from its first connection to its last answer: starts the threads,
-//! listens to them, and says when it ends.
+//! listens to them, and says when the stage ends.
 
 use std::sync::Arc;
 use std::thread;
@@ -21,15 +21,15 @@ use super::statistics::{ServerTimes, Snapshot, Statistician};
 use super::tally::{PartTally, Tally};
 use cresset_clock as clock;
 
-/// Between the word that all are ready and the first request.
+/// Between the message that all threads are ready and the first request.
 const RUN_UP: Duration = Duration::from_millis(2);
-/// How often the progress line moves.
+/// How often the progress line is updated.
 const TICK: Duration = Duration::from_millis(250);
 
 /// A stage that has ended.
 #[derive(Debug)]
 pub(super) struct Measured {
-    /// Those that were reached.
+    /// The parts that were reached.
     pub(super) parts: Vec<MeasuredPart>,
     pub(super) series: Vec<Point>,
     pub(super) lag: Histogram<u64>,
@@ -39,9 +39,10 @@ pub(super) struct Measured {
     /// threads, and of the busiest.
     pub(super) own_cpu: f64,
     pub(super) busiest: f64,
-    /// Whether windows in a row agreed, where that was asked for.
+    /// Whether windows in a row agreed; `None` if stability wasn't asked for.
     pub(super) stable: Option<bool>,
-    /// By SIGINT: what was under way then is not counted.
+    /// Whether SIGINT ended it: requests under way at that time are not
+    /// counted.
     pub(super) interrupted: bool,
 }
 
@@ -54,7 +55,7 @@ pub(super) struct MeasuredPart {
     pub(super) server: Option<ServerTimes>,
 }
 
-/// What a run has for all of its stages.
+/// What all stages of a run share.
 pub(super) struct Stand<'a> {
     pub(super) threads: usize,
     pub(super) statistician: Option<&'a Statistician>,
@@ -67,10 +68,10 @@ pub(super) async fn run(order: Order, stand: &mut Stand<'_>) -> Result<Measured>
     let order = Arc::new(order);
     let mut stage = Running::start(&order, stand.threads)?;
     let measured = stage.conduct(&order, stand).await;
-    // After an error the others are still at it.
+    // After an error the other threads are still running.
     stage.abort.cancel();
     for thread in stage.threads.drain(..) {
-        // It has sent all that it has to say; a panic has been printed.
+        // The thread has sent all its messages; a panic has been printed.
         let _ = thread.join();
     }
     measured
@@ -115,7 +116,7 @@ impl Running {
 
     async fn conduct(&mut self, order: &Order, stand: &mut Stand<'_>) -> Result<Measured> {
         self.all_ready(stand.interrupt).await?;
-        // Without a warm-up there is no other moment before the first request.
+        // Without a warm-up this is the last moment before the first request.
         let first = match stand.statistician.filter(|_| order.stage.warm_up.is_zero()) {
             Some(statistician) => Some(statistician.ask().await),
             None => None,
@@ -168,7 +169,7 @@ impl Running {
             .requests
             .is_some_and(|requests| requests.get() <= tally.parts.iter().map(|part| part.requests).sum());
         let server = snapshots.finish().await;
-        // The last request of an open loop is answered before its time is over.
+        // In an open loop the last request is answered before the planned end.
         let planned = windows.closes().filter(|_| !ran_out).unwrap_or(ended);
         let ended = self.end.said().unwrap_or(planned.max(ended));
         let parts = tally.parts.into_iter().enumerate().map(|(number, tally)| {
@@ -179,7 +180,8 @@ impl Running {
             MeasuredPart { open_for: end.saturating_duration_since(opened), tally, server }
         });
         Ok(Measured {
-            // What was never reached measured nothing; the first always is.
+            // A part that was never reached measured nothing; the first always
+            // is.
             parts: parts
                 .enumerate()
                 .filter(|(n, part)| *n == 0 || !part.open_for.is_zero())
@@ -196,8 +198,8 @@ impl Running {
         })
     }
 
-    /// Waits until every thread is connected; the first that can't is the
-    /// answer.
+    /// Waits until every thread is connected. Fails with the error of the first
+    /// thread that can't connect.
     async fn all_ready(&mut self, interrupt: &mut Signal) -> Result<()> {
         let mut ready = 0;
         while ready < self.threads.len() {
@@ -226,11 +228,11 @@ fn merge(counts: Vec<Counts>) -> Result<Tally> {
     Ok(sum)
 }
 
-/// The server's counters at the beginning of each part; those at the end are
-/// asked for when it is over.
+/// The server's counters at the beginning of each part. The counters at the end
+/// are asked for when the part is over.
 struct Snapshots {
     statistician: Option<Statistician>,
-    /// That of the first part, where it was taken already.
+    /// The counters of the first part, if they were taken already.
     first: Option<Option<Snapshot>>,
     taken: Vec<JoinHandle<Option<Snapshot>>>,
 }

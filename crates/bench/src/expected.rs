@@ -1,4 +1,4 @@
-//! Answers that were expected, beside those that came.
+//! Compares answers with the expected ones.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -9,7 +9,7 @@ use super::payload::HEADER_LENGTH;
 use cresset_protocol::messages::inference::ModelInferResponse;
 use cresset_protocol::{Datatype, Tensor};
 
-/// What an answer must be.
+/// What an answer must hold.
 #[derive(Debug, Clone)]
 pub(super) struct Expected {
     content: Content,
@@ -36,12 +36,12 @@ impl Expected {
         Self { content: Content::Json(value), tolerance }
     }
 
-    /// Not for strings, which say of themselves where they end.
+    /// Not for strings: their size doesn't follow from the datatype.
     pub(super) fn raw(datatype: Datatype, data: Bytes, tolerance: f64) -> Self {
         Self { content: Content::Raw { datatype, data }, tolerance }
     }
 
-    /// Whether a good answer is the right one; else what is wrong with it.
+    /// Checks a good answer; the error says what is wrong with it.
     pub(super) fn check(&self, answer: &Answer) -> Result<(), String> {
         match &self.content {
             Content::Tensors(tensors) => {
@@ -108,8 +108,8 @@ impl Expected {
         }
     }
 
-    /// `scale` is the largest number of the list that this stands in, 0 for
-    /// none.
+    /// `scale` is the largest number of the list that contains this value, 0
+    /// for none.
     fn check_json(&self, place: &str, expected: &Value, came: &Value, scale: f64) -> Result<(), String> {
         match (expected, came) {
             (Value::Object(expected), Value::Object(came)) => expected.iter().try_for_each(|(key, value)| {
@@ -140,7 +140,7 @@ impl Expected {
     }
 }
 
-/// An output as it came.
+/// An output of the answer.
 enum Output {
     Raw(Bytes),
     Json(Value),
@@ -201,12 +201,12 @@ fn column(mut predictions: Value, name: &str) -> Value {
     }
 }
 
-/// The largest number, by its size alone; 0 where there is none.
+/// The largest absolute value; 0 if there are no numbers.
 fn largest(numbers: &[f64]) -> f64 {
     numbers.iter().fold(0.0, |largest, number| largest.max(number.abs()))
 }
 
-/// Every number of nested lists; a truth value is 0 or 1.
+/// Every number of nested lists; a boolean is 0 or 1.
 fn flatten(value: &Value, into: &mut Vec<f64>) {
     match value {
         Value::Array(values) => values.iter().for_each(|value| flatten(value, into)),

@@ -1,4 +1,4 @@
-//! One generator thread: a runtime of its own, clients, and word of how it goes.
+//! One generator thread: its own runtime, its clients, and its messages.
 
 use std::num::NonZeroUsize;
 use std::rc::Rc;
@@ -26,29 +26,29 @@ pub(super) struct Order {
     pub(super) requests: Arc<Requests>,
     pub(super) timeout: Duration,
     pub(super) seed: u64,
-    /// An answer later than this is no good one.
+    /// An answer later than this doesn't count as good.
     pub(super) limit: Option<Duration>,
-    /// Of an open loop, all threads together.
+    /// Of an open loop, for all threads together.
     pub(super) max_connections: NonZeroUsize,
 }
 
-/// How the conductor speaks to a thread.
+/// Signals from the conductor to a thread.
 #[derive(Debug, Clone)]
 pub(super) struct Baton {
-    /// When to begin, once all are ready.
+    /// When to begin, set once all threads are ready.
     pub(super) began: watch::Receiver<Option<Instant>>,
-    /// No more requests; those under way are waited for.
+    /// No more requests are sent; requests under way are waited for.
     pub(super) end: Arc<End>,
     /// Stop at once.
     pub(super) abort: CancellationToken,
 }
 
-/// What a thread says.
+/// A thread's messages to the conductor.
 #[derive(Debug)]
 pub(super) enum Word {
     /// It is connected.
     Ready,
-    /// What was counted since the last; the first is the warm-up.
+    /// What was counted since the last message; the first is the warm-up.
     Interval { counts: Interval, under_way: u64 },
     /// It is done.
     Done(Result<Box<Counts>>),
@@ -69,7 +69,7 @@ pub(super) fn run(
     words: &mpsc::UnboundedSender<(usize, Word)>,
 ) {
     let done = generate(order, share, baton, words).map(Box::new);
-    // The conductor may have given up on an error of another thread.
+    // The conductor may have given up after an error of another thread.
     let _ = words.send((share.thread, Word::Done(done)));
 }
 
@@ -98,13 +98,13 @@ fn generate(
         }
         let processor_time = cpu::thread_time().saturating_sub(cpu_before);
         send_interval(&shared, share, words)?;
-        // The clients that were given up still hold it: what it counted is taken out.
+        // Aborted clients still hold it: what it counted is taken out.
         let empty = Tally::new(super::schedule::Windows::of(&order.stage, began), Arc::default(), None)?;
         Ok(Counts { tally: shared.tally.replace(empty), processor_time })
     })
 }
 
-/// Says at the end of the warm-up, and every interval after it, what came.
+/// Sends the counts at the end of the warm-up and at every interval after it.
 async fn report(
     shared: &Shared,
     order: &Order,

@@ -1,16 +1,16 @@
 //! The load generator: `cresset bench`.
 //!
-//! A `plan` says what is measured, one stage after another; a `load` is how the
-//! requests of a stage are paced, as a value, and a `schedule` when each of them
-//! is due. `inputs` and `payload` make the requests before the load begins. A
-//! `generator` is one thread with a runtime of its own, whose `worker` puts
-//! schedule, requests and `client`s together and records into a `tally`; the
-//! `conductor` starts the threads, listens to them and merges what they
-//! counted. The [`Outcome`] is what a person or a program reads.
+//! A `plan` says what is measured, one stage after another. A `load` says how
+//! the requests of a stage are paced, and a `schedule` when each of them is
+//! due. `inputs` and `payload` make the requests before the load begins. A
+//! `generator` is one thread with its own runtime. Its `worker` puts schedule,
+//! requests and `client`s together and records into a `tally`. The `conductor`
+//! starts the threads, listens to them and merges their counts. The [`Outcome`]
+//! is what a person or a program reads.
 //!
-//! It speaks plain HTTP/1.1 or gRPC to any server and needs no model runtime. At
-//! the rates at which a model answers, it costs a fraction of a processor, and
-//! says which.
+//! It speaks plain HTTP/1.1 or gRPC to any server and needs no model runtime.
+//! At the rates at which a model answers, it uses a fraction of a processor,
+//! and reports it.
 
 mod args;
 mod beside;
@@ -61,18 +61,18 @@ use progress::Progress;
 use search::Search;
 use statistics::Statistician;
 
-/// Where a search begins and ends when nothing else was asked, a second.
+/// The range of a search if no range is given, in requests a second.
 const SEARCHED: (f64, f64) = (10.0, 1e6);
 
-/// Makes the load and measures what came back.
+/// Generates the load and measures the answers.
 ///
 /// Blocks until all is measured, or until SIGINT: then the outcome holds what
-/// was measured so far. Prints nothing but a line that moves, where standard
-/// error is a terminal.
+/// was measured so far. Prints nothing but the progress line, and only if
+/// standard error is a terminal.
 ///
 /// # Errors
-/// When nothing can be measured: a URL, a file or a shape that can't be used,
-/// a server that isn't there or doesn't know the model. An error while
+/// If nothing can be measured: a URL, a file or a shape that can't be used, or
+/// a server that doesn't answer or doesn't know the model. An error while
 /// measuring is counted in the [`Outcome`] instead.
 pub fn run(args: &Args) -> Result<Outcome> {
     let plan = plan(args)?;
@@ -104,7 +104,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
                 site: Arc::clone(&site),
                 requests: Arc::clone(&requests),
                 timeout: args.bounds.timeout,
-                // Another sequence for each stage, the same in each run.
+                // A different sequence for each stage, the same in each run.
                 seed: args.load.seed.wrapping_add(number as u64),
                 limit: args.report.slo.as_ref().map(Objective::limit),
                 max_connections: args.load.max_connections,
@@ -161,7 +161,7 @@ fn plan(args: &Args) -> Result<Plan> {
     Ok(Plan::closed(load.concurrency.iter().flat_map(WholeRange::values), warm_up, bounds))
 }
 
-/// A rate that changes with time needs one.
+/// Checks that there is a duration: a rate that changes with time needs one.
 fn with_length(bounds: Bounds, flag: &str) -> Result<()> {
     match bounds.duration {
         Some(_) => Ok(()),

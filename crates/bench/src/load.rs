@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// No list of levels is longer: a slip of the keyboard should be an error, not
-/// a week.
+/// No list of levels is longer: a typing error should be an error, and not a
+/// run of a week.
 const MAX_LEVELS: usize = 1000;
 
 /// How requests are paced.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Load {
-    /// This many clients, each of which sends when its last request was
-    /// answered: the load slows down with the server.
+    /// This many clients, each of which sends its next request when the last
+    /// one was answered. The load slows down with the server.
     Closed { concurrency: NonZeroUsize },
-    /// Requests are due at times that the server has no say in.
+    /// Requests are due at times that don't depend on the server.
     Open { parts: Vec<Part>, arrivals: Arrivals },
 }
 
@@ -26,7 +26,7 @@ pub(super) enum Load {
 pub(super) struct Part {
     /// Requests a second at its beginning.
     pub(super) from: f64,
-    /// And at its end; between them the rate is a straight line.
+    /// The rate at its end; in between it changes linearly.
     pub(super) to: f64,
 }
 
@@ -49,7 +49,7 @@ impl Load {
         Self::Open { parts: vec![Part { from: rate, to: rate }], arrivals }
     }
 
-    /// How many parts are reported, each for itself.
+    /// How many parts are reported separately.
     pub(super) fn parts(&self) -> usize {
         match self {
             Self::Closed { .. } => 1,
@@ -65,17 +65,17 @@ impl Part {
     }
 
     /// How many requests are due until `elapsed` of a part that is `length`
-    /// long; one without a length keeps its first rate.
+    /// long. A part without a length keeps its first rate.
     pub(super) fn due_by(&self, elapsed: Duration, length: Option<Duration>) -> f64 {
         let t = elapsed.as_secs_f64();
         self.from * t + self.slope(length) * t * t / 2.0
     }
 
-    /// The inverse: when the request of this number is due, or `None` where
-    /// the rate falls to nothing before.
+    /// The inverse: when the request of this number is due, or `None` if the
+    /// rate falls to zero before.
     pub(super) fn time_of(&self, number: f64, length: Option<Duration>) -> Option<f64> {
         if number <= 0.0 {
-            // Also at a rate that begins with nothing.
+            // Also if the rate begins at zero.
             return Some(0.0);
         }
         let slope = self.slope(length);
@@ -88,7 +88,7 @@ impl Part {
 
     fn slope(&self, length: Option<Duration>) -> f64 {
         let seconds = length.unwrap_or_default().as_secs_f64();
-        // A part of no length has no slope either: 0/0 is no number.
+        // A part of zero length has no slope: 0/0 is not a number.
         if seconds > 0.0 { (self.to - self.from) / seconds } else { 0.0 }
     }
 }

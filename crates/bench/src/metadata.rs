@@ -1,5 +1,5 @@
-//! What the server says of itself and of a model: the Open Inference Protocol's
-//! metadata, over HTTP or gRPC.
+//! The metadata of the server and of a model: the Open Inference Protocol's,
+//! over HTTP or gRPC.
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use cresset_protocol::messages::inference::{
     ModelMetadataRequest, ModelMetadataResponse, ServerMetadataRequest, ServerMetadataResponse,
 };
 
-/// The part of a model's metadata that a request is made from.
+/// The part of a model's metadata that is needed to make a request.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Metadata {
     pub(super) inputs: Vec<Input>,
@@ -23,8 +23,7 @@ pub(super) struct Metadata {
 }
 
 /// One input, or output, as the server declares it. The datatype stays text
-/// here: one that we don't know is an error only where a value of it must be
-/// made.
+/// here: an unknown one is an error only if a value of it must be made.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(super) struct Input {
     pub(super) name: String,
@@ -62,7 +61,7 @@ pub(super) async fn fetch(client: &mut Client, site: &Site, model: &str) -> Resu
     Ok(metadata)
 }
 
-/// The server's name and version, where it tells: `triton 2.60.0`.
+/// The server's name and version, if it reports them: `triton 2.60.0`.
 pub(super) async fn server(client: &mut Client, site: &Site) -> Option<String> {
     #[derive(Deserialize)]
     struct Server {
@@ -96,7 +95,8 @@ pub(super) async fn call<T: Message + Default>(
     T::decode(message).with_context(|| format!("{asked} answered no such message"))
 }
 
-/// One request with its whole answer, and what was asked, for a person.
+/// Sends one request and returns its whole answer, with a description of the
+/// request for error texts.
 pub(super) async fn ask(client: &mut Client, request: Payload) -> Result<(String, Bytes)> {
     let asked = format!("{} {}", request.method(), request.url());
     let answer = client

@@ -1,4 +1,4 @@
-//! What is asked of a server: `--slo p99<50ms`, `--fail-if 'errors>1%'`.
+//! Objectives and conditions: `--slo p99<50ms`, `--fail-if 'errors>1%'`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::report::{Latency, LevelOutcome};
 
-/// So many of a hundred requests are answered within a limit.
+/// A percentage of requests must be answered within a limit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Objective {
     percentile: f64,
@@ -14,12 +14,12 @@ pub struct Objective {
 }
 
 impl Objective {
-    /// An answer within this is a good one.
+    /// An answer within this limit is good.
     pub(super) fn limit(&self) -> Duration {
         self.limit
     }
 
-    /// Whether it held: refused and failed requests are late ones.
+    /// Whether it held: refused and failed requests count as late.
     pub(super) fn held(&self, good: u64, requests: u64) -> bool {
         requests > 0 && good as f64 * 100.0 >= self.percentile * requests as f64
     }
@@ -44,7 +44,7 @@ impl FromStr for Objective {
     }
 }
 
-/// What must not be: a metric beyond a bound.
+/// A condition that fails the run: a metric beyond a bound.
 #[derive(Debug, Clone)]
 pub struct Condition {
     text: String,
@@ -59,7 +59,7 @@ enum Metric {
     Latency(Pick),
     /// Requests without a good answer.
     Errors(Unit),
-    /// Of those, refusals.
+    /// Errors that are refusals.
     Refused(Unit),
     /// Answers a second.
     Rate(Unit),
@@ -70,7 +70,7 @@ enum Metric {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unit {
     Absolute,
-    /// Of requests, or of the rate that was offered.
+    /// Of requests, or of the offered rate.
     Percent,
 }
 
@@ -90,7 +90,8 @@ const LATENCIES: [(&str, Pick); 8] = [
 ];
 
 impl Condition {
-    /// Whether a level is beyond the bound; so is one that has no such number.
+    /// Whether a level is beyond the bound; also true if the level has no such
+    /// number.
     pub(super) fn met(&self, level: &LevelOutcome) -> bool {
         match self.value(level) {
             Some(value) if self.above => value > self.bound,

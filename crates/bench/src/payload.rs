@@ -1,4 +1,4 @@
-//! What is sent: one request, made once, sent many times.
+//! One request as it is sent, made once and sent many times.
 
 use std::path::Path;
 
@@ -17,8 +17,8 @@ use cresset_protocol::messages::inference::ModelInferRequest;
 use cresset_protocol::messages::inference::model_infer_request::InferInputTensor;
 use cresset_protocol::{Datatype, NonFinite, Tensor};
 
-/// The binary tensor extension's header: how long the JSON before the raw
-/// tensors is.
+/// The binary tensor extension's header: the length of the JSON before the raw
+/// tensors.
 pub(super) const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 
 const JSON: &str = "application/json";
@@ -35,7 +35,7 @@ pub(super) struct Payload {
     content: String,
 }
 
-/// How tensors are put into a request.
+/// How tensors are encoded in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     /// Open Inference Protocol over HTTP.
@@ -44,7 +44,7 @@ pub(super) enum Form {
     Grpc,
     /// `{"instances": [...]}` to `/v1/models/{model}:predict`.
     KserveV1,
-    /// `{"input": [...]}` to a path of one's own.
+    /// `{"input": [...]}` to the path of `--path`.
     Named,
 }
 
@@ -75,7 +75,7 @@ impl Payload {
         Self::post(site, path, body.into(), kind, kind.to_owned())
     }
 
-    /// Tensors to `path`, which gRPC has no use for.
+    /// Tensors to `path`, which gRPC ignores.
     pub(super) fn infer(
         tensors: &[Tensor],
         form: Form,
@@ -109,7 +109,7 @@ impl Payload {
         }
     }
 
-    /// A type of one's own (`--header content-type: …`) stands before `kind`.
+    /// A Content-Type given by `--header` takes precedence over `kind`.
     fn post(site: &Site, path: &str, body: Bytes, kind: &'static str, content: String) -> Result<Self> {
         let mut payload = Self::new(Method::POST, site, path, body, content)?;
         payload.headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(kind));
@@ -134,7 +134,7 @@ impl Payload {
         self.headers.insert(name, value);
     }
 
-    /// One more of it, ready to be sent.
+    /// A copy of it, ready to be sent.
     pub(super) fn request(&self) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(self.body.clone()));
         *request.method_mut() = self.method.clone();
@@ -156,7 +156,7 @@ impl Payload {
         self.body.len()
     }
 
-    /// What the body holds, for a person: `binary, x FP32 [1, 784]`.
+    /// A description of the body for reports: `binary, x FP32 [1, 784]`.
     pub(super) fn content(&self) -> &str {
         &self.content
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::load::{Arrivals, Load, Part};
 use super::search::Search;
 
-/// Measured for this long where nothing else was asked.
+/// The duration of a measurement if no bound is given.
 const DEFAULT_DURATION: Duration = Duration::from_secs(10);
 /// A load that never becomes stable ends after this.
 const LONGEST_UNSTABLE: Duration = Duration::from_secs(60);
@@ -16,7 +16,7 @@ const LONGEST_UNSTABLE: Duration = Duration::from_secs(60);
 pub(super) enum Plan {
     /// Known before the first begins.
     Fixed(Vec<Stage>),
-    /// Each follows from what the last one measured.
+    /// Each stage follows from the measurement of the last one.
     Search(Search),
 }
 
@@ -29,7 +29,7 @@ pub(super) struct Stage {
     pub(super) bounds: Bounds,
 }
 
-/// When a stage ends: at whichever comes first. At least one is set.
+/// When a stage ends: at whichever bound is reached first. At least one is set.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Bounds {
     /// Of each part of the stage.
@@ -43,7 +43,7 @@ pub(super) struct Bounds {
 pub(super) struct Stable {
     /// How long each window is.
     pub(super) window: Duration,
-    /// How far one may lie from their mean, as a part of it.
+    /// How far a window may lie from their mean, as a part of the mean.
     pub(super) tolerance: f64,
 }
 
@@ -69,13 +69,13 @@ impl Plan {
         Self::Fixed(rates.into_iter().map(stage).collect())
     }
 
-    /// One open loop whose rate changes while it runs: what the server owes at
-    /// the end of one part is there in the next.
+    /// One open loop whose rate changes while it runs: the backlog of the
+    /// server at the end of one part is still there in the next.
     pub(super) fn parts(parts: Vec<Part>, arrivals: Arrivals, warm_up: Duration, bounds: Bounds) -> Self {
         Self::Fixed(vec![Stage { load: Load::Open { parts, arrivals }, warm_up, bounds }])
     }
 
-    /// How many stages there will be, where that is known.
+    /// How many stages there will be, if that is known.
     pub(super) fn len(&self) -> Option<usize> {
         match self {
             Self::Fixed(stages) => Some(stages.len()),
@@ -91,8 +91,8 @@ impl Plan {
         }
     }
 
-    /// Whether the objective held in the stage that has just ended; `None`
-    /// without one.
+    /// Records whether the objective held in the stage that has just ended;
+    /// `None` without an objective.
     pub(super) fn learn(&mut self, held: Option<bool>) {
         match self {
             Self::Fixed(_) => {}
@@ -102,7 +102,7 @@ impl Plan {
 }
 
 impl Stage {
-    /// How often its counts are looked at while it runs: some fifty times.
+    /// How often its counts are looked at while it runs: about fifty times.
     pub(super) fn interval(&self) -> Duration {
         const SHORTEST: Duration = Duration::from_millis(100);
         const LONGEST: Duration = Duration::from_secs(10);
@@ -115,7 +115,7 @@ impl Stage {
 }
 
 impl Bounds {
-    /// The bounds asked for; ten seconds where none was.
+    /// The given bounds; ten seconds if there are none.
     pub(super) fn new(
         duration: Option<Duration>,
         requests: Option<NonZeroU64>,

@@ -18,11 +18,11 @@ use super::site::{Site, Wire};
 /// Ready to be sent.
 pub(super) struct Ready {
     pub(super) requests: Requests,
-    /// What the server says that it is.
+    /// The server's name and version.
     pub(super) server: Option<String>,
 }
 
-/// The server, and what it is spoken to by.
+/// The server, and the protocol of its connections.
 pub(super) fn site(args: &Args) -> Result<Site> {
     let site = Site::resolve(&args.url, args.header.clone())?;
     match (args.protocol, site.wire()) {
@@ -49,7 +49,7 @@ pub(super) async fn prepare(args: &Args, site: &Arc<Site>) -> Result<Ready> {
     let cases = inputs::cases(&metadata, &source(&args.inputs, args.load.seed))
         .with_context(|| format!("cannot make inputs for model '{model}'"))?;
     let requests = tensors(args, protocol.unwrap_or(Protocol::Oip), site, cases)?;
-    // A server with metadata of its own tells what it is, too.
+    // A server that was asked for metadata is also asked for its version.
     let told = args.inputs.input.is_empty();
     let server = if told { metadata::server(&mut client, site).await } else { None };
     Ok(Ready { requests, server })
@@ -65,7 +65,7 @@ async fn declared(args: &Args, site: &Site, client: &mut Client) -> Result<Metad
 }
 
 fn source(inputs: &InputArgs, seed: u64) -> Source<'_> {
-    // What --shape says stands before what --input does.
+    // A shape of --shape takes precedence over one of --input.
     let given = inputs.shape.iter().chain(inputs.input.iter().map(Declared::shape));
     Source {
         shapes: Shapes::new(given, inputs.batch),

@@ -1,4 +1,4 @@
-//! The line that moves while a load runs.
+//! The progress line while a load runs.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use super::load::Load;
 use super::schedule::Windows;
 use super::series::Series;
 
-/// On standard error, where that is a terminal, and nowhere else.
+/// Writes to standard error, and only if that is a terminal.
 #[derive(Debug)]
 pub(super) struct Progress {
     shown: bool,
@@ -33,7 +33,7 @@ impl Progress {
         }
     }
 
-    /// Takes the line away.
+    /// Removes the line.
     pub(super) fn clear(&self) {
         if self.shown {
             write("");
@@ -41,7 +41,7 @@ impl Progress {
     }
 }
 
-/// Who has no terminal any more doesn't read it.
+/// A failure is ignored: the terminal may be closed.
 fn write(line: &str) {
     let _ = write!(std::io::stderr(), "\r\x1b[K{line}");
     let _ = std::io::stderr().flush();

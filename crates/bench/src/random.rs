@@ -3,8 +3,8 @@
 /// How many letters a random string has.
 const STRING_LENGTH: usize = 16;
 
-/// Random numbers for filler and for arrivals. A release of Cresset draws the same
-/// ones everywhere.
+/// Random numbers for generated values and for arrivals. One release of Cresset
+/// draws the same numbers everywhere.
 #[derive(Debug, Clone)]
 pub(super) struct Random(fastrand::Rng);
 
@@ -13,8 +13,8 @@ impl Random {
         Self(fastrand::Rng::with_seed(seed))
     }
 
-    /// Another sequence from the same seed: for a thread, or for arrivals beside
-    /// values.
+    /// Another sequence from the same seed: for a thread, or for arrivals in
+    /// addition to values.
     pub(super) fn stream(seed: u64, stream: u64) -> Self {
         // Close seeds and streams become seeds that are far from each other.
         let far = |seed| fastrand::Rng::with_seed(seed).u64(..);

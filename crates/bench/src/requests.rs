@@ -7,14 +7,14 @@ use super::payload::Payload;
 use super::random::Random;
 use super::schedule::Share;
 
-/// Made before the load begins; there is at least one.
+/// The requests, made before the load begins; there is at least one.
 #[derive(Debug)]
 pub(super) struct Requests {
     pub(super) all: Vec<Prepared>,
     order: Order,
 }
 
-/// One request, and what its answer must be.
+/// One request, and its expected answer.
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub(super) payload: Payload,
@@ -23,7 +23,7 @@ pub(super) struct Prepared {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
-    /// One after another, over and over.
+    /// One after another, again and again.
     InTurn,
     /// Any of them, each as likely.
     Random,

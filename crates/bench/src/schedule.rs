@@ -1,6 +1,6 @@
-//! A stage that has begun: when each of its requests is due.
+//! A running stage: when each of its requests is due.
 //!
-//! A schedule never reads a clock. Each generator thread has one of its own,
+//! A schedule never reads a clock. Each generator thread has its own schedule,
 //! with its share of the load.
 
 use std::num::NonZeroU64;
@@ -24,13 +24,13 @@ pub(super) struct Share {
 pub(super) struct Windows {
     /// When the warm-up ends.
     pub(super) opens: Instant,
-    /// How long each part is; `None` where only a number of requests, or
+    /// How long each part is; `None` if only a number of requests, or
     /// stability, ends the stage.
     pub(super) length: Option<Duration>,
     pub(super) parts: usize,
 }
 
-/// Says that a stage ends before its time, and when it was said.
+/// Ends a stage early, and holds the time of that.
 #[derive(Debug, Default)]
 pub(super) struct End(OnceLock<Instant>);
 
@@ -48,11 +48,11 @@ enum Pace {
     Open(Arriving),
 }
 
-/// Leave to send one request.
+/// Permission to send one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ticket {
-    /// When it should be sent. Latency counts from here and not from when it
-    /// really was, so that a pace which the server holds up can't hide it.
+    /// When it should be sent. Latency counts from here and not from the time
+    /// of sending, so that a server that delays the load can't hide it.
     pub(super) due: Instant,
     pub(super) phase: Phase,
 }
@@ -65,7 +65,7 @@ pub(super) enum Phase {
 }
 
 impl Share {
-    /// This thread's share of something that can't be cut.
+    /// This thread's share of a number of indivisible things.
     pub(super) fn of(self, whole: u64) -> u64 {
         let (thread, threads) = (self.thread as u64, self.threads as u64);
         whole / threads + u64::from(thread < whole % threads)
@@ -77,7 +77,7 @@ impl Windows {
         Self { opens: began + stage.warm_up, length: stage.bounds.duration, parts: stage.load.parts() }
     }
 
-    /// When a part begins; the first where parts have no length.
+    /// When a part begins; the first if parts have no length.
     pub(super) fn opening(&self, part: usize) -> Instant {
         self.opens + self.length.unwrap_or_default() * part as u32
     }
@@ -87,7 +87,7 @@ impl Windows {
         self.length.map(|length| self.opens + length * self.parts as u32)
     }
 
-    /// The part that an instant lies in.
+    /// The part that contains an instant.
     pub(super) fn part_at(&self, instant: Instant) -> Option<usize> {
         let since = instant.checked_duration_since(self.opens)?;
         let Some(length) = self.length else { return Some(0) };
@@ -97,9 +97,9 @@ impl Windows {
 }
 
 impl End {
-    /// Ends it; the first call counts.
+    /// Ends it; only the first call counts.
     pub(super) fn say(&self, now: Instant) {
-        // Whoever said so first was earlier.
+        // An earlier call has set it already.
         let _ = self.0.set(now);
     }
 
@@ -126,8 +126,8 @@ impl Schedule {
         Self { pace, windows, requests_left }
     }
 
-    /// The next request: of a closed loop the one to send `now`, of an open one
-    /// the next in time. `None` when there are no more.
+    /// The next request: in a closed loop the one to send `now`, in an open
+    /// loop the next in time. `None` if there are no more.
     pub(super) fn next(&mut self, now: Instant) -> Option<Ticket> {
         let due = match &mut self.pace {
             Pace::Closed => now,
@@ -146,22 +146,22 @@ impl Schedule {
     }
 }
 
-/// Arrivals one after another. They are counted, not spaced: a part says at
-/// which time the n-th is due, so that no rounding adds up and a rate may
-/// change between two of them.
+/// Arrivals one after another. They are counted, not spaced: a part says when
+/// the n-th request is due. So no rounding adds up, and a rate may change
+/// between two arrivals.
 #[derive(Debug)]
 struct Arriving {
-    /// The warm-up, at the rate that the first part begins with, then the parts.
+    /// The warm-up, at the initial rate of the first part, then the parts.
     parts: Vec<Part>,
     arrivals: Arrivals,
     share: Share,
     random: Random,
     began: Instant,
     warm_up: Duration,
-    /// The part that the next arrival is looked for in.
+    /// The part in which the next arrival is looked for.
     part: usize,
-    /// How many requests of that part are due before the next arrival,
-    /// all threads' together.
+    /// How many requests of that part are due before the next arrival, of all
+    /// threads together.
     count: f64,
 }
 
@@ -193,7 +193,7 @@ impl Arriving {
         arriving
     }
 
-    /// A gap in requests of all threads together.
+    /// A gap in requests, of all threads together.
     fn gap(&mut self) -> f64 {
         let threads = self.share.threads as f64;
         match self.arrivals {
@@ -209,7 +209,8 @@ impl Arriving {
                 0 => (self.began, Some(self.warm_up)),
                 part => (windows.opening(part - 1), windows.length),
             };
-            // How many are due in all of it: what is beyond falls into the next.
+            // How many are due in the whole part; a later one falls into the
+            // next.
             let whole = length.map_or(f64::INFINITY, |length| part.due_by(length, Some(length)));
             if self.count < whole {
                 let time = part.time_of(self.count, length)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::load::{Arrivals, Load};
 use super::plan::{Bounds, Stage};
 
-/// It ends when the rate that held and the one that didn't are this close.
+/// It ends if the rate that held and the one that didn't are this close.
 const CLOSE: f64 = 1.05;
 
 /// Doubles until the objective fails, then halves the distance (geometrically:
@@ -36,7 +36,7 @@ impl Search {
         self.held
     }
 
-    /// What to measure now; `None` when the answer is known.
+    /// What to measure now; `None` once the answer is known.
     pub(super) fn next(&self) -> Option<Stage> {
         let load = Load::rate(self.rate()?, self.arrivals);
         Some(Stage { load, warm_up: self.warm_up, bounds: self.bounds })
@@ -52,10 +52,10 @@ impl Search {
             (None, None) => Some(self.lowest),
             (Some(held), None) if held >= self.highest => None,
             (Some(held), None) => Some((held * 2.0).min(self.highest)),
-            // Not even the lowest: there is no answer in the range.
+            // Not even the lowest held: there is no answer in the range.
             (None, Some(_)) => None,
             (Some(held), Some(failed)) if failed / held <= CLOSE => None,
-            // Three digits: a rate that a person can say.
+            // Three digits make a rate that is easy to read.
             (Some(held), Some(failed)) => {
                 Some(rounded((held * failed).sqrt())).filter(|rate| *rate > held && *rate < failed)
             }

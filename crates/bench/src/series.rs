@@ -1,4 +1,4 @@
-//! How a stage went while it ran: a point for each interval.
+//! A stage over time: a point for each interval.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use super::tally::Interval;
 /// Windows that must agree.
 const WINDOWS: usize = 3;
 
-/// What came within one interval.
+/// The measurement of one interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Point {
     /// Its end, in seconds since the warm-up was over.
@@ -25,7 +25,7 @@ pub struct Point {
     pub errors: u64,
     /// Requests under way at its end.
     pub under_way: u64,
-    /// Of its good answers; `None` where there was none.
+    /// Of its good answers; `None` if there was none.
     pub mean_ms: Option<f64>,
     /// Of its good answers.
     pub p50_ms: Option<f64>,
@@ -35,14 +35,14 @@ pub struct Point {
     pub max_ms: Option<f64>,
 }
 
-/// Intervals of several threads, put together as they come.
+/// Intervals of several threads, merged as they arrive.
 #[derive(Debug)]
 pub(super) struct Series {
     opens: Instant,
     interval: Duration,
     /// How many intervals each thread has sent; `None` when it is done.
     sent: Vec<Option<usize>>,
-    /// Those that some thread has yet to send.
+    /// The intervals that some thread has yet to send.
     open: VecDeque<(Interval, u64)>,
     /// The first is the warm-up.
     points: Vec<Point>,
@@ -53,7 +53,7 @@ impl Series {
         Self { opens, interval, sent: vec![Some(0); threads], open: VecDeque::new(), points: Vec::new() }
     }
 
-    /// One thread's next interval, which has come to its end `now`.
+    /// One thread's next interval, which ended at `now`.
     pub(super) fn add(
         &mut self,
         thread: usize,
@@ -74,7 +74,7 @@ impl Series {
         Ok(())
     }
 
-    /// A thread has sent its last.
+    /// A thread has sent its last interval.
     pub(super) fn done(&mut self, thread: usize, now: Instant) -> Result<()> {
         if let Some(sent) = self.sent.get_mut(thread) {
             *sent = None;
@@ -83,22 +83,22 @@ impl Series {
         Ok(())
     }
 
-    /// Makes points of what every thread has sent.
+    /// Makes points of the intervals that every thread has sent.
     fn close(&mut self, now: Instant) {
         let complete = self.sent.iter().flatten().min().copied().unwrap_or(usize::MAX);
         while self.points.len() < complete {
             let Some((counts, under_way)) = self.open.pop_front() else { return };
             let number = self.points.len();
             let due = self.interval * number as u32;
-            // The last is cut short.
+            // The last interval is cut short.
             let end = now.saturating_duration_since(self.opens).min(due);
             let seconds = (end + self.interval).saturating_sub(due).as_secs_f64();
             self.points.push(point(&counts, under_way, end.as_secs_f64(), seconds));
         }
     }
 
-    /// All of them, without the warm-up and without a last one that is too
-    /// short to say anything and has nothing to say.
+    /// All points without the warm-up, and without a last one that is too short
+    /// and empty.
     pub(super) fn points(&self) -> Vec<Point> {
         let mut points = self.measured().to_vec();
         points.retain(|point| {
@@ -108,7 +108,7 @@ impl Series {
         points
     }
 
-    /// The last whole one, warm-up or not.
+    /// The last whole point, warm-up or not.
     pub(super) fn last(&self) -> Option<&Point> {
         self.points.last()
     }
@@ -177,7 +177,7 @@ mod tests {
         let point = series.points()[0];
         assert_eq!((point.at_seconds, point.answers_per_second, point.under_way), (1.0, 40.0, 2));
         assert!((point.p99_ms.unwrap() - 4.0).abs() < 0.05);
-        // The one that is done early holds up nobody.
+        // A thread that is done early delays no other.
         series.done(1, opens + SECOND * 2).unwrap();
         assert_eq!(series.points().len(), 2);
         series.add(0, &counts(7, 4), 0, opens + SECOND * 5 / 2).unwrap();

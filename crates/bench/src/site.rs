@@ -1,4 +1,4 @@
-//! Where the server is: its addresses, its name, and the paths on it.
+//! The server: its addresses, its name, and its paths.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
@@ -8,7 +8,7 @@ use hyper::header::HeaderValue;
 
 use super::args::Header;
 
-/// A server, by the URL that was typed; its name is looked up once.
+/// A server, by its URL; its name is resolved once.
 #[derive(Debug)]
 pub(super) struct Site {
     authority: String,
@@ -21,11 +21,11 @@ pub(super) struct Site {
     addresses: Vec<SocketAddr>,
 }
 
-/// What is spoken on a connection.
+/// The protocol of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wire {
     Http1,
-    /// For gRPC, and for that alone.
+    /// Only for gRPC.
     Http2,
 }
 
@@ -51,7 +51,7 @@ impl Site {
         })
     }
 
-    /// The same server, spoken to by gRPC.
+    /// The same server over gRPC.
     pub(super) fn over_grpc(self) -> Self {
         Self { wire: Wire::Http2, ..self }
     }
@@ -69,12 +69,12 @@ impl Site {
         &self.host
     }
 
-    /// All that its name stands for, to be tried in order.
+    /// All addresses of its name, to be tried in order.
     pub(super) fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// `host:port` as it was typed.
+    /// `host:port` as in the URL.
     pub(super) fn authority(&self) -> &str {
         &self.authority
     }
@@ -86,12 +86,13 @@ impl Site {
         full.parse().with_context(|| format!("'{full}' is no path"))
     }
 
-    /// The whole of a URL on this server, to be read.
+    /// The whole URL, for messages.
     pub(super) fn url(&self, uri: &Uri) -> String {
         format!("http://{}{uri}", self.authority)
     }
 
-    /// Where a plain body goes when a path, a model, both or neither is given.
+    /// The path of a plain body, depending on whether a path or a model is
+    /// given.
     pub(super) fn body_path(&self, path: Option<&str>, model: Option<&str>) -> String {
         match (path, model) {
             (Some(path), _) => path.to_owned(),

@@ -12,8 +12,8 @@ use super::site::{Site, Wire};
 use cresset_protocol::Statistics;
 use cresset_protocol::messages::inference::{ModelStatisticsRequest, ModelStatisticsResponse};
 
-/// The statistics are no part of the load: a server that is too busy for them
-/// goes without.
+/// The statistics are not part of the load: if the server is too busy to answer
+/// in this time, they are left out.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where to ask.
@@ -47,7 +47,7 @@ pub struct ServerTimes {
 }
 
 impl Statistician {
-    /// Asks; `None` where the server has none.
+    /// Asks for the statistics; `None` if the server has none.
     pub(super) async fn ask(&self) -> Option<Snapshot> {
         let mut client = Client::new(Arc::clone(&self.site), PATIENCE);
         match self.site.wire() {
@@ -97,8 +97,8 @@ impl Snapshot {
         all
     }
 
-    /// What came between two snapshots; `None` where nothing did, or where the
-    /// server began anew.
+    /// The difference of two snapshots; `None` if nothing was counted in
+    /// between, or if the server restarted.
     pub(super) fn since(self, before: Self) -> Option<ServerTimes> {
         let requests = self.requests.checked_sub(before.requests).filter(|requests| *requests > 0)?;
         let executions = self.executions.checked_sub(before.executions)?;

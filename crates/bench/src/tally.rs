@@ -1,4 +1,4 @@
-//! What was counted while a stage ran.
+//! The counts of a stage.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,52 +10,52 @@ use hdrhistogram::Histogram;
 use super::client::{Answer, Failure};
 use super::schedule::{End, Phase, Ticket, Windows};
 
-/// Counts in nanoseconds, three digits kept: a percentile is within 0.1 % of
-/// the latency that was measured.
+/// Significant digits of a histogram in nanoseconds: a percentile is within 0.1
+/// % of the measured latency.
 const DIGITS: u8 = 3;
-/// Of an interval: ten times smaller.
+/// Of an interval's histogram, which is ten times smaller.
 const INTERVAL_DIGITS: u8 = 2;
-/// Finer than the clock is worth.
+/// Finer than the clock's precision.
 const SHORTEST: Duration = Duration::from_nanos(100);
 /// Anything longer counts as this.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// The counts of one thread; those of several add up.
+/// The counts of one thread; those of several threads can be added.
 #[derive(Debug)]
 pub(super) struct Tally {
     /// One for each part of the stage.
     pub(super) parts: Vec<PartTally>,
-    /// How much later than due the generator sent, where it wasn't the server
-    /// that held it up.
+    /// How much later than due the generator sent, unless the server delayed
+    /// it.
     pub(super) lag: Histogram<u64>,
-    /// Requests that were due while every connection was taken.
+    /// Requests that were due while every connection was busy.
     pub(super) held: u64,
     /// Connections made in place of lost or closed ones.
     pub(super) reconnects: u64,
-    /// Since the last look.
+    /// Since the last call of `take_interval`.
     interval: Interval,
     windows: Windows,
     end: Arc<End>,
-    /// An answer later than this is no good one.
+    /// An answer later than this doesn't count as good.
     limit: Option<Duration>,
 }
 
 /// The counts of one part.
 #[derive(Debug)]
 pub(super) struct PartTally {
-    /// Of requests that were measured and answered 200. A refusal is quick and
-    /// would flatter them.
+    /// Of requests that were measured and answered 200. Refusals are left out:
+    /// they are quick and would flatter the latency.
     pub(super) latency: Histogram<u64>,
-    /// Requests measured: due in the window, however they ended.
+    /// Requests measured: due in the window, whatever their result.
     pub(super) requests: u64,
-    /// Of those, the ones answered within the objective's limit.
+    /// Measured requests answered within the objective's limit.
     pub(super) good: u64,
-    /// Of those, the ones that failed.
+    /// Measured requests that failed, by cause.
     pub(super) errors: BTreeMap<String, Errors>,
-    /// 200s that came while the window was open, started in it or not: the
-    /// rate of these has no bias at either end.
+    /// 200s that came while the window was open, whether or not they were due
+    /// in it: their rate has no bias at either end.
     pub(super) answers: u64,
-    /// Body bytes of those.
+    /// Body bytes of these answers.
     pub(super) bytes: u64,
     /// When the last measured request ended.
     pub(super) last: Option<Instant>,
@@ -65,13 +65,13 @@ pub(super) struct PartTally {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Errors {
     pub(super) count: u64,
-    /// The server said that it has too much to do.
+    /// The server said that it is overloaded.
     pub(super) refused: bool,
-    /// What the first one said.
+    /// The message of the first one.
     pub(super) first: String,
 }
 
-/// What came to its end within a short time, warm-up or not.
+/// Requests that ended within a short time, warm-up or not.
 #[derive(Debug)]
 pub(super) struct Interval {
     pub(super) latency: Histogram<u64>,
@@ -93,7 +93,7 @@ impl Tally {
         })
     }
 
-    /// One request came to its end.
+    /// Records the end of one request.
     pub(super) fn record(&mut self, ticket: Ticket, end: Instant, result: &Result<Answer, Failure>) {
         let latency = end.saturating_duration_since(ticket.due);
         match result {
@@ -113,14 +113,14 @@ impl Tally {
         }
     }
 
-    /// A request is sent at last.
+    /// Records that a request is sent.
     pub(super) fn sent(&mut self, ticket: Ticket, now: Instant) {
         if let Phase::Measured { .. } = ticket.phase {
             self.lag.saturating_record(nanoseconds(now.saturating_duration_since(ticket.due)));
         }
     }
 
-    /// What was counted since this was asked last.
+    /// The counts since the last call.
     pub(super) fn take_interval(&mut self) -> Result<Interval> {
         Ok(std::mem::replace(&mut self.interval, Interval::new()?))
     }
@@ -293,7 +293,7 @@ mod tests {
         assert_eq!(tally.take_interval().unwrap().errors, 0);
     }
 
-    /// As the threads of a run do: each with a histogram of its own.
+    /// Like the threads of a run, each with its own histogram.
     #[test]
     fn percentiles_of_merged_threads_are_those_of_an_exact_sort() {
         let opens = clock::now();

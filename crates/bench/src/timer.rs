@@ -1,7 +1,8 @@
-//! Sleeping until a moment, not until the millisecond after it.
+//! Sleeping until an instant with microsecond precision.
 //!
-//! tokio's timers are of whole milliseconds, which is longer than many a model
-//! takes. The kernel's own, as a file descriptor, ring within microseconds.
+//! tokio's timers have a resolution of a millisecond, which is longer than many
+//! a model takes. The kernel's own timers, as file descriptors, fire within
+//! microseconds.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -14,23 +15,23 @@ use tokio::io::unix::AsyncFd;
 
 use cresset_clock as clock;
 
-/// One timer, set anew for each sleep.
+/// One timer, set again for each sleep.
 #[derive(Debug)]
 pub(super) struct Timer(AsyncFd<OwnedFd>);
 
 impl Timer {
     /// # Errors
-    /// When the process has no file descriptor left.
+    /// If the process has no file descriptor left.
     pub(super) fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-        // SAFETY: `OwnedFd` is open until it is dropped, which `AsyncFd` does,
-        // and nobody else has it.
+        // SAFETY: `OwnedFd` stays open until it is dropped. Only `AsyncFd` owns
+        // and drops it.
         let timer = unsafe { AsyncFd::register(timer)? };
         Ok(Self(timer))
     }
 
-    /// Sleeps until `due`; lets others run in any case.
+    /// Sleeps until `due`; yields to other tasks in any case.
     pub(super) async fn until(&self, due: Instant) -> io::Result<()> {
         let left = due.saturating_duration_since(clock::now());
         if left.is_zero() {
@@ -45,7 +46,8 @@ impl Timer {
         timerfd_settime(self.0.get_ref(), TimerfdTimerFlags::empty(), &once)?;
         loop {
             let mut rung = self.0.readable().await?;
-            // The count of rings; a timer that was set anew since has none.
+            // The count of expirations; a timer that was set again since has
+            // none.
             match rung.try_io(|fd| Ok(rustix::io::read(fd.get_ref(), &mut [0; 8])?)) {
                 Ok(read) => return read.map(|_| ()),
                 Err(_would_block) => {}

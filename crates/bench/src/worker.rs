@@ -1,4 +1,4 @@
-//! What one generator thread does: ask the schedule, send, record.
+//! The work of one generator thread: ask the schedule, send, record.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -19,9 +19,9 @@ use super::timer::Timer;
 use cresset_clock as clock;
 
 /// A client that can't connect waits this long before it tries again: a server
-/// that is starting anew needs its processor for that.
+/// that is restarting needs its processor for that.
 const BACK_OFF: Duration = Duration::from_millis(50);
-/// The dispatcher lets connections move after this many requests that are late.
+/// The dispatcher lets connections move after this many late requests.
 const AT_ONCE: usize = 32;
 
 /// What the clients of a thread share.
@@ -47,7 +47,7 @@ impl Shared {
         })
     }
 
-    /// The next request, unless the stage was ended.
+    /// The next request, unless the stage has ended.
     fn next(&self, now: Instant) -> Option<Ticket> {
         if self.end.passed(now) {
             return None;
@@ -55,7 +55,7 @@ impl Shared {
         self.schedule.borrow_mut().next(now)
     }
 
-    /// Sends one request and records what became of it.
+    /// Sends one request and records its result.
     async fn send(&self, client: &mut Client, ticket: Ticket, now: Instant) -> (Instant, bool) {
         let number = self.picker.borrow_mut().pick();
         let prepared = &self.order.requests.all[number];
@@ -81,8 +81,8 @@ async fn exchange(client: &mut Client, prepared: &Prepared, now: Instant) -> Res
     Ok(answer)
 }
 
-/// The connections that a thread begins with: all of a closed loop's, one of an
-/// open loop's, to know that the server is there.
+/// The connections that a thread begins with: all for a closed loop, one for an
+/// open loop, to check that the server answers.
 pub(super) async fn connect(order: &Order, share: Share) -> Result<Vec<Client>> {
     let count = match order.stage.load {
         Load::Closed { concurrency } => share.of(concurrency.get() as u64),
@@ -99,7 +99,7 @@ pub(super) async fn connect(order: &Order, share: Share) -> Result<Vec<Client>> 
     Ok(clients)
 }
 
-/// Sends until the schedule has no more, and waits for every answer.
+/// Sends all requests of the schedule, and waits for every answer.
 pub(super) async fn run(
     clients: Vec<Client>,
     shared: Rc<Shared>,
@@ -137,8 +137,8 @@ async fn work(mut client: Client, shared: Rc<Shared>) {
     }
 }
 
-/// The connections of an open loop. As many are made as the load needs, up to a
-/// limit; beyond it requests wait here, and their latency runs.
+/// The connections of an open loop. They are made as the load needs them, up to
+/// a limit. Beyond it, requests wait here, and the wait counts as latency.
 struct Pool {
     idle: Vec<Client>,
     made: usize,
@@ -159,9 +159,9 @@ async fn open(clients: Vec<Client>, shared: Rc<Shared>, share: Share) -> Result<
         if ticket.due > now || at_once >= AT_ONCE {
             at_once = 0;
             timer.until(ticket.due).await?;
-            // Those that are done take memory until they are joined.
+            // Finished tasks take memory until they are joined.
             while sending.try_join_next().is_some() {}
-            // While it slept the stage may have been ended.
+            // The stage may have ended during the sleep.
             if shared.end.passed(clock::now()) {
                 break;
             }
@@ -196,7 +196,7 @@ fn dispatch(ticket: Ticket, pool: &Rc<RefCell<Pool>>, shared: &Rc<Shared>, sendi
     sending.spawn_local(serve(client, ticket, Rc::clone(pool), Rc::clone(shared)));
 }
 
-/// One connection of an open loop: this request, then those that waited.
+/// One connection of an open loop: serves this request, then waiting ones.
 async fn serve(mut client: Client, ticket: Ticket, pool: Rc<RefCell<Pool>>, shared: Rc<Shared>) {
     let mut now = clock::now();
     shared.tally.borrow_mut().sent(ticket, now);

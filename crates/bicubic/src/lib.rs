@@ -1,15 +1,16 @@
 //! Resizing of 8-bit images, bicubic (Catmull and Rom's kernel, a = -0.5) or
-//! bilinear, with kernels that are widened by the scale where it shrinks.
+//! bilinear. Kernels are widened by the scale if the image shrinks.
 //!
-//! A crate of its own because of the library under it, whose functions are
-//! generic over pixels and images: they are compiled where they are called,
-//! and cost as much as all else in the server. Here they are compiled once.
+//! This is a separate crate because of its library. The library's functions are
+//! generic over pixels and images, so they are compiled in the crate that calls
+//! them, and take as long as the rest of the server. Here they are compiled
+//! once.
 
 use fast_image_resize::images::{Image, TypedImageRef};
 use fast_image_resize::pixels::{U8, U8x2, U8x3, U8x4};
 use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 
-/// An image, row by row, with the channels of a pixel beside each other.
+/// An image, row by row, with the channels of a pixel next to each other.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
     /// `height * width * channels` bytes.
@@ -18,22 +19,22 @@ pub struct Source<'a> {
     pub width: u32,
     /// In pixels.
     pub height: u32,
-    /// From 1 to 4; each is resized by itself.
+    /// From 1 to 4; each channel is resized separately.
     pub channels: usize,
 }
 
-/// What one direction of an image becomes.
+/// How one direction of an image is resized.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Span {
-    /// Where the part that is taken begins, in pixels of the source.
+    /// The start of the part, in pixels of the source.
     pub start: f64,
-    /// How much of the source is taken, in its pixels.
+    /// The length of the part, in pixels of the source.
     pub length: f64,
-    /// How many pixels come of it.
+    /// The number of pixels in the result.
     pub pixels: u32,
 }
 
-/// Which kernel pixels are weighed by.
+/// The kernel that weighs pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kernel {
     /// A triangle: one pixel to each side.
@@ -42,12 +43,12 @@ pub enum Kernel {
     Bicubic,
 }
 
-/// Resizes the part of `source` that the two spans cut out, down first where
-/// both directions change, with each step rounded to 8 bits. The result has
+/// Resizes the part of `source` that the two spans cut out, vertically first if
+/// both directions change. Each step rounds to 8 bits. The result has
 /// `down.pixels` rows of `across.pixels` pixels.
 ///
 /// # Errors
-/// In words, when the sizes don't fit each other or the source.
+/// A text, if the sizes don't fit each other or the source.
 pub fn resize(source: Source<'_>, across: Span, down: Span, kernel: Kernel) -> Result<Vec<u8>, String> {
     match source.channels {
         1 => typed::<U8>(source, across, down, kernel),
@@ -72,8 +73,8 @@ fn typed<P: PixelTrait>(
         TypedImageRef::<P>::from_buffer(source.width, source.height, source.pixels).map_err(words)?;
     let mut image = Image::new(across.pixels, down.pixels, P::pixel_type());
     let mut view = image.typed_image_mut::<P>().ok_or("an image that lost its pixels' type")?;
-    // Alpha is a channel like any other: the colour under it is taken as it
-    // is stored.
+    // Alpha is an ordinary channel: the colour under it is used as it is
+    // stored.
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false).crop(
         across.start,
         down.start,

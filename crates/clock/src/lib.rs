@@ -1,5 +1,5 @@
-//! The one place that reads the clock. Policy takes time as an argument, so
-//! that its tests turn the hands themselves.
+//! The only code that reads the clock. Policy takes time as an argument, so
+//! that its tests control it.
 
 use std::time::{Duration, Instant};
 
@@ -13,22 +13,22 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
-/// The wall clock, in milliseconds since 1970: for people, never for policy.
+/// The wall clock, in milliseconds since 1970: for display, never for policy.
 #[must_use]
 pub fn unix_millis() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// The time since some moment in the past: what work costs that several threads
+/// The time since an earlier instant: the cost of work that several threads
 /// share.
 #[must_use]
 pub fn monotonic() -> Duration {
     duration(ClockId::Monotonic)
 }
 
-/// The processor time that the calling thread has used so far: what work costs
-/// on a machine that has other work, too.
+/// The processor time of the calling thread so far: the cost of work on a
+/// machine that also runs other work.
 #[must_use]
 pub fn thread_time() -> Duration {
     duration(ClockId::ThreadCPUTime)

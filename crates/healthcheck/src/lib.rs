@@ -1,6 +1,6 @@
 //! `cresset healthcheck`: a probe for a container's `HEALTHCHECK`, so that an
-//! image needs no HTTP client. `cresset-healthcheck` is the same in a binary of
-//! its own.
+//! image needs no HTTP client. `cresset-healthcheck` is the same as a separate
+//! binary.
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-/// Arguments of `cresset healthcheck`: those of `cresset serve`, from the same
-/// environment, so that the two agree in a container.
+/// Arguments of `cresset healthcheck`. They have the names and the environment
+/// variables of `cresset serve`, so that the two agree in a container.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// Address that the server listens on; 0.0.0.0 and :: are asked at the loopback address
@@ -26,7 +26,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// Where to ask.
+    /// The address of the probe.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         let host = match self.host {
@@ -41,7 +41,7 @@ impl Args {
 /// Asks once.
 ///
 /// # Errors
-/// When the server isn't there, or isn't ready.
+/// If the server doesn't answer, or isn't ready.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let timeout = Duration::from_secs(args.timeout_secs.max(1));
     let address = args.address();

@@ -1,5 +1,6 @@
-//! `cresset-healthcheck`: what an image runs every few seconds. It maps no
-//! libtorch, which alone takes more time and memory than asking.
+//! `cresset-healthcheck`: the probe that an image runs every few seconds. It
+//! doesn't load libtorch, which alone takes more time and memory than the
+//! probe.
 
 use std::process::ExitCode;
 

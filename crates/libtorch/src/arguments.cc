@@ -14,7 +14,7 @@
 namespace cresset {
 namespace {
 
-// Containers within containers beyond this depth can't be sent.
+// Containers nested deeper than this can't be sent.
 constexpr int kDeepest = 8;
 
 using Kind = c10::TypeKind;
@@ -109,7 +109,7 @@ std::string kind_of(const c10::TypePtr& type, int depth) {
   return under("other", json_text(type->annotation_str()));
 }
 
-// In libtorch's words.
+// libtorch's own text.
 std::runtime_error missing(const std::string& place) {
   return std::runtime_error("forward() is missing value for argument '" + place + "'");
 }
@@ -123,7 +123,7 @@ std::string_view name_of(const CressetInput& input) {
   return {input.name, input.name_length};
 }
 
-// The text up to the first dot, which it is taken off with.
+// The text up to the first dot, which is removed from `rest`.
 std::string_view step(std::string_view& rest) {
   const auto dot = rest.find('.');
   const auto taken = rest.substr(0, dot);
@@ -131,7 +131,7 @@ std::string_view step(std::string_view& rest) {
   return taken;
 }
 
-// The type of what lies at `rest` within a value of this type, or null.
+// The type at `rest` within a value of this type, or null.
 c10::TypePtr type_at(c10::TypePtr type, std::string_view rest) {
   type = without_optional(type);
   if (rest.empty()) {
@@ -139,7 +139,7 @@ c10::TypePtr type_at(c10::TypePtr type, std::string_view rest) {
   }
   if (const auto dict = type->cast<c10::DictType>()) {
     const auto value = without_optional(dict->getValueType());
-    // A tensor's key may hold dots.
+    // A tensor's key may contain dots.
     if (value->kind() == Kind::TensorType) {
       return value;
     }
@@ -198,7 +198,7 @@ c10::IValue numbers_of(const at::Tensor& tensor, const c10::TypePtr& list) {
   return numbers;
 }
 
-// What stands for a list or dictionary that nothing is sent for.
+// The default for a list or dictionary if nothing is sent for it.
 std::optional<c10::IValue> empty_of(const c10::TypePtr& type) {
   if (const auto list = type->cast<c10::ListType>()) {
     return c10::impl::GenericList(list->getElementType());
@@ -212,14 +212,14 @@ std::optional<c10::IValue> empty_of(const c10::TypePtr& type) {
   return std::nullopt;
 }
 
-// What is sent, by place.
+// The values sent, by place.
 using Sent = std::map<std::string_view, const c10::IValue*>;
 
 class Builder {
  public:
   explicit Builder(const Sent& sent) : sent_(sent) {}
 
-  // The value at `place`, or nothing where nothing is sent for it.
+  // The value at `place`, or nothing if nothing is sent for it.
   std::optional<c10::IValue> build(const c10::TypePtr& maybe, const std::string& place) const {
     const auto type = without_optional(maybe);
     if (const auto found = sent_.find(place); found != sent_.end()) {
@@ -296,8 +296,8 @@ class Builder {
   const Sent& sent_;
 };
 
-// What an argument is that nothing is sent for. forward may write to it: each
-// call has its own.
+// The value of an argument if nothing is sent for it. forward may write to it,
+// so each call gets its own.
 c10::IValue otherwise(const Argument& argument) {
   if (argument.otherwise) {
     const auto& value = *argument.otherwise;
@@ -364,7 +364,7 @@ std::vector<c10::IValue> stack_of(const std::vector<Argument>& arguments, const 
   Sent sent;
   for (size_t i = 0; i < arguments.size(); ++i) {
     const auto& argument = arguments[i];
-    // Mostly they are one for one.
+    // Usually inputs and arguments match one to one.
     if (i < values.size() && sent.empty() && name_of(inputs[i]) == argument.name) {
       stack.push_back(values[i]);
       continue;

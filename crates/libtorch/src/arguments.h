@@ -1,8 +1,11 @@
-// forward's arguments: what each takes, and how a request's inputs become them.
+// forward's arguments: their types, and how a request's inputs become them.
 //
-// An input's name is its place: an argument's name, and behind a dot each the
-// way to a value within it: an index of a list or tuple, the name of a
-// NamedTuple's field, the key of a dictionary.
+// An input's name is its place. It is an argument's name, followed by the path
+// to a value within it, each step after a dot:
+//
+// - an index of a list or tuple
+// - a field's name of a NamedTuple
+// - a key of a dictionary
 #pragma once
 
 #include <cstddef>
@@ -21,9 +24,9 @@ namespace cresset {
 struct Argument {
   std::string name;
   c10::TypePtr type;
-  // What backend/mod.rs reads as an ArgumentKind.
+  // Read as an ArgumentKind by the Rust side.
   std::string kind;
-  // What stands in where nothing is sent: the file's default, or None.
+  // The value if nothing is sent: the file's default, or None.
   std::optional<c10::IValue> otherwise;
 };
 
@@ -34,11 +37,11 @@ std::vector<Argument> arguments_of(const c10::FunctionSchema& schema);
 // read from the host's memory.
 bool is_tensor(const std::vector<Argument>& arguments, const CressetInput& input);
 
-// The value of an input that is no tensor.
+// The value of an input that is not a tensor.
 c10::IValue value_of(const std::vector<Argument>& arguments, const CressetInput& input);
 
-// forward's stack, with room for self in front. `values` are those of `inputs`,
-// and in step with them.
+// forward's stack, with room for self at the front. `values` are the values of
+// `inputs`, in the same order.
 std::vector<c10::IValue> stack_of(const std::vector<Argument>& arguments, const CressetInput* inputs,
                                   std::vector<c10::IValue> values);
 

@@ -1,8 +1,8 @@
-//! The cause in a text of libtorch's: of two kilobytes the line that tells
-//! whoever sent the request what was wrong.
+//! Finds the cause in libtorch's error text: of two kilobytes, the line that
+//! tells the client what was wrong.
 //!
-//! Errors from outside of the interpreter begin with it. The interpreter's
-//! stand behind its trace:
+//! Errors from outside of the interpreter begin with the cause. The
+//! interpreter's own errors have it after the trace:
 //!
 //! ```text
 //! The following operation failed in the TorchScript interpreter.
@@ -16,9 +16,9 @@
 //! RuntimeError: mat1 and mat2 shapes cannot be multiplied (2x785 and 784x512)
 //! ```
 //!
-//! The code may hold any text, in the first column too, and so may the cause,
-//! which may even be a text of the interpreter's itself: of a forked call, or
-//! of a message that a model raises.
+//! The code may contain any text, even in the first column, and so may the
+//! cause. The cause may even be another text of the interpreter: of a forked
+//! call, or of a message that a model raises.
 
 /// In the first line of each part of a trace.
 const TRACEBACK: &str = "Traceback of TorchScript";
@@ -26,10 +26,10 @@ const TRACEBACK: &str = "Traceback of TorchScript";
 /// The interpreter's own first line.
 const FAILED: &str = "The following operation failed in the TorchScript interpreter";
 
-/// Under the place that failed.
+/// Below the place that failed.
 const HERE: &str = "<--- HERE";
 
-/// The cause, in one line; empty where the text is.
+/// The cause in one line; empty if the text is empty.
 pub(super) fn cause(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     interpreted(&lines).unwrap_or_else(|| {
@@ -38,12 +38,12 @@ pub(super) fn cause(text: &str) -> String {
     })
 }
 
-/// What stands behind the interpreter's trace; `None` where there is none.
+/// The text after the interpreter's trace; `None` if there is no trace.
 fn interpreted(lines: &[&str]) -> Option<String> {
     let start = lines.iter().position(|line| line.starts_with(TRACEBACK))?;
-    // Behind the last place of the trace that a cause follows. Further places
-    // in the cause have none behind them, or are those of the call that failed
-    // first.
+    // The cause follows the last place of the trace that has a cause after it.
+    // Any later places are part of the cause: none has a cause after it, or
+    // they belong to the call that failed first.
     let mut found = None;
     let mut behind_place = true;
     for (index, line) in lines.iter().enumerate().skip(start + 1) {
@@ -58,7 +58,7 @@ fn interpreted(lines: &[&str]) -> Option<String> {
     let (name, said) = class(lines[index])?;
     let rest = &lines[index + 1..];
     if name.contains('.') {
-        // The model's own words, all of them.
+        // The model's own message, completely.
         let said = std::iter::once(said).chain(rest.iter().copied());
         let said: Vec<&str> = said.flat_map(str::split_whitespace).collect();
         return Some(with_name(name, &said.join(" ")));
@@ -70,7 +70,7 @@ fn with_name(name: &str, said: &str) -> String {
     if said.is_empty() { name.to_owned() } else { format!("{name}: {said}") }
 }
 
-/// A line, with the next one where it says nothing or ends in a colon.
+/// A line, with the next one if it is empty or ends in a colon.
 fn completed(line: &str, rest: &[&str]) -> String {
     let line = line.trim();
     let next = rest.iter().map(|line| line.trim()).find(|line| !line.is_empty());
@@ -82,8 +82,8 @@ fn completed(line: &str, rest: &[&str]) -> String {
     }
 }
 
-/// The exception's class and what it says, where a line is the interpreter's
-/// last: `RuntimeError`, or a Python name with its module.
+/// The exception's class and its message, if a line is the last one of the
+/// interpreter: `RuntimeError`, or a Python name with its module.
 fn class(line: &str) -> Option<(&str, &str)> {
     let (name, said) = line.split_once(':')?;
     let is_name = name == "RuntimeError"

@@ -1,11 +1,13 @@
-//! CUDA, found and opened when the server starts.
+//! Finds and opens CUDA when the server starts.
 //!
-//! The binary links libtorch for processors only. Where a driver is present
-//! and `libtorch_cuda.so` lies beside `libtorch_cpu.so`, opening that library
-//! registers CUDA with libtorch, and from then on `cuda:0` is a device like
-//! any other. It must happen before libtorch first looks for CUDA, because it
-//! remembers what it found; and only with a driver, because the library costs
-//! a quarter of a gigabyte of memory merely by being opened.
+//! The binary links libtorch for processors only. If there is a driver, and
+//! `libtorch_cuda.so` is next to `libtorch_cpu.so`, opening that library
+//! registers CUDA with libtorch. From then on `cuda:0` is a device like any
+//! other.
+//!
+//! It must be opened before libtorch first looks for CUDA, because libtorch
+//! remembers the result. And it is opened only if there is a driver, because
+//! opening alone costs a quarter of a gigabyte of memory.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
@@ -18,7 +20,7 @@ use cresset_nvidia::dl::Library;
 
 const TORCH_CUDA: &str = "libtorch_cuda.so";
 
-/// Looks for a driver, then for devices, then for libtorch's own part.
+/// Looks for a driver, then for devices, then for libtorch's CUDA library.
 pub(super) fn open() -> Accelerators {
     match devices() {
         Ok(count) => Accelerators::Cuda(count),
@@ -42,9 +44,9 @@ fn devices() -> Result<u32, String> {
 fn open_torch_cuda() -> Result<(), String> {
     let beside = torch_folder().map(|folder| folder.join(TORCH_CUDA)).filter(|path| path.exists());
     let library = beside.unwrap_or_else(|| PathBuf::from(TORCH_CUDA));
-    // Lazily, because images carry stubs for the libraries that aren't used;
-    // globally, because the libraries that it opens later look for it. Never
-    // closed: it registered itself with libtorch.
+    // Lazily, because images carry stubs for the libraries that aren't used.
+    // Globally, because libraries that it opens later look for it. Never
+    // closed, because it has registered itself with libtorch.
     match Library::open(&c_path(&library)?, libc::RTLD_LAZY | libc::RTLD_GLOBAL) {
         Ok(_) => Ok(()),
         Err(why) if library == Path::new(TORCH_CUDA) && why.starts_with(TORCH_CUDA) => Err(format!(
@@ -57,8 +59,8 @@ fn open_torch_cuda() -> Result<(), String> {
 
 /// The folder that `libtorch_cpu.so` was loaded from.
 pub(super) fn torch_folder() -> Option<PathBuf> {
-    // SAFETY: null or a text that the loader keeps while the library is open,
-    // which is for ever: the binary links it.
+    // SAFETY: null or a text that the loader keeps while the library is open.
+    // The binary links it, so it is never closed.
     let file = unsafe {
         let file = ffi::cresset_torch_library();
         if file.is_null() {

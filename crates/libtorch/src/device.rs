@@ -1,9 +1,9 @@
-//! What is asked of a device itself.
+//! Queries of a device.
 
 use super::ffi::{self, Failure};
 use cresset_backend::Device;
 
-/// The number that the shim knows it by.
+/// The device's number in the shim.
 pub(super) fn number(device: Device) -> i32 {
     match device {
         Device::Cpu => -1,
@@ -12,8 +12,8 @@ pub(super) fn number(device: Device) -> i32 {
     }
 }
 
-/// Waits for all that the device was given; what it says where it can't be
-/// used any more. A model that places itself may be on any.
+/// Waits for all work of the device; fails with its error if it can't be used
+/// any more. For a model that places itself, all devices are waited for.
 pub(super) fn probe(device: Device) -> Result<(), String> {
     let number = number(device);
     // SAFETY: no precondition.

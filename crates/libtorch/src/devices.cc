@@ -18,7 +18,7 @@ namespace prim = c10::prim;
 namespace aten = c10::aten;
 namespace attr = c10::attr;
 
-// What was found, by name, so that each is told once.
+// The devices found, by name, so that each is reported once.
 struct Found {
   std::set<std::string> replaced;
   std::set<std::string> processors;
@@ -29,8 +29,8 @@ std::optional<T> constant(const Value* value) {
   return torch::jit::constant_as<T>(value);
 }
 
-// The device that a node gives, where it gives always the same: as a constant,
-// or as a file spells one, `torch.device("cuda:0")` and `torch.device("cuda", 0)`.
+// The device of a node, if it is always the same: a constant, or as a file
+// spells one, `torch.device("cuda:0")` and `torch.device("cuda", 0)`.
 std::optional<c10::Device> device_of(const Node* node) {
   if (node->outputs().size() != 1) {
     return std::nullopt;
@@ -61,8 +61,8 @@ std::optional<c10::Device> device_of(const Node* node) {
   }
 }
 
-// "cuda" without a number is the target already: its number is set for the
-// thread that runs the module.
+// "cuda" without a number is the target already: the thread that runs the
+// module has its number set.
 bool is_the_target(c10::Device named, c10::Device target) {
   return named == target || (named.type() == target.type() && !named.has_index());
 }
@@ -115,7 +115,7 @@ std::string listed(const std::set<std::string>& names) {
 
 std::vector<std::string> settle_devices(const torch::jit::Module& module, c10::Device target) {
   Found found;
-  // All that the file holds: methods of each submodule, and free functions.
+  // All functions of the file: methods of each submodule, and free functions.
   for (auto* function : module._ivalue()->compilation_unit()->get_functions()) {
     auto* with_graph = torch::jit::tryToGraphFunction(*function);
     if (with_graph == nullptr) {
@@ -134,7 +134,7 @@ std::vector<std::string> settle_devices(const torch::jit::Module& module, c10::D
   if (!found.processors.empty()) {
     notes.push_back(
         "its code names " + listed(found.processors) + " and it runs on " + target.str() +
-        ": what it makes there is on the CPU, which is slow, or fails where it meets the rest; export the model on a "
+        ": what it makes there is on the CPU, which is slow, or fails if it meets the rest; export the model on a "
         "GPU, or make its tensors with device=x.device");
   }
   return notes;

@@ -1,4 +1,4 @@
-// The devices that a module's code names.
+// The devices named in a module's code.
 #pragma once
 
 #include <string>
@@ -9,13 +9,13 @@
 
 namespace cresset {
 
-// Puts `target` in the place of every CUDA device that the code names and
-// that isn't the target: whoever traces on a GPU writes its number down, while
-// weights and constants went to the target when the file was read. Names of
-// the processors stay where the target is a GPU: some are meant.
+// Replaces every CUDA device that the code names by `target`: a trace made on a
+// GPU contains the GPU's number, while weights and constants went to the target
+// when the file was read. Names of the processors stay if the target is a GPU:
+// some are intended.
 //
-// To be called before anything is frozen, analysed or run. Gives a line for
-// each thing that an operator should know.
+// To be called before anything is frozen, analysed or run. Returns a line for
+// each fact that an operator should know.
 std::vector<std::string> settle_devices(const torch::jit::Module& module, c10::Device target);
 
 }  // namespace cresset

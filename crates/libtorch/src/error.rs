@@ -1,8 +1,8 @@
-//! From libtorch's texts to errors that a client can read.
+//! Converts libtorch's texts to errors that a client can read.
 //!
-//! libtorch says two kilobytes: a trace through the TorchScript code, paths of
-//! the machine that exported it, C++ frames. One line of it helps the
-//! client; the rest goes to the log.
+//! libtorch's text has two kilobytes: a trace through the TorchScript code,
+//! paths of the exporting machine, C++ frames. One line of it helps the client;
+//! the rest goes to the log.
 
 use std::path::Path;
 
@@ -13,10 +13,11 @@ use cresset_backend::{
     BackendError, Device, DeviceFault, EXPORT_TORCH_SCRIPT as EXPORT, TORCH_SCRIPT, file_kind,
 };
 
-/// A client's line is cut here: a model can put anything into its messages.
+/// A client's line is cut to this length: a model can put any text into its
+/// messages.
 const LONGEST_LINE: usize = 400;
 
-/// Words by which libtorch's texts are told apart; any one of them suffices.
+/// Words that identify libtorch's texts for this; any one of them suffices.
 const OUT_OF_MEMORY: [&str; 6] = [
     "can't allocate memory",
     "CUDA out of memory",
@@ -27,9 +28,9 @@ const OUT_OF_MEMORY: [&str; 6] = [
     "_ALLOCATION_FAILED",
 ];
 
-/// Words of failures that may be the device's own. Some are and some aren't
-/// ("no kernel image is available"), and a model may say any of them: the
-/// device is asked.
+/// Words of failures that may be the device's. They are not certain ("no kernel
+/// image is available"), and a model may raise any of them, so the device is
+/// asked.
 const DEVICE: [&str; 6] =
     ["CUDA error", "CUBLAS_STATUS", "CUDNN_STATUS", "cuDNN error", "cuFFT error", "CUDA driver"];
 
@@ -68,7 +69,7 @@ pub(super) fn load(failure: Failure, device: Device) -> BackendError {
     classified(&message, &detail, device, device::probe).unwrap_or(BackendError::Load { message, detail })
 }
 
-/// What can be told from a file's first bytes, before libtorch reads it.
+/// Checks a file's first bytes, before libtorch reads it.
 pub(super) fn inspect(path: &Path) -> Result<(), BackendError> {
     let unreadable = |error: std::io::Error| BackendError::Load {
         message: format!("the model file can't be read: {}", error.kind()),
@@ -94,8 +95,8 @@ fn said(failure: Failure) -> Result<String, BackendError> {
     }
 }
 
-/// The failures that aren't the request's or the file's. `probe` tells whether
-/// a CUDA device still answers, and if not, with what.
+/// The failures that are not caused by the request or the file. `probe` tells
+/// whether a CUDA device still answers, and its error if not.
 fn classified(
     message: &str,
     detail: &str,
@@ -103,8 +104,7 @@ fn classified(
     probe: impl FnOnce(Device) -> Result<(), String>,
 ) -> Option<BackendError> {
     let says = |words: &[&str]| words.iter().any(|word| detail.contains(word));
-    // First, because a library that finds no memory may be on a device that
-    // has failed.
+    // First, because a library that finds no memory may be on a failed device.
     let answer = if !device.is_host() && says(&DEVICE) { probe(device).err() } else { None };
     let Some(answer) = answer else {
         let (message, detail) = (message.to_owned(), detail.to_owned());
@@ -119,7 +119,7 @@ fn classified(
     Some(BackendError::Device { fault, message, detail: format!("{detail}\nthe device says: {answer}") })
 }
 
-/// What happened to a device, by what was said first and by its own answer.
+/// The kind of a device's failure, by the first text and by its own answer.
 fn fault_in(detail: &str, answer: &str) -> DeviceFault {
     let says = |word: &str| detail.contains(word) || answer.contains(word);
     if says("device-side assert") {
@@ -131,20 +131,20 @@ fn fault_in(detail: &str, answer: &str) -> DeviceFault {
     }
 }
 
-/// The one line that tells what was wrong.
+/// The one line that says what was wrong.
 fn line(detail: &str) -> String {
     let message = cause(detail);
     let message = if message.is_empty() { "no reason given" } else { message.as_str() };
     // `forward() is missing value … Declaration: forward(__torch__.…`: names
-    // that only the exporter knows.
+    // that mean nothing to a client.
     let message = message.split(" Declaration: ").next().unwrap_or(message);
     let message = without_enforce(message);
     let message = without_folders(&message);
     cut(message.trim_end_matches('.'))
 }
 
-/// Without `[enforce fail at alloc_cpu.cpp:127] err == 0. `, which allocators
-/// put in front.
+/// Without `[enforce fail at alloc_cpu.cpp:127] err == 0. `, the prefix of
+/// allocators.
 fn without_enforce(message: &str) -> String {
     let Some((before, rest)) = message.split_once("[enforce fail at ") else {
         return message.to_owned();
@@ -154,7 +154,7 @@ fn without_enforce(message: &str) -> String {
     format!("{before}{reason}")
 }
 
-/// Paths lose their folders: they are the server's, or the exporter's.
+/// Removes the folders of paths: they are the server's, or the exporter's.
 fn without_folders(message: &str) -> String {
     let is_end = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '(' | ')' | ',' | '[' | ']');
     message
@@ -166,7 +166,7 @@ fn without_folders(message: &str) -> String {
         .collect()
 }
 
-/// No longer than a client's line may be.
+/// The message, cut to the length of a client's line.
 pub(super) fn cut(message: &str) -> String {
     match message.char_indices().nth(LONGEST_LINE) {
         Some((end, _)) => format!("{}…", &message[..end]),
@@ -255,7 +255,7 @@ RuntimeError: mat1 and mat2 shapes cannot be multiplied (2x785 and 784x512)
         assert_eq!(fault(on(elsewhere, gpu, broken(address))), Some(DeviceFault::IllegalAddress));
         let launch = "CUDA error: unspecified launch failure";
         assert_eq!(fault(on(launch, gpu, broken("unspecified launch failure"))), Some(DeviceFault::Lost));
-        // A model may say what it likes, and so may a kernel that isn't there.
+        // A model may raise any text, and so may a missing kernel.
         assert_eq!(on(ASSERT, gpu, Ok(())), None);
         assert_eq!(on(ASSERT, Device::Cpu, broken("never asked")), None);
         assert_eq!(on("RuntimeError: shapes", gpu, broken("never asked")), None);

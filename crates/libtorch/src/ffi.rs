@@ -4,43 +4,43 @@ use std::ffi::{CStr, c_char, c_void};
 use std::marker::{PhantomData, PhantomPinned};
 use std::ptr::NonNull;
 
-/// Nothing went wrong.
+/// Success.
 pub(super) const OK: i32 = 0;
-/// There was not even memory for a text.
+/// Failure without memory for a text.
 pub(super) const OUT_OF_MEMORY: i32 = 2;
 
-/// `CRESSET_STRINGS_TYPE`: in the place of a scalar type.
+/// `CRESSET_STRINGS_TYPE`: in place of a scalar type.
 pub(super) const STRINGS: i32 = -1;
 
-/// Made and freed by the shim, and never looked into.
+/// Opaque: made and freed by the shim.
 #[repr(C)]
 pub(super) struct RawModule {
     opaque: [u8; 0],
     marker: PhantomData<(*mut u8, PhantomPinned)>,
 }
 
-/// Made and freed by the shim, and never looked into.
+/// Opaque: made and freed by the shim.
 #[repr(C)]
 pub(super) struct RawOutputs {
     opaque: [u8; 0],
     marker: PhantomData<(*mut u8, PhantomPinned)>,
 }
 
-/// Made and freed by the shim, and never looked into.
+/// Opaque: made and freed by the shim.
 #[repr(C)]
 pub(super) struct RawLane {
     opaque: [u8; 0],
     marker: PhantomData<(*mut u8, PhantomPinned)>,
 }
 
-/// Made and freed by the shim, and never looked into.
+/// Opaque: made and freed by the shim.
 #[repr(C)]
 pub(super) struct RawFlight {
     opaque: [u8; 0],
     marker: PhantomData<(*mut u8, PhantomPinned)>,
 }
 
-/// Made and freed by the shim, and never looked into.
+/// Opaque: made and freed by the shim.
 #[repr(C)]
 pub(super) struct RawPinned {
     opaque: [u8; 0],
@@ -181,23 +181,24 @@ unsafe extern "C" {
     pub(super) fn cresset_use_allocator_settings(settings: *const c_char, error: *mut *mut c_char) -> i32;
 }
 
-/// What a call of the shim said when it failed.
+/// The error of a failed call of the shim.
 #[derive(Debug)]
 pub(super) enum Failure {
     /// libtorch's whole text.
     Said(String),
-    /// No memory was left to say anything.
+    /// There was no memory for a text.
     OutOfMemory,
 }
 
-/// Makes a call that gives a `*mut T` or an error, and takes what it gave.
+/// Makes a call that returns a `*mut T` or an error, and takes ownership of the
+/// result.
 pub(super) fn made<T>(
     call: impl FnOnce(*mut *mut T, *mut *mut c_char) -> i32,
 ) -> Result<NonNull<T>, Failure> {
     let mut value = std::ptr::null_mut();
     let mut error = std::ptr::null_mut();
     let status = call(&raw mut value, &raw mut error);
-    // SAFETY: null, or a text that the shim terminated and left to us.
+    // SAFETY: null, or a terminated text that the shim handed over.
     let said = unsafe { text(error) };
     // SAFETY: the shim's own allocation, freed once; null is allowed.
     unsafe { cresset_text_free(error) };
@@ -208,11 +209,11 @@ pub(super) fn made<T>(
     }
 }
 
-/// Makes a call that gives nothing or an error.
+/// Makes a call that returns nothing or an error.
 pub(super) fn done(call: impl FnOnce(*mut *mut c_char) -> i32) -> Result<(), Failure> {
     let mut error = std::ptr::null_mut();
     let status = call(&raw mut error);
-    // SAFETY: null, or a text that the shim terminated and left to us.
+    // SAFETY: null, or a terminated text that the shim handed over.
     let said = unsafe { text(error) };
     // SAFETY: the shim's own allocation, freed once; null is allowed.
     unsafe { cresset_text_free(error) };
@@ -231,6 +232,6 @@ pub(super) unsafe fn text(text: *const c_char) -> Option<String> {
     if text.is_null() {
         return None;
     }
-    // SAFETY: what this function's caller promises.
+    // SAFETY: guaranteed by the caller of this function.
     Some(unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
 }

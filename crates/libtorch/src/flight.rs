@@ -1,4 +1,4 @@
-//! Batches on their way over a device.
+//! Batches under way on a device.
 
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub(super) struct Lane {
 impl Lane {
     pub(super) fn new(device: Device) -> Result<Self, BackendError> {
         let number = device::number(device);
-        // SAFETY: both pointers are `made`'s own.
+        // SAFETY: both pointers come from `made`.
         let lane = ffi::made(|lane, error| unsafe { ffi::cresset_lane_new(number, lane, error) });
         lane.map(|raw| Self { raw }).map_err(|failure| error::execute(failure, device))
     }
@@ -47,8 +47,8 @@ impl Drop for Lane {
 
 struct LibtorchFlight {
     raw: NonNull<RawFlight>,
-    /// Taken when it has landed; else dropped behind `raw`, whose end is
-    /// waited for.
+    /// Taken when it has landed; else dropped after `raw`, whose drop waits for
+    /// the flight's end.
     batch: Option<HostBatch>,
     module: Arc<Module>,
 }
@@ -58,17 +58,17 @@ unsafe impl Send for LibtorchFlight {}
 
 impl Flight for LibtorchFlight {
     fn land(mut self: Box<Self>) -> (Result<Vec<BatchOutput>, BackendError>, HostBatch) {
-        // SAFETY: `self.raw` is alive, and this is the one time that it lands.
+        // SAFETY: `self.raw` is alive, and lands only here.
         let landed = ffi::made(|outputs, error| unsafe {
             ffi::cresset_flight_land(self.raw.as_ptr(), outputs, error)
         });
         let outputs =
             landed.map_err(|failure| error::execute(failure, self.module.device())).and_then(|outputs| {
-                // SAFETY: just made, and ours.
+                // SAFETY: just made, and owned by this call.
                 unsafe { Outputs::from_raw(outputs) }.into_batch()
             });
         let (batch, module) = (self.batch.take().unwrap_or_default(), Arc::clone(&self.module));
-        // With the flight goes what it kept on the device.
+        // This frees what the flight kept on the device.
         drop(self);
         module.clean_cache();
         (outputs, batch)
@@ -97,7 +97,7 @@ impl PinnedMemory {
 impl HostMemory for PinnedMemory {
     fn allocate(&self, bytes: usize) -> Option<Box<dyn HostBlock>> {
         let made = ffi::made(|pinned, error| {
-            // SAFETY: both pointers are `made`'s own.
+            // SAFETY: both pointers come from `made`.
             unsafe { ffi::cresset_pinned_new(self.device, bytes, pinned, error) }
         });
         match made {

@@ -13,8 +13,8 @@ use cresset_backend::{
 };
 use cresset_protocol::{Datatype, Strings};
 
-/// One instance; lives and dies on the thread that made it, whose number of
-/// intra-op threads was set for it.
+/// One instance. It lives and is dropped on the thread that made it, and uses
+/// that thread's number of intra-op threads.
 pub(super) struct LibtorchInstance {
     module: Arc<Module>,
     /// If batches overlap.
@@ -98,7 +98,7 @@ fn bytes_of(input: &BatchInput<'_>) -> Option<usize> {
     sizes.into_iter().try_fold(input.datatype.size()?, |bytes, size| bytes.checked_mul(size?))
 }
 
-/// Whether the data is as many strings as the shape holds.
+/// Whether the data holds as many strings as the shape has elements.
 fn are_strings(input: &BatchInput<'_>) -> bool {
     let sizes = input.shape.iter().map(|size| usize::try_from(*size).ok());
     let expected = sizes.into_iter().try_fold(1_usize, |count, size| count.checked_mul(size?));

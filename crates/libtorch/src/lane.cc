@@ -19,8 +19,8 @@ Pinned Pinned::allocate(at::DeviceType type, size_t bytes) {
 }
 
 void Pinned::release() const noexcept {
-  // By hand, because a DataPtr does it in a destructor, where what the
-  // allocator throws would end the process.
+  // By hand, because a DataPtr frees in its destructor: an exception of the
+  // allocator would end the process there.
   try {
     if (context != nullptr && give_back != nullptr) {
       give_back(context);
@@ -98,7 +98,7 @@ std::optional<c10::Event> Lane::copy_out(std::vector<Output>& outputs, bool chan
     return std::nullopt;
   }
   {
-    // Making them dense is computing still.
+    // Making them dense is part of computing.
     const auto on = computing();
     for (auto& output : outputs) {
       output.tensor = dense(output.tensor);
@@ -137,7 +137,7 @@ void Lane::settle() noexcept {
     try {
       c10::impl::VirtualGuardImpl(device_.type()).synchronizeStream(stream);
     } catch (...) {
-      // The device has failed: it does nothing any more.
+      // The device has failed: it does no more work.
     }
   }
 }
@@ -151,8 +151,7 @@ void wait_for(const c10::Event& event) {
     if (waited < microseconds(100)) {
       std::this_thread::yield();
     } else {
-      // At most a tenth too late, and never more than a tenth of a
-      // millisecond.
+      // At most a tenth too late, and never more than a tenth of a millisecond.
       const auto nap = std::chrono::duration_cast<microseconds>(waited / 10);
       std::this_thread::sleep_for(std::clamp(nap, microseconds(10), microseconds(100)));
     }

@@ -1,6 +1,6 @@
 // An instance's way to its device and back: copies in, forward and copies out,
-// each on a stream of its own, so that those of successive batches overlap.
-// On the processors there are no streams: the copies are made all the same.
+// each on its own stream, so that successive batches overlap. The processors
+// have no streams, but the copies are made all the same.
 #pragma once
 
 #include <map>
@@ -21,30 +21,30 @@ namespace cresset {
 
 class Lane {
  public:
-  // Takes streams that a lane before has left, or new ones.
+  // Takes streams that an earlier lane has left, or new ones.
   explicit Lane(at::Device device);
   ~Lane();
   Lane(const Lane&) = delete;
   Lane& operator=(const Lane&) = delete;
 
-  // The same tensors on the device. Their memory on the host is read until
-  // what comes of them has landed; whoever gets them keeps them until then,
-  // because no stream is told to the allocator: it would have to record events
-  // when they are freed, which throws on a device that has failed.
+  // The same tensors on the device. The host's memory is read until their
+  // results have landed, and the caller keeps the tensors until then. The
+  // reason: no stream is registered with the allocator. It would have to record
+  // events when the tensors are freed, which throws on a failed device.
   std::vector<at::Tensor> copy_in(const std::vector<at::Tensor>& host);
 
-  // While this lives, what the thread does on the device comes after the
-  // copies in. Null on the processors.
+  // While it lives, the thread's work on the device comes after the copies in.
+  // Null on the processors.
   std::unique_ptr<c10::StreamGuard> computing();
 
-  // Puts copies on the host, pinned for a device, in the place of the outputs
-  // that computing made. Their bytes are there once the event has come to
-  // pass; at once where there is none. `kept` gets what is copied from, which
-  // must live until then. Where `changing`, outputs may be attributes that the
-  // next batch writes to, and are copied before it computes.
+  // Replaces the computed outputs by copies on the host, in pinned memory for a
+  // device. Their bytes are there once the returned event has occurred; if
+  // there is none, at once. `kept` gets the sources of the copies, which must
+  // live until then. If `changing`, outputs may be attributes that the next
+  // batch writes to, and are copied before it computes.
   std::optional<c10::Event> copy_out(std::vector<Output>& outputs, bool changing, std::vector<at::Tensor>& kept);
 
-  // Waits until nothing on the streams is under way any more. Never throws.
+  // Waits until no work is left on the streams. Never throws.
   void settle() noexcept;
 
  private:
@@ -55,20 +55,20 @@ class Lane {
   };
 
   static std::mutex& mutex();
-  // What lanes of each device have left: libtorch keeps memory for each stream
-  // that ever computed.
+  // The streams that earlier lanes of each device have left. They are reused,
+  // because libtorch keeps memory for each stream that ever computed.
   static std::map<int, std::vector<Streams>>& left();
 
   at::Device device_;
   std::optional<Streams> streams_;
 };
 
-// Waits for an event without holding a processor for long: what comes soon is
-// met at once, what takes long costs a look every tenth of a millisecond.
+// Waits for an event without occupying a processor for long. A short wait ends
+// at once; a long one polls every tenth of a millisecond.
 void wait_for(const c10::Event& event);
 
-// Pinned memory; `release` gives it back and never throws: on a device that has
-// failed it stays taken.
+// Pinned memory. `release` returns it and never throws: on a failed device it
+// stays allocated.
 struct Pinned {
   void* start;
   void* context;

@@ -1,9 +1,13 @@
 //! libtorch: TorchScript modules through `tch` and a shim of our own.
 //!
-//! `tch` gives tensors, threads and devices. The shim (`shim.h`) gives what it
-//! lacks: InferenceMode, freezing, the arguments of `forward`, what a module
-//! writes to, and a forward that leaks nothing when it fails. Both sides catch
-//! every C++ exception before it reaches Rust.
+//! `tch` provides tensors, threads and devices. The shim (`shim.h`) provides
+//! the rest:
+//!
+//! - InferenceMode and freezing
+//! - the arguments of `forward`, and what a module writes to
+//! - a forward that leaks nothing if it fails
+//!
+//! Both sides catch every C++ exception before it reaches Rust.
 
 mod cause;
 mod cuda;
@@ -37,16 +41,16 @@ use module::LibtorchModel;
 pub use threads::intra_op_threads;
 
 /// The backend of this build. It opens CUDA if the machine has it. So it must
-/// come before anything else that asks libtorch for a device, and before the
+/// be made before any other code asks libtorch for a device, and before the
 /// process has a second thread.
 ///
-/// The allocator's settings are in the grammar of libtorch's
-/// `PYTORCH_ALLOC_CONF`, whose place they take. Without CUDA nothing reads
-/// them.
+/// The allocator's settings have the grammar of libtorch's
+/// `PYTORCH_ALLOC_CONF`, and replace that variable. Without CUDA they have no
+/// effect.
 ///
 /// # Errors
-/// When libtorch refuses the allocator's settings. A machine without
-/// accelerators is no failure.
+/// If libtorch refuses the allocator's settings. A machine without accelerators
+/// is no failure.
 pub fn backend_with(settings: MemorySettings<'_>) -> Result<Arc<dyn Backend>, BackendError> {
     let allocator = settings.allocator.filter(|settings| !settings.is_empty());
     if let Some(settings) = allocator {
@@ -59,11 +63,10 @@ pub fn backend_with(settings: MemorySettings<'_>) -> Result<Arc<dyn Backend>, Ba
     Ok(Arc::new(backend))
 }
 
-/// [`backend_with`] these settings of the allocator, and the defaults of the
-/// rest.
+/// [`backend_with`] these settings of the allocator, and defaults for the rest.
 ///
 /// # Errors
-/// As there.
+/// Those of [`backend_with`].
 pub fn backend(allocator: Option<&str>) -> Result<Arc<dyn Backend>, BackendError> {
     backend_with(MemorySettings { allocator, ..MemorySettings::default() })
 }
@@ -77,7 +80,8 @@ pub struct LibtorchBackend {
 }
 
 impl LibtorchBackend {
-    /// Opens CUDA if there is a driver; [`Backend::accelerators`] tells.
+    /// Opens CUDA if there is a driver; [`Backend::accelerators`] tells the
+    /// result.
     #[must_use]
     pub fn new() -> Self {
         Self { accelerators: cuda::open(), tf32: tf32::Switch::default(), on_unload: OnUnload::default() }
@@ -101,21 +105,20 @@ impl Default for LibtorchBackend {
     }
 }
 
-/// From now on the C library, which libtorch has its tensors from, keeps what
-/// they took for the next batch, instead of giving it to the system after each
-/// and having every page of it zeroed and mapped again. What a model leaves
-/// behind is still given back when it is unloaded
-/// ([`Backend::release_memory`]).
+/// Makes the C library, which allocates libtorch's tensors, keep freed memory
+/// for the next batch. Otherwise it would return the memory to the system after
+/// each batch, and every page would be zeroed and mapped again. The memory of a
+/// model is still returned when it is unloaded ([`Backend::release_memory`]).
 ///
-/// For a whole program to call, once, before it loads a model.
+/// A program calls it once, before it loads a model.
 pub fn keep_freed_memory() {
-    /// The largest that glibc takes: larger blocks are mapped by themselves.
+    /// The largest threshold of glibc: larger blocks are mapped separately.
     const MAPPED_FROM: libc::c_int = 32 << 20;
-    /// Free memory at the end of an arena, beyond which it is given back.
+    /// More free memory than this at the end of an arena is returned.
     const KEPT: libc::c_int = 1 << 30;
-    /// How much an arena grows at once.
+    /// The step by which an arena grows.
     const STEP: libc::c_int = 1 << 20;
-    // SAFETY: no precondition; a value that isn't taken leaves the default.
+    // SAFETY: no precondition; a rejected value leaves the default.
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_FROM);
         libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT);
@@ -125,7 +128,7 @@ pub fn keep_freed_memory() {
 
 impl Backend for LibtorchBackend {
     fn description(&self) -> String {
-        // SAFETY: a literal of the shim's.
+        // SAFETY: a literal of the shim.
         let version = unsafe { ffi::text(ffi::cresset_torch_version()) };
         format!("libtorch {}", version.unwrap_or_default())
     }
@@ -145,7 +148,8 @@ impl Backend for LibtorchBackend {
     }
 
     fn release_memory(&self) {
-        // glibc keeps what a model's weights and activations took, until told.
+        // glibc keeps the freed memory of a model's weights and activations
+        // until it is told to return it.
         // SAFETY: no precondition.
         unsafe { libc::malloc_trim(0) };
         match self.on_unload {
@@ -159,13 +163,14 @@ impl Backend for LibtorchBackend {
     }
 
     fn compute_capability(&self, gpu: u32) -> Option<ComputeCapability> {
-        // Loading asks, and few models do: the driver is asked anew.
+        // Only loading asks, and models are few: the driver is asked again each
+        // time.
         let gpus = Driver::open().ok()?.gpus();
         gpus.into_iter().find(|known| known.index == gpu)?.compute_capability
     }
 
     fn vector_level(&self) -> Option<String> {
-        // SAFETY: null or a text that libtorch keeps for ever.
+        // SAFETY: null or a text that libtorch never frees.
         unsafe { ffi::text(ffi::cresset_cpu_capability()) }
     }
 }

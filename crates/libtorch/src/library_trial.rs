@@ -1,5 +1,5 @@
-//! A library opened in another process first, because nothing catches what
-//! its initialisers do.
+//! Opens a library in another process first, because a failure of its
+//! initialisers can't be caught.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::{LibtorchBackend, operators};
 use cresset_clock as clock;
 
-/// The command that [`run`] stands behind.
+/// The command that calls [`run`].
 pub(super) const COMMAND: &str = "try-libraries";
 const WITH_TORCHVISION: &str = "--torchvision";
 
@@ -19,14 +19,15 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
-/// From now on libraries of operators are tried in another process before they
-/// are opened in this one: this program is started with `try-libraries` and
-/// what [`run`] takes.
+/// Makes libraries of operators be tried in another process before they are
+/// opened in this one. This program is started with `try-libraries` and the
+/// arguments of [`run`].
 pub fn try_with(program: PathBuf) {
     let _ = PROGRAM.set(program);
 }
 
-/// Opens `library` behind what is open already, in another process.
+/// Opens `library` after the libraries that are open already, in another
+/// process.
 pub(super) fn try_to_open(before: &[&Path], torchvision: bool, library: &Path) -> Result<(), String> {
     let Some(program) = PROGRAM.get() else { return Ok(()) };
     let mut command = Command::new(program);
@@ -45,13 +46,14 @@ pub(super) fn try_to_open(before: &[&Path], torchvision: bool, library: &Path) -
     }
     let mut said = Vec::new();
     if let Some(stderr) = child.stderr.take() {
-        // Its children may hold the pipe: what is there by now is enough.
+        // Its child processes may hold the pipe open: what has arrived by now
+        // is enough.
         let _ = stderr.take(1 << 16).read_to_end(&mut said);
     }
     Err(told(status, &String::from_utf8_lossy(&said)))
 }
 
-/// The end of a process, or `None` when it took too long and was ended.
+/// The exit status of a process, or `None` if it took too long and was killed.
 fn wait(child: &mut Child) -> std::io::Result<Option<ExitStatus>> {
     let began = clock::now();
     loop {
@@ -67,7 +69,7 @@ fn wait(child: &mut Child) -> std::io::Result<Option<ExitStatus>> {
     }
 }
 
-/// What went wrong, from what the process left behind.
+/// The error, from the exit status and the output of the process.
 fn told(status: ExitStatus, said: &str) -> String {
     if let Some(ours) = said.lines().find_map(|line| line.strip_prefix("cresset: ")) {
         return ours.to_owned();
@@ -80,7 +82,7 @@ fn told(status: ExitStatus, said: &str) -> String {
 /// the libraries in their order.
 ///
 /// # Errors
-/// What the loader says of the first that can't be opened.
+/// The loader's message about the first library that can't be opened.
 pub fn run(torchvision: bool, libraries: &[PathBuf]) -> Result<(), String> {
     let accelerators = LibtorchBackend::new().accelerators;
     if torchvision {

@@ -37,7 +37,7 @@ void empty_caches() {
 void use_allocator_settings(const std::string& settings) {
   using Config = c10::CachingAllocator::AcceleratorAllocatorConfig;
   if (c10::CachingAllocator::getAllocatorSettings() == settings) {
-    // CUDA's own keys: by the parser that CUDA registered.
+    // CUDA's own keys: for the parser that CUDA registered.
     Config::callDeviceConfigParserHook(settings);
   } else {
     c10::CachingAllocator::setAllocatorSettings(settings);

@@ -1,6 +1,6 @@
-// Memory of CUDA devices, as libtorch's caching allocator keeps it. Through
-// what every device's allocator answers to, so that no header of CUDA's is
-// needed and nothing is asked of it where it wasn't opened.
+// Memory of CUDA devices in libtorch's caching allocator. It uses the interface
+// of every device's allocator, so it needs no header of CUDA, and has no effect
+// if CUDA isn't opened.
 #pragma once
 
 #include <cstdint>
@@ -15,16 +15,15 @@ struct DeviceMemory {
   uint64_t reserved = 0;
 };
 
-// Of the CUDA device of this number; nothing before the first use of one.
+// For the CUDA device of this number; zeros before its first use.
 DeviceMemory device_memory(int32_t device);
 
-// Gives what no tensor is in back to every CUDA device.
+// Returns unused memory to every CUDA device.
 void empty_caches();
 
-// Sees to it that the allocator has these settings, which stand in the
-// environment already: libtorch reads them with the first call that needs
-// them, which this is, else they are set once more. Throws what is wrong with
-// them.
+// Makes the allocator use these settings, which the environment holds already.
+// If this is the first call that needs them, libtorch reads them now; else they
+// are set again. Throws what is wrong with them.
 void use_allocator_settings(const std::string& settings);
 
 }  // namespace cresset

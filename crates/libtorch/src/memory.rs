@@ -1,20 +1,20 @@
-//! Memory of CUDA devices, which libtorch takes in large pieces and keeps.
+//! Memory of CUDA devices, which libtorch allocates in large pieces and keeps.
 
 use std::ffi::CString;
 
 use super::ffi::{self, Failure};
 use cresset_backend::{Accelerators, BackendError, Device, DeviceFault, DeviceMemory};
 
-/// What libtorch reads its allocator's settings from.
+/// The variable from which libtorch reads its allocator's settings.
 const SETTINGS: &str = "PYTORCH_ALLOC_CONF";
 
-/// What it reads besides, from before there were other accelerators.
+/// Its older name, which is read as well.
 const OLD_SETTINGS: &str = "PYTORCH_CUDA_ALLOC_CONF";
 
-/// Puts the settings where CUDA's library reads them while it is opened: the
-/// kind of allocator can't be changed later on.
+/// Sets the variable that CUDA's library reads while it is opened: the kind of
+/// allocator can't be changed later on.
 ///
-/// To be called while this thread is the only one.
+/// Only to be called while this thread is the only one.
 #[allow(clippy::disallowed_methods)]
 pub(super) fn offer_settings(settings: &str) {
     // SAFETY: no other thread reads or writes the environment now.
@@ -24,7 +24,7 @@ pub(super) fn offer_settings(settings: &str) {
     }
 }
 
-/// Makes the allocator take the settings that it was offered.
+/// Makes the allocator use the settings.
 ///
 /// # Errors
 /// What is wrong with them, in libtorch's words.
@@ -47,7 +47,7 @@ pub(super) fn use_settings(settings: &str) -> Result<(), BackendError> {
     )
 }
 
-/// What libtorch holds of each device; zero before a device's first use.
+/// libtorch's memory on each device; zero before a device's first use.
 pub(super) fn of_devices(accelerators: &Accelerators) -> Vec<DeviceMemory> {
     let count = match accelerators {
         Accelerators::Cuda(count) => *count,
@@ -67,8 +67,8 @@ fn of_device(index: u32) -> Option<DeviceMemory> {
     Some(DeviceMemory { device: Device::Cuda(index), allocated, reserved })
 }
 
-/// Gives what no tensor is in back to every CUDA device. Waits for what they
-/// compute, and costs whoever computes next.
+/// Returns unused memory to every CUDA device. It waits for the devices' work,
+/// and slows down the next allocation.
 pub(super) fn empty_caches() {
     // SAFETY: no precondition.
     if let Err(failure) = ffi::done(|error| unsafe { ffi::cresset_empty_caches(error) }) {

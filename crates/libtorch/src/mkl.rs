@@ -1,15 +1,16 @@
-//! What MKL, whose matrix products libtorch calls, is told of the processor.
+//! Overrides MKL's check of the processor; libtorch calls MKL for matrix
+//! products.
 
 use std::arch::x86_64::{__cpuid, CpuidResult};
 use std::ffi::c_int;
 
 use once_cell::sync::Lazy;
 
-/// Whether the processor is Intel's. MKL asks a function of this name, and
-/// takes slow kernels where it isn't, whatever the processor can do. A
-/// program's own answer goes before that of the library: this one leaves the
-/// choice to the processor's features. `CRESSET_MKL=as-shipped` leaves it to
-/// the processor's name.
+/// Whether the processor is Intel's. MKL calls a function of this name, and
+/// uses slow kernels if it returns 0, whatever the processor's features. A
+/// program's function takes precedence over the library's. This one leaves the
+/// choice to the processor's features; `CRESSET_MKL=as-shipped` leaves it to
+/// the processor's vendor.
 ///
 /// `build.rs` has the linker export it.
 #[unsafe(no_mangle)]

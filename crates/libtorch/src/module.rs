@@ -19,15 +19,15 @@ use cresset_backend::{
 pub(super) struct Module {
     raw: NonNull<RawModule>,
     device: Device,
-    /// CUDA devices get their memory back after each run.
+    /// CUDA devices get their unused memory back after each run.
     cache_cleaning: bool,
 }
 
 // SAFETY: libtorch's modules may be used, and dropped, on any thread.
 unsafe impl Send for Module {}
 // SAFETY: a module that doesn't write to its attributes may run on several
-// threads at once; `LibtorchModel::instance` gives each instance of one that
-// does a copy of its own, so that it is never shared.
+// threads at once. A module that does is never shared:
+// `LibtorchModel::instance` gives each instance its own copy.
 unsafe impl Sync for Module {}
 
 impl Module {
@@ -62,7 +62,7 @@ impl Module {
         .map_err(|failure| error::load(failure, request.device))
     }
 
-    /// Where it computes.
+    /// The device on which it computes.
     pub(super) fn device(&self) -> Device {
         self.device
     }
@@ -70,8 +70,8 @@ impl Module {
     /// A module with attributes of its own.
     fn copy(&self) -> Result<Self, BackendError> {
         ffi::made(|copy, error| {
-            // SAFETY: `self.raw` is alive, and no thread runs the original of a
-            // module that writes to itself.
+            // SAFETY: `self.raw` is alive, and the original of a module that
+            // writes to itself isn't run by any thread.
             unsafe { ffi::cresset_module_copy(self.raw.as_ptr(), copy, error) }
         })
         .map(|raw| Self { raw, ..*self })
@@ -92,23 +92,22 @@ impl Module {
     /// Runs `forward`.
     ///
     /// # Safety
-    /// Each input's pointers and lengths describe memory that stays until this
-    /// returns.
+    /// The pointers and lengths of each input describe memory that stays valid
+    /// until this returns.
     pub(super) unsafe fn forward(&self, inputs: &[ffi::RawInput]) -> Result<Outputs, BackendError> {
         let made = ffi::made(|outputs, error| {
-            // SAFETY: `self.raw` is alive; the inputs are what this function's
-            // caller promises.
+            // SAFETY: `self.raw` is alive; the caller guarantees the inputs.
             unsafe {
                 ffi::cresset_module_forward(self.raw.as_ptr(), inputs.as_ptr(), inputs.len(), outputs, error)
             }
         });
         self.clean_cache();
-        // SAFETY: just made, and ours.
+        // SAFETY: just made, and owned by this call.
         made.map(|outputs| unsafe { Outputs::from_raw(outputs) })
             .map_err(|failure| error::execute(failure, self.device))
     }
 
-    /// To be called when a run's outputs are there.
+    /// To be called after a run's outputs are there.
     pub(super) fn clean_cache(&self) {
         if self.cache_cleaning {
             memory::empty_caches();
@@ -118,9 +117,9 @@ impl Module {
     /// Starts `forward`, with copies in and out, on a lane.
     ///
     /// # Safety
-    /// `lane` is alive and no other thread uses it. Each input's pointers and
-    /// lengths describe memory that stays as it is until the flight has landed
-    /// or is freed.
+    /// `lane` is alive and no other thread uses it. The pointers and lengths of
+    /// each input describe memory that stays unchanged until the flight has
+    /// landed or is freed.
     pub(super) unsafe fn launch(
         &self,
         lane: NonNull<ffi::RawLane>,
@@ -128,7 +127,7 @@ impl Module {
     ) -> Result<NonNull<ffi::RawFlight>, BackendError> {
         let (module, lane) = (self.raw.as_ptr(), lane.as_ptr());
         let made = ffi::made(|flight, error| {
-            // SAFETY: `module` is alive; the rest is what the caller promises.
+            // SAFETY: `module` is alive; the caller guarantees the rest.
             unsafe { ffi::cresset_module_launch(module, lane, inputs.as_ptr(), inputs.len(), flight, error) }
         });
         made.map_err(|failure| error::execute(failure, self.device))
@@ -154,7 +153,7 @@ impl Module {
     }
 
     fn argument(&self, index: usize) -> Argument {
-        // SAFETY: `signature` asks for indices under the count only.
+        // SAFETY: `signature` only asks for indices below the count.
         let raw = unsafe { ffi::cresset_module_argument(self.raw.as_ptr(), index) };
         // SAFETY: both texts live as long as the module.
         let (name, kind) = unsafe { (ffi::text(raw.name), ffi::text(raw.kind)) };
@@ -192,11 +191,11 @@ impl LibtorchModel {
         let options = Options::new(request.parameters, *optimize)?;
         let tf32 = precision.tf32.map(|allowed| tf32.claim(allowed)).transpose()?.map(Arc::new);
         if let Some(enabled) = options.tensor_fuser {
-            // SAFETY: a plain switch of libtorch's.
+            // SAFETY: a plain switch of libtorch.
             unsafe { ffi::cresset_set_tensor_fuser(enabled.into()) };
         }
         if let Some(enabled) = options.cudnn {
-            // SAFETY: a plain switch of libtorch's.
+            // SAFETY: a plain switch of libtorch.
             unsafe { ffi::cresset_set_cudnn(enabled.into()) };
         }
         if let Some(count) = options.inter_op_threads {
@@ -212,14 +211,14 @@ impl LibtorchModel {
                 Some(false) | None => tracing::debug!(%path, reason, "model is not frozen"),
             }
         }
-        // A file that places itself makes its copies itself.
+        // A file that places itself makes its own copies.
         let overlaps = request.device.gpu().is_some() || (request.device.is_host() && request.overlapped);
         let drive = if overlaps { Drive::Overlapped } else { Drive::Inline };
         Ok(Self { signature: module.signature(), module: Arc::new(module), options, drive, tf32 })
     }
 }
 
-/// The number is one for the process, and fixed once it was set or used.
+/// The number is global to the process, and fixed once it was set or used.
 fn set_inter_op_threads(count: usize) {
     // SAFETY: no precondition.
     let in_effect = unsafe { ffi::cresset_set_inter_op_threads(i32::try_from(count).unwrap_or(i32::MAX)) };
@@ -250,8 +249,8 @@ impl Model for LibtorchModel {
     }
 
     fn instance(&self, intra_op_threads: usize) -> Result<Box<dyn ModelInstance>, BackendError> {
-        // The count is the thread's: `omp_set_num_threads` on another one
-        // wouldn't reach this one.
+        // The count belongs to the thread: `omp_set_num_threads` on another one
+        // has no effect here.
         threads::set(self.options.intra_op_threads.unwrap_or(intra_op_threads));
         let module = match self.signature.stateful {
             Some(_) => Arc::new(self.module.copy()?),

@@ -18,7 +18,7 @@ int32_t cresset_has_operator(const char* name) {
 
 CressetStatus cresset_open_library(const char* path, int32_t flags, char** error) {
   *error = nullptr;
-  // The C library declares that it never throws, and the compiler believes it.
+  // The C library declares that it never throws, and the compiler relies on it.
   void* (*volatile open)(const char*, int) = &dlopen;
   try {
     if (open(path, flags) != nullptr) {

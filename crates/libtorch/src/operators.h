@@ -1,4 +1,4 @@
-// Which operators libtorch knows.
+// The operators that libtorch knows.
 #pragma once
 
 #include <stdint.h>
@@ -13,9 +13,10 @@ extern "C" {
 // (`torchvision::nms`), else 0.
 int32_t cresset_has_operator(const char* name);
 
-// Opens a library, with flags of dlopen's, for as long as the process lives.
-// In `error`, why not: the loader's words, or what an initialiser threw, after
-// which the loader is in no state to go on with. Freed by cresset_text_free.
+// Opens a library, with flags of dlopen, for as long as the process lives. On
+// failure `error` is the loader's message, or the exception of an initialiser;
+// after an exception the loader can't be used any more. Freed by
+// cresset_text_free.
 CressetStatus cresset_open_library(const char* path, int32_t flags, char** error);
 
 #ifdef __cplusplus

@@ -1,16 +1,16 @@
-//! Operators that libtorch doesn't have: torchvision's, and those of users'
-//! own libraries.
+//! Operators that libtorch lacks: torchvision's, and those of users' own
+//! libraries.
 //!
-//! A library registers its operators when it is opened, with the whole
-//! process and for as long as that lives. What its initialisers throw can't be
-//! caught, because the loader stands in between: two libraries that register
-//! the same operator would end the server. So a user's library is opened in
-//! another process first ([`try_with`]), and one that was opened before isn't
-//! opened again, wherever else a copy of it lies.
+//! A library registers its operators when it is opened, for the whole process
+//! and as long as it lives. An exception of its initialisers can't be caught,
+//! because it would have to pass through the loader. So two libraries that
+//! register the same operator would end the server. Therefore a user's library
+//! is opened in another process first ([`try_with`]), and a library that is
+//! open already isn't opened again, even from another copy.
 //!
-//! torchvision's operators come beside libtorch (`scripts/libtorch`). They are
-//! opened when the first model's file names one, so that nobody else pays for
-//! them.
+//! torchvision's library is installed next to libtorch (`scripts/libtorch`). It
+//! is opened when the first model's file names one of its operators, so that
+//! other servers don't pay for it.
 
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
@@ -22,19 +22,19 @@ use super::{cuda, error, ffi, library_trial};
 use cresset_backend::{Accelerators, BackendError};
 use cresset_nvidia::dl::Library;
 
-/// In libtorch's folder: torchvision's library, and what stands for those that
-/// it needs by name.
+/// The folder within libtorch's folder that holds torchvision's library, and
+/// the stand-ins for libraries that it needs by name.
 const TORCHVISION: &str = "torchvision";
 const TORCHVISION_LIBRARY: &str = "libtorchvision.so";
 
-/// The name by which libtorch is needed as a whole. The server links its parts.
+/// The name of libtorch as a whole. The server links its parts.
 const TORCH: &str = "libtorch.so";
-/// Needed by whatever is built as an extension of Python's torch, for nothing.
+/// Needed, without use, by any library built as an extension of Python's torch.
 const PYTHON: &str = "libtorch_python.so";
-/// Needed by what was built for CUDA; the real ones are there where CUDA is.
+/// Needed by libraries built for CUDA; with CUDA the real ones are there.
 const CUDA: [&str; 2] = ["libc10_cuda.so", "libtorch_cuda.so"];
 
-/// What libtorch says of an operator that it doesn't know.
+/// libtorch's text for an unknown operator.
 const UNKNOWN: &str = "Unknown builtin op: ";
 
 /// A user's library that is open.
@@ -43,7 +43,7 @@ struct Opened {
     content: Content,
 }
 
-/// What tells two libraries apart.
+/// Identifies a library by its content.
 type Content = (usize, u64);
 
 static OPENED: Mutex<Vec<Opened>> = Mutex::new(Vec::new());
@@ -71,16 +71,16 @@ pub(super) fn open(path: &Path, accelerators: &Accelerators) -> Result<(), Backe
     result.map_err(|why| cannot_open(path, &why))
 }
 
-/// Opens it in this process, whatever comes of that.
+/// Opens it in this process, without a trial.
 pub(super) fn open_here(path: &Path, accelerators: &Accelerators) -> Result<(), String> {
     open_stand_ins(accelerators);
     let path = cuda::c_path(path)?;
-    // At once, because a symbol that is missing in the middle of a request
-    // would end the process.
+    // All symbols now, because a symbol that is missing in the middle of a
+    // request would end the process.
     let flags = libc::RTLD_NOW | libc::RTLD_LOCAL;
     ffi::done(|error| {
-        // SAFETY: the path is terminated, and lives as long as the call. What
-        // the library's initialisers do is their own affair.
+        // SAFETY: the path is terminated, and lives as long as the call. The
+        // library's initialisers are trusted.
         unsafe { ffi::cresset_open_library(path.as_ptr(), flags, error) }
     })
     .map_err(|failure| match failure {
@@ -89,8 +89,8 @@ pub(super) fn open_here(path: &Path, accelerators: &Accelerators) -> Result<(), 
     })
 }
 
-/// Loads, and once more with torchvision's operators where the file names one
-/// of them and they weren't there.
+/// Loads a file. If it names an operator of torchvision that isn't there, it
+/// opens torchvision's library and loads once more.
 pub(super) fn with_torchvision<T>(
     accelerators: &Accelerators,
     load: impl Fn() -> Result<T, BackendError>,
@@ -111,14 +111,14 @@ pub(super) fn with_torchvision<T>(
     }
 }
 
-/// What to do about an operator or a class that libtorch doesn't know; `None`
-/// where `detail` says something else.
+/// The advice about an operator or a class that libtorch doesn't know; `None`
+/// if `detail` is about something else.
 pub(super) fn unknown(detail: &str) -> Option<String> {
     const ADVICE: &str = "if a library brings it, name that: model_operations { op_library_filename: \"…\" } in \
                           config.pbtxt, or --op-library PATH";
     if let Some(name) = operator(detail) {
         let advice = match name.split_once("::") {
-            // `with_torchvision` says why, where it isn't open.
+            // If it isn't open, `with_torchvision` says why.
             Some(("torchvision", _)) if torchvision_is_open() => {
                 "torchvision's operators are here, and it isn't among them"
             }
@@ -140,8 +140,8 @@ fn operator(detail: &str) -> Option<&str> {
     rest.lines().next().map(|name| name.trim_end_matches('.'))
 }
 
-/// `torch.classes.mine.Stack`: in libtorch's text it stands in the code only,
-/// above the place that is pointed at.
+/// `torch.classes.mine.Stack`: libtorch's text contains it only in the code,
+/// above the marked place.
 fn class(detail: &str) -> Option<&str> {
     const CLASSES: &str = "__torch__.torch.classes.";
     if !["cannot be used as a value", "Unknown type name", "Can't find class"]
@@ -169,7 +169,7 @@ fn torchvision_is_open() -> bool {
 /// Opens torchvision's library, once.
 pub(super) fn open_torchvision(accelerators: &Accelerators) -> Result<(), String> {
     static OPEN: OnceLock<Result<(), String>> = OnceLock::new();
-    // A user's library may be torchvision's, and both at once can't be.
+    // A user's library may be torchvision's, and both at once don't work.
     if torchvision_is_open() {
         return Ok(());
     }
@@ -188,7 +188,7 @@ pub(super) fn open_torchvision(accelerators: &Accelerators) -> Result<(), String
             library_trial::try_to_open(&before, false, &library)?;
         }
         open_stand_ins(accelerators);
-        // Lazily: images carry stubs for what isn't called.
+        // Lazily: images carry stubs for functions that aren't called.
         Library::open(&cuda::c_path(&library)?, libc::RTLD_LAZY | libc::RTLD_LOCAL).map_err(|why| {
             format!("torchvision's operators can't be opened: {}", without_folder(&why, &library))
         })?;
@@ -198,9 +198,9 @@ pub(super) fn open_torchvision(accelerators: &Accelerators) -> Result<(), String
     OPEN.get_or_init(open).clone()
 }
 
-/// Opens what others need by name, from where it is or what stands for it. The
-/// loader goes by the names that libraries give themselves, so the real ones
-/// come first where they are open.
+/// Opens the libraries that others need by name, or stand-ins for them. The
+/// loader goes by the libraries' own names, so the real ones take precedence if
+/// they are open.
 fn open_stand_ins(accelerators: &Accelerators) {
     let Some(folder) = cuda::torch_folder() else { return };
     let cuda: &[&str] = match accelerators {
@@ -210,7 +210,8 @@ fn open_stand_ins(accelerators: &Accelerators) {
     let stand_ins = folder.join(TORCHVISION);
     let by_name = [PYTHON].iter().chain(cuda).map(|name| stand_ins.join(name));
     for path in std::iter::once(folder.join(TORCH)).chain(by_name) {
-        // Where one is missing, the loader says so of what needs it.
+        // If one is missing, the loader's error about the library that needs it
+        // says so.
         if let Ok(path) = cuda::c_path(&path) {
             let _ = Library::open(&path, libc::RTLD_LAZY | libc::RTLD_LOCAL);
         }
@@ -219,7 +220,7 @@ fn open_stand_ins(accelerators: &Accelerators) {
 
 fn content(path: &Path) -> Result<Content, String> {
     let told = |error: std::io::Error| error.to_string();
-    // A pipe would be waited for.
+    // Reading a pipe would block.
     if !fs::metadata(path).map_err(told)?.is_file() {
         return Err("it is not a file".to_owned());
     }
@@ -236,7 +237,7 @@ fn cannot_open(path: &Path, why: &str) -> BackendError {
         "; it is an extension of Python's: build it without (torch.utils.cpp_extension.load(…, \
          is_python_module=False), or CMake with find_package(Torch))"
     } else if why.contains("undefined symbol: ") && (why.contains("c10") || why.contains("at")) {
-        // SAFETY: a literal of the shim's.
+        // SAFETY: a literal of the shim.
         let version = unsafe { ffi::text(ffi::cresset_torch_version()) }.unwrap_or_default();
         let message = format!(
             "the library of operators '{name}' can't be opened: {why_short}; build it for libtorch {version}"
@@ -251,7 +252,7 @@ fn cannot_open(path: &Path, why: &str) -> BackendError {
     }
 }
 
-/// The loader puts the path in front, which is the server's.
+/// Removes the path before the loader's message: it is the server's.
 fn without_folder(why: &str, path: &Path) -> String {
     let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let mut text = why.to_owned();

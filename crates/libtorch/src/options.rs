@@ -1,5 +1,5 @@
-//! Triton's switches, out of a configuration's `parameters`, and what a model's
-//! settings ask for beside them.
+//! Triton's switches from a configuration's `parameters`, and the options of a
+//! model's settings.
 
 use super::ffi::{RawOptions, RawOutputType, RawPrecision};
 use super::scalar_type;
@@ -11,28 +11,28 @@ use cresset_protocol::Datatype;
 pub(super) struct Options {
     /// `INFERENCE_MODE`: InferenceMode, or no_grad if it is false.
     inference_mode: bool,
-    /// `DISABLE_OPTIMIZED_EXECUTION`, the other way round.
+    /// The inverse of `DISABLE_OPTIMIZED_EXECUTION`.
     optimized_execution: bool,
-    /// `ENABLE_JIT_EXECUTOR` or `ENABLE_JIT_PROFILING` is false: libtorch has
-    /// switches for the whole process for these two, and an executor for one
-    /// function that neither profiles nor specialises; that one it is, so that
-    /// no model decides for its neighbours.
+    /// `ENABLE_JIT_EXECUTOR` or `ENABLE_JIT_PROFILING` is false. libtorch's
+    /// switches for these two are global to the process. It also has an
+    /// executor for a single function that neither profiles nor specialises.
+    /// This executor is used, so that a model doesn't affect others.
     simple_executor: bool,
     /// Whether attributes become constants.
     freeze: bool,
     /// `[optimize] for_inference`.
     for_inference: bool,
-    /// `ENABLE_TENSOR_FUSER`: libtorch keeps it for the whole process.
+    /// `ENABLE_TENSOR_FUSER`: global to the process in libtorch.
     pub(super) tensor_fuser: Option<bool>,
     /// `INTRA_OP_THREAD_COUNT`, in place of the server's plan.
     pub(super) intra_op_threads: Option<usize>,
-    /// `INTER_OP_THREAD_COUNT`: libtorch keeps it for the whole process, and
-    /// the first model that names it decides.
+    /// `INTER_OP_THREAD_COUNT`: global to the process in libtorch, and fixed by
+    /// the first model that names it.
     pub(super) inter_op_threads: Option<usize>,
-    /// `DISABLE_CUDNN`, the other way round: kept for the whole process.
+    /// The inverse of `DISABLE_CUDNN`: global to the process.
     pub(super) cudnn: Option<bool>,
-    /// `ENABLE_CACHE_CLEANING`: CUDA devices get memory that no tensor is in
-    /// back after each run.
+    /// `ENABLE_CACHE_CLEANING`: CUDA devices get unused memory back after each
+    /// run.
     pub(super) cache_cleaning: bool,
 }
 
@@ -41,8 +41,9 @@ impl Options {
         let off = |key: &str| parameters.bool(key) == Some(false);
         let optimized_execution = !parameters.bool("DISABLE_OPTIMIZED_EXECUTION").unwrap_or(false);
         let simple_executor = off("ENABLE_JIT_EXECUTOR") || off("ENABLE_JIT_PROFILING");
-        // A configuration that turns the optimising executor off wants the graph
-        // as it was exported; some frozen graphs don't even run without it.
+        // A configuration that turns the optimising executor off asks for the
+        // graph as it was exported. Some frozen graphs don't even run without
+        // it.
         let may_freeze = optimized_execution && !simple_executor;
         if !may_freeze && (optimize.freeze == Some(true) || optimize.is_for_inference()) {
             let asked = if optimize.is_for_inference() { "for_inference" } else { "freeze" };
@@ -92,7 +93,7 @@ impl<'a> Precision<'a> {
             index: output.index,
             scalar_type: scalar_type::from_datatype(output.datatype),
         };
-        // Strings are no tensors that could be cast.
+        // Strings can't be cast.
         let tensors = asked.outputs.iter().filter(|output| output.datatype != Datatype::Bytes);
         Self { asked, outputs: tensors.map(raw).collect() }
     }
@@ -112,8 +113,8 @@ impl<'a> Precision<'a> {
     }
 }
 
-/// A number of threads. A configuration is refused for no large one: it is for
-/// this library to say how many are too many.
+/// A number of threads. A large number is not refused here: libtorch decides
+/// how many are too many.
 fn threads(parameters: &Parameters, key: &str) -> Result<Option<usize>, BackendError> {
     match parameters.count(key) {
         Some(count @ 1025..) => {

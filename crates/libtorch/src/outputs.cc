@@ -12,8 +12,8 @@
 namespace cresset {
 namespace {
 
-// Where we are inside of the result: `a.0.b`. A plain element of the outermost
-// tuple or list has a place but no name of its own.
+// The position within the result: `a.0.b`. A plain element of the outermost
+// tuple or list has a position but no name.
 struct Place {
   std::string path;
   bool named = false;
@@ -112,7 +112,7 @@ at::Tensor dense(const at::Tensor& tensor) {
   TORCH_CHECK(
       tensor.layout() == at::kStrided && !tensor.is_quantized(),
       "an output that is ", tensor.is_quantized() ? "quantised" : "sparse", " is not supported");
-  // Each step only where it does something: small models feel every call.
+  // Each step only if it has an effect: small models are slowed by every call.
   at::Tensor result = tensor;
   if (result.is_conj() || result.is_neg()) {
     result = result.resolve_conj().resolve_neg();

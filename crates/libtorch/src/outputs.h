@@ -1,4 +1,4 @@
-// From whatever forward returned to contiguous tensors on the host.
+// Converts forward's result to contiguous tensors on the host.
 #pragma once
 
 #include <optional>
@@ -12,9 +12,9 @@ namespace cresset {
 
 struct Output {
   at::Tensor tensor;
-  // A dictionary's key or a field's name; `a.0.b` where they are nested.
+  // A dictionary's key or a field's name; `a.0.b` if they are nested.
   std::optional<std::string> name;
-  // Where it is strings: their shape. `tensor` then holds their bytes.
+  // For strings: their shape. `tensor` then holds their bytes.
   std::optional<std::vector<int64_t>> strings;
 };
 
@@ -24,17 +24,20 @@ struct Range {
   size_t bytes;
 };
 
-// Takes tuples, lists and dictionaries apart, in order; numbers and truth
-// values become tensors without dimensions, and so does a string; a list of
-// strings has one dimension. Throws for what can't be sent.
+// Takes tuples, lists and dictionaries apart, in order:
+//
+// - numbers, booleans and strings become tensors without dimensions
+// - a list of strings has one dimension
+//
+// Throws for values that can't be sent.
 std::vector<Output> flatten(const c10::IValue& result);
 
-// The same values, contiguous where they are. Throws for what has no dense
-// memory.
+// The same values, contiguous on the same device. Throws if the tensor has no
+// dense memory.
 at::Tensor dense(const at::Tensor& tensor);
 
-// The same values, contiguous on the host; a copy where `always_copy` says so
-// or where the tensor's memory overlaps one of `taken`.
+// The same values, contiguous on the host. A copy if `always_copy` is set or if
+// the tensor's memory overlaps a range of `taken`.
 at::Tensor settle(const at::Tensor& tensor, const std::vector<Range>& taken, bool always_copy);
 
 }  // namespace cresset

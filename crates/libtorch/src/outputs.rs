@@ -10,28 +10,28 @@ use super::ffi::{self, RawOutput, RawOutputs};
 use super::scalar_type;
 use cresset_backend::{BackendError, BatchOutput};
 
-/// What one forward gave, until it is taken apart.
+/// The result of one forward, until it is taken apart.
 pub(super) struct Outputs(NonNull<RawOutputs>);
 
 impl Outputs {
     /// # Safety
-    /// `outputs` came from `cresset_module_forward` and is nobody else's.
+    /// `outputs` came from `cresset_module_forward` and has no other owner.
     pub(super) unsafe fn from_raw(outputs: NonNull<RawOutputs>) -> Self {
         Self(outputs)
     }
 
-    /// Hands the tensors over, in the model's order, without copying them.
+    /// Returns the tensors in the model's order, without copying them.
     pub(super) fn into_batch(self) -> Result<Vec<BatchOutput>, BackendError> {
         let mut count = 0;
-        // SAFETY: `self.0` is alive; `count` is ours.
+        // SAFETY: `self.0` is alive; `count` is a local variable.
         let items = unsafe { ffi::cresset_outputs_items(self.0.as_ptr(), &raw mut count) };
         if count == 0 {
             return Ok(Vec::new());
         }
         // SAFETY: the shim's array has `count` items, lives as long as
-        // `self.0`, and nobody else holds it.
+        // `self.0`, and has no other reference.
         let items = unsafe { std::slice::from_raw_parts_mut(items, count) };
-        // Items that an error leaves behind are freed with `self`.
+        // After an error the remaining items are freed with `self`.
         items.iter_mut().enumerate().map(|(index, item)| take(index, item)).collect()
     }
 }
@@ -51,12 +51,13 @@ fn take(index: usize, item: &mut RawOutput) -> Result<BatchOutput, BackendError>
     };
     let shape = match item.rank {
         0 => Vec::new(),
-        // SAFETY: the sizes of the tensor, or of its strings, alive in the outputs.
+        // SAFETY: the sizes of the tensor, or of its strings, alive in the
+        // outputs.
         rank => unsafe { std::slice::from_raw_parts(item.sizes, rank) }.to_vec(),
     };
     let tensor = std::mem::replace(&mut item.tensor, std::ptr::null_mut());
-    // SAFETY: an `at::Tensor*` that the shim made for us and that the line
-    // above took out of its hands.
+    // SAFETY: an `at::Tensor*` made by the shim for this code. The line above
+    // took ownership of it.
     let tensor = unsafe { Tensor::from_ptr(tensor.cast()) };
     let owner = TensorBytes { _tensor: tensor, start: item.data.cast(), bytes: item.bytes };
     Ok(BatchOutput { name, datatype, shape, data: Bytes::from_owner(owner) })
@@ -69,10 +70,10 @@ fn unnamed_type(index: usize, name: Option<&str>, item: &RawOutput) -> BackendEr
     BackendError::Execute { detail: message.clone(), message }
 }
 
-/// libtorch's word for the type, where `tch` knows it.
+/// libtorch's name of the type, if `tch` knows it.
 fn shallow_kind(tensor: *mut c_void) -> Option<String> {
-    // SAFETY: an `at::Tensor*` that the outputs own; this makes a reference to
-    // the same tensor and drops that.
+    // SAFETY: an `at::Tensor*` owned by the outputs; this makes another
+    // reference to the same tensor and drops it.
     let tensor = unsafe { Tensor::clone_from_ptr(tensor.cast()) };
     tensor.f_kind().ok().map(|kind| format!("{kind:?}"))
 }
@@ -85,9 +86,9 @@ struct TensorBytes {
     bytes: usize,
 }
 
-// SAFETY: the memory is only read, nobody writes to it any more (outputs that
-// share memory with an input or with a changing attribute were copied), and a
-// tensor on the host may be dropped on any thread.
+// SAFETY: the memory is only read, and not written any more: outputs that share
+// memory with an input or with a changing attribute were copied. A tensor on
+// the host may be dropped on any thread.
 unsafe impl Send for TensorBytes {}
 
 impl AsRef<[u8]> for TensorBytes {
@@ -95,8 +96,8 @@ impl AsRef<[u8]> for TensorBytes {
         if self.bytes == 0 {
             return &[];
         }
-        // SAFETY: `start` and `bytes` are those of the tensor that `self`
-        // keeps alive.
+        // SAFETY: `start` and `bytes` belong to the tensor that `self` keeps
+        // alive.
         unsafe { std::slice::from_raw_parts(self.start, self.bytes) }
     }
 }

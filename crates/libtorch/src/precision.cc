@@ -14,7 +14,7 @@ std::optional<at::ScalarType> type_of(int32_t number) {
   return number < 0 ? std::nullopt : std::optional(static_cast<at::ScalarType>(number));
 }
 
-// One pass for both: the type, and the order of the elements in memory.
+// One pass converts both the type and the memory layout.
 at::Tensor converted(at::Tensor tensor, const Precision& precision) {
   const bool cast = precision.weights && tensor.is_floating_point() && tensor.scalar_type() != *precision.weights;
   const bool reorder = precision.channels_last && tensor.dim() == 4;
@@ -25,9 +25,9 @@ at::Tensor converted(at::Tensor tensor, const Precision& precision) {
   return tensor.to(cast ? *precision.weights : tensor.scalar_type(), false, false, format);
 }
 
-// Walks a module's attributes, those of its submodules, and tensors that they
-// hold in lists and dictionaries (an LSTM's weights). A tensor that is held
-// twice stays one.
+// Walks a module's attributes, its submodules' attributes, and tensors in their
+// lists and dictionaries (an LSTM's weights). A tensor with two references
+// stays one.
 class Conversion {
  public:
   explicit Conversion(const Precision& precision) : precision_(precision) {}
@@ -71,13 +71,13 @@ class Conversion {
   }
 
   at::Tensor tensor(const at::Tensor& held) {
-    // A sparse or quantised one has its own kernels: it stays.
+    // A sparse or quantised tensor has its own kernels: it stays as it is.
     if (held.layout() != at::kStrided || held.is_quantized()) {
       return held;
     }
     auto& made = tensors_[held.unsafeGetTensorImpl()];
     if (!made.second.defined()) {
-      // The first keeps the address taken.
+      // Keeping the first tensor keeps its address in use.
       made = {held, converted(held, precision_)};
     }
     return made.second;
@@ -117,7 +117,8 @@ at::Tensor restored(at::Tensor output, const std::optional<std::string>& name, s
   }
   auto type = output.scalar_type() == *reduced ? at::kFloat : output.scalar_type();
   bool named = false;
-  // A name that the model gives wins over the place, as where it is answered.
+  // A name given by the model takes precedence over the position, as in
+  // responses.
   for (const auto& configured : precision.outputs) {
     const bool by_name = name && *name == configured.name;
     if (by_name || (configured.index == index && !named)) {
@@ -138,7 +139,7 @@ Autocast::Autocast(const Precision& precision, at::Device device)
   type_before_ = at::autocast::get_autocast_dtype(device_);
   at::autocast::set_autocast_enabled(device_, true);
   at::autocast::set_autocast_dtype(device_, *precision.autocast);
-  // It would keep the weights of every model that ever ran, for the process.
+  // Its cache would keep the weights of every model that ever ran.
   at::autocast::set_autocast_cache_enabled(false);
 }
 
@@ -153,8 +154,8 @@ Autocast::~Autocast() {
 }  // namespace cresset
 
 void cresset_set_tf32(int32_t allowed) {
-  // What libtorch starts with: for convolutions, and not for products of
-  // matrices. These two setters keep its old and its new switches in step.
+  // libtorch's defaults: on for convolutions, off for matrix products. These
+  // two setters keep its old and its new switches in step.
   auto& context = at::globalContext();
   context.setAllowTF32CuBLAS(allowed > 0);
   context.setAllowTF32CuDNN(allowed != 0);

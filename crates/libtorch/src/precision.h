@@ -15,14 +15,14 @@
 
 namespace cresset {
 
-// The type that a floating result is to come back in.
+// The type of a floating result.
 struct OutputType {
   std::string name;
   size_t index;
   at::ScalarType type;
 };
 
-// Nothing asked for is the default, and costs nothing on a request's path.
+// The default converts nothing, and costs nothing on a request's path.
 struct Precision {
   std::optional<at::ScalarType> weights;
   std::optional<at::ScalarType> autocast;
@@ -32,20 +32,20 @@ struct Precision {
   explicit Precision(const CressetPrecision& asked);
 };
 
-// Converts what the module holds; to be called before freezing, which makes
-// constants of it.
+// Converts the module's tensors; to be called before freezing, which makes
+// constants of them.
 void convert(torch::jit::Module& module, const Precision& precision);
 
-// An input as the converted module takes it: the same tensor where there is
-// nothing to do.
+// An input as the converted module takes it: the same tensor if no conversion
+// is needed.
 at::Tensor prepared(at::Tensor input, const Precision& precision);
 
 // A result as the configuration declares it, found by its name or else by its
-// place: the same tensor where there is nothing to do.
+// position: the same tensor if no conversion is needed.
 at::Tensor restored(at::Tensor output, const std::optional<std::string>& name, size_t index,
                     const Precision& precision);
 
-// libtorch's autocast on this thread for as long as it lives, where asked for.
+// libtorch's autocast on this thread for as long as it lives, if asked for.
 class Autocast {
  public:
   Autocast(const Precision& precision, at::Device device);

@@ -1,12 +1,12 @@
 //! libtorch's numbers for the types of elements (`c10/core/ScalarType.h`).
 //!
-//! `tch::Kind` lacks the unsigned ones over 8 bits, so the numbers stand here;
-//! the shim asserts them when it is compiled.
+//! `tch::Kind` lacks the unsigned types over 8 bits, so the numbers are listed
+//! here; the shim asserts them when it is compiled.
 
 use super::ffi::STRINGS;
 use cresset_protocol::Datatype;
 
-/// The number of a datatype; strings have one of the shim's.
+/// The number of a datatype; strings have a number of the shim.
 pub(super) fn from_datatype(datatype: Datatype) -> i32 {
     match datatype {
         Datatype::Uint8 => 0,
@@ -27,7 +27,7 @@ pub(super) fn from_datatype(datatype: Datatype) -> i32 {
 }
 
 /// The datatype of a number; `None` for complex, quantised and 8-bit floating
-/// types, which the protocol has no name for.
+/// types, because the protocol lacks them.
 pub(super) fn to_datatype(scalar_type: i32) -> Option<Datatype> {
     Datatype::all().find(|datatype| from_datatype(*datatype) == scalar_type)
 }

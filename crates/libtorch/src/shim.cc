@@ -36,7 +36,7 @@
 #include "precision.h"
 #include "writes.h"
 
-// The numbers that scalar_type.rs writes down.
+// The numbers in scalar_type.rs.
 static_assert(static_cast<int>(at::kByte) == 0 && static_cast<int>(at::kChar) == 1);
 static_assert(static_cast<int>(at::kShort) == 2 && static_cast<int>(at::kInt) == 3);
 static_assert(static_cast<int>(at::kLong) == 4 && static_cast<int>(at::kHalf) == 5);
@@ -44,7 +44,7 @@ static_assert(static_cast<int>(at::kFloat) == 6 && static_cast<int>(at::kDouble)
 static_assert(static_cast<int>(at::kBool) == 11 && static_cast<int>(at::kBFloat16) == 15);
 static_assert(static_cast<int>(at::kUInt16) == 27 && static_cast<int>(at::kUInt32) == 28);
 static_assert(static_cast<int>(at::kUInt64) == 29);
-// Strings lie on the wire as they lie here.
+// Strings have the same layout on the wire and here.
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__);
 
 struct CressetModule {
@@ -56,12 +56,12 @@ struct CressetModule {
   std::vector<cresset::Argument> arguments;
   std::optional<std::string> stateful;
   std::optional<std::string> not_frozen;
-  // forward may write to its arguments: it gets copies.
+  // forward may write to its arguments, so it gets copies.
   bool writes_arguments;
   std::vector<std::string> notes;
   // forward forks tasks.
   bool forks;
-  // One of its runs has failed, or one of a copy's that shares its code.
+  // One of its runs has failed, or a run of a copy that shares its code.
   std::shared_ptr<std::atomic<bool>> failed = std::make_shared<std::atomic<bool>>(false);
 
   c10::IValue run(std::vector<c10::IValue> stack) const {
@@ -87,7 +87,7 @@ struct CressetOutputs {
 
 namespace {
 
-// Runs `work`; whatever it throws becomes a status and a text.
+// Runs `work`, and converts any exception to a status and a text.
 template <typename Work>
 CressetStatus guarded(char** error, const Work& work) noexcept {
   *error = nullptr;
@@ -104,7 +104,7 @@ CressetStatus guarded(char** error, const Work& work) noexcept {
   return CRESSET_FAILED;
 }
 
-// What is set on this thread while a module is loaded or runs.
+// The settings of this thread while a module is loaded or runs.
 class Setting {
  public:
   explicit Setting(const CressetOptions& options) : optimize_(options.optimized_execution != 0) {
@@ -121,7 +121,7 @@ class Setting {
   torch::jit::GraphOptimizerEnabledGuard optimize_;
 };
 
-// The first forward makes the executor; this says which.
+// The first forward makes the executor; this chooses which.
 void choose_executor(const torch::jit::Method& forward, const CressetOptions& options) {
   if (options.simple_executor != 0) {
     torch::jit::toGraphFunction(forward.function())
@@ -132,9 +132,9 @@ void choose_executor(const torch::jit::Method& forward, const CressetOptions& op
 // For a forward that ends before the input's memory changes.
 at::Tensor tensor_of(const CressetInput& input, const CressetModule& module) {
   auto view = cresset::view_of(input);
-  // A view, where it is only read and only now: a module that may write to
-  // its arguments gets copies, and so does one that keeps state, which may
-  // keep them. The memory is written again for the next batch.
+  // A view, if it is only read and only during this call. A module that may
+  // write to its arguments gets copies. So does a module that keeps state,
+  // because it may keep them: the memory is written again for the next batch.
   if (!module.device.is_cpu()) {
     view = view.to(module.device);
   } else if (module.writes_arguments || module.stateful) {
@@ -151,7 +151,7 @@ bool is_tensor(const CressetModule& module, const CressetInput& input) {
   return tensor;
 }
 
-// forward's stack; `tensor` makes a tensor of an input that goes there as one.
+// forward's stack; `tensor` converts inputs that are passed as tensors.
 template <typename MakeTensor>
 std::vector<c10::IValue> stack_of(const CressetModule& module, const CressetInput* inputs, size_t count,
                                   const MakeTensor& tensor) {
@@ -191,8 +191,8 @@ void describe(CressetOutputs& made) {
   }
 }
 
-// Waits for all streams of a device, of every one for CRESSET_AS_SAVED. What
-// was loaded was written on a stream that no lane waits for.
+// Waits for all streams of a device; for CRESSET_AS_SAVED, of every device.
+// Loading wrote on a stream that no lane waits for.
 void synchronize(int32_t device) {
   if (device >= 0) {
     c10::impl::VirtualGuardImpl(at::kCUDA).synchronizeDevice(static_cast<c10::DeviceIndex>(device));
@@ -220,7 +220,7 @@ const char* cresset_torch_version() {
 
 const char* cresset_torch_library() {
   Dl_info info{};
-  // Any function that lives in libtorch_cpu.
+  // Any function in libtorch_cpu.
   const auto known = reinterpret_cast<void*>(&torch::jit::setGraphExecutorOptimize);
   return dladdr(known, &info) != 0 ? info.dli_fname : nullptr;
 }
@@ -246,7 +246,8 @@ int32_t cresset_set_inter_op_threads(int32_t count) {
 CressetStatus cresset_module_load(const char* path, int32_t device_index, const CressetOptions* options,
                                   const CressetPrecision* asked, CressetModule** module, char** error) {
   return guarded(error, [&] {
-    // Where its inputs go; a module that places itself takes them on the host.
+    // The device of its inputs; a module that places itself takes them on the
+    // host.
     const auto device = device_of(device_index);
     const bool as_saved = device_index == CRESSET_AS_SAVED;
     const Setting setting(*options);
@@ -260,7 +261,7 @@ CressetStatus cresset_module_load(const char* path, int32_t device_index, const 
     if (!forward) {
       throw std::runtime_error("the module has no forward method");
     }
-    // Before freezing: frozen attributes can't be told from constants.
+    // Before freezing: frozen attributes can't be distinguished from constants.
     auto arguments = cresset::arguments_of(forward->function().getSchema());
     auto writes = cresset::writes(loaded);
     cresset::Precision precision(*asked);
@@ -322,7 +323,7 @@ CressetStatus cresset_module_for_inference(const CressetModule* module, CressetM
     }
     const Setting setting(module->options);
     auto other = std::make_unique<CressetModule>(*module);
-    // Methods belong to the type, which a mere copy would share.
+    // Methods belong to the type, which a plain copy would share.
     auto cloned = module->module.clone();
     other->module = torch::jit::optimize_for_inference(cloned);
     other->forward = other->module.get_method("forward");
@@ -333,9 +334,9 @@ CressetStatus cresset_module_for_inference(const CressetModule* module, CressetM
 }
 
 void cresset_module_free(CressetModule* module) {
-  // A task may still be running when the forward that forked it has failed, and
-  // reads the module's code without holding it: libtorch ends the process then.
-  // Its memory is the lesser loss.
+  // A forked task may still run after the forward that forked it has failed. It
+  // reads the module's code without holding a reference: libtorch would end the
+  // process. Leaking the memory is better.
   if (module->forks && module->failed->load()) {
     return;
   }
@@ -363,7 +364,7 @@ CressetStatus cresset_module_forward(const CressetModule* module, const CressetI
                                      CressetOutputs** outputs, char** error) {
   return guarded(error, [&] {
     const Setting setting(module->options);
-    // Tensors that the module makes "on cuda" go where its weights are.
+    // Tensors that the module makes "on cuda" go to the device of its weights.
     const c10::OptionalDeviceGuard device(
         module->device.is_cpu() ? std::nullopt : std::optional<at::Device>(module->device));
     const cresset::Autocast autocast(module->precision, module->device);
@@ -402,7 +403,7 @@ struct CressetLane {
 struct CressetFlight {
   at::Device device;
   std::unique_ptr<CressetOutputs> outputs;
-  // What the streams read until it has landed.
+  // The memory that the streams read until it has landed.
   std::vector<at::Tensor> kept;
   std::optional<c10::Event> landed;
 
@@ -415,7 +416,7 @@ struct CressetFlight {
         landed.reset();
       }
     } catch (...) {
-      // The device has failed: it reads and writes nothing any more.
+      // The device has failed: it reads and writes no more.
     }
   }
 };
@@ -445,7 +446,7 @@ CressetStatus cresset_module_launch(const CressetModule* module, CressetLane* la
         host.push_back(cresset::view_of(inputs[i]));
       }
     }
-    // Alive until the streams are settled, whatever fails.
+    // Alive until the streams are settled, even on failure.
     auto launched = std::unique_ptr<CressetFlight>(new CressetFlight{module->device, {}, {}, std::nullopt});
     try {
       launched->kept = lane->lane.copy_in(host);
@@ -456,8 +457,9 @@ CressetStatus cresset_module_launch(const CressetModule* module, CressetLane* la
         auto stack = stack_of(*module, inputs, count, [&](const CressetInput&) {
           const auto& copied = *next++;
           auto given = cresset::prepared(copied, module->precision);
-          // What a module keeps may be read on this stream when the copies in
-          // have given their memory to the next batch: it gets its own.
+          // A module that keeps state may read a tensor on this stream after
+          // the copies in have given its memory to the next batch, so it gets
+          // its own copy.
           return module->stateful && given.is_same(copied) ? given.clone() : given;
         });
         const cresset::Autocast autocast(module->precision, module->device);
@@ -470,7 +472,7 @@ CressetStatus cresset_module_launch(const CressetModule* module, CressetLane* la
       describe(*launched->outputs);
       *flight = launched.release();
     } catch (...) {
-      // The caller is free to write to the inputs' memory from here on.
+      // From here on the caller may write to the inputs' memory.
       lane->lane.settle();
       throw;
     }

@@ -1,5 +1,5 @@
-// Lists of strings as bytes: each string behind its length, 4 bytes,
-// little-endian, one behind the other.
+// Lists of strings as bytes: strings in sequence, each preceded by its length
+// (4 bytes, little-endian).
 #pragma once
 
 #include <cstddef>
@@ -9,11 +9,10 @@
 
 namespace cresset {
 
-// The strings in `data`, whatever bytes they hold. Throws where the last one
-// isn't whole.
+// The strings in `data`, of any bytes. Throws if the last one is incomplete.
 c10::IValue strings_of(const char* data, size_t bytes);
 
-// A tensor of the bytes of a list of strings. Throws for one of 4 GiB or more.
+// A tensor of the bytes of a list of strings. Throws if one has 4 GiB or more.
 at::Tensor bytes_of(const c10::List<c10::IValue>& strings);
 
 }  // namespace cresset

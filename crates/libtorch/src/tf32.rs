@@ -1,12 +1,12 @@
-//! Whether CUDA may round FP32 operands to TF32: libtorch keeps one switch for
-//! the whole process, so models that ask have to agree.
+//! Whether CUDA may round FP32 operands to TF32. The switch is global to the
+//! process in libtorch, so models that set it have to agree.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::ffi;
 use cresset_backend::BackendError;
 
-/// What the models of this process that ask for something ask for.
+/// The setting that the loaded models have asked for.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Switch(Arc<Mutex<Asked>>);
 
@@ -17,10 +17,10 @@ struct Asked {
 }
 
 impl Switch {
-    /// Turns it as a model asks, for as long as the claim lives.
+    /// Sets the switch for a model, for as long as the claim lives.
     ///
     /// # Errors
-    /// When a model that is loaded asks for the opposite.
+    /// If a loaded model asks for the opposite.
     pub(super) fn claim(&self, allowed: bool) -> Result<Claim, BackendError> {
         let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if asked.allowed.is_some_and(|before| before != allowed) {
@@ -32,7 +32,7 @@ impl Switch {
             return Err(BackendError::Load { detail: message.clone(), message });
         }
         if asked.models == 0 {
-            // SAFETY: a plain switch of libtorch's.
+            // SAFETY: a plain switch of libtorch.
             unsafe { ffi::cresset_set_tf32(allowed.into()) };
         }
         asked.allowed = Some(allowed);
@@ -41,8 +41,8 @@ impl Switch {
     }
 }
 
-/// One model's part in the switch; the last that goes puts back what libtorch
-/// starts with.
+/// One model's claim on the switch; dropping the last one restores libtorch's
+/// default.
 #[derive(Debug)]
 pub(super) struct Claim(Switch);
 
@@ -52,7 +52,7 @@ impl Drop for Claim {
         asked.models -= 1;
         if asked.models == 0 {
             asked.allowed = None;
-            // SAFETY: a plain switch of libtorch's.
+            // SAFETY: a plain switch of libtorch.
             unsafe { ffi::cresset_set_tf32(-1) };
         }
     }

@@ -2,10 +2,10 @@
 
 /// Sets it for the calling thread; at least one.
 ///
-/// libtorch also keeps the last number that any thread set, and a thread that
-/// asks for its own for the first time, as every parallel operation does, is
-/// given that one, whatever it had set itself. Asking first makes what is set
-/// here the thread's own for good.
+/// libtorch also keeps the last number that any thread set. A thread that first
+/// asks for its own number, as every parallel operation does, gets that one,
+/// even if it had set its own. Asking before setting makes the number set here
+/// permanent.
 pub(super) fn set(count: usize) {
     let _ = tch::get_num_threads();
     tch::set_num_threads(i32::try_from(count.max(1)).unwrap_or(i32::MAX));
@@ -17,7 +17,7 @@ pub fn intra_op_threads() -> usize {
     usize::try_from(tch::get_num_threads()).unwrap_or(0)
 }
 
-/// A number for now; dropping it puts the one from before back.
+/// A temporary number; dropping it restores the previous one.
 pub(super) struct Count {
     before: i32,
 }

@@ -52,7 +52,7 @@ std::optional<std::string> path_from(const Value* value, const Value* self) {
   return owner->empty() ? node->s(attr::name) : *owner + "." + node->s(attr::name);
 }
 
-// The object in the module that `value` stands for, if it is one.
+// The object of the module that `value` is, if it is one.
 std::optional<c10::IValue> object_at(const Value* value, const Value* self, const Module& module) {
   if (value == self) {
     return module._ivalue();
@@ -68,9 +68,9 @@ std::optional<c10::IValue> object_at(const Value* value, const Value* self, cons
   return owner->toObject()->getAttr(node->s(attr::name));
 }
 
-// Puts the values of flags and numbers that nobody sets in their places, so
-// that branches which can't be taken go: batch normalisation counts its
-// batches only `if self.training`.
+// Replaces flags and numbers that are never set by their values, so that dead
+// branches are removed: batch normalisation counts its batches only `if
+// self.training`.
 void fold_flags(const std::shared_ptr<Graph>& graph, const Module& module) {
   std::unordered_set<std::string> set;
   each_node(graph->block(), [&](Node* node) {
@@ -93,8 +93,8 @@ void fold_flags(const std::shared_ptr<Graph>& graph, const Module& module) {
   torch::jit::ConstantPropagationImmutableTypes(folded);
 }
 
-// Whether a node of the graph writes to something that `container` holds: a
-// tensor in a list or a dictionary is no alias of the container itself.
+// Whether a node of the graph writes to a value in `container`: a tensor in a
+// list or a dictionary is not an alias of the container itself.
 bool content_has_writers(const std::shared_ptr<Graph>& graph, const AliasDb& aliases, Value* container) {
   bool found = false;
   each_node(graph->block(), [&](Node* node) {
@@ -121,11 +121,11 @@ std::string quoted(const std::optional<std::string>& path, const Node* node) {
   return "'" + path.value_or(node->s(attr::name)) + "'";
 }
 
-// `self` is null in the graph of a forked task, which gets it as any argument.
+// `self` is null in the graph of a forked task, which gets it as an argument.
 Writes writes_of(const std::shared_ptr<Graph>& graph, const Value* self) {
   Writes found;
-  // "Frozen" makes each attribute that is read a thing of its own, instead of
-  // one that any argument may alias.
+  // "Frozen" makes each attribute that is read a separate value, instead of one
+  // that any argument may alias.
   const AliasDb aliases(graph, /*isFrozen=*/true);
   each_node(graph->block(), [&](Node* node) {
     found.forks = found.forks || node->kind() == prim::fork || node->kind() == prim::awaitable;
@@ -135,7 +135,7 @@ Writes writes_of(const std::shared_ptr<Graph>& graph, const Value* self) {
     if (node->kind() == prim::SetAttr) {
       const Value* object = node->inputs().at(0);
       if (object->node()->kind() == prim::CreateObject) {
-        return;  // made by this forward, gone with it
+        return;  // made by this forward and freed with it
       }
       const auto owner = path_from(object, self);
       const auto path = owner && !owner->empty()

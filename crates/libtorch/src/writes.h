@@ -1,4 +1,4 @@
-// What a module's forward writes to, beyond what it makes itself.
+// The values that a module's forward writes to, other than those it makes.
 #pragma once
 
 #include <optional>
@@ -9,17 +9,17 @@
 namespace cresset {
 
 struct Writes {
-  // Why the module can't be shared or batched across callers: it changes its
+  // Why the module can't be shared or batched across requests: it changes its
   // own attributes, or constants of its code.
   std::optional<std::string> own;
   // Whether it may change its arguments in place.
   bool arguments = false;
-  // Whether it forks tasks, which run on threads of libtorch's.
+  // Whether it forks tasks, which run on libtorch's threads.
   bool forks = false;
 };
 
-// To be asked before freezing, of a module in eval mode. Errs on the side of
-// saying that it writes.
+// To be called before freezing, for a module in eval mode. When in doubt it
+// reports that the module writes.
 Writes writes(const torch::jit::Module& module);
 
 }  // namespace cresset

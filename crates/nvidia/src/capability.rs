@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-/// The generation of a CUDA device, as NVIDIA numbers them: 8.0 of an A100.
+/// The generation of a CUDA device, in NVIDIA's numbering: 8.0 for an A100.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ComputeCapability {
-    /// In front of the point.
+    /// Before the point.
     pub major: u32,
-    /// Behind it.
+    /// After the point.
     pub minor: u32,
 }
 

@@ -1,25 +1,23 @@
-//! Libraries that are opened at run time, where a machine has them.
+//! Libraries that are opened at run time, if a machine has them.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 
-/// An open library. Never closed: what it registered or started stays.
+/// An open library. Never closed: its registrations and threads stay.
 #[derive(Debug, Clone, Copy)]
 pub struct Library(*mut c_void);
 
 impl Library {
-    /// Opens by name, where the loader looks, or by path.
+    /// Opens a library by name, in the loader's search path, or by path.
     ///
     /// # Errors
-    /// What the loader says: which file is missing, or doesn't fit.
+    /// The loader's message: which file is missing, or doesn't fit.
     pub fn open(name: &CStr, flags: c_int) -> Result<Self, String> {
-        // SAFETY: a terminated name; the initialisers that run are the
-        // library's own.
+        // SAFETY: a terminated name; the library's initialisers are trusted.
         let handle = unsafe { libc::dlopen(name.as_ptr(), flags) };
         if handle.is_null() { Err(why()) } else { Ok(Self(handle)) }
     }
 
-    /// The address of a function; `None` where the library has none of this
-    /// name.
+    /// The address of a function; `None` if the library has none of this name.
     #[must_use]
     pub fn symbol(self, name: &CStr) -> Option<*mut c_void> {
         // SAFETY: `self.0` came from dlopen and is never closed.
@@ -41,6 +39,6 @@ pub(crate) unsafe fn text(text: *const c_char) -> Option<String> {
     if text.is_null() {
         return None;
     }
-    // SAFETY: what this function's caller promises.
+    // SAFETY: guaranteed by the caller of this function.
     Some(unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
 }

@@ -1,4 +1,4 @@
-//! The driver's library: whether a process can have a GPU, and which.
+//! The driver's library: which GPUs a process can use.
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 
@@ -17,9 +17,10 @@ pub struct Driver {
 /// A GPU that this process may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DriverGpu {
-    /// Its number here: that of `cuda:N` and of `instance_group`'s `gpus`.
+    /// Its number in this process, as in `cuda:N` and in `instance_group`'s
+    /// `gpus`.
     pub index: u32,
-    /// As it is sold; empty where the driver doesn't say.
+    /// Its product name; empty if the driver doesn't report it.
     pub name: String,
     /// `GPU-…`, the same in every tool.
     pub uuid: Option<String>,
@@ -29,27 +30,27 @@ pub struct DriverGpu {
     pub compute_capability: Option<ComputeCapability>,
 }
 
-/// Why there is no driver to ask, or no GPU behind it.
+/// Why there is no driver, or no GPU.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DriverProblem {
-    /// Its library isn't on this machine, or not where the loader looks.
+    /// Its library is missing, or not in the loader's search path.
     #[error("no NVIDIA driver (libcuda.so.1 was not found)")]
     NotFound,
-    /// There is one, and the loader refuses it.
+    /// The library exists, but the loader refuses it.
     #[error("the NVIDIA driver's libcuda.so.1 can't be opened: {0}")]
     NotOpened(String),
-    /// It isn't what it should be.
+    /// The library is not a driver's.
     #[error("the NVIDIA driver has no {0}")]
     NoFunction(&'static str),
-    /// It doesn't start.
+    /// The driver doesn't start.
     #[error("the NVIDIA driver failed in {call}: {error}")]
     Failed {
-        /// Which function.
+        /// The function that failed.
         call: &'static str,
         /// `CUDA_ERROR_NO_DEVICE`, or a number.
         error: String,
     },
-    /// It runs, and shows no device to this process.
+    /// It runs, but shows no device to this process.
     #[error("the NVIDIA driver sees no device")]
     NoDevice,
 }
@@ -59,7 +60,7 @@ impl Driver {
     /// images carry stubs, and a container may see no GPU.
     ///
     /// # Errors
-    /// Why no GPU can be had.
+    /// Why no GPU can be used.
     pub fn open() -> Result<Self, DriverProblem> {
         let library = Library::open(LIBRARY, libc::RTLD_LAZY | libc::RTLD_LOCAL).map_err(not_opened)?;
         let init = library.symbol(c"cuInit").ok_or(DriverProblem::NoFunction("cuInit"))?;
@@ -88,7 +89,7 @@ impl Driver {
         }
     }
 
-    /// The newest CUDA that it speaks, as major and minor number.
+    /// The newest CUDA version that it supports, as major and minor number.
     #[must_use]
     pub fn cuda_version(&self) -> Option<(i32, i32)> {
         let ask = self.library.symbol(c"cuDriverGetVersion")?;
@@ -104,8 +105,8 @@ impl Driver {
         (0..self.count).map(|index| self.gpu(index)).collect()
     }
 
-    /// What isn't told stays open: a driver that lacks a function is no
-    /// reason not to show the rest.
+    /// A missing fact stays `None`: a driver that lacks a function can still
+    /// report the rest.
     fn gpu(&self, index: u32) -> DriverGpu {
         let device = self.device(index);
         DriverGpu {
@@ -174,7 +175,7 @@ impl Driver {
     }
 }
 
-/// The loader says the same in the same words on every Linux.
+/// The loader's message is the same on every Linux.
 fn not_opened(why: String) -> DriverProblem {
     let name = LIBRARY.to_string_lossy();
     let missing = why.starts_with(&*name) && why.contains("No such file");
@@ -190,7 +191,7 @@ fn error_name(library: Library, code: c_int) -> Option<String> {
     if name(code, &raw mut text) != 0 {
         return None;
     }
-    // SAFETY: null or a text that the driver keeps for ever.
+    // SAFETY: null or a text that the driver never frees.
     unsafe { dl::text(text) }
 }
 

@@ -1,6 +1,6 @@
-//! NVIDIA's GPUs as their driver tells of them, through libraries that belong
-//! to the driver and are opened where they are: `libcuda` for what a process
-//! may use, NVML for what the devices are doing.
+//! NVIDIA's GPUs, as reported by the driver's libraries, which are opened if
+//! they exist: `libcuda` for the GPUs that a process may use, NVML for their
+//! state.
 
 mod capability;
 pub mod dl;
@@ -11,8 +11,8 @@ pub use capability::ComputeCapability;
 pub use driver::{Driver, DriverGpu, DriverProblem};
 pub use monitor::{Monitor, MonitoredGpu};
 
-/// `GPU-` and sixteen bytes in hexadecimal, grouped as UUIDs are: the way in
-/// which all of NVIDIA's tools name a GPU.
+/// `GPU-` and sixteen bytes in hexadecimal, grouped like a UUID: the identifier
+/// of a GPU in all of NVIDIA's tools.
 #[must_use]
 pub fn uuid_text(bytes: [u8; 16]) -> String {
     let hex = |range: std::ops::Range<usize>| -> String {

@@ -1,23 +1,23 @@
-//! NVML: what the GPUs of a machine are doing, for people and for metrics.
+//! NVML: the state of a machine's GPUs, for people and for metrics.
 
 use std::ffi::OsStr;
 
 use nvml_wrapper::{Nvml, error::NvmlError};
 
-/// The name that containers have; the one without a number comes with
-/// developers' packages only.
+/// The name in containers; the name without a number comes only with
+/// developers' packages.
 const LIBRARY: &str = "libnvidia-ml.so.1";
 
 /// NVML, started.
 #[derive(Debug)]
 pub struct Monitor(Nvml);
 
-/// A GPU as NVML sees it. What a device doesn't tell is `None`.
+/// A GPU in NVML. A fact that a device doesn't report is `None`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct MonitoredGpu {
     /// `GPU-…`, the same in every tool.
     pub uuid: String,
-    /// As it is sold.
+    /// Its product name.
     pub name: String,
     /// In bytes.
     pub memory_total: Option<u64>,
@@ -25,7 +25,7 @@ pub struct MonitoredGpu {
     pub memory_used: Option<u64>,
     /// In bytes.
     pub memory_free: Option<u64>,
-    /// The part of the last moments in which something ran, from 0 to 1.
+    /// The part of the last sample period in which a kernel ran, from 0 to 1.
     pub utilization: Option<f64>,
     /// In watts.
     pub power_usage: Option<f64>,
@@ -39,7 +39,7 @@ impl Monitor {
     /// Opens and starts it.
     ///
     /// # Errors
-    /// Why it isn't there or doesn't start.
+    /// Why it doesn't exist or doesn't start.
     pub fn open() -> Result<Self, String> {
         match Nvml::builder().lib_path(OsStr::new(LIBRARY)).init() {
             Ok(nvml) => Ok(Self(nvml)),
@@ -54,8 +54,8 @@ impl Monitor {
         self.0.sys_driver_version().ok()
     }
 
-    /// All GPUs of the machine, or of the container, in the order of the bus.
-    /// A device that has fallen off is left out.
+    /// All GPUs of the machine, or of the container, in the order of the bus. A
+    /// GPU that has fallen off the bus is left out.
     #[must_use]
     pub fn gpus(&self) -> Vec<MonitoredGpu> {
         let count = self.0.device_count().unwrap_or(0);

@@ -1,5 +1,5 @@
 //! A whole inference request or response as bytes: JSON, or a JSON header
-//! with binary tensors behind it (Triton's binary tensor extension).
+//! followed by binary tensors (Triton's binary tensor extension).
 
 use bytes::Bytes;
 
@@ -9,14 +9,14 @@ use super::{
     distinct,
 };
 
-/// Reads a request for `model`, and how its answer is to be written.
-/// `header_length` is the value of `Inference-Header-Content-Length`: how much of
-/// the body is JSON; without it all of it is.
+/// Reads a request for `model`, and the form of its answer. `header_length` is
+/// the value of `Inference-Header-Content-Length`: how much of the body is
+/// JSON. Without it, all of the body is.
 ///
 /// Binary tensors are slices of `body`, not copies.
 ///
 /// # Errors
-/// With the place, what was expected and what came.
+/// An error names the place, what was expected and what came.
 pub fn decode_request(
     model: &str,
     body: &Bytes,
@@ -68,18 +68,18 @@ pub fn decode_request(
     Ok((InferenceRequest { id, inputs: tensors.done(), outputs, schedule, parameters }, format))
 }
 
-/// A response on its way to a socket.
+/// A response as it is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncodedResponse {
     /// How much of the body is JSON, if binary tensors follow.
     pub header_length: Option<usize>,
-    /// The body in order: the JSON, then each binary tensor as it lies in
-    /// memory.
+    /// The body in order: the JSON, then each binary tensor, in its memory
+    /// layout.
     pub parts: Vec<Bytes>,
 }
 
-/// Writes `response` in the forms that its request asked for. `non_finite` stands
-/// in the JSON for numbers that JSON has not.
+/// Writes `response` in the forms that the request asked for. `non_finite` says
+/// how the JSON writes NaN and infinities.
 #[must_use]
 pub fn encode_response(
     response: &InferenceResponse,

@@ -33,12 +33,12 @@ pub enum Datatype {
     Fp32,
     /// IEEE 754 double precision.
     Fp64,
-    /// Strings of bytes, each behind its length (4 bytes, little-endian).
+    /// Byte strings, each preceded by its length (4 bytes, little-endian).
     Bytes,
 }
 
-/// Every datatype with its protocol name; the configuration's name is the
-/// same behind `TYPE_`, but for strings.
+/// Every datatype with its protocol name. The configuration's name is the same
+/// after `TYPE_`, except for strings.
 const NAMES: [(Datatype, &str); 14] = [
     (Datatype::Bool, "BOOL"),
     (Datatype::Uint8, "UINT8"),
@@ -57,7 +57,7 @@ const NAMES: [(Datatype, &str); 14] = [
 ];
 
 impl Datatype {
-    /// All of them, in the order of the protocol's table.
+    /// All datatypes, in the order of the protocol's table.
     pub fn all() -> impl Iterator<Item = Datatype> {
         NAMES.iter().map(|(datatype, _)| *datatype)
     }
@@ -84,7 +84,7 @@ impl Datatype {
     }
 
     /// The size of one element in bytes; `None` for [`Datatype::Bytes`],
-    /// whose elements differ in size.
+    /// because its elements differ in size.
     #[must_use]
     pub fn size(self) -> Option<usize> {
         match self {
@@ -96,7 +96,7 @@ impl Datatype {
         }
     }
 
-    /// A whole number as an element; no bytes for strings.
+    /// A whole number as an element; empty for strings.
     #[must_use]
     #[allow(clippy::cast_possible_truncation)]
     pub fn element(self, value: u32) -> Vec<u8> {
@@ -141,7 +141,7 @@ impl fmt::Display for Datatype {
     }
 }
 
-/// A name that isn't a datatype's.
+/// A name that is not a datatype's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown datatype '{0}'")]
 pub struct UnknownDatatype(String);

@@ -1,25 +1,26 @@
-//! The Rust types of tensors' elements, and the one place where a datatype becomes
-//! such a type.
+//! The Rust types of tensors' elements, and the one mapping from a datatype to
+//! its Rust type.
 
 use half::{bf16, f16};
 
 use crate::Datatype;
 
-/// A number that tensors hold, little-endian.
+/// A number in a tensor, little-endian.
 pub trait Element: Copy + PartialOrd + std::fmt::Display + 'static {
-    /// The number that `bytes` begin with; `None` if they are too short.
+    /// The number at the start of `bytes`; `None` if they are too short.
     fn read(bytes: &[u8]) -> Option<Self>;
 
     /// Appends it to a tensor's bytes.
     fn append(self, bytes: &mut Vec<u8>);
 
-    /// This whole number; `None` if the type doesn't hold it. Floating types round.
+    /// This whole number; `None` if the type can't hold it. Floating types
+    /// round.
     fn from_whole(value: i64) -> Option<Self>;
 
-    /// This number, rounded; `None` of a type of whole numbers.
+    /// This number, rounded; `None` for a type of whole numbers.
     fn from_real(value: f64) -> Option<Self>;
 
-    /// The nearest number of 64 bits: whole numbers of 64 bits lose their last digits.
+    /// The nearest FP64: whole numbers of 64 bits lose their last digits.
     fn to_f64(self) -> f64;
 }
 
@@ -86,8 +87,8 @@ real! {
 }
 
 /// Runs code for the Rust type of a datatype's elements:
-/// `with_element!(datatype, T => code)`. A truth value is a byte. Gives the code's
-/// value; `None` for strings, without running it.
+/// `with_element!(datatype, T => code)`. A boolean is a byte. Returns the
+/// code's value; `None` for strings, without running it.
 #[macro_export]
 macro_rules! with_element {
     (@run $number:ty, $element:ident, $code:expr) => {{
@@ -113,8 +114,8 @@ macro_rules! with_element {
     };
 }
 
-/// A tensor's elements as numbers; none of strings. Whole numbers of 64 bits lose
-/// their last digits.
+/// A tensor's elements as numbers; empty for strings. Whole numbers of 64 bits
+/// lose their last digits.
 pub fn numbers(datatype: Datatype, data: &[u8]) -> Box<dyn Iterator<Item = f64> + '_> {
     fn each<T: Element>(data: &[u8]) -> Box<dyn Iterator<Item = f64> + '_> {
         Box::new(data.chunks_exact(size_of::<T>()).filter_map(T::read).map(T::to_f64))
@@ -122,8 +123,8 @@ pub fn numbers(datatype: Datatype, data: &[u8]) -> Box<dyn Iterator<Item = f64> 
     with_element!(datatype, T => each::<T>(data)).unwrap_or_else(|| Box::new(std::iter::empty()))
 }
 
-/// Appends a drawn element: the real number of a floating type, and else the whole
-/// one. False for strings, of which nothing is appended.
+/// Appends an element: `real` for a floating type, else `whole`. For strings it
+/// appends nothing and returns false.
 pub fn append_number(datatype: Datatype, real: f64, whole: u8, bytes: &mut Vec<u8>) -> bool {
     fn number<T: Element>(real: f64, whole: u8, bytes: &mut Vec<u8>) {
         if let Some(number) = T::from_real(real).or_else(|| T::from_whole(whole.into())) {

@@ -1,4 +1,4 @@
-//! What can be wrong with a request before any model is asked.
+//! Errors in a request that are found before a model is asked.
 
 /// A request that can't be read. The text is for the client: it names the
 /// place, what was expected and what came.
@@ -12,7 +12,7 @@ pub enum ProtocolError {
         /// What was expected, and what came.
         message: String,
     },
-    /// JSON, and not a request.
+    /// Valid JSON, but not a request.
     #[error("{0}")]
     Invalid(String),
 }

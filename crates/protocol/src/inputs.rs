@@ -1,4 +1,4 @@
-//! What every form of a request keeps to, whichever way its tensors came.
+//! The rules for the inputs of every request form.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{Datatype, ProtocolError, RequestedOutput, Tensor, expected_bytes};
 
-/// The longest name of a tensor, in bytes: names come back in errors.
+/// The longest name of a tensor, in bytes: errors repeat names.
 pub const LONGEST_NAME: usize = 1024;
 
 /// The most dimensions of a tensor.
@@ -16,11 +16,11 @@ pub const MOST_DIMENSIONS: usize = 64;
 /// The most parameters that a request may have.
 pub const MOST_PARAMETERS: usize = 256;
 
-/// A request's inputs, checked as they are collected: distinct by name, each
-/// with as many bytes as its shape takes.
+/// A request's inputs, checked as they are collected: distinct by name, and
+/// each with as many bytes as its shape takes.
 #[derive(Debug)]
 pub struct Inputs<'a> {
-    /// The model that they are for: errors name it.
+    /// The model of the request: errors name it.
     model: &'a str,
     names: HashSet<Arc<str>>,
     tensors: Vec<Tensor>,
@@ -33,10 +33,10 @@ impl<'a> Inputs<'a> {
         Self { model, names: HashSet::with_capacity(count), tensors: Vec::with_capacity(count) }
     }
 
-    /// Takes one in.
+    /// Adds one input.
     ///
     /// # Errors
-    /// A name that is there already, or data that doesn't fit the shape; the
+    /// If the name is there already, or if the data doesn't fit the shape; the
     /// latter in Triton's words.
     pub fn push(
         &mut self,
@@ -63,17 +63,17 @@ impl<'a> Inputs<'a> {
         Ok(())
     }
 
-    /// All of them, in order.
+    /// All inputs, in order.
     #[must_use]
     pub fn done(self) -> Vec<Tensor> {
         self.tensors
     }
 }
 
-/// Checks that no output is asked for twice; in Triton's words.
+/// Checks that no output is asked for twice.
 ///
 /// # Errors
-/// The first that is.
+/// The first repeated output, in Triton's words.
 pub fn distinct(outputs: &[RequestedOutput]) -> Result<(), ProtocolError> {
     let mut names = HashSet::with_capacity(outputs.len());
     match outputs.iter().find(|output| !names.insert(&output.name)) {

@@ -1,5 +1,5 @@
-//! The Open Inference Protocol v2 as plain types, and its forms on the wire.
-//! No I/O, no libtorch, no web framework; imports nothing of ours.
+//! The Open Inference Protocol v2 as plain types, and its forms on the wire. No
+//! I/O, no libtorch, no web framework; it imports no other crate of ours.
 
 mod binary;
 mod datatype;
@@ -36,6 +36,6 @@ pub use strings::{MOST_STRINGS, Strings, check_strings, push_string};
 pub use types::{
     InferenceRequest, InferenceResponse, OutputForm, RequestedOutput, ResponseFormat, Schedule, Tensor,
 };
-// What `with_element!` names.
+// Used by `with_element!`.
 #[doc(hidden)]
 pub use half::{bf16, f16};

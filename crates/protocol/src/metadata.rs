@@ -1,4 +1,4 @@
-//! What the server and its models say of themselves.
+//! The metadata of the server and of its models.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ pub struct ServerMetadata {
     pub name: String,
     /// The server's version.
     pub version: String,
-    /// The protocol's extensions that are there, by Triton's names.
+    /// The supported extensions of the protocol, by Triton's names.
     pub extensions: Vec<String>,
 }
 
@@ -24,9 +24,9 @@ pub struct ModelMetadata {
     /// Triton's name for the format: `pytorch_libtorch`.
     #[serde(default)]
     pub platform: String,
-    /// What it takes.
+    /// Its inputs.
     pub inputs: Vec<TensorMetadata>,
-    /// What it gives.
+    /// Its outputs.
     #[serde(default)]
     pub outputs: Vec<TensorMetadata>,
 }
@@ -36,10 +36,10 @@ pub struct ModelMetadata {
 pub struct TensorMetadata {
     /// Its name.
     pub name: String,
-    /// Its datatype; empty where only the model file is known, which tells
-    /// none.
+    /// Its datatype; empty if only the model file is known, because it doesn't
+    /// tell.
     pub datatype: String,
-    /// -1 for a dimension that varies, the batch dimension first where the
-    /// model batches; empty where only the model file is known.
+    /// -1 for a variable dimension. The batch dimension is first if the model
+    /// batches. Empty if only the model file is known.
     pub shape: Vec<i64>,
 }

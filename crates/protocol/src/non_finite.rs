@@ -1,26 +1,26 @@
-//! NaN and the infinities: numbers of every floating datatype, and of no JSON.
+//! NaN and the infinities: every floating datatype has them, JSON doesn't.
 
 use half::{bf16, f16};
 use serde::Deserialize;
 
 use super::{Datatype, Tensor};
 
-/// What stands in JSON for a number that JSON has not.
+/// How JSON represents NaN and infinities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NonFinite {
-    /// `NaN`, `Infinity`, `-Infinity`, bare: what Triton and Python write, and
-    /// no strict parser reads.
+    /// `NaN`, `Infinity`, `-Infinity`, bare: Triton and Python write them, and
+    /// a strict parser rejects them.
     Words,
     /// `null`.
     #[default]
     Null,
-    /// The same words, in quotes.
+    /// The same words as strings.
     Text,
-    /// Nothing: the answer is an error.
+    /// Not at all: the answer is an error.
     Error,
 }
 
-/// The ways of strict JSON, by the names that files and requests give them.
+/// The representations in strict JSON, by their names in files and requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Strict {
@@ -42,8 +42,8 @@ impl From<Strict> for NonFinite {
     }
 }
 
-/// An output that can't be written, because `non_finite = "error"` was asked
-/// for.
+/// An output that can't be written, because the client asked for `non_finite =
+/// "error"`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "output '{output}' holds {value} at {place:?}, which JSON has no number for, and non_finite is \"error\": ask for \
@@ -54,15 +54,15 @@ pub struct NotFinite {
     pub output: String,
     /// `NaN`, `Infinity`, `-Infinity`.
     pub value: &'static str,
-    /// The first one's index in each dimension.
+    /// The index of the first such value in each dimension.
     pub place: Vec<i64>,
 }
 
 impl NonFinite {
-    /// Whether tensors may be written as JSON by this rule.
+    /// Checks whether tensors may be written as JSON by this rule.
     ///
     /// # Errors
-    /// Under [`Self::Error`], the first number that JSON has not.
+    /// For [`Self::Error`], the first NaN or infinity.
     pub fn check<'a>(self, tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<(), NotFinite> {
         if self != Self::Error {
             return Ok(());
@@ -77,7 +77,7 @@ impl NonFinite {
     }
 }
 
-/// The word for a number that isn't finite.
+/// The word for a number that is not finite.
 pub(super) fn word(value: f64) -> &'static str {
     if value.is_nan() {
         "NaN"
@@ -111,7 +111,7 @@ fn first_in(tensor: &Tensor) -> Option<(usize, &'static str)> {
     }
 }
 
-/// Where the element at `index` stands in `shape`.
+/// The position in `shape` of the element at `index`.
 fn place(index: usize, shape: &[i64]) -> Vec<i64> {
     let mut left = i64::try_from(index).unwrap_or(i64::MAX);
     let mut place: Vec<i64> = shape

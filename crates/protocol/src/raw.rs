@@ -1,27 +1,27 @@
-//! A request that is nothing but its one tensor's bytes: what Triton's binary
-//! tensor extension takes if `Inference-Header-Content-Length` is 0.
+//! A request that consists only of the bytes of its one tensor: Triton's binary
+//! tensor extension with an `Inference-Header-Content-Length` of 0.
 
 use bytes::Bytes;
 
 use super::{Datatype, InferenceRequest, Inputs, ProtocolError, ResponseFormat, TensorMetadata};
 
-/// What a model must tell for that.
+/// The facts about a model that are needed for it.
 #[derive(Debug, Clone, Copy)]
 pub struct RawInput<'a> {
     /// Its name.
     pub model: &'a str,
-    /// Its inputs, as its metadata has them.
+    /// Its inputs, as in its metadata.
     pub inputs: &'a [TensorMetadata],
-    /// Whether dimension 0 is the batch: then the request has one row.
+    /// Whether dimension 0 is the batch: if so, the request has one row.
     pub batched: bool,
 }
 
-/// Makes a request of a body, which is the elements of a model's only input:
-/// one dimension that varies is as long as the body makes it, and a string
-/// goes without its length. All outputs come back as binary tensors.
+/// Makes a request from a body that holds the elements of a model's only input.
+/// One variable dimension follows from the body's length, and a string comes
+/// without its length. All outputs are returned as binary tensors.
 ///
 /// # Errors
-/// A model whose input's shape a body can't tell, or a body that doesn't fit
+/// If the body can't determine the shape of the model's input, or doesn't fit
 /// it; in Triton's words if it has some.
 pub fn raw_request(
     body: Bytes,
@@ -64,8 +64,7 @@ pub fn raw_request(
     Ok((request, ResponseFormat::binary()))
 }
 
-/// Gives the dimension that varies, if there is one, the length that so many
-/// elements make.
+/// Sets the variable dimension, if there is one, by the number of elements.
 fn fill(name: &str, shape: &mut [i64], elements: usize) -> Result<(), ProtocolError> {
     let shown = format!("{shape:?}");
     let known = shape.iter().filter(|dimension| **dimension >= 0);
@@ -84,9 +83,9 @@ fn fill(name: &str, shape: &mut [i64], elements: usize) -> Result<(), ProtocolEr
     Ok(())
 }
 
-/// A string as it is on the wire everywhere else: behind its length.
+/// A string in the usual wire form: after its length.
 fn one_string(body: Bytes) -> Result<Bytes, ProtocolError> {
-    /// The memory that the body was lent goes when the string goes.
+    /// Dropping the string frees the body's memory.
     struct Kept {
         string: Vec<u8>,
         _body: Bytes,
@@ -106,8 +105,8 @@ fn one_string(body: Bytes) -> Result<Bytes, ProtocolError> {
 mod tests {
     use super::*;
 
-    /// What becomes of `body` for an input of this datatype and shape: the
-    /// shape that it gets, and its data.
+    /// The shape and the data of `body` for an input of this datatype and
+    /// shape.
     fn read(
         datatype: &str,
         shape: &[i64],

@@ -1,4 +1,4 @@
-//! The model repository as Triton's extension of that name lists it.
+//! The model repository, as listed by Triton's extension of that name.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -10,31 +10,31 @@ use super::ProtocolError;
 pub struct IndexedModel {
     /// The model.
     pub name: String,
-    /// The version's number; empty where the whole model is meant.
+    /// The version's number; empty if the entry is for the whole model.
     pub version: String,
-    /// Whether it answers.
+    /// Whether it is ready.
     pub state: IndexedState,
-    /// Why it doesn't, or why it does as before its files were changed; else
-    /// empty.
+    /// Why it is not ready, or why it still serves the state before its files
+    /// changed; else empty.
     pub reason: String,
 }
 
-/// Whether a version answers.
+/// The state of a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum IndexedState {
-    /// It does.
+    /// It answers.
     Ready,
-    /// It doesn't.
+    /// It doesn't answer.
     Unavailable,
-    /// It will.
+    /// It will answer.
     Loading,
-    /// It answers what it took in, and nothing else.
+    /// It answers accepted requests, but accepts no more.
     Unloading,
 }
 
 impl IndexedState {
-    /// As both surfaces write it.
+    /// The name on both surfaces.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -46,11 +46,10 @@ impl IndexedState {
     }
 }
 
-/// The body of `POST /v2/repository/index`; what else stands in it is passed
-/// over.
+/// The body of `POST /v2/repository/index`; other members are ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct IndexRequest {
-    /// Only what answers.
+    /// Only list versions that are ready.
     pub ready: bool,
 }
 
@@ -58,7 +57,7 @@ impl IndexRequest {
     /// Reads the body of a call; an empty one asks for everything.
     ///
     /// # Errors
-    /// What is wrong with it; in Triton's words where that is `ready`.
+    /// If the body is invalid; in Triton's words if `ready` is.
     pub fn from_json(body: &[u8]) -> Result<Self, ProtocolError> {
         if body.is_empty() {
             return Ok(Self::default());
@@ -74,17 +73,17 @@ impl IndexRequest {
     }
 }
 
-/// What a load is asked with.
+/// The parameters of a load.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LoadParameters {
-    /// `config`: protobuf's JSON of a model configuration, which stands for
-    /// the model's file until the next load.
+    /// `config`: a model configuration in protobuf's JSON. It replaces the
+    /// model's file until the next load.
     pub config: Option<String>,
-    /// The names of the parameters that bring files: `file:1/model.pt`.
+    /// The names of the parameters that hold files: `file:1/model.pt`.
     pub files: Vec<String>,
 }
 
-/// The kinds of a load parameter's value that there are uses for.
+/// The kinds of values of a load's parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ParameterValue {
     /// A text.
@@ -96,11 +95,11 @@ pub enum ParameterValue {
 }
 
 impl LoadParameters {
-    /// Sorts the parameters of a call. A file is told by its name: in JSON its
-    /// value is a text.
+    /// Sorts the parameters of a call. A file is recognised by its name: in
+    /// JSON its value is a text.
     ///
     /// # Errors
-    /// One that no load takes, or of another type.
+    /// If a parameter is unknown, or has another type.
     pub fn read(
         parameters: impl IntoIterator<Item = (String, ParameterValue)>,
     ) -> Result<Self, ProtocolError> {
@@ -127,10 +126,10 @@ impl LoadParameters {
         Ok(read)
     }
 
-    /// Reads the body of a load call; an empty one asks for nothing.
+    /// Reads the body of a load call; an empty one has no parameters.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// If the body is invalid.
     pub fn from_json(body: &[u8]) -> Result<Self, ProtocolError> {
         let parameters = parameters(body, "load")?.into_iter();
         Self::read(parameters.map(|(name, value)| match value {
@@ -142,19 +141,19 @@ impl LoadParameters {
     }
 }
 
-/// What an unload is asked with.
+/// The parameters of an unload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct UnloadParameters {
-    /// Whether what was loaded along with the model goes, too.
+    /// Whether models that were loaded along with it are unloaded, too.
     pub unload_dependents: bool,
 }
 
 impl UnloadParameters {
-    /// Sorts the parameters of a call: each name with its value, where that is
-    /// true or false.
+    /// Sorts the parameters of a call: each name with its value, if that is a
+    /// boolean.
     ///
     /// # Errors
-    /// One that no unload takes, or of another type.
+    /// If a parameter is unknown, or has another type.
     pub fn read(parameters: impl IntoIterator<Item = (String, Option<bool>)>) -> Result<Self, ProtocolError> {
         let mut read = Self::default();
         for (name, value) in parameters {
@@ -173,17 +172,17 @@ impl UnloadParameters {
         Ok(read)
     }
 
-    /// Reads the body of an unload call; an empty one asks for nothing.
+    /// Reads the body of an unload call; an empty one has no parameters.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// If the body is invalid.
     pub fn from_json(body: &[u8]) -> Result<Self, ProtocolError> {
         let parameters = parameters(body, "unload")?.into_iter();
         Self::read(parameters.map(|(name, value)| (name, value.as_bool())))
     }
 }
 
-/// The object `parameters` of a body; what else stands in it is passed over.
+/// The object `parameters` of a body; other members are ignored.
 fn parameters(body: &[u8], call: &str) -> Result<Map<String, Value>, ProtocolError> {
     #[derive(Default, Deserialize)]
     #[serde(default)]

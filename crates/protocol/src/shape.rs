@@ -5,11 +5,11 @@ use super::{Datatype, ProtocolError};
 /// How many elements a tensor of `shape` has; 1 for a scalar's empty shape.
 ///
 /// # Errors
-/// A negative dimension, or a product over `usize`.
+/// If a dimension is negative, or if the product overflows `usize`.
 pub fn element_count(name: &str, shape: &[i64]) -> Result<usize, ProtocolError> {
     let mut count: usize = 1;
-    // The dimensions beside a zero must be addressable too: strides are made
-    // of them, and overflow where the elements don't.
+    // The other dimensions must be addressable even if one is zero: strides are
+    // products of them, and can overflow although the element count doesn't.
     let mut extent: i64 = 1;
     for &dimension in shape {
         let size = usize::try_from(dimension).map_err(|_| {
@@ -23,8 +23,8 @@ pub fn element_count(name: &str, shape: &[i64]) -> Result<usize, ProtocolError> 
     Ok(count)
 }
 
-/// `shape` with its one open dimension (-1) filled in, so that it holds as
-/// many elements as `of` does; `None` where it can't.
+/// `shape` with its one variable dimension (-1) filled in, so that it has as
+/// many elements as `of`; `None` if that is impossible.
 #[must_use]
 pub fn fill_shape(shape: &[i64], of: &[i64]) -> Option<Vec<i64>> {
     let product = |dimensions: &[i64]| -> Option<i64> {
@@ -37,10 +37,10 @@ pub fn fill_shape(shape: &[i64], of: &[i64]) -> Option<Vec<i64>> {
     (product(&filled)? == elements).then_some(filled)
 }
 
-/// The bytes that `count` elements take; `None` for strings.
+/// The bytes of `count` elements; `None` for strings.
 ///
 /// # Errors
-/// A product over `usize`.
+/// If the product overflows `usize`.
 pub fn expected_bytes(name: &str, datatype: Datatype, shape: &[i64]) -> Result<Option<usize>, ProtocolError> {
     let count = element_count(name, shape)?;
     let Some(size) = datatype.size() else { return Ok(None) };

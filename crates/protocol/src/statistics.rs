@@ -1,5 +1,5 @@
-//! What a model's versions have done so far, in the form of Triton's
-//! statistics extension.
+//! The statistics of a model's versions, in the form of Triton's statistics
+//! extension.
 
 use std::time::Duration;
 
@@ -8,36 +8,36 @@ use serde::{Deserialize, Serialize};
 /// `GET /v2/models/stats`, `GET /v2/models/{model}/stats`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Statistics {
-    /// A version each.
+    /// One for each version.
     pub model_stats: Vec<ModelStatistics>,
 }
 
-/// One version since it was loaded.
+/// One version, since it was loaded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelStatistics {
     /// The model.
     pub name: String,
     /// The version's number.
     pub version: String,
-    /// When the last request was answered, in milliseconds since 1970; zero
-    /// where none was.
+    /// When the last request was answered, in milliseconds since 1970; zero if
+    /// there was none.
     pub last_inference: u64,
-    /// Rows that were computed for answered requests.
+    /// Rows computed for answered requests.
     pub inference_count: u64,
     /// Batches that ran.
     pub execution_count: u64,
-    /// By what became of requests, and where their time went.
+    /// Requests by outcome, and the phases of answered ones.
     pub inference_stats: InferenceStatistics,
     /// By the size of the batch, ascending.
     pub batch_stats: Vec<BatchStatistics>,
 }
 
-/// Requests by what became of them, and the time of those that were answered.
+/// Requests by outcome, and the time of the phases of answered ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct InferenceStatistics {
     /// Answered by the model: from arrival to answer.
     pub success: DurationStatistic,
-    /// Failed, refused or given up: from arrival to that.
+    /// Failed, refused or cancelled: from arrival to that.
     pub fail: DurationStatistic,
     /// From arrival until the batch left.
     pub queue: DurationStatistic,
@@ -45,7 +45,7 @@ pub struct InferenceStatistics {
     pub compute_input: DurationStatistic,
     /// The model's forward.
     pub compute_infer: DurationStatistic,
-    /// Cutting the outputs into responses.
+    /// Splitting the outputs into responses.
     pub compute_output: DurationStatistic,
     /// There is no cache: always zero.
     pub cache_hit: DurationStatistic,
@@ -53,7 +53,7 @@ pub struct InferenceStatistics {
     pub cache_miss: DurationStatistic,
 }
 
-/// Batches of one size that gave outputs.
+/// Batches of one size that returned outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct BatchStatistics {
     /// Rows.
@@ -62,21 +62,21 @@ pub struct BatchStatistics {
     pub compute_input: DurationStatistic,
     /// The model's forward.
     pub compute_infer: DurationStatistic,
-    /// Cutting the outputs into responses.
+    /// Splitting the outputs into responses.
     pub compute_output: DurationStatistic,
 }
 
-/// How often, and how long in all.
+/// A count and a total duration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct DurationStatistic {
-    /// Times.
+    /// How often.
     pub count: u64,
     /// The sum in nanoseconds.
     pub ns: u64,
 }
 
 impl DurationStatistic {
-    /// Once more, for so long.
+    /// Counts one more of this duration.
     pub fn add(&mut self, duration: Duration) {
         self.count += 1;
         self.ns = self.ns.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));

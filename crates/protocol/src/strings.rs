@@ -1,20 +1,21 @@
-//! The elements of the datatype BYTES: strings of any bytes, each behind its
-//! length (4 bytes, little-endian), one behind the other.
+//! The elements of the datatype BYTES: byte strings in sequence, each preceded
+//! by its length (4 bytes, little-endian).
 
 use super::{ProtocolError, element_count};
 
 /// The most strings of one input. Each becomes an object of about a hundred
-/// bytes, however short it is: this is what bounds those, as the limit of a
-/// body bounds what they hold.
+/// bytes, however short it is. This limits their number; the limit of a body
+/// limits their content.
 pub const MOST_STRINGS: usize = 1 << 20;
 
-/// Writes a string behind its length. None is 4 GiB long: bodies are shorter.
+/// Writes a string after its length. No string is 4 GiB long: bodies are
+/// shorter.
 pub fn push_string(to: &mut Vec<u8>, string: &[u8]) {
     to.extend_from_slice(&u32::try_from(string.len()).unwrap_or(u32::MAX).to_le_bytes());
     to.extend_from_slice(string);
 }
 
-/// Goes over the strings; ends at the first that isn't whole.
+/// Iterates over the strings; ends at the first incomplete one.
 #[derive(Debug, Clone)]
 pub struct Strings<'a> {
     rest: &'a [u8],
@@ -27,7 +28,7 @@ impl<'a> Strings<'a> {
         Self { rest: data }
     }
 
-    /// The bytes behind those that were gone over.
+    /// The bytes after the strings read so far.
     #[must_use]
     pub fn rest(&self) -> &'a [u8] {
         self.rest
@@ -45,11 +46,12 @@ impl<'a> Iterator for Strings<'a> {
     }
 }
 
-/// Checks that `data` is as many strings as `shape` holds, to the last byte.
-/// Too few and too many are told in Triton's words.
+/// Checks that `data` is exactly as many strings as `shape` has elements.
+/// Errors about too few and too many are in Triton's words.
 ///
 /// # Errors
-/// Which string isn't whole, what is left over, or that there are too many.
+/// Which string is incomplete, how much is left over, or that there are too
+/// many.
 pub fn check_strings(name: &str, model: &str, shape: &[i64], data: &[u8]) -> Result<(), ProtocolError> {
     let expected = element_count(name, shape)?;
     if expected > MOST_STRINGS {

@@ -1,4 +1,4 @@
-//! A request and its response, whatever form they came in or leave in.
+//! A request and its response, independent of their wire form.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,14 +16,14 @@ pub struct Tensor {
     pub datatype: Datatype,
     /// Every dimension, the batch included; none is negative.
     pub shape: Vec<i64>,
-    /// Row-major, little-endian. Strings stand behind their length, 4 bytes
-    /// each.
+    /// Row-major, little-endian. Each string is preceded by its length, 4
+    /// bytes.
     pub data: Bytes,
 }
 
 impl Tensor {
-    /// What stands for an input that a request leaves out: without elements, and
-    /// without the shape of anything that has none.
+    /// The placeholder for an input that a request leaves out. It has no
+    /// elements, and a shape that no real tensor without elements has.
     #[must_use]
     pub fn absent(name: Arc<str>) -> Self {
         Self { name, datatype: Datatype::Uint8, shape: Vec::new(), data: Bytes::new() }
@@ -36,28 +36,27 @@ impl Tensor {
     }
 }
 
-/// What a client asks a model.
+/// A client's request to a model.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct InferenceRequest {
-    /// The client's own name for it, handed back; empty for none.
+    /// The client's own name for it, returned in the answer; empty for none.
     pub id: String,
     /// Distinct by name.
     pub inputs: Vec<Tensor>,
     /// Which outputs; empty for all of them.
     pub outputs: Vec<RequestedOutput>,
-    /// Its place among the requests that wait.
+    /// Its priority and time-out in the queue.
     pub schedule: Schedule,
     /// Further parameters that are numbers or strings, each as a tensor of one
-    /// element: arguments of the model that are no tensors may come so.
+    /// element: arguments of the model that are not tensors may come this way.
     pub parameters: Vec<Tensor>,
 }
 
-/// What a request asks of the scheduler (Triton's schedule policy extension).
-/// What comes of it is the model's configuration's to say.
+/// The scheduling parameters of a request (Triton's schedule policy extension).
+/// The model's configuration decides their effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Schedule {
-    /// `priority`: the level, of which 1 is served first; zero for the model's
-    /// default.
+    /// `priority`: the level, 1 is served first; zero for the model's default.
     pub priority: u64,
     /// `timeout`: how long it may wait at most; `None` for the model's
     /// default.
@@ -65,7 +64,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Of the two parameters as they are sent: zero stands for none, and the
+    /// From the two parameters as they are sent: zero stands for none, and the
     /// time is in microseconds.
     #[must_use]
     pub fn new(priority: u64, timeout: u64) -> Self {
@@ -78,31 +77,30 @@ impl Schedule {
 pub struct RequestedOutput {
     /// Its name.
     pub name: String,
-    /// How many of each row's best scores to give as strings in the place of
-    /// the tensor; zero for the tensor itself.
+    /// How many of each row's best scores to return as strings in place of the
+    /// tensor; zero for the tensor itself.
     pub classification: u32,
 }
 
-/// How a tensor stands in a response.
+/// The form of a tensor in a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OutputForm {
     /// As numbers in the JSON.
     #[default]
     Json,
-    /// As bytes behind it.
+    /// As bytes after the JSON.
     Binary,
 }
 
-/// How a client wants its answer written. A surface keeps it beside the request:
-/// a model gives the same tensors whatever becomes of them.
+/// The forms of an answer that a client asked for. A surface keeps them with
+/// the request; the model's tensors don't depend on them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ResponseFormat {
     /// The form of outputs that the request doesn't name.
     pub default: OutputForm,
-    /// The forms of those that it names, in its order.
+    /// The forms of the outputs that the request names, in its order.
     pub named: Vec<OutputForm>,
-    /// What is to stand in JSON for numbers that JSON has not. `None` for what is
-    /// usual for the path that was asked.
+    /// How JSON represents NaN and infinities. `None` for the path's default.
     pub non_finite: Option<NonFinite>,
 }
 
@@ -119,7 +117,7 @@ impl ResponseFormat {
         self.named.get(index).copied().unwrap_or(self.default)
     }
 
-    /// The outputs of this form among those of an answer, in their order.
+    /// The outputs of this form in an answer, in their order.
     pub fn outputs_as<'a>(
         &'a self,
         form: OutputForm,
@@ -130,7 +128,7 @@ impl ResponseFormat {
     }
 }
 
-/// What a model answered.
+/// A model's answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InferenceResponse {
     /// The model.

@@ -1,19 +1,19 @@
-//! What the server decides by rules of thumb can be turned off, one rule at a
-//! time, so that each is measured against the server without it.
+//! Heuristics of the server that can be turned off one at a time, to measure
+//! each of them.
 //!
-//! The feature `ablation` is for measurements alone. Without it every answer is
+//! The feature `ablation` is only for measurements. Without it every answer is
 //! `false` at compile time.
 
-/// A rule of thumb that can be turned off.
+/// A heuristic that can be turned off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heuristic {
     /// Rows are left for an instance that is free soon.
     DeferToOther,
     /// A batch waits for one more request, if the latency target allows it.
     Coalesce,
-    /// Batches are cut to the size at which a row takes least.
+    /// Batches are cut to the size with the least time per row.
     Sizes,
-    /// Idle instances share what waits.
+    /// Idle instances share the waiting requests.
     Shared,
     /// Padding is bounded by the learned cost of a batch.
     PaddingCost,
@@ -76,8 +76,8 @@ mod switched {
         1 << what as u32
     }
 
-    /// Ends the process if there is no such name: a measurement with a
-    /// misspelt switch would show that nothing matters.
+    /// Ends the process if the name is unknown: otherwise a measurement with a
+    /// misspelt switch would show no effect.
     fn named(name: &str) -> Heuristic {
         match NAMES.iter().find(|(known, _)| *known == name) {
             Some((_, heuristic)) => *heuristic,

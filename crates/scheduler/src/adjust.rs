@@ -1,4 +1,4 @@
-//! What is known of time changes a batch that the policy has formed.
+//! Changes a batch that the policy has formed, by the forecast.
 
 use std::time::Instant;
 
@@ -10,12 +10,12 @@ use super::members::{Cut, first};
 use super::request::{CloseReason, Schedulable};
 use super::waiting::{Bucket, Entry};
 
-/// Levels count from here; without levels all requests are of level 0.
+/// Levels count from here; without levels all requests have level 0.
 const HIGHEST_LEVEL: u64 = 1;
 
 impl<T: Schedulable> Batcher<T> {
-    /// The same batch, or fewer of its requests, or a time to wait until. What
-    /// the configuration prefers is left as it is.
+    /// The same batch, or fewer of its requests, or a time to wait until.
+    /// Preferred sizes of the configuration are kept.
     pub(crate) fn adjust_for_latency(
         &self,
         shape: &[i64],
@@ -24,11 +24,12 @@ impl<T: Schedulable> Batcher<T> {
         now: Instant,
     ) -> Leaves {
         let batching = &self.policy.batching;
-        // If lengths differ, rows don't tell what a batch takes: `pick` chose by that.
+        // If lengths differ, the rows don't determine a batch's duration:
+        // `pick` has chosen by length.
         if batching.max_batch_size.is_none() || batching.lengths.is_some() {
             return leaves;
         }
-        // Sizes that the configuration names are left alone.
+        // Sizes named in the configuration are kept.
         if !batching.preferred_batch_sizes.is_empty() {
             return match leaves {
                 Leaves::Now(cut) => Leaves::Now(cut),
@@ -57,19 +58,19 @@ impl<T: Schedulable> Batcher<T> {
         }
     }
 
-    /// The batch of all that wait in this bucket, or a part of it if another
-    /// instance will be free before it is done. Only requests that no later one
-    /// can overtake are left, and none twice: they are the first of the next
-    /// batch.
+    /// The batch of all waiting requests in this bucket. Or a part of it, if
+    /// another instance will be free before the batch is done. The rest
+    /// consists only of requests that no later one can overtake, and that
+    /// haven't been left before: they are the first of the next batch.
     fn defer_to_other(&self, bucket: &Bucket<T>, batch: &Candidate<'_>, cut: Cut, now: Instant) -> Cut {
-        // The other one may have other shapes to run first.
+        // The other instance may have other shapes to run first.
         if self.waiting.other_shapes(batch.shape) > 0 {
             return cut;
         }
         let limits = bucket.iter().filter_map(|entry| earlier(entry.deadline, entry.request.deadline()));
         let Some(size) = self.forecast().size_beside_another(batch, limits, now) else { return cut };
         let (count, rows) = first(bucket, &cut.members, size);
-        // Requests of several rows may not come to the size that was reckoned with.
+        // Requests of several rows may not add up to the planned size.
         if rows != size {
             return cut;
         }
@@ -82,7 +83,7 @@ impl<T: Schedulable> Batcher<T> {
         Cut { leaves_some: true, ..cut.part(bucket, size) }
     }
 
-    /// A delay that is configured ends when a target or a deadline wants it.
+    /// A configured delay ends early if a target or a deadline requires it.
     fn in_time(&self, shape: &[i64], bucket: &Bucket<T>, due: Instant, now: Instant) -> Leaves {
         let batching = &self.policy.batching;
         let cut = batching.all_that_fits(bucket, &self.learned.padding, CloseReason::Delay);
@@ -99,8 +100,8 @@ impl<T: Schedulable> Batcher<T> {
         }
     }
 
-    /// The batch of this bucket that would be no better for further rows,
-    /// though there is room for some.
+    /// The batch of this bucket, if further rows would not improve it, although
+    /// there is room for some.
     pub(crate) fn full_by_time(&self, shape: &[i64], bucket: &Bucket<T>) -> Option<Cut> {
         let batching = &self.policy.batching;
         let max = batching.max_batch_size.filter(|_| batching.lengths.is_none())?;
@@ -110,7 +111,7 @@ impl<T: Schedulable> Batcher<T> {
         full.then(|| cut.part(bucket, size))
     }
 
-    /// What a forecast must know of a batch that could leave this bucket.
+    /// The facts for a forecast about a batch that could leave this bucket.
     fn candidate<'a>(&self, shape: &'a [i64], bucket: &Bucket<T>, cut: &Cut) -> Candidate<'a> {
         let max = self.policy.batching.max_batch_size.unwrap_or(1);
         let room = u64::from(max) * self.forecast().free() as u64;

@@ -1,20 +1,20 @@
-//! How requests come, and whether the next one is worth waiting for: plain
-//! state, told the time.
+//! How requests arrive, and whether the next one is worth waiting for: plain
+//! state, which takes the time as an argument.
 
 use std::time::{Duration, Instant};
 
 use super::times::BatchTimes;
 
-/// How many of the last requests tell how they come.
+/// How many of the last requests are kept.
 const KEPT: usize = 16;
 
-/// Whoever hasn't come after so many usual gaps isn't waited for any more.
+/// After this many usual gaps without a request, none is waited for.
 const PATIENCE: u32 = 2;
 
-/// When the last requests came.
+/// The arrival times of the last requests.
 #[derive(Debug, Clone)]
 pub(crate) struct Arrivals {
-    /// Each with its rows; the oldest is written over.
+    /// Each with its rows; the oldest is overwritten.
     last: [Option<(Instant, u32)>; KEPT],
     next: usize,
 }
@@ -31,7 +31,7 @@ impl Arrivals {
         self.next = (self.next + 1) % KEPT;
     }
 
-    /// Rows a second, by now; zero where too little is known.
+    /// Rows a second at present; zero if too little is known.
     pub(crate) fn rate(&self, now: Instant) -> f64 {
         let mut all = self.in_order();
         let Some((first, _)) = all.next() else { return 0.0 };
@@ -40,8 +40,8 @@ impl Arrivals {
         if time > 0.0 { f64::from(rows) / time } else { 0.0 }
     }
 
-    /// The gap that half of the last ones were no longer than, which is short
-    /// where requests come in crowds, however long the pauses between these.
+    /// The median of the last gaps. It is short if requests arrive in groups,
+    /// however long the pauses between the groups.
     fn usual_gap(&self) -> Option<Duration> {
         let mut gaps: Vec<Duration> = self
             .in_order()
@@ -49,7 +49,7 @@ impl Arrivals {
             .map(|((one, _), (next, _))| next.saturating_duration_since(one))
             .collect();
         gaps.sort_unstable();
-        // Too few tell nothing.
+        // Too few gaps are no basis.
         (gaps.len() >= KEPT / 2).then(|| gaps[gaps.len() / 2])
     }
 
@@ -61,9 +61,10 @@ impl Arrivals {
         (0..KEPT).filter_map(|index| self.last[(self.next + index) % KEPT])
     }
 
-    /// Until when `rows` that could run now should wait for one row more:
-    /// where what that one would save, which else waits for the whole batch,
-    /// is more than what it costs those that wait. `None` where it isn't.
+    /// Until when `rows` that could run now should wait for one more row.
+    /// `None` if waiting isn't worth it. It is worth it if the additional
+    /// request, which would otherwise wait for the whole batch, saves more time
+    /// than the waiting ones lose.
     pub(crate) fn worth_waiting(&self, times: &BatchTimes, rows: u32, now: Instant) -> Option<Instant> {
         let gap = self.usual_gap()?;
         let until = self.latest()?.checked_add(gap.saturating_mul(PATIENCE))?;
@@ -95,7 +96,7 @@ mod tests {
     #[test]
     fn a_crowd_is_waited_for_and_a_single_client_is_not() {
         let start = clock::now();
-        // Four clients that come again together each time they were answered.
+        // Four clients that send together again each time they were answered.
         let mut crowd = Arrivals::default();
         for round in 0..5 {
             (0..4).for_each(|client| crowd.note(start + MS * (round * 121 + client), 1));
@@ -119,6 +120,6 @@ mod tests {
         (0..100).for_each(|index| arrivals.note(start + MS * (index * 10), 2));
         let rate = arrivals.rate(start + MS * 990);
         assert!((199.0..201.0).contains(&rate), "{rate}");
-        assert!(arrivals.rate(start + MS * 3000) < 20.0, "it falls while nobody comes");
+        assert!(arrivals.rate(start + MS * 3000) < 20.0, "it falls while no request comes");
     }
 }

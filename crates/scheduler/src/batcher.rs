@@ -1,5 +1,5 @@
-//! The dynamic batcher: which requests run together, and when. Plain state: no
-//! clock, no threads, no model.
+//! The dynamic batcher: it decides which requests run together, and when. Plain
+//! state: no clock, no threads, no model.
 
 use std::time::{Duration, Instant};
 
@@ -21,46 +21,48 @@ pub struct Policy {
     pub queue: QueuePolicy,
     /// Which requests run together.
     pub batching: BatchingPolicy,
-    /// When they do.
+    /// When they run.
     pub timing: TimingPolicy,
-    /// How many instances take batches; they share what waits. Zero if that
-    /// isn't known.
+    /// How many instances take batches; they share the waiting requests. Zero
+    /// if that isn't known.
     pub instances: usize,
-    /// How long an instance that finds nothing spins before it parks its thread,
-    /// if the last time something came within that. Waking a thread takes tens of
-    /// microseconds, which is more than a light model takes. Spinning costs
-    /// processor time; other threads get it as soon as they want it.
+    /// How long an instance without work spins before it parks its thread. It
+    /// spins only if the last work came within that time. Waking a thread takes
+    /// tens of microseconds, which is more than a light model takes. Spinning
+    /// costs processor time, but another thread gets the processor as soon as
+    /// it wants it.
     pub spin_before_park: Duration,
 }
 
-/// What a free instance is to do.
+/// What a free instance should do.
 #[derive(Debug)]
 pub enum Decision<T> {
     /// Run this, and finish it under this ticket.
     Run(Batch<T>, Ticket),
-    /// Nothing may leave before this time, unless something comes.
+    /// Nothing may leave before this time, unless a request comes.
     WaitUntil(Instant),
-    /// Nothing waits.
+    /// No request waits.
     Idle,
 }
 
 /// The requests that wait for an instance, and the batches that run.
 ///
-/// Promises, each held by a property test:
+/// It guarantees the following; each is held by a property test:
 ///
 /// - A batch never has more rows or elements than the maximum.
-/// - Requests of one bucket and level that are in time leave in the order in
-///   which they came. (If lengths differ, only the first of them is sure to be
-///   in the next batch.)
-/// - Every request that was taken in leaves exactly once.
-/// - None waits longer than the delay for anything but an instance. With a
-///   latency target some wait for others to join them, as long as the target
-///   bears it; without one none does for which no delay is asked.
-/// - None that was late when it was asked for runs if its policy says that it is
-///   refused.
+/// - Requests of one bucket and level that are in time leave in the order of
+///   their arrival. (If lengths differ, only the first of them is sure to be in
+///   the next batch.)
+/// - Every accepted request leaves exactly once.
+/// - A request waits for other reasons than a free instance only up to the
+///   delay. With a latency target it may also wait for others to join it, as
+///   long as the target allows it. Without a target, a request never waits if
+///   no delay is configured.
+/// - A request that is late when an instance asks doesn't run if its policy
+///   refuses late requests.
 ///
-/// Of what a free instance could take some may be left for another one that will
-/// be free before it is done; no request is left so twice.
+/// A free instance may leave some requests for another one that will be free
+/// before it is done; no request is left twice.
 #[derive(Debug)]
 pub struct Batcher<T> {
     pub(crate) policy: Policy,
@@ -71,7 +73,7 @@ pub struct Batcher<T> {
 }
 
 impl<T: Schedulable> Batcher<T> {
-    /// An empty one.
+    /// An empty batcher.
     #[must_use]
     pub fn new(policy: Policy) -> Self {
         Self {
@@ -89,17 +91,18 @@ impl<T: Schedulable> Batcher<T> {
         self.waiting.len()
     }
 
-    /// Whether none waits.
+    /// Whether no request waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.waiting.len() == 0
     }
 
-    /// Takes a request in, or hands it back if as many wait as may. Gives the
-    /// time at which it is to be refused if it still waits, if any.
+    /// Accepts a request, or returns it if the maximum number waits. Returns
+    /// the time at which it is to be refused if it still waits, if there is
+    /// one.
     ///
     /// # Errors
-    /// The request, if the queue, or that of its level, is full.
+    /// The request, if the queue or its level is full.
     pub fn push(&mut self, request: T) -> Result<Option<Instant>, T> {
         let queue = &self.policy.queue;
         let level = queue.level(request.priority());
@@ -114,8 +117,8 @@ impl<T: Schedulable> Batcher<T> {
         Ok(refused_at)
     }
 
-    /// Why this request, which comes at its arrival's time, isn't worth taking
-    /// in: it would be answered too late. `None` if it is, or nothing is known.
+    /// Why this request, at its arrival, isn't worth accepting: it would be
+    /// answered too late. `None` if it is worth it, or if nothing is known.
     #[must_use]
     pub fn late(&self, request: &T) -> Option<Late> {
         let level = self.policy.queue.level(request.priority());
@@ -124,8 +127,8 @@ impl<T: Schedulable> Batcher<T> {
             rows: self.waiting.rows_before(level),
             other_shapes: self.waiting.other_shapes(request.bucket()) as u64,
         };
-        // Rows don't tell what a batch of different lengths takes: a request that asks for
-        // nothing but an answer in time isn't refused by a guess.
+        // If lengths differ, rows don't determine a batch's duration. So its
+        // client's deadline alone is no reason to refuse a request by a guess.
         let answer = request.deadline().filter(|_| self.policy.batching.lengths.is_none());
         self.forecast().late(
             request.bucket(),
@@ -136,9 +139,9 @@ impl<T: Schedulable> Batcher<T> {
         )
     }
 
-    /// What an instance that is free at `now` is to do, once the requests that
-    /// are late by then were taken out. Of the batches that may leave, the one
-    /// whose first request goes before the others' leaves.
+    /// What an instance that is free at `now` should do. Late requests are
+    /// taken out first. Of several batches that may leave, it is the one with
+    /// the first request in order.
     pub fn next(&mut self, now: Instant) -> Decision<T> {
         let mut best: Option<(Rank, &[i64], Cut)> = None;
         let mut wake: Option<Instant> = None;
@@ -161,7 +164,7 @@ impl<T: Schedulable> Batcher<T> {
                 let (batch, ticket) = self.hand_out(shape, cut, now);
                 Decision::Run(batch, ticket)
             }
-            // A request whose time is over is taken away then: what remains may be of a
+            // A request is taken out when its time is over: the rest may have a
             // preferred size.
             (None, Some(due)) => {
                 Decision::WaitUntil(self.waiting.next_deadline().map_or(due, |deadline| due.min(deadline)))
@@ -170,8 +173,8 @@ impl<T: Schedulable> Batcher<T> {
         }
     }
 
-    /// The batch that no further request would fit into, if there is one; of
-    /// several the one whose first request goes before the others'.
+    /// The batch into which no further request would fit, if there is one; of
+    /// several, the one with the first request in order.
     pub fn next_full(&mut self, now: Instant) -> Option<(Batch<T>, Ticket)> {
         let full = self.waiting.buckets().filter_map(|(shape, bucket)| {
             let cut = match self.full_by_size(bucket) {
@@ -188,13 +191,13 @@ impl<T: Schedulable> Batcher<T> {
         Some(self.hand_out(shape, cut, now))
     }
 
-    /// The batch that leaves this bucket whenever it can, because nothing more
-    /// fits into it.
+    /// The batch that may leave this bucket at any time, because no further
+    /// request fits into it.
     fn full_by_size(&self, bucket: &Bucket<T>) -> Option<Cut> {
         let batching = &self.policy.batching;
         let largest = batching.max_batch_size.unwrap_or(0);
         let rows: u64 = bucket.iter().map(|entry| u64::from(entry.request.rows())).sum();
-        // `form` decides; this only tells whether asking is worth it.
+        // `form` decides; this only tells whether to ask it.
         if rows < u64::from(largest) && batching.max_elements.is_none() {
             return None;
         }
@@ -214,7 +217,7 @@ impl<T: Schedulable> Batcher<T> {
         (batch, ticket)
     }
 
-    /// A part of a batch that had left leaves again, under a ticket of its own.
+    /// A part of a batch leaves again, under its own ticket.
     pub fn leave_again(&mut self, batch: &Batch<T>, now: Instant) -> Ticket {
         self.note_leaving(Box::from(batch.bucket()), batch, batch.rows, now)
     }
@@ -231,8 +234,8 @@ impl<T: Schedulable> Batcher<T> {
         self.running.hand_out(RunningBatch { shape, rows, left: now, until, arrivals })
     }
 
-    /// A batch that left has come back: each of its requests was answered, or is
-    /// to run again in a batch of its own. `ran` tells how it ran, if it went
+    /// A batch is finished: each of its requests was answered, or is to run
+    /// again in a batch of its own. `ran` tells how it ran, if it was
     /// undisturbed from start to end.
     pub fn finish(&mut self, ticket: Ticket, ran: Option<Ran>) {
         let Some(batch) = self.running.take_back(ticket) else { return };
@@ -241,40 +244,41 @@ impl<T: Schedulable> Batcher<T> {
         }
     }
 
-    /// A run of `rows` of this shape on the server's own account took so long.
+    /// A run of `rows` of this shape on the server's own account took this
+    /// long.
     pub fn tried(&mut self, shape: &[i64], rows: u32, took: Duration) {
         self.learned.tried(shape, rows, took);
     }
 
-    /// The model became another, whose times are its own.
+    /// The model was replaced, so its times are no longer valid.
     pub fn forget_times(&mut self) {
         self.learned.times.forget();
     }
 
-    /// From now on nothing waits for further requests.
+    /// From now on no request waits for others.
     pub fn drain(&mut self) {
         self.draining = true;
     }
 
-    /// Batches have at most so many rows from now on; `None` runs each request
+    /// Batches have at most `most` rows from now on; `None` runs each request
     /// by itself.
     pub fn share_batches(&mut self, most: Option<u32>) {
         self.policy.batching.max_batch_size = most;
     }
 
-    /// Takes out the requests whose clients have gone.
+    /// Takes out the requests of clients that have gone.
     pub fn take_cancelled(&mut self) -> Vec<T> {
         self.waiting.take_cancelled()
     }
 
-    /// Takes out the requests whose time is over at `now` and that are to be
-    /// refused for it. Those that are to be delayed go behind the others of
-    /// their level.
+    /// Takes out the requests that are late at `now` and are to be refused.
+    /// Late requests that are to be delayed go behind the others of their
+    /// level.
     pub fn take_expired(&mut self, now: Instant) -> Vec<T> {
         self.waiting.take_expired(&self.policy.queue, now)
     }
 
-    /// Takes all out, in no order.
+    /// Takes all requests out, in no order.
     pub fn take_all(&mut self) -> Vec<T> {
         self.waiting.take_all()
     }
@@ -290,7 +294,7 @@ impl<T: Schedulable> Batcher<T> {
 }
 
 impl CloseReason {
-    /// Whether a batch leaves because of its size alone, whatever the time.
+    /// Whether a batch leaves only because of its size, whatever the time.
     fn is_of_size(self) -> bool {
         match self {
             Self::Full | Self::Preferred | Self::Single => true,

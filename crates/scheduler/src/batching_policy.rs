@@ -1,4 +1,4 @@
-//! Batching policy: which of the requests that wait run together.
+//! Batching policy: which waiting requests run together.
 
 use std::time::Instant;
 
@@ -9,40 +9,40 @@ use super::request::{CloseReason, Schedulable};
 use super::waiting::Bucket;
 use super::{Lengths, earlier};
 
-/// What a batch may hold, as configured.
+/// The limits of a batch, as configured.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct BatchingPolicy {
     /// The most rows in a batch; `None` runs each request by itself.
     pub max_batch_size: Option<u32>,
-    /// The most elements in a batch's largest input, padding included; a
-    /// request that has more by itself runs alone.
+    /// The most elements in a batch's largest input, padding included. A
+    /// request that exceeds it alone runs alone.
     pub max_elements: Option<u64>,
     /// How requests of different lengths run together; `None` if a bucket's
-    /// requests are all of one shape.
+    /// requests all have one shape.
     pub lengths: Option<Lengths>,
     /// Sizes at which a batch leaves without waiting for its delay, ascending.
     pub preferred_batch_sizes: Vec<u32>,
 }
 
-/// The batch that could leave a bucket now, and what speaks for its leaving.
+/// The batch that could leave a bucket now, and the reasons for its leaving.
 #[derive(Debug)]
 pub(crate) struct Formed {
     pub(crate) members: Members,
     pub(crate) rows: u32,
-    /// When the first of its members came.
+    /// The earliest arrival of its members.
     pub(crate) oldest: Option<Instant>,
     pub(crate) state: FormedState,
-    /// How many of its members, with how many rows, no further request can bring
-    /// to a preferred size.
+    /// The number of members, and of their rows, that no further request can
+    /// complete to a preferred size.
     pub(crate) beyond_preferred: Option<(usize, u32)>,
 }
 
-/// How far a batch has come.
+/// How full a batch is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FormedState {
     /// The model runs each request by itself.
     Single,
-    /// As many of its members are of a preferred size, with so many rows.
+    /// This many of its members have a preferred size, with this many rows.
     Preferred(usize, u32),
     /// No further request would fit.
     Full,
@@ -55,12 +55,12 @@ pub(crate) enum FormedState {
 pub(crate) enum Leaves {
     /// Now, this one.
     Now(Cut),
-    /// Not before this time, unless something comes.
+    /// Not before this time, unless a request comes.
     At(Instant),
 }
 
 impl BatchingPolicy {
-    /// The batch that could leave this bucket, which isn't empty.
+    /// The batch that could leave this bucket, which is not empty.
     pub(crate) fn form<T: Schedulable>(&self, bucket: &Bucket<T>, padding: &PaddingCostModel) -> Formed {
         let Some(max) = self.max_batch_size else {
             let first = bucket.front().map(|entry| &entry.request);
@@ -82,8 +82,9 @@ impl BatchingPolicy {
             let before = (count - 1, rows);
             rows += entry.request.rows();
             oldest = earlier(oldest, Some(entry.request.arrival()));
-            // No further request makes a preferred size of what stands before this one, or of
-            // this one if it is the first. (Triton's rule: that leaves by itself.)
+            // No further request completes the members before this one to a
+            // preferred size, or this one if it is the first. (Triton's rule:
+            // these leave by themselves.)
             if beyond_preferred.is_none() && largest_preferred.is_some_and(|largest| rows > *largest) {
                 beyond_preferred = Some(if count == 1 { (1, rows) } else { before });
             }
@@ -115,7 +116,7 @@ impl Formed {
         Cut::new(self.members, self.rows, reason)
     }
 
-    /// The batch of its first members, which have so many rows together.
+    /// The batch of its first members, which have `rows` rows together.
     pub(crate) fn preferred(self, count: usize, rows: u32) -> Cut {
         let mut members = self.members;
         members.truncate(count);

@@ -1,6 +1,6 @@
-//! What follows from the batches that run and from what was learned of them:
-//! how large a batch should be, what is worth waiting for, and which requests
-//! can't be answered in time.
+//! Forecasts from the running batches and from learned times: how large a batch
+//! should be, how long to wait for more, and which requests can't be answered
+//! in time.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -12,40 +12,40 @@ use super::running::RunningBatches;
 use super::sizing::{efficient, left_for_another, shared, within};
 use super::times::BatchTimes;
 
-/// The share of a latency target that one batch may take: a request that comes
-/// just after one left waits for that one and then runs.
+/// The divisor of a latency target that gives the share of one batch: a request
+/// that just missed a batch waits for that batch and then runs.
 pub const SHARE_OF_TARGET: u32 = 2;
 
-/// What a batch that must be in time is given beside its run: waking an
-/// instance and sending answers take a part of it.
+/// The time of a batch outside of its run: waking an instance and sending
+/// answers take a part of it.
 const BESIDE: Duration = Duration::from_millis(1);
 
-/// A request that has so many times as long as the largest batches take may be
-/// left for a batch that is forecast to be sooner.
+/// A request may be left for a batch that is forecast to be sooner, if it has
+/// this multiple of the largest batches' duration left.
 const FORECASTS_OFF_BY: u32 = 2;
 
 /// Batches ahead that are counted one by one.
 const COUNTED: u64 = 64;
 
-/// Why a request isn't worth taking in.
+/// Why a request isn't worth accepting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Late {
-    /// How long it would take.
+    /// The time that it would take.
     pub needs: Duration,
-    /// How long it may take.
+    /// The time that it may take.
     pub allowed: Duration,
-    /// Until what.
+    /// What the allowed time ends with.
     pub bound: Bound,
 }
 
-/// What a request would be too late for.
+/// The limit that a request would miss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bound {
-    /// The model's latency target: until it is answered.
+    /// The model's latency target for its answer.
     Target,
-    /// The time limit of its own, or of its level: until it runs.
+    /// Its own or its level's time limit for the start of its run.
     TimeLimit,
-    /// Its client's deadline: until it is answered.
+    /// Its client's deadline for its answer.
     Deadline,
 }
 
@@ -69,12 +69,12 @@ impl fmt::Display for Late {
     }
 }
 
-/// What waits in front of a request.
+/// The requests in front of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Ahead {
-    /// Rows of its own shape and of others.
+    /// Rows of all shapes.
     pub(crate) rows: u64,
-    /// Other shapes, each of which has a batch of its own.
+    /// Other shapes, each of which needs a batch of its own.
     pub(crate) other_shapes: u64,
 }
 
@@ -82,17 +82,17 @@ pub(crate) struct Ahead {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Candidate<'a> {
     pub(crate) shape: &'a [i64],
-    /// The rows that it would take.
+    /// The rows of the batch.
     pub(crate) rows: u32,
-    /// Those and all behind them that other instances could take now.
+    /// These rows, and all behind them that other instances could take now.
     pub(crate) waiting: u32,
-    /// The earliest arrival among it.
+    /// The earliest arrival among its requests.
     pub(crate) oldest: Option<Instant>,
-    /// The earliest deadline among it.
+    /// The earliest deadline among its requests.
     pub(crate) deadline: Option<Instant>,
 }
 
-/// When a request is too late.
+/// The limits of a request's time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Limits {
     /// It must run by then.
@@ -101,11 +101,11 @@ pub(crate) struct Limits {
     pub(crate) answer: Option<Instant>,
 }
 
-/// All that a forecast is made of.
+/// The inputs of a forecast.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Forecast<'a> {
-    /// How many instances take batches; zero if that isn't known, and then
-    /// nothing is shared out.
+    /// How many instances take batches. Zero if that isn't known; then nothing
+    /// is shared.
     pub(crate) instances: usize,
     pub(crate) target: Option<Duration>,
     pub(crate) learned: &'a Learned,
@@ -113,16 +113,18 @@ pub(crate) struct Forecast<'a> {
 }
 
 impl Forecast<'_> {
-    /// Instances that have nothing to do, the one that asks among them.
+    /// Instances without work, including the one that asks.
     pub(crate) fn free(&self) -> usize {
         self.instances.saturating_sub(self.running.len()).max(1)
     }
 
-    /// How many rows of this batch should leave `now`, where the rest is better
-    /// left for another instance, which isn't free yet, but will be before this
-    /// one is again. `None` where all should: there is a target, which has a way
-    /// of its own, the earliest of its `limits` is near, or the instance that
-    /// asks isn't the only one that is free.
+    /// How many rows of this batch should leave `now`, if the rest is better
+    /// left for another instance. The other instance is busy, but will be free
+    /// before this one is again. `None` if all rows should leave:
+    ///
+    /// - There is a target, which has its own rule.
+    /// - The earliest of `limits` is near.
+    /// - The instance that asks isn't the only free one.
     pub(crate) fn size_beside_another(
         &self,
         batch: &Candidate<'_>,
@@ -141,8 +143,8 @@ impl Forecast<'_> {
         if rows >= batch.rows {
             return None;
         }
-        // Those who come meanwhile join those who are left, and forecasts may be
-        // off: nobody is to be late for that.
+        // Requests that come meanwhile join the ones left, and forecasts may be
+        // wrong: no request is to be late because of that.
         let longest = times.settled(self.usual_size(times).max(batch.rows))? * FORECASTS_OFF_BY;
         let near = limits.min().is_some_and(|limit| limit.saturating_duration_since(now) < longest);
         (!near).then_some(rows)
@@ -161,16 +163,16 @@ impl Forecast<'_> {
         most.max(1)
     }
 
-    /// Whether further rows would make this batch no better, though it was to
-    /// wait for some.
+    /// Whether further rows would not improve this batch, even if it could wait
+    /// for them.
     pub(crate) fn is_full(&self, batch: &Candidate<'_>, max: u32) -> bool {
         let Some(times) = self.learned.times.of(batch.shape) else { return false };
         batch.rows < max && self.within_target(times, efficient(times, max)) <= batch.rows
     }
 
-    /// When a batch must leave, whatever it waits for, so that its first request
-    /// is answered within the target, and each within its deadline. `None` where
-    /// there is neither, or nothing is known.
+    /// The latest time for a batch to leave, so that its first request is
+    /// answered within the target, and each within its deadline. `None` if
+    /// there is no target and no deadline, or if nothing is known.
     pub(crate) fn latest(&self, batch: &Candidate<'_>) -> Option<Instant> {
         let oldest = batch.oldest?;
         let by = earlier(self.target.and_then(|target| oldest.checked_add(target)), batch.deadline)?;
@@ -178,7 +180,8 @@ impl Forecast<'_> {
         Some(by.checked_sub(took).unwrap_or(oldest))
     }
 
-    /// Until when a batch that could leave waits for company, by the target.
+    /// Until when a batch that could leave waits for more requests, by the
+    /// target.
     pub(crate) fn coalesce_until(&self, batch: &Candidate<'_>, now: Instant) -> Option<Instant> {
         let target = self.target?;
         if self.free() > 1 || off(Heuristic::Coalesce) {
@@ -191,8 +194,8 @@ impl Forecast<'_> {
         (now < latest).then(|| until.min(latest))
     }
 
-    /// Whether a request that comes `now`, with so much ahead of it, would be
-    /// answered too late, or begin too late.
+    /// Whether a request that comes `now`, with `ahead` in front of it, would
+    /// be answered too late, or start too late.
     pub(crate) fn late(
         &self,
         shape: &[i64],
@@ -209,7 +212,7 @@ impl Forecast<'_> {
         let start = self.start(times, size, ahead, now)?;
         let waits = start.saturating_duration_since(now);
         if waits.is_zero() {
-            // Whatever it takes: nobody could be faster.
+            // It can't be answered sooner, however long it takes.
             return None;
         }
         if let Some(limit) = limits.run.filter(|limit| start > *limit) {
@@ -223,7 +226,8 @@ impl Forecast<'_> {
             (None, Some(left)) => (left, Bound::Deadline),
             (None, None) => return None,
         };
-        // With those before it in its batch, and those that come meanwhile.
+        // With the rows before it in its batch, and the rows that come
+        // meanwhile.
         let beside = (ahead.rows % size) as f64
             + f64::from(rows)
             + self.learned.arrivals.rate(now) * waits.as_secs_f64();
@@ -232,14 +236,14 @@ impl Forecast<'_> {
         (needs > allowed).then_some(Late { needs, allowed, bound })
     }
 
-    /// The size of batches where enough wait.
+    /// The size of batches if enough requests wait.
     fn usual_size(&self, times: &BatchTimes) -> u32 {
         let largest = times.trusted(u32::MAX).next_back().map_or(1, |(rows, _)| rows);
         self.within_target(times, efficient(times, largest))
     }
 
-    /// The largest size up to `most` that leaves a latency target its share; one
-    /// row where none does.
+    /// The largest size up to `most` that leaves a latency target its share;
+    /// one row if no size does.
     fn within_target(&self, times: &BatchTimes, most: u32) -> u32 {
         match self.target {
             Some(target) => within(times, target / SHARE_OF_TARGET, most).unwrap_or(1),
@@ -247,11 +251,11 @@ impl Forecast<'_> {
         }
     }
 
-    /// When the batch begins that a request would be in which comes now.
+    /// When the batch would start that contains a request that comes now.
     fn start(&self, times: &BatchTimes, size: u64, ahead: Ahead, now: Instant) -> Option<Instant> {
         let took = times.settled(u32::try_from(size).unwrap_or(u32::MAX))?;
         let instances = self.instances.max(1);
-        // What has run for longer than it should ends at any moment.
+        // A batch that is overdue may end at any moment.
         let mut free: Vec<Instant> = self.running.iter().map(|(_, batch)| batch.until.max(now)).collect();
         free.sort_unstable();
         if free.len() < instances {
@@ -265,8 +269,8 @@ impl Forecast<'_> {
             let place = free.partition_point(|other| *other <= next);
             free.insert(place, next);
         }
-        // More batches than instances, where stages overlap: one behind the
-        // other, so that the last but those counts.
+        // More batches than instances, if stages overlap: they run one after
+        // another, so the one that frees an instance counts.
         let first = free.len().saturating_sub(instances);
         free.get(first).and_then(|at| at.checked_add(took.saturating_mul(rounds)))
     }

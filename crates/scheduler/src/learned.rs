@@ -1,5 +1,5 @@
-//! What the scheduler has learned from the batches that ran. None of it is
-//! configured, and all of it may be forgotten.
+//! The scheduler's knowledge from the batches that ran. It is not configured,
+//! and may be forgotten at any time.
 
 use std::time::{Duration, Instant};
 
@@ -10,11 +10,11 @@ use super::padding_cost::PaddingCostModel;
 use super::running::RunningBatch;
 use super::times::ShapeTimes;
 
-/// One batch in so many that would be cut is left whole, so that a size that
-/// was slow once, for whatever reason, is measured again.
+/// One in this many batches to be cut is left whole, so that a size that was
+/// slow by chance is measured again.
 const CUTS_UNTIL_TRIAL: u32 = 128;
 
-/// What is known of the model and of its clients.
+/// The knowledge about the model and its clients.
 #[derive(Debug, Default)]
 pub(crate) struct Learned {
     /// How long batches take.
@@ -23,13 +23,13 @@ pub(crate) struct Learned {
     pub(crate) arrivals: Arrivals,
     /// How far forecasts are off.
     pub(crate) margin: Margin,
-    /// What padding is worth.
+    /// How much padding is worth it.
     pub(crate) padding: PaddingCostModel,
-    /// Batches that were cut since one that would have been was left whole.
+    /// Batches that were cut since the last one was left whole instead.
     cuts: u32,
 }
 
-/// How a batch ran that went undisturbed from start to end.
+/// How a batch ran that was undisturbed from start to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ran {
     /// From its leaving the queue to its last answer.
@@ -39,7 +39,7 @@ pub struct Ran {
 }
 
 impl Ran {
-    /// A batch whose requests are all of one shape.
+    /// A batch of requests of one shape.
     #[must_use]
     pub fn new(took: Duration) -> Self {
         Self { took, padded: None }
@@ -49,15 +49,15 @@ impl Ran {
 /// How a batch of padded requests ran.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PaddedRun {
-    /// Its rows times the length that they were padded to.
+    /// Its rows times their padded length.
     pub size: u64,
     /// How long the model computed.
     pub computed: Duration,
 }
 
 impl Learned {
-    /// A batch of `rows` leaves; it would have had `could` rows if sizes cost
-    /// nothing.
+    /// A batch of `rows` leaves. It would have `could` rows if sizes had no
+    /// cost.
     pub(crate) fn left(&mut self, rows: u32, could: u32) {
         if self.tries_whole() {
             self.cuts = 0;
@@ -66,13 +66,13 @@ impl Learned {
         }
     }
 
-    /// Whether the next batch is left whole, whatever its size costs.
+    /// Whether the next batch is left whole, whatever the cost of its size.
     pub(crate) fn tries_whole(&self) -> bool {
         self.cuts >= CUTS_UNTIL_TRIAL && !off(Heuristic::TrialWhole)
     }
 
-    /// A batch has run, of which the latency target, if there is one, says how
-    /// soon its requests should have been answered.
+    /// A batch has run. The latency target, if there is one, is the time within
+    /// which its requests should have been answered.
     pub(crate) fn ran(&mut self, batch: &RunningBatch, ran: Ran, target: Option<Duration>) {
         if let Some(PaddedRun { size, computed }) = ran.padded {
             self.padding.ran(size, computed);
@@ -84,7 +84,8 @@ impl Learned {
         }
     }
 
-    /// A run of `rows` of this shape on the server's own account took so long.
+    /// A run of `rows` of this shape on the server's own account took this
+    /// long.
     pub(crate) fn tried(&mut self, shape: &[i64], rows: u32, took: Duration) {
         self.times.tell(shape, |times| times.tried(rows, took));
     }

@@ -1,51 +1,49 @@
-//! Requests whose rows differ in one dimension: how large they are, and to
-//! what they are padded.
+//! Requests whose rows differ in one dimension: their sizes, and the length to
+//! which they are padded.
 
-/// How large a request's rows are.
+/// The size of a request's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RowSize {
-    /// Along the dimension that is padded; zero where none is.
+    /// Along the padded dimension; zero if there is none.
     pub length: u32,
-    /// The elements that each unit of length takes, in the largest input that
-    /// is padded.
+    /// The elements for each unit of length, in the largest input that is
+    /// padded.
     pub per_length: u64,
-    /// The elements of the largest input that isn't.
+    /// The elements of the largest input that is not padded.
     pub fixed: u64,
 }
 
 impl RowSize {
-    /// The elements of a row, in its largest input, once it is padded to
-    /// `length`.
+    /// The elements of a row, in its largest input, after padding to `length`.
     #[must_use]
     pub fn elements(&self, length: u32) -> u64 {
         self.fixed.max(self.per_length.saturating_mul(u64::from(length)))
     }
 }
 
-/// Which lengths there are in batches, and how far apart those of one batch
-/// may lie.
+/// The lengths of batches, and how much the lengths within a batch may differ.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Lengths {
     /// Lengths are rounded up to a multiple of this, so that the number of
     /// shapes stays bounded; 1 or more.
     pub multiple_of: u32,
-    /// Beyond this nothing is rounded.
+    /// Lengths are not rounded beyond this.
     pub max_length: Option<u32>,
-    /// The share of a batch that may be padding, from 0 to 1: no request joins
-    /// where it would be more of what the batch grows by. What rounding alone
-    /// adds isn't counted.
+    /// The share of a batch that may be padding, from 0 to 1. A request doesn't
+    /// join if padding would be more than this share of the batch's growth.
+    /// Padding due to rounding alone isn't counted.
     pub max_waste: f64,
 }
 
 impl Lengths {
-    /// What a batch is padded to whose longest request is of this length.
+    /// The padded length of a batch with a longest request of this length.
     #[must_use]
     pub fn padded(&self, length: u32) -> u32 {
         let rounded = length.checked_next_multiple_of(self.multiple_of.max(1)).unwrap_or(length);
         self.max_length.map_or(rounded, |most| rounded.min(most.max(length)))
     }
 
-    /// Whether a batch may grow by so much, of which `padding` is nobody's.
+    /// Whether a batch may grow by `growth`, of which `padding` is padding.
     pub(crate) fn tolerates(&self, padding: u64, growth: u64) -> bool {
         padding as f64 <= self.max_waste * growth as f64
     }

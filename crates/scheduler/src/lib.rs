@@ -1,21 +1,22 @@
-//! Which requests run together, and when.
+//! The scheduler: which requests run together, and when.
 //!
-//! [`Queue`] is what others see: `submit`, `next`, `finish` (by dropping or
-//! finishing a [`RunGuard`]) and `close`. It is a lock around a [`Batcher`], and
-//! the instances that sleep until they are woken (`wake`).
+//! The interface is [`Queue`]: `submit`, `next`, `finish` (by dropping or
+//! finishing a [`RunGuard`]) and `close`. It consists of a lock around a
+//! [`Batcher`], and of the instances that sleep until they are woken (`wake`).
 //!
-//! A [`Batcher`] is plain state: no clock, no threads, no model. Time comes in
-//! as an argument, and its tests turn the hands. It reads three policies, which
-//! are configured and never change by themselves:
+//! A [`Batcher`] is plain state: no clock, no threads, no model. Time is an
+//! argument, so that its tests control it. It reads three policies, which are
+//! configured and constant:
 //!
 //! - [`QueuePolicy`]: which requests may wait, and which go first.
 //! - [`BatchingPolicy`]: which run together (`pick`).
 //! - [`TimingPolicy`]: when they leave.
 //!
-//! What it learns (`learned`) is kept apart from these: how long batches of each
-//! size take, how requests come, how far forecasts are off. A forecast follows
-//! from that and from the batches that run. It changes what the policies have
-//! formed (`adjust`), and refuses what can't be in time.
+//! The learned state (`learned`) is separate: how long batches of each size
+//! take, how requests arrive, how far forecasts are off. A forecast is computed
+//! from this state and from the running batches. It changes the batches that
+//! the policies have formed (`adjust`), and refuses requests that can't be in
+//! time.
 
 pub mod ablation;
 mod adjust;

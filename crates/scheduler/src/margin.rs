@@ -1,17 +1,18 @@
-//! How far forecasts are off: learned from who was late though a forecast had
-//! said otherwise.
+//! How far forecasts are off: learned from requests that were late although the
+//! forecast had accepted them.
 
 use std::time::Duration;
 
-/// Of what is forecast, at the start.
+/// The margin at the start, as a share of the forecast.
 const FIRST: f64 = 0.05;
-/// What one that is late adds, and the most.
+/// The increase for a late request, and the maximum.
 const LATE: f64 = 0.01;
 const MOST: f64 = 0.5;
-/// What one that is in time takes away: it stands still where 1 of 200 is late.
+/// The decrease for a request in time: the margin is steady if 1 of 200 is
+/// late.
 const IN_TIME: f64 = LATE / 200.0;
 
-/// A share of what is forecast that is added to it.
+/// A share of the forecast that is added to it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Margin(f64);
 
@@ -22,7 +23,7 @@ impl Default for Margin {
 }
 
 impl Margin {
-    /// Somebody who was taken in was answered after so long.
+    /// A request that was accepted was answered after `latency`.
     pub(crate) fn learn(&mut self, latency: Duration, target: Duration) {
         let change = if latency > target { LATE } else { -IN_TIME };
         self.0 = (self.0 + change).clamp(0.0, MOST);

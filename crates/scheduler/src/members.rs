@@ -1,22 +1,22 @@
-//! Which of a bucket's requests a batch takes.
+//! The requests of a bucket that a batch takes.
 
 use std::collections::VecDeque;
 
 use super::request::{CloseReason, Schedulable};
 use super::waiting::Bucket;
 
-/// Which of a bucket's requests.
+/// A selection of a bucket's requests.
 #[derive(Debug)]
 pub(crate) enum Members {
-    /// The first ones, as many.
+    /// The first ones, this many.
     First(usize),
-    /// Those at these places, in the order in which they joined: the first
+    /// The ones at these places, in the order in which they joined. The first
     /// place is always among them.
     At(Vec<usize>),
 }
 
 impl Members {
-    /// As many of them, those that joined first.
+    /// Keeps `count` of them, the ones that joined first.
     pub(crate) fn truncate(&mut self, count: usize) {
         match self {
             Self::First(all) => *all = count.min(*all),
@@ -39,7 +39,7 @@ impl Members {
             Self::First(count) => bucket.drain(..count.min(bucket.len())).collect(),
             Self::At(mut places) => {
                 places.sort_unstable();
-                // From behind, so that the places before stay what they are.
+                // From the back, so that the places before stay valid.
                 let mut taken: Vec<T> =
                     places.iter().rev().filter_map(|place| bucket.remove(*place)).collect();
                 taken.reverse();
@@ -54,10 +54,10 @@ impl Members {
 pub(crate) struct Cut {
     pub(crate) members: Members,
     pub(crate) rows: u32,
-    /// How many rows it would have if sizes cost nothing.
+    /// How many rows it would have if sizes had no cost.
     pub(crate) could: u32,
     pub(crate) reason: CloseReason,
-    /// The others of its bucket are left for another instance.
+    /// The other requests of its bucket are left for another instance.
     pub(crate) leaves_some: bool,
 }
 
@@ -66,7 +66,7 @@ impl Cut {
         Self { members, rows, could: rows, reason, leaves_some: false }
     }
 
-    /// The first requests of it, of at most `rows` together; one at least.
+    /// Its first requests, of at most `rows` rows together, but at least one.
     pub(crate) fn part<T: Schedulable>(self, bucket: &Bucket<T>, rows: u32) -> Self {
         if rows >= self.rows {
             return self;
@@ -78,8 +78,8 @@ impl Cut {
     }
 }
 
-/// How many of the members have at most `rows` together, one at least, and how
-/// many rows these have.
+/// How many of the members have at most `rows` rows together, at least one, and
+/// how many rows these have.
 pub(crate) fn first<T: Schedulable>(bucket: &Bucket<T>, members: &Members, rows: u32) -> (usize, u32) {
     let (mut count, mut sum) = (0, 0_u32);
     for entry in members.places().filter_map(|place| bucket.get(place)) {

@@ -1,27 +1,28 @@
-//! What a batch costs beside its rows, learned from those that ran: how much
-//! padding it is worth to spare one.
+//! The fixed cost of a batch, learned from those that ran: how much padding is
+//! worth it to save one batch.
 
 use std::time::Duration;
 
 use crate::ablation::{Heuristic, off};
 
-/// How much of what was known each batch leaves: the last fifty count.
+/// The weight that each batch leaves to the earlier ones: the last fifty count.
 const KEPT: f64 = 0.98;
 
 /// With fewer batches nothing is known.
 const ENOUGH: u32 = 16;
 
-/// How far sizes must lie apart to tell the two costs: the variance over the
-/// mean square.
+/// The spread of sizes that is needed to separate the two costs: the variance
+/// over the mean square.
 const SPREAD: f64 = 0.05;
 
-/// The share of a batch's own cost that may go into padding to spare it. Not
-/// all of it: a request that doesn't join this batch may find a better one.
+/// The share of a batch's fixed cost that may go into padding to save the
+/// batch. It is not all of it: a request that doesn't join this batch may find
+/// a better one.
 const WORTH: f64 = 0.25;
 
-/// The line through how long batches took by their size, weighted so that each
-/// counts by how far it is off in proportion: one that took ten times as long,
-/// for whatever reason, hardly does.
+/// The regression line of batch durations by size. Each deviation counts
+/// relative to the duration, so a batch that took ten times as long by chance
+/// has hardly any weight.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct PaddingCostModel {
     batches: u32,
@@ -30,12 +31,12 @@ pub(crate) struct PaddingCostModel {
     took: f64,
     size_size: f64,
     size_took: f64,
-    /// In units of length; none until enough is known.
+    /// In units of length; `None` until enough is known.
     worth: Option<f64>,
 }
 
 impl PaddingCostModel {
-    /// A batch of this size, its rows times what they were padded to, took so
+    /// A batch of this size, its rows times their padded length, took this
     /// long.
     pub(crate) fn ran(&mut self, size: u64, took: Duration) {
         let (size, took) = (size as f64, took.as_secs_f64());
@@ -60,7 +61,7 @@ impl PaddingCostModel {
         self.worth = Some(if each <= 0.0 { f64::INFINITY } else { WORTH * fixed.max(0.0) / each });
     }
 
-    /// Whether so much padding is worth it, where that is known.
+    /// Whether this much padding is worth it, if that is known.
     pub(crate) fn is_worth(&self, padding: u64) -> bool {
         off(Heuristic::PaddingCost) || self.worth.is_none_or(|worth| padding as f64 <= worth)
     }
@@ -70,8 +71,9 @@ impl PaddingCostModel {
 mod tests {
     use super::*;
 
-    /// What is worth it where batches take `fixed` and `each` microseconds for
-    /// each unit, give or take a tenth, and every seventh five times as long.
+    /// The padding that is worth it, if batches take `fixed` microseconds and
+    /// `each` for each unit, plus or minus a tenth, and every seventh five
+    /// times as long.
     fn learned(fixed: u64, each: u64, sizes: &[u64]) -> Option<f64> {
         let mut model = PaddingCostModel::default();
         for (index, size) in (0..200).zip(sizes.iter().cycle()) {

@@ -1,4 +1,4 @@
-//! Which requests of a bucket run together with the one that goes first.
+//! Chooses the requests of a bucket that run together with its first one.
 
 use super::batching_policy::BatchingPolicy;
 use super::members::Members;
@@ -7,17 +7,17 @@ use super::request::Schedulable;
 use super::waiting::Bucket;
 use super::{Lengths, RowSize};
 
-/// How many requests are looked at for each row of the largest batch, where
-/// lengths differ: so many that neighbours in length are near, so few that a
-/// decision stays short however many wait.
+/// How many requests are considered for each row of the largest batch, if
+/// lengths differ. It is large enough for near neighbours in length, and small
+/// enough for a quick decision, however many wait.
 const LOOK_AHEAD: usize = 16;
 
-/// Where more than this wait, only the older half of them may join: otherwise
-/// those of odd lengths would be overtaken by all that come later, until they
-/// are the first.
+/// If more than this wait, only the older half may join. Otherwise requests of
+/// unusual lengths would be overtaken by all later ones, until they are the
+/// first.
 const OVERTAKING: usize = 8;
 
-/// Requests of one bucket that would run together; never none.
+/// Requests of one bucket that would run together; never empty.
 #[derive(Debug)]
 pub(crate) struct Picked {
     pub(crate) members: Members,
@@ -25,20 +25,20 @@ pub(crate) struct Picked {
     pub(crate) full: bool,
 }
 
-/// A batch on its way: its size so far, and what it may grow to.
+/// A batch under construction: its size so far, and its limits.
 #[derive(Debug)]
 struct Group {
     max_rows: u32,
     max_elements: u64,
     rows: u32,
-    /// What all its rows are padded to.
+    /// The padded length of all its rows.
     length: u32,
-    /// Elements of a row at each length; equal in a bucket but for the length.
+    /// Elements of a row at each length; the same for the whole bucket.
     size: RowSize,
 }
 
-/// The requests of a bucket, which isn't empty, that would run together with
-/// its first in a batch of at most `max_rows`.
+/// The requests of a bucket, which is not empty, that would run together with
+/// its first one in a batch of at most `max_rows`.
 pub(crate) fn pick<T: Schedulable>(
     policy: &BatchingPolicy,
     bucket: &Bucket<T>,
@@ -54,8 +54,8 @@ pub(crate) fn pick<T: Schedulable>(
 }
 
 impl Group {
-    /// The first goes whatever its size: a larger request was refused before
-    /// it came here, or runs as it is.
+    /// The first request is always taken: a larger one was refused before, or
+    /// runs as it is.
     fn of<T: Schedulable>(policy: &BatchingPolicy, first: &T, max_rows: u32) -> Self {
         let size = first.size();
         let length = policy.lengths.map_or(0, |lengths| lengths.padded(size.length));
@@ -63,7 +63,7 @@ impl Group {
         Self { max_rows, max_elements, rows: first.rows(), length, size }
     }
 
-    /// Whether `rows` more fit, the batch being padded to `length`.
+    /// Whether `rows` more fit if the batch is padded to `length`.
     fn has_room(&self, rows: u32, length: u32) -> bool {
         let Some(rows) = self.rows.checked_add(rows).filter(|rows| *rows <= self.max_rows) else {
             return false;
@@ -71,7 +71,7 @@ impl Group {
         u64::from(rows).saturating_mul(self.size.elements(length)) <= self.max_elements
     }
 
-    /// Those that came first, as long as they fit.
+    /// Requests in the order of arrival, as long as they fit.
     fn join_in_order<T: Schedulable>(&mut self, bucket: &Bucket<T>) -> Picked {
         let mut count = 1;
         for entry in bucket.iter().skip(1) {
@@ -85,7 +85,7 @@ impl Group {
         Picked { members: Members::First(count), full: !self.has_room(1, 0) }
     }
 
-    /// Those that add the least padding, level by level.
+    /// Requests that add the least padding, level by level.
     fn join_by_length<T: Schedulable>(
         &mut self,
         bucket: &Bucket<T>,
@@ -118,11 +118,11 @@ impl Group {
         picked
     }
 
-    /// Of one level. Requests that are no longer than the batch so far join
-    /// from the longest down, longer ones from the shortest up, whichever of
-    /// the two adds less padding for each row; of equal ones the first to
-    /// come. `joins` is asked whether so much padding is worth it, of what the
-    /// batch would grow by. Returns whether one didn't fit.
+    /// Joins requests of one level. Shorter requests than the batch are tried
+    /// from the longest down, longer ones from the shortest up. Of the two, the
+    /// one with less padding per row is next; of equal ones the first to
+    /// arrive. `joins` tells whether the padding is worth it for the batch's
+    /// growth. Returns whether a request didn't fit.
     fn join_level(
         &mut self,
         level: &[Candidate],
@@ -150,7 +150,7 @@ impl Group {
             if !self.has_room(candidate.rows, length) {
                 left_out = true;
             } else if !joins(self.padding(candidate), self.growth(candidate)) {
-                // All behind it are further away.
+                // All behind it are further away in length.
                 candidates.clear();
             } else {
                 self.length = length;
@@ -169,12 +169,12 @@ impl Group {
         grown.saturating_sub(whole(self.rows, self.length))
     }
 
-    /// How much of that would be padding.
+    /// How much of the growth would be padding.
     fn padding(&self, candidate: &Candidate) -> u64 {
         self.growth(candidate).saturating_sub(u64::from(candidate.rows) * u64::from(candidate.length))
     }
 
-    /// That for each of its rows.
+    /// The padding for each of its rows.
     fn padding_per_row(&self, candidate: &Candidate) -> u64 {
         self.padding(candidate) / u64::from(candidate.rows.max(1))
     }
@@ -185,7 +185,7 @@ impl Group {
 struct Candidate {
     place: usize,
     level: (u64, bool),
-    /// Rounded, as if it were alone.
+    /// Rounded as if it were alone.
     length: u32,
     rows: u32,
 }

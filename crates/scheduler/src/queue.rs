@@ -1,4 +1,4 @@
-//! The batcher behind a lock, and the instances that wait on it.
+//! The batcher behind a lock, and the instances that wait for it.
 
 use std::collections::VecDeque;
 use std::sync::PoisonError;
@@ -13,55 +13,57 @@ use super::sync::{Mutex, MutexGuard, park_timeout, thread};
 use super::wake::{News, Sleepers};
 use cresset_clock as clock;
 
-/// How often all that wait are looked at, at most, for a request that is late.
+/// The minimum interval between two scans of all waiting requests for late
+/// ones.
 const SCAN: Duration = Duration::from_millis(1);
 
 /// A bounded queue of requests in front of a model's instances.
 ///
-/// A request that [`Queue::submit`] took in leaves through exactly one batch,
-/// or is dropped because it was cancelled, or refused because its time is
-/// over. The lock is held for the decision alone, never while a model runs.
+/// A request that [`Queue::submit`] accepted has one of three ends: it leaves
+/// in exactly one batch, or it is dropped because it was cancelled, or it is
+/// refused because its time is over. The lock is held only for the decision,
+/// never while a model runs.
 #[derive(Debug)]
 pub struct Queue<T> {
     guarded: Mutex<Guarded<T>>,
     news: News,
-    /// As of [`Policy::spin_before_park`].
+    /// See [`Policy::spin_before_park`].
     spin_before_park: Duration,
 }
 
-/// What the queue's lock guards.
+/// The state behind the queue's lock.
 #[derive(Debug)]
 struct Guarded<T> {
     batcher: Batcher<T>,
-    /// Parts of batches that are to run again; before all others.
+    /// Parts of batches that are to run again, before all others.
     given_back: VecDeque<Batch<T>>,
     closed: bool,
     sleepers: Sleepers,
-    /// How long the last instance waited that had nothing to do.
+    /// How long the last instance without work waited.
     last_wait: Duration,
-    /// When all that wait were last looked at for a request that was late.
+    /// When all waiting requests were last scanned for late ones.
     scanned: Option<Instant>,
-    /// How many times a [`WakeGuard`] has woken an instance; a guard that was
-    /// made before the last time has nothing left to do.
+    /// How many times a [`WakeGuard`] has woken an instance. A guard from
+    /// before the last time has nothing left to do.
     wakes: u64,
 }
 
-/// A request that was taken in.
+/// An accepted request.
 #[derive(Debug)]
 #[must_use]
 pub struct Submitted<'a, T: Schedulable> {
-    /// When [`Queue::expire`] must be called for the request to be answered on
-    /// time, however busy the instances are.
+    /// When [`Queue::expire`] must be called, so that the request is answered
+    /// on time, however busy the instances are.
     pub deadline: Option<Instant>,
     /// Wakes an instance when it is dropped; `None` if none waits.
     pub wake: Option<WakeGuard<'a, T>>,
 }
 
-/// The duty to wake an instance, done by dropping it. A task that has more to
-/// submit keeps it until then: what is submitted in between leaves in one batch,
-/// for one system call. Each submission that finds an instance asleep has one,
-/// and the first that is dropped does it for all, so that none depends on
-/// another's.
+/// The duty to wake an instance, done on drop. A task that has more to submit
+/// keeps the guard until then: its submissions leave in one batch, and cost one
+/// system call. Each submission that finds an instance asleep has a guard. The
+/// first guard that is dropped wakes for all, so no submission depends on
+/// another one's guard.
 #[derive(Debug)]
 pub struct WakeGuard<'a, T: Schedulable> {
     queue: &'a Queue<T>,
@@ -78,10 +80,10 @@ impl<T: Schedulable> Drop for WakeGuard<'_, T> {
     }
 }
 
-/// Why a request wasn't taken in; it comes back whole.
+/// Why a request was refused; it is returned unchanged.
 #[derive(Debug)]
 pub enum Refused<T> {
-    /// As many wait as may.
+    /// The maximum number waits.
     Full(T),
     /// It would be answered too late.
     Late(T, Late),
@@ -92,49 +94,49 @@ pub enum Refused<T> {
 /// When an instance takes a batch that further requests might still join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
-    /// It is free.
+    /// The instance is free.
     Now,
-    /// It expects to be free so soon after this that the batch should be
-    /// collected.
+    /// The instance expects to be free soon after this, so the batch should be
+    /// collected then.
     At(Instant),
     /// Not before [`Queue::wake`].
     Later,
 }
 
-/// What the queue asks an instance that wants a batch. It asks again after each
-/// [`Queue::wake`], under its lock: an instance must not wait, nor call the
-/// queue.
+/// An instance that wants a batch, as the queue sees it. The queue asks again
+/// after each [`Queue::wake`], under its lock: an implementation must not wait,
+/// nor call the queue.
 pub trait Taker {
     /// When it takes a batch that isn't full; a full one leaves at once.
     fn turn(&self) -> Turn {
         Turn::Now
     }
 
-    /// Whether it has something else to do while nothing waits.
+    /// Whether it has other work while no request waits.
     fn has_other_work(&self) -> bool {
         false
     }
 }
 
-/// An instance that is free, and does nothing but run batches.
+/// An instance that is free, and only runs batches.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Free;
 
 impl Taker for Free {}
 
-/// What an instance that asked is to do.
+/// What an instance should do next.
 #[derive(Debug)]
 pub enum Next<'a, T: Schedulable> {
     /// Run this.
     Batch(Batch<T>, RunGuard<'a, T>),
-    /// Nothing waits, and it has something else to do.
+    /// No request waits, and the instance has other work.
     OtherWork,
-    /// End: nothing comes any more.
+    /// End: no more requests will come.
     Closed,
 }
 
-/// A batch that an instance has. Dropping this tells the queue that the batch is
-/// over: each of its requests was answered or given back.
+/// A batch that an instance has taken. Dropping this tells the queue that the
+/// batch is over: each of its requests was answered or given back.
 #[derive(Debug)]
 #[must_use]
 pub struct RunGuard<'a, T: Schedulable> {
@@ -144,7 +146,7 @@ pub struct RunGuard<'a, T: Schedulable> {
 }
 
 impl<T: Schedulable> RunGuard<'_, T> {
-    /// The batch is over, and went undisturbed from start to end.
+    /// The batch is over, and was undisturbed from start to end.
     pub fn finish(mut self, ran: Ran) {
         self.ran = Some(ran);
     }
@@ -173,10 +175,10 @@ impl<T: Schedulable> Queue<T> {
         Self { guarded: Mutex::new(guarded), news: News::new(), spin_before_park }
     }
 
-    /// Takes a request in, or refuses it at once.
+    /// Accepts a request, or refuses it at once.
     ///
     /// # Errors
-    /// The request with the reason; nothing waits.
+    /// The request with the reason for its refusal.
     pub fn submit(&self, request: T) -> Result<Submitted<'_, T>, Refused<T>> {
         let mut guarded = self.lock();
         if guarded.closed {
@@ -195,8 +197,8 @@ impl<T: Schedulable> Queue<T> {
             Ok(deadline) => return Ok(self.submitted(&guarded, deadline)),
             Err(request) => request,
         };
-        // Full, perhaps of requests whose clients have gone or whose time is
-        // over: those make room.
+        // Full, but perhaps of requests whose clients have gone or whose time
+        // is over: removing these makes room.
         let gone = guarded.batcher.take_cancelled();
         let late = guarded.batcher.take_expired(clock::now());
         let result = match guarded.batcher.push(request) {
@@ -209,9 +211,10 @@ impl<T: Schedulable> Queue<T> {
         result
     }
 
-    /// A request would be late, perhaps for others whose clients have gone: takes
-    /// those out. `None` if it is late all the same. Looking at all that wait for
-    /// each of many requests that come at once would keep the instances out.
+    /// A request would be late, but perhaps because of requests whose clients
+    /// have gone: removes these. `None` if it is late all the same. Scans are
+    /// limited: scanning all waiting requests for each of many simultaneous
+    /// requests would block the instances.
     fn make_room_in_time<'a>(
         &'a self,
         mut guarded: MutexGuard<'a, Guarded<T>>,
@@ -262,7 +265,7 @@ impl<T: Schedulable> Queue<T> {
             let decision = guarded.batcher.decide(turn, now);
             match decision {
                 Decision::Run(batch, ticket) => {
-                    // What is left may be another idle instance's work.
+                    // The rest may be for another idle instance.
                     if !(guarded.batcher.is_empty() && guarded.given_back.is_empty()) {
                         self.wake_one(guarded);
                     }
@@ -279,8 +282,8 @@ impl<T: Schedulable> Queue<T> {
         }
     }
 
-    /// The lock, if no request had to be dropped or answered; else it was let go
-    /// for that, because answering may run other code.
+    /// The lock, if no request had to be dropped or answered. Otherwise the
+    /// lock was released for that, because answering may run other code.
     fn without_the_late<'a>(
         &'a self,
         mut guarded: MutexGuard<'a, Guarded<T>>,
@@ -297,7 +300,7 @@ impl<T: Schedulable> Queue<T> {
         Err(self.lock())
     }
 
-    /// Waits until it is worth looking again.
+    /// Waits until it is worth asking again.
     fn wait_for_news<'a>(
         &'a self,
         guarded: MutexGuard<'a, Guarded<T>>,
@@ -315,7 +318,7 @@ impl<T: Schedulable> Queue<T> {
         guarded
     }
 
-    /// Until the thread is woken, or `park` returns by itself.
+    /// Waits until the thread is woken, or `park` returns by itself.
     fn sleep<'a>(
         &'a self,
         mut guarded: MutexGuard<'a, Guarded<T>>,
@@ -330,13 +333,13 @@ impl<T: Schedulable> Queue<T> {
         guarded
     }
 
-    /// Wakes an instance that can take what there is. If none is sure to take
-    /// it, all look for themselves.
+    /// Wakes an instance that can take the work. If none is sure to take it,
+    /// all are woken.
     fn wake_one(&self, mut guarded: MutexGuard<'_, Guarded<T>>) {
         match guarded.sleepers.take_willing() {
             Some(thread) => {
                 self.news.tell();
-                // It will want the lock.
+                // The woken thread needs the lock.
                 drop(guarded);
                 thread.unpark();
             }
@@ -349,13 +352,13 @@ impl<T: Schedulable> Queue<T> {
         guarded.sleepers.unpark_all();
     }
 
-    /// Has every waiting instance ask for its turn again.
+    /// Makes every waiting instance ask for its turn again.
     pub fn wake(&self) {
         self.wake_all(&self.lock());
     }
 
-    /// Takes back what an instance couldn't run as one: it leaves again before
-    /// all others, whether the queue is closed or not.
+    /// Takes back a batch that an instance couldn't run as one. It leaves again
+    /// before all others, even if the queue is closed.
     pub fn give_back(&self, batch: Batch<T>) {
         let mut guarded = self.lock();
         guarded.given_back.push_back(batch);
@@ -372,7 +375,7 @@ impl<T: Schedulable> Queue<T> {
         waiting
     }
 
-    /// Takes nothing in any more; what waits leaves at once, and then the
+    /// Accepts no more requests. Waiting ones leave at once, and then the
     /// instances end.
     pub fn close(&self) {
         let mut guarded = self.lock();
@@ -381,7 +384,7 @@ impl<T: Schedulable> Queue<T> {
         self.wake_all(&guarded);
     }
 
-    /// Whether none waits, and some may still come.
+    /// Whether no request waits, and more may come.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         let guarded = self.lock();
@@ -395,23 +398,24 @@ impl<T: Schedulable> Queue<T> {
         guarded.batcher.len() + guarded.given_back.iter().map(|batch| batch.requests.len()).sum::<usize>()
     }
 
-    /// Whether none waits.
+    /// Whether no request waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// A run of `rows` of this shape on the server's own account took so long.
+    /// A run of `rows` of this shape on the server's own account took this
+    /// long.
     pub fn tried(&self, shape: &[i64], rows: u32, took: Duration) {
         self.lock().batcher.tried(shape, rows, took);
     }
 
-    /// The model became another: nothing is known of how long it takes.
+    /// The model was replaced, so its times are no longer valid.
     pub fn forget_times(&self) {
         self.lock().batcher.forget_times();
     }
 
-    /// Batches have at most so many rows from now on; `None` runs each request
+    /// Batches have at most `most` rows from now on; `None` runs each request
     /// by itself.
     pub fn share_batches(&self, most: Option<u32>) {
         let mut guarded = self.lock();
@@ -424,15 +428,15 @@ impl<T: Schedulable> Queue<T> {
         self.lock().sleepers.len()
     }
 
-    /// What is guarded is consistent between any two statements under the lock,
-    /// so a panic elsewhere while it was held breaks nothing.
+    /// The state is consistent between any two statements under the lock, so a
+    /// panic while it was held does no damage.
     fn lock(&self) -> MutexGuard<'_, Guarded<T>> {
         self.guarded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<T: Schedulable> Batcher<T> {
-    /// What an instance whose turn is then is to do.
+    /// What an instance with this turn should do.
     fn decide(&mut self, turn: Turn, now: Instant) -> Decision<T> {
         let otherwise = match turn {
             Turn::Now => return self.next(now),

@@ -3,29 +3,28 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// The configured rules of a queue, and of the priority levels in it. Level 1
-/// is served first; without levels every request is of level 0.
+/// The configured rules of a queue, and of its priority levels. Level 1 is
+/// served first; without levels every request has level 0.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct QueuePolicy {
     /// How many requests may wait, if their level's policy doesn't say.
     pub capacity: usize,
     /// How many levels there are; zero for none.
     pub levels: u64,
-    /// The level of a request that names none, or one that doesn't exist.
+    /// The level of a request that names no level, or an unknown one.
     pub default_level: u64,
-    /// The policy of a level that has none of its own.
+    /// The policy of a level without its own policy.
     pub default_policy: LevelPolicy,
     /// By level.
     pub policies: BTreeMap<u64, LevelPolicy>,
 }
 
-/// What becomes of the requests of one level.
+/// The rules for the requests of one level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LevelPolicy {
-    /// What becomes of a request that waited for as long as it may.
+    /// What happens to a request whose time is over.
     pub timeout_action: TimeoutAction,
-    /// How long a request may wait, from its arrival; `None` for as long as
-    /// it takes.
+    /// How long a request may wait, from its arrival; `None` for no limit.
     pub default_timeout: Option<Duration>,
     /// Whether a request may name a shorter time.
     pub allow_timeout_override: bool,
@@ -33,27 +32,27 @@ pub struct LevelPolicy {
     pub max_queue_size: u32,
 }
 
-/// What becomes of a request whose time is over.
+/// What happens to a request whose time is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TimeoutAction {
     /// It is answered with an error.
     #[default]
     Reject,
-    /// It runs behind those of its level that are in time.
+    /// It runs behind the requests of its level that are in time.
     Delay,
 }
 
 impl QueuePolicy {
-    /// One of `capacity`, without levels. A request's own time limit bounds its
-    /// waiting, because no level says otherwise.
+    /// A policy with `capacity` and without levels. A request's own time limit
+    /// bounds its waiting, because no level says otherwise.
     #[must_use]
     pub fn unconfigured(capacity: usize) -> Self {
         let default_policy = LevelPolicy { allow_timeout_override: true, ..LevelPolicy::default() };
         Self { capacity, default_policy, ..Self::default() }
     }
 
-    /// The level of a request that asks for this one; zero asks for none.
-    /// (Triton's rule: a level that doesn't exist counts as none.)
+    /// The level of a request that asks for `asked`; zero stands for none.
+    /// (Triton's rule: an unknown level counts as none.)
     #[must_use]
     pub fn level(&self, asked: u64) -> u64 {
         if (1..=self.levels).contains(&asked) { asked } else { self.default_level }
@@ -65,8 +64,8 @@ impl QueuePolicy {
         self.policies.get(&level).unwrap_or(&self.default_policy)
     }
 
-    /// Whether a request of this level may wait beside `waiting` others, of
-    /// which `of_level` are of the same level.
+    /// Whether a request of this level may wait in addition to `waiting`
+    /// others, of which `of_level` have the same level.
     pub(crate) fn has_room(&self, level: u64, waiting: usize, of_level: usize) -> bool {
         match self.policy(level).max_queue_size {
             0 => waiting < self.capacity,
@@ -76,9 +75,9 @@ impl QueuePolicy {
 }
 
 impl LevelPolicy {
-    /// When the time of a request is over that came at `arrival` and asks for
-    /// this much. A request may shorten its level's time if that allows it, and
-    /// never lengthen it. `None` if it may wait for ever, or as good as.
+    /// The deadline of a request that came at `arrival` and asks for `asked`. A
+    /// request may shorten its level's time if that allows it, but never
+    /// lengthen it. `None` if it may wait practically for ever.
     pub(crate) fn deadline(&self, arrival: Instant, asked: Option<Duration>) -> Option<Instant> {
         let own = asked.filter(|_| self.allow_timeout_override);
         let time = match (self.default_timeout, own) {

@@ -1,5 +1,4 @@
-//! What the scheduler must know of a request, and the batches that it makes of
-//! requests.
+//! The scheduler's view of a request, and the batches of requests.
 
 use std::time::{Duration, Instant};
 
@@ -7,28 +6,28 @@ use super::RowSize;
 
 /// A request that can wait for a batch.
 pub trait Schedulable {
-    /// How many rows it brings; at least 1.
+    /// The number of its rows; at least 1.
     fn rows(&self) -> u32;
-    /// Requests run together only if these are equal: the shapes behind the
+    /// Requests run together only if these are equal: the shapes after the
     /// batch dimension, and the datatypes.
     fn bucket(&self) -> &[i64];
-    /// How large its rows are; the default if no limit asks for it.
+    /// The size of its rows; the default if no limit needs it.
     fn size(&self) -> RowSize {
         RowSize::default()
     }
-    /// When it came.
+    /// When it arrived.
     fn arrival(&self) -> Instant;
-    /// Whether its client has gone: no answer is awaited any more.
+    /// Whether its client has gone, so that no answer is needed.
     fn cancelled(&self) -> bool;
     /// The priority level that it asks for; zero for none.
     fn priority(&self) -> u64;
-    /// How long it asks to wait at most.
+    /// The longest wait that it asks for.
     fn timeout(&self) -> Option<Duration>;
     /// When its client stops waiting for the answer; `None` for never.
     fn deadline(&self) -> Option<Instant> {
         None
     }
-    /// Answers it: its time is over.
+    /// Answers it with an error: its time is over.
     fn expire(self);
 }
 
@@ -36,7 +35,7 @@ pub trait Schedulable {
 /// empty.
 #[derive(Debug)]
 pub struct Batch<T> {
-    /// By level, and within one in the order of their arrival.
+    /// By level, and within a level in the order of arrival.
     pub requests: Vec<T>,
     /// The sum of their rows.
     pub rows: u32,
@@ -45,7 +44,7 @@ pub struct Batch<T> {
 }
 
 impl<T: Schedulable> Batch<T> {
-    /// What its requests have in common: the bucket of each.
+    /// The bucket of its requests.
     #[must_use]
     pub fn bucket(&self) -> &[i64] {
         self.requests.first().map_or(&[], Schedulable::bucket)
@@ -61,25 +60,24 @@ pub enum CloseReason {
     Preferred,
     /// An instance was free and no delay is asked for.
     Ready,
-    /// It had as many rows as are best: further ones would take each of them
-    /// longer, are another instance's that is free or will be, or aren't warm
-    /// yet.
+    /// It had the best number of rows. Further rows would take longer each, or
+    /// belong to another instance that is or will be free, or aren't warm yet.
     Efficient,
-    /// Its oldest request had waited for the whole delay, or for as much of it as
-    /// a target or a deadline leaves.
+    /// Its oldest request had waited for the whole delay, or for the part of it
+    /// that a target or a deadline allows.
     Delay,
     /// The model runs each request by itself.
     Single,
-    /// The server is stopping: nothing waits for company any more.
+    /// The server is stopping: no request waits for others any more.
     Drain,
-    /// It is one request of a batch that failed, run again by itself.
+    /// It is one request of a failed batch, run again by itself.
     Retry,
-    /// It is a part of a batch that there wasn't memory for.
+    /// It is a part of a batch that ran out of memory.
     Halved,
 }
 
 impl CloseReason {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Self; 9] = [
         Self::Full,
         Self::Preferred,

@@ -1,30 +1,30 @@
-//! The batches that left and haven't come back.
+//! The batches that left and are not finished.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// The part of its time by which a batch may be overdue and still be expected
-/// to end at any moment.
+/// The part of its duration by which a batch may be overdue and still be
+/// expected to end at any moment.
 const OVERDUE: u32 = 4;
 
 /// Names a batch that was handed out, until it is finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(u64);
 
-/// A batch that left and hasn't come back.
+/// A batch that left and is not finished.
 #[derive(Debug)]
 pub(crate) struct RunningBatch {
     pub(crate) shape: Box<[i64]>,
     pub(crate) rows: u32,
     /// When it left.
     pub(crate) left: Instant,
-    /// When it should be done; when it left, if that isn't known.
+    /// When it should be done; if that isn't known, when it left.
     pub(crate) until: Instant,
-    /// When its requests came, if there is a target.
+    /// When its requests arrived, if there is a target.
     pub(crate) arrivals: Vec<Instant>,
 }
 
-/// All of them.
+/// All running batches.
 #[derive(Debug, Default)]
 pub(crate) struct RunningBatches {
     by_ticket: BTreeMap<Ticket, RunningBatch>,
@@ -32,7 +32,7 @@ pub(crate) struct RunningBatches {
 }
 
 impl RunningBatches {
-    /// A batch leaves, under the ticket that this gives.
+    /// Adds a batch that leaves, under the returned ticket.
     pub(crate) fn hand_out(&mut self, batch: RunningBatch) -> Ticket {
         let ticket = Ticket(self.next);
         self.next += 1;
@@ -40,7 +40,7 @@ impl RunningBatches {
         ticket
     }
 
-    /// A batch has come back; `None` if it had before.
+    /// Removes a finished batch; `None` if it was finished before.
     pub(crate) fn take_back(&mut self, ticket: Ticket) -> Option<RunningBatch> {
         self.by_ticket.remove(&ticket)
     }
@@ -55,9 +55,8 @@ impl RunningBatches {
 }
 
 impl RunningBatch {
-    /// How long it should still take; `None` if that isn't known: its shape
-    /// never ran, or it has run for so much longer than it should that it may do
-    /// so for ever.
+    /// How long it should still take. `None` if that isn't known: its shape
+    /// never ran, or it is so overdue that it may run for ever.
     pub(crate) fn ends_in(&self, now: Instant) -> Option<Duration> {
         let whole = self.until.saturating_duration_since(self.left);
         let known = !whole.is_zero() && now.saturating_duration_since(self.until) < whole / OVERDUE;

@@ -1,21 +1,21 @@
 //! `preserve_ordering`: answers leave in the order in which their requests
-//! came, though batches end in any.
+//! came, although batches end in any order.
 
 use std::collections::BTreeMap;
 
 /// Holds answers back until all before them have left.
 ///
-/// Every number that [`ResponseSequencer::enter`] gave comes back once, through
-/// [`ResponseSequencer::leave`]: with an answer in its turn, or with none where a
-/// request is answered out of turn (refused, late, cancelled) and must hold
-/// nobody up.
+/// Every number from [`ResponseSequencer::enter`] must be passed once to
+/// [`ResponseSequencer::leave`]: with an answer in its turn, or without one if
+/// the request is answered out of turn (refused, late, cancelled) and must not
+/// delay others.
 #[derive(Debug)]
 pub struct ResponseSequencer<A> {
-    /// The next number to be given.
+    /// The next number.
     entered: u64,
-    /// The lowest number that is still inside.
+    /// The lowest number that has not left.
     turn: u64,
-    /// What came before its turn.
+    /// The answers that came before their turn.
     held: BTreeMap<u64, Option<A>>,
 }
 
@@ -26,15 +26,15 @@ impl<A> Default for ResponseSequencer<A> {
 }
 
 impl<A> ResponseSequencer<A> {
-    /// The number of a request that comes now.
+    /// The number of a request that arrives now.
     pub fn enter(&mut self) -> u64 {
         let number = self.entered;
         self.entered += 1;
         number
     }
 
-    /// Takes the answer to number `number`, and gives those that may leave
-    /// now, in their order.
+    /// Takes the answer to number `number`, and returns the answers that may
+    /// leave now, in order.
     pub fn leave(&mut self, number: u64, answer: Option<A>) -> Vec<A> {
         self.held.insert(number, answer);
         let mut leaving = Vec::new();

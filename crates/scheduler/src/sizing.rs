@@ -1,29 +1,29 @@
-//! How large a batch should be, by what each size takes: pure functions.
+//! How large a batch should be, by the duration of each size: pure functions.
 //!
-//! On processors a larger batch isn't always the better one: past some size
-//! each row takes longer, because what the layers hand on no longer fits into
-//! the caches.
+//! On processors a larger batch isn't always better. Beyond some size each row
+//! takes longer, because the data between layers no longer fits into the
+//! caches.
 
 use std::time::Duration;
 
 use super::times::BatchTimes;
 use crate::ablation::{Heuristic, off};
 
-/// A size is better than another where a row of it takes less by this share:
-/// below, it may be noise.
+/// A size is better than another if a row of it takes less by this share: a
+/// smaller difference may be noise.
 const BEYOND_NOISE: f64 = 0.04;
 
-/// Batches of less are left whole: what a batch costs beside its model, a
-/// thread that is woken and a lock, is as large as what could be gained.
+/// Shorter batches are left whole. The cost of a batch outside of its model,
+/// waking a thread and taking a lock, is as large as the possible gain.
 const WORTH_IT: Duration = Duration::from_millis(1);
 
-/// Instances that share work may take this much longer, all together, if that
-/// ends it sooner.
+/// Instances that share work may take this much longer in total, if that ends
+/// it sooner.
 const SHARED_COST: f64 = 1.2;
 
-/// The size at which each row of at most `rows` takes least; `rows` itself
-/// where that is as good, or nothing is known. Of sizes that are as good as
-/// the best the smallest, whose answers come soonest.
+/// The size at which each of at most `rows` rows takes least. It is `rows`
+/// itself if that is as good, or if nothing is known. Of sizes as good as the
+/// best it is the smallest, because its answers come soonest.
 pub(crate) fn efficient(times: &BatchTimes, rows: u32) -> u32 {
     if off(Heuristic::Sizes) {
         return rows;
@@ -38,8 +38,8 @@ pub(crate) fn efficient(times: &BatchTimes, rows: u32) -> u32 {
     times.trusted(rows).find(|size| a_row(*size) <= good).map_or(rows, |(size, _)| size)
 }
 
-/// How many of `rows` one of `free` instances takes, all of which have nothing
-/// else to do; `most` is the most that it may take.
+/// How many of `rows` one of `free` idle instances takes; `most` is its
+/// maximum.
 pub(crate) fn shared(times: &BatchTimes, rows: u32, free: usize, most: u32) -> u32 {
     let most = most.max(1);
     let free = u32::try_from(free).unwrap_or(u32::MAX);
@@ -47,7 +47,7 @@ pub(crate) fn shared(times: &BatchTimes, rows: u32, free: usize, most: u32) -> u
     if needed > free {
         return most.min(rows);
     }
-    // As many batches as there must be, and more where that pays.
+    // As many batches as necessary, and more if that is worth it.
     let took = |parts: u32| times.settled(rows.div_ceil(parts)).map(|took| took.mul_f64(f64::from(parts)));
     let worth = |parts: &u32| match (took(needed), took(*parts)) {
         (Some(few), Some(many)) => few >= WORTH_IT * needed && many <= few.mul_f64(SHARED_COST),
@@ -57,18 +57,19 @@ pub(crate) fn shared(times: &BatchTimes, rows: u32, free: usize, most: u32) -> u
     rows.div_ceil(parts.max(1))
 }
 
-/// How many of `rows`, all of which one batch would hold, an instance takes
-/// when another is free in `soon` and will take the rest: as many as have the
-/// last of the two end soonest. `rows` where that pays nothing, or too little
-/// is known.
+/// How many of `rows`, which would all fit into one batch, an instance takes if
+/// another is free in `soon` and will take the rest. It is the number for which
+/// the later of the two ends soonest. It is `rows` if sharing gains too little,
+/// or if too little is known.
 ///
-/// With few clients one instance would otherwise run nearly all of them, and the
-/// other one the only one left by itself, over and over.
+/// With few clients one instance would otherwise run nearly all requests, and
+/// the other one only the one left over, again and again.
 pub(crate) fn left_for_another(times: &BatchTimes, rows: u32, soon: Duration) -> u32 {
     let Some(whole) = times.settled(rows).filter(|whole| *whole >= WORTH_IT && soon < *whole) else {
         return rows;
     };
-    // When the last ends of `mine` rows here and the others there, where that pays.
+    // When the later ends of `mine` rows here and the others there, if that is
+    // worth it.
     let ends = |mine: u32| {
         let (here, there) = (times.settled(mine)?, times.settled(rows - mine)?);
         let last = here.max(soon + there);
@@ -87,7 +88,7 @@ pub(crate) fn left_for_another(times: &BatchTimes, rows: u32, soon: Duration) ->
 }
 
 /// The largest size up to `most` that is expected to take no longer than
-/// `time`; `None` where not even one row is, or nothing is known.
+/// `time`. `None` if one row already takes longer, or if nothing is known.
 pub(crate) fn within(times: &BatchTimes, time: Duration, most: u32) -> Option<u32> {
     let fits = |rows: u32| times.at_most(rows).is_some_and(|took| took <= time);
     if !fits(1) {
@@ -115,7 +116,7 @@ mod tests {
         times
     }
 
-    /// A ResNet-18 on one thread, as it was measured.
+    /// A measured ResNet-18 on one thread.
     fn resnet() -> BatchTimes {
         times(&[(1, 37_000), (2, 65_000), (4, 121_000), (8, 237_000), (16, 530_000), (32, 1_118_000)])
     }
@@ -137,7 +138,7 @@ mod tests {
     fn what_differs_by_noise_is_left_whole() {
         assert_eq!(efficient(&times(&[(8, 80_000), (16, 164_000)]), 16), 16);
         assert_eq!(efficient(&times(&[(8, 80_000), (16, 168_000)]), 16), 8);
-        // Of two that are as good, the smaller.
+        // Of two equally good sizes, the smaller.
         assert_eq!(efficient(&times(&[(4, 40_500), (8, 80_000), (16, 190_000)]), 16), 4);
     }
 
@@ -156,7 +157,7 @@ mod tests {
         assert_eq!(shared(&resnet, 2, 2, 8), 1, "two ends sooner than one of two, at 14 % more");
         assert_eq!(shared(&resnet, 40, 2, 8), 8, "there is enough for all");
         assert_eq!(shared(&resnet, 1, 4, 8), 1);
-        // Where a larger batch gains much, one runs it.
+        // If a larger batch gains much, one instance runs it.
         assert_eq!(shared(&steep(), 4, 2, 32), 4);
         assert_eq!(shared(&steep(), 32, 2, 32), 16, "5 + 0.97 * 16 twice is hardly more than once with 32");
         assert_eq!(shared(&BatchTimes::default(), 16, 2, 16), 16, "nothing is known");
@@ -171,7 +172,7 @@ mod tests {
         assert_eq!([0, 20, 60, 100, 150].map(|ms| soon(6, ms)), [3, 3, 4, 5, 6]);
         assert_eq!([0, 20, 40].map(|ms| soon(2, ms)), [1, 1, 2], "two rows by one take 65");
         assert_eq!([0, 1].map(|rows| soon(rows, 0)), [0, 1]);
-        // Where a larger batch gains much, one runs it.
+        // If a larger batch gains much, one instance runs it.
         assert_eq!(left_for_another(&steep(), 4, Duration::ZERO), 4);
         assert_eq!(left_for_another(&times(&[(4, 300), (8, 600)]), 8, Duration::ZERO), 8, "worth nothing");
         assert_eq!(left_for_another(&BatchTimes::default(), 8, Duration::ZERO), 8, "nothing is known");

@@ -1,5 +1,5 @@
 //! Locks and threads: the standard library's, or those of a model checker that
-//! tries the orders in which they may come.
+//! tries their possible orders.
 
 #[cfg(not(feature = "shuttle"))]
 pub(crate) use std::{
@@ -13,7 +13,7 @@ pub(crate) use shuttle::{
     thread::{self, Thread, ThreadId},
 };
 
-/// Time doesn't pass in a model: it may always be over.
+/// Time doesn't pass in a model: it may be over at any point.
 #[cfg(feature = "shuttle")]
 pub(crate) fn park_timeout(_: std::time::Duration) {
     thread::yield_now();

@@ -1,4 +1,4 @@
-//! The batcher by a hand-cranked clock, and the queue by real threads.
+//! The batcher with simulated time, and the queue with real threads.
 
 mod lengths;
 mod levels;
@@ -76,7 +76,7 @@ fn request(id: usize, rows: u32, bucket: i64, arrival: Instant) -> Request {
     }
 }
 
-/// Of batches of at most `max` rows, with room for a thousand requests.
+/// For batches of at most `max` rows, with room for a thousand requests.
 fn policy(max: u32, preferred: &[u32], delay: Duration) -> Policy {
     Policy {
         queue: QueuePolicy { capacity: 1000, ..QueuePolicy::default() },
@@ -90,7 +90,7 @@ fn policy(max: u32, preferred: &[u32], delay: Duration) -> Policy {
     }
 }
 
-/// Of a model that runs each request by itself.
+/// For a model that runs each request by itself.
 fn single(capacity: usize) -> Policy {
     Policy { queue: QueuePolicy::unconfigured(capacity), ..Policy::default() }
 }
@@ -111,7 +111,7 @@ fn batch_of<T: Schedulable>(next: Next<'_, T>) -> Option<Batch<T>> {
     }
 }
 
-/// An instance that takes nothing but full batches.
+/// An instance that only takes full batches.
 struct Busy;
 
 impl Taker for Busy {
@@ -121,7 +121,7 @@ impl Taker for Busy {
 }
 
 impl<T: Schedulable> Batcher<T> {
-    /// The first batch of this shape and `rows` that runs has come back.
+    /// The first running batch of this shape and `rows` is finished.
     fn done_for_test(&mut self, shape: &[i64], rows: u32, took: Option<Duration>) {
         let same = |batch: &RunningBatch| *batch.shape == *shape && batch.rows == rows;
         let found = self.running.iter().find_map(|(ticket, batch)| same(batch).then_some(ticket));
@@ -232,12 +232,13 @@ fn what_is_submitted_before_the_call_leaves_in_one_batch() {
         let submit = || queue.submit(request(0, 1, 0, clock::now())).unwrap();
         let all = [submit(), submit(), submit()];
         assert!(all.iter().all(|submitted| submitted.wake.is_some()), "an instance waits");
-        assert_eq!(queue.idle_for_test(), 1, "nobody was woken so far");
+        assert_eq!(queue.idle_for_test(), 1, "no instance was woken so far");
         let [first, second, third] = all;
-        // Whoever comes first to it: the others may be held up for ever.
+        // The first guard to be dropped wakes: the others may be held up for
+        // ever.
         drop(second);
         assert_eq!(free.join().unwrap(), Some(3));
-        assert!(submit().wake.is_none(), "nobody waits any more");
+        assert!(submit().wake.is_none(), "no instance waits any more");
         drop((first, third));
     });
 }
@@ -371,7 +372,7 @@ fn lose_and_double_nothing(policy: Policy) {
     assert_eq!(seen, (0..4 * EACH).collect::<Vec<_>>());
 }
 
-/// What can happen to a batcher.
+/// The events of a batcher.
 #[derive(Debug, Clone)]
 enum Step {
     Push { rows: u32, bucket: i64 },
@@ -403,7 +404,7 @@ proptest! {
         let start = clock::now();
         let mut now = start;
         let mut batcher = Batcher::new(with(policy(max, &preferred, MS * delay), |p| { p.queue.capacity = 20; }));
-        // What the batcher holds, in the order of arrival.
+        // The content of the batcher, in the order of arrival.
         let mut model: Vec<(usize, i64, u32, Instant)> = Vec::new();
         let mut last_in_bucket: HashMap<i64, usize> = HashMap::new();
         for (id, step) in steps.into_iter().enumerate() {

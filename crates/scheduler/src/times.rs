@@ -1,22 +1,23 @@
 //! How long batches take, by their rows: learned from those that ran.
 //!
-//! Plain state; it is told durations and never reads a clock.
+//! Plain state, which is given durations and never reads a clock.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-/// How many of a size's last times are kept: enough for a median that shrugs
-/// off what another program did to a few of them, few enough to follow.
+/// How many of a size's last times are kept: enough for a median that a few
+/// disturbed runs don't change, few enough to follow changes.
 const KEPT: usize = 9;
 
-/// With so many times of its own a size's estimate is trusted.
+/// With this many times of its own, a size's estimate is trusted.
 const TRUSTED: usize = 3;
 
-/// Up to here each number of rows is a size of its own; above, eight to an
-/// octave.
+/// Up to here each number of rows is a separate size; above, there are eight
+/// sizes to an octave.
 const EXACT: u32 = 64;
 
-/// Of so many shapes times are kept; more would grow with what clients send.
+/// Times are kept for this many shapes, so that clients can't make them grow
+/// without limit.
 const SHAPES: usize = 64;
 
 /// The times of batches of one shape.
@@ -28,56 +29,56 @@ pub(crate) struct BatchTimes {
 /// The last times of one size.
 #[derive(Debug, Clone, Default)]
 struct Recent {
-    /// In the order in which they came, the oldest written over.
+    /// In the order of arrival; the oldest is overwritten.
     took: [Duration; KEPT],
     len: usize,
     next: usize,
-    /// All are of runs of our own, which no request waited for: alone on the
-    /// machine, most of them. Good until there are others.
+    /// All are times of runs on the server's own account, on which no request
+    /// waited, mostly alone on the machine. They count until there are others.
     own_account: bool,
     median: Duration,
-    /// What nine of ten kept to, about.
+    /// About the 90th percentile.
     high: Duration,
 }
 
 impl BatchTimes {
-    /// A batch of requests took so long.
+    /// A batch of requests took this long.
     pub(crate) fn ran(&mut self, rows: u32, took: Duration) {
         let (key, took) = keyed(rows, took);
         let recent = self.sizes.entry(key).or_default();
         recent.add(took);
         if recent.own_account && recent.len > TRUSTED {
-            // The first is the one of our own.
+            // The first is from a run on the server's own account.
             let all = std::mem::take(recent).took;
             all[1..=TRUSTED].iter().for_each(|took| recent.add(*took));
         }
     }
 
-    /// A run on the server's own account took so long. It counts where no
-    /// request's did.
+    /// A run on the server's own account took this long. It counts if no
+    /// request's batch has run.
     pub(crate) fn tried(&mut self, rows: u32, took: Duration) {
         let (key, took) = keyed(rows, took);
         let recent =
             self.sizes.entry(key).or_insert_with(|| Recent { own_account: true, ..Recent::default() });
         if recent.own_account && recent.len <= 1 {
-            // The last one is the steadiest: libtorch optimises on the first.
+            // The last one is the steadiest: libtorch optimises on the first
+            // runs.
             *recent = Recent { own_account: true, ..Recent::default() };
             recent.add(took);
         }
     }
 
-    /// How long a batch of `rows` takes, as half of them did; `None` where
-    /// nothing ran.
+    /// The median duration of a batch of `rows`; `None` if nothing ran.
     pub(crate) fn expected(&self, rows: u32) -> Option<Duration> {
         between(rows, self.all())
     }
 
-    /// What a batch of `rows` keeps to, nine times of ten.
+    /// About the 90th percentile of the duration of a batch of `rows`.
     pub(crate) fn at_most(&self, rows: u32) -> Option<Duration> {
         between(rows, self.sizes.iter().map(|(size, recent)| (*size, recent.high)))
     }
 
-    /// The same, by sizes that are known well enough to choose by.
+    /// The median by sizes that are known well enough to choose by.
     pub(crate) fn settled(&self, rows: u32) -> Option<Duration> {
         between(rows, self.trusted(u32::MAX))
     }
@@ -94,8 +95,8 @@ impl BatchTimes {
     }
 }
 
-/// On the line between the sizes beside `rows`. Below the smallest as long as
-/// that; above the largest in proportion.
+/// Interpolates linearly between the sizes next to `rows`. Below the smallest
+/// size it is that size's time; above the largest it grows in proportion.
 fn between(rows: u32, sizes: impl Iterator<Item = (u32, Duration)>) -> Option<Duration> {
     let mut below: Option<(u32, Duration)> = None;
     for (size, took) in sizes {
@@ -131,7 +132,7 @@ impl Recent {
     }
 }
 
-/// The size that `rows` belong to, and what it would have taken.
+/// The size to which `rows` belong, and the time that it would have taken.
 fn keyed(rows: u32, took: Duration) -> (u32, Duration) {
     let rows = rows.max(1);
     if rows <= EXACT {
@@ -142,18 +143,18 @@ fn keyed(rows: u32, took: Duration) -> (u32, Duration) {
     (key, took.mul_f64(f64::from(key) / f64::from(rows)))
 }
 
-/// The times of a model's batches, by shape: that decides as much as the rows.
+/// The times of a model's batches by shape, which matters as much as the rows.
 #[derive(Debug, Default)]
 pub(crate) struct ShapeTimes {
     shapes: HashMap<Box<[i64]>, Shape>,
-    /// Counts up with each batch.
+    /// Counts the reported batches.
     moment: u64,
 }
 
 #[derive(Debug, Default)]
 struct Shape {
     times: BatchTimes,
-    /// When it was last told of.
+    /// When it was last reported.
     last: u64,
 }
 
@@ -163,8 +164,8 @@ impl ShapeTimes {
         self.shapes.get(shape).map(|shape| &shape.times)
     }
 
-    /// Adds to them; the shape that wasn't told of for longest goes where there
-    /// are too many.
+    /// Adds to the times of a shape. If there are too many shapes, it drops the
+    /// one that was not reported for longest.
     pub(crate) fn tell(&mut self, shape: &[i64], of: impl FnOnce(&mut BatchTimes)) {
         self.moment += 1;
         if let Some(known) = self.shapes.get_mut(shape) {
@@ -182,7 +183,7 @@ impl ShapeTimes {
         self.shapes.insert(Box::from(shape), new);
     }
 
-    /// Forgets everything: the model became another.
+    /// Forgets everything: the model was replaced.
     pub(crate) fn forget(&mut self) {
         self.shapes.clear();
     }

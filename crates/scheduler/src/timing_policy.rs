@@ -11,15 +11,15 @@ pub struct TimingPolicy {
     /// How long the oldest request may wait for others to join its batch, from
     /// its arrival.
     pub max_queue_delay: Duration,
-    /// Requests should be answered within this time from their arrival. A
+    /// The time from its arrival within which a request should be answered. A
     /// request that can't be is refused at once, and batches are formed so that
     /// the others are.
     pub latency_target: Option<Duration>,
 }
 
 impl TimingPolicy {
-    /// When the batch that could leave a bucket does, by the configuration
-    /// alone. If the server `drains`, nothing waits for further requests.
+    /// When the batch that could leave a bucket does, only by the
+    /// configuration. If the server `drains`, no request waits for others.
     pub(crate) fn leaves(&self, formed: Formed, now: Instant, drains: bool) -> Leaves {
         let due = formed.oldest.map_or(now, |oldest| oldest.min(now)) + self.max_queue_delay;
         let waits = !drains && now < due;

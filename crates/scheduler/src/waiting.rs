@@ -1,4 +1,4 @@
-//! The requests that wait, in their order.
+//! The waiting requests, in order.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Instant;
@@ -8,22 +8,22 @@ use super::members::Members;
 use super::queue_policy::{QueuePolicy, TimeoutAction};
 use super::request::Schedulable;
 
-/// Requests of one bucket, in the order of their ranks.
+/// Requests of one bucket, by rank.
 pub(crate) type Bucket<T> = VecDeque<Entry<T>>;
 
-/// All requests that wait.
+/// All waiting requests.
 #[derive(Debug)]
 pub(crate) struct WaitingRequests<T> {
-    /// By shape, so that one odd request never cuts a batch short. A bucket that
-    /// is empty is removed.
+    /// By shape, so that an unusual request never cuts a batch short. An empty
+    /// bucket is removed.
     buckets: HashMap<Box<[i64]>, Bucket<T>>,
-    /// By level; one that is empty is removed.
+    /// By level; an empty one is removed.
     by_level: BTreeMap<u64, LevelCount>,
     count: usize,
     /// The number of the next request.
     next_number: u64,
-    /// No request is late before this: the earliest deadline of the requests
-    /// that wait, or of one that left since.
+    /// No request is late before this: the earliest deadline of the waiting
+    /// requests, or of one that has left since.
     next_deadline: Option<Instant>,
 }
 
@@ -34,18 +34,18 @@ struct LevelCount {
     rows: u64,
 }
 
-/// A request and its place.
+/// A request and its rank.
 #[derive(Debug)]
 pub(crate) struct Entry<T> {
     pub(crate) rank: Rank,
-    /// When its time is over; none once it is delayed.
+    /// When its time is over; `None` once it is delayed.
     pub(crate) deadline: Option<Instant>,
-    /// It was left for another instance once, and isn't again.
+    /// It was left for another instance once, and isn't left again.
     pub(crate) was_left: bool,
     pub(crate) request: T,
 }
 
-/// Which request goes first: the fields in this order.
+/// The order of requests, by these fields in sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank {
     pub(crate) level: u64,
@@ -72,12 +72,12 @@ impl<T: Schedulable> WaitingRequests<T> {
         self.count
     }
 
-    /// How many wait in a level.
+    /// How many requests of a level wait.
     pub(crate) fn len_of_level(&self, level: u64) -> usize {
         self.by_level.get(&level).map_or(0, |count| count.requests)
     }
 
-    /// The rows that wait in this level and in those that go before it.
+    /// The waiting rows of this level and of the levels before it.
     pub(crate) fn rows_before(&self, level: u64) -> u64 {
         self.by_level.range(..=level).map(|(_, count)| count.rows).sum()
     }
@@ -87,17 +87,17 @@ impl<T: Schedulable> WaitingRequests<T> {
         self.next_deadline
     }
 
-    /// Each shape with its requests, of which there is one at least.
+    /// Each shape with its requests; there is at least one.
     pub(crate) fn buckets(&self) -> impl Iterator<Item = (&[i64], &Bucket<T>)> {
         self.buckets.iter().map(|(shape, bucket)| (&**shape, bucket))
     }
 
-    /// How many shapes wait beside this one.
+    /// How many other shapes wait.
     pub(crate) fn other_shapes(&self, shape: &[i64]) -> usize {
         self.buckets.len() - usize::from(self.buckets.contains_key(shape))
     }
 
-    /// Takes a request in at its place.
+    /// Inserts a request at its place.
     pub(crate) fn insert(&mut self, request: T, level: u64, deadline: Option<Instant>) {
         self.next_deadline = earlier(self.next_deadline, deadline);
         self.count += 1;
@@ -116,7 +116,7 @@ impl<T: Schedulable> WaitingRequests<T> {
         }
     }
 
-    /// Takes some requests of a shape out. The others of that shape are marked
+    /// Takes some requests of a shape out. The others of the shape are marked
     /// if they are `left_for_another` instance.
     pub(crate) fn take(&mut self, shape: &[i64], members: Members, left_for_another: bool) -> Vec<T> {
         let mut entries = Vec::new();
@@ -133,7 +133,7 @@ impl<T: Schedulable> WaitingRequests<T> {
         entries.into_iter().map(|entry| entry.request).collect()
     }
 
-    /// Takes out the requests whose clients have gone.
+    /// Takes out the requests of clients that have gone.
     pub(crate) fn take_cancelled(&mut self) -> Vec<T> {
         let mut cancelled = Vec::new();
         self.buckets.retain(|_, bucket| {
@@ -151,9 +151,9 @@ impl<T: Schedulable> WaitingRequests<T> {
         cancelled.into_iter().map(|entry| entry.request).collect()
     }
 
-    /// Takes out the requests whose time is over at `now` and that are to be
-    /// refused for it. Those that are to be delayed go behind the others of
-    /// their level.
+    /// Takes out the requests that are late at `now` and are to be refused.
+    /// Late requests that are to be delayed go behind the others of their
+    /// level.
     pub(crate) fn take_expired(&mut self, policy: &QueuePolicy, now: Instant) -> Vec<T> {
         if self.next_deadline.is_none_or(|deadline| now < deadline) {
             return Vec::new();
@@ -183,7 +183,7 @@ impl<T: Schedulable> WaitingRequests<T> {
         refused.into_iter().map(|entry| entry.request).collect()
     }
 
-    /// Takes all out, in no order.
+    /// Takes all requests out, in no order.
     pub(crate) fn take_all(&mut self) -> Vec<T> {
         self.count = 0;
         self.by_level.clear();
@@ -191,7 +191,7 @@ impl<T: Schedulable> WaitingRequests<T> {
         self.buckets.drain().flat_map(|(_, bucket)| bucket).map(|entry| entry.request).collect()
     }
 
-    /// These don't wait any more.
+    /// Removes these requests from the counts.
     fn uncount(&mut self, entries: &[Entry<T>]) {
         self.count -= entries.len();
         for Entry { rank: Rank { level, .. }, request, .. } in entries {
@@ -206,7 +206,8 @@ impl<T: Schedulable> WaitingRequests<T> {
     }
 }
 
-/// At its place: the end, but for a higher level or a delayed request.
+/// Inserts at its place: the end, except for a higher level or a delayed
+/// request.
 fn insert<T>(bucket: &mut Bucket<T>, entry: Entry<T>) {
     if bucket.back().is_none_or(|last| last.rank < entry.rank) {
         bucket.push_back(entry);

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use super::sync::{AtomicU64, Thread, ThreadId, thread};
 use cresset_clock as clock;
 
-/// A thread that yields its processor and gets it back only after more than
-/// this has met another that wants it.
+/// If a thread yields its processor and gets it back only after this, another
+/// thread wants the processor.
 const PROCESSOR_WANTED: Duration = Duration::from_micros(5);
 
-/// Instances that wait for work and weren't woken. If there is none, a
+/// Instances that wait for work and have not been woken. If there is none, a
 /// submission wakes no thread and costs no system call.
 #[derive(Debug, Default)]
 pub(crate) struct Sleepers(Vec<Sleeper>);
@@ -19,7 +19,8 @@ pub(crate) struct Sleepers(Vec<Sleeper>);
 #[derive(Debug)]
 struct Sleeper {
     thread: Thread,
-    /// It may not take what comes now: waking it may not do.
+    /// It may be unable to take the work that comes: waking it may not be
+    /// enough.
     reluctant: bool,
 }
 
@@ -32,13 +33,13 @@ impl Sleepers {
         id
     }
 
-    /// The thread has returned from parking, for whatever reason.
+    /// The thread has returned from parking, for any reason.
     pub(crate) fn leave(&mut self, id: ThreadId) {
         self.0.retain(|sleeper| sleeper.thread.id() != id);
     }
 
-    /// Takes out an instance that can take what there is: the one that waits for
-    /// the shortest time, whose memory is still in the caches.
+    /// Takes out an instance that can take the work: the one that has waited
+    /// for the shortest time, because its memory is still in the caches.
     pub(crate) fn take_willing(&mut self) -> Option<Thread> {
         let place = self.0.iter().rposition(|sleeper| !sleeper.reluctant)?;
         Some(self.0.remove(place).thread)
@@ -58,7 +59,7 @@ impl Sleepers {
     }
 }
 
-/// Counts what may have made an instance's looking worth it.
+/// Counts the events for which an instance should ask again.
 #[derive(Debug)]
 pub(crate) struct News(AtomicU64);
 
@@ -75,8 +76,8 @@ impl News {
         self.0.fetch_add(1, Ordering::Release);
     }
 
-    /// Spins until there are news since `count`, or this has taken as long as it
-    /// may, or another thread wants the processor.
+    /// Spins until the count is no longer `count`, until its maximum time is
+    /// over, or until another thread wants the processor.
     pub(crate) fn spin_before_park(&self, count: u64, began: Instant, most: Duration) {
         let mut now = began;
         while self.count() == count && now.saturating_duration_since(began) < most {

@@ -1,10 +1,10 @@
-//! The queue and its wake-ups, in the orders in which threads may come: what one
-//! run of real threads meets by chance is tried here by the thousand. A
-//! wake-up that is lost shows as a deadlock.
+//! The queue and its wake-ups, in the possible orders of threads. One run of
+//! real threads tries one order by chance; this tries thousands. A lost wake-up
+//! shows as a deadlock.
 //!
 //! `cargo test -p cresset-scheduler --features shuttle --test interleavings`
 #![cfg(feature = "shuttle")]
-// A test may say what it expects.
+// Tests may use `unwrap`.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use shuttle::sync::atomic::{AtomicBool, Ordering};
 use shuttle::sync::{Arc, Mutex};
 use shuttle::thread;
 
-/// How many orders are tried of each test.
+/// How many orders are tried for each test.
 const ORDERS: usize = 3000;
 
 #[derive(Debug)]
@@ -51,7 +51,7 @@ fn request(id: usize) -> Request {
     Request { id, arrival: cresset_clock::now() }
 }
 
-/// Of batches of two, for two instances that spin before they park.
+/// For batches of two, and two instances that spin before they park.
 fn queue() -> Arc<Queue<Request>> {
     Arc::new(Queue::new(Policy {
         queue: QueuePolicy { capacity: 100, ..QueuePolicy::default() },
@@ -61,7 +61,7 @@ fn queue() -> Arc<Queue<Request>> {
     }))
 }
 
-/// Takes batches until the queue is closed, and writes down what was in them.
+/// Takes batches until the queue is closed, and records their requests.
 fn run(queue: &Queue<Request>, instance: &impl Taker, seen: &Mutex<Vec<usize>>) {
     while let Next::Batch(Batch { requests, .. }, running) = queue.next(instance) {
         assert!(requests.len() <= 2);
@@ -92,7 +92,8 @@ fn every_request_leaves_once_whatever_the_order() {
                     let queue = Arc::clone(&queue);
                     thread::spawn(move || {
                         for id in 0..3 {
-                            // The guard is kept for a moment, as a task does that yields once.
+                            // The guard is kept for a moment, as by a task that
+                            // yields once.
                             let submitted = queue.submit(request(client * 3 + id)).unwrap();
                             thread::yield_now();
                             drop(submitted);
@@ -114,7 +115,7 @@ fn no_wake_up_depends_on_another_task_s_guard() {
     shuttle::check_random(
         || {
             let (queue, seen) = (queue(), Arc::new(Mutex::new(Vec::new())));
-            // It ends with the third request; nothing but the guards wakes it.
+            // It ends with the third request; only the guards wake it.
             let instance = {
                 let (queue, seen) = (Arc::clone(&queue), Arc::clone(&seen));
                 thread::spawn(move || {
@@ -135,7 +136,7 @@ fn no_wake_up_depends_on_another_task_s_guard() {
             };
             others.join().unwrap();
             instance.join().unwrap();
-            // Its task was held up until all was over.
+            // Its task was held up until everything was over.
             drop(first);
             assert_eq!(sorted(&seen), [0, 1, 2]);
         },
@@ -143,7 +144,8 @@ fn no_wake_up_depends_on_another_task_s_guard() {
     );
 }
 
-/// An instance that computes, and takes a batch that isn't full once it is free.
+/// An instance that computes, and takes a batch that isn't full once it is
+/// free.
 struct Overlapped {
     free: AtomicBool,
 }
@@ -164,7 +166,7 @@ fn an_instance_that_becomes_free_takes_what_waits() {
                 let (queue, seen, instance) = (Arc::clone(&queue), Arc::clone(&seen), Arc::clone(&instance));
                 thread::spawn(move || run(&queue, &*instance, &seen))
             };
-            // The stage that answers: it tells the one that collects.
+            // The answering stage tells the collecting one.
             let answering = {
                 let (queue, instance) = (Arc::clone(&queue), Arc::clone(&instance));
                 thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! A time-out for requests that mostly come back in time.
+//! A time-out for requests that mostly finish in time.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -9,8 +9,8 @@ use tokio::time::{Sleep, sleep_until};
 
 use super::{Driver, Failure};
 
-/// A time-out that costs next to nothing while all is well: its timer is left
-/// where it stands and is moved only when it rings early.
+/// A time-out that costs next to nothing as long as requests finish in time:
+/// its timer isn't reset for each request, but moved only if it fires early.
 #[derive(Debug)]
 pub(super) struct Alarm {
     timeout: Duration,

@@ -1,4 +1,4 @@
-//! What came back: an answer, a refusal, or nothing.
+//! The result of a request: an answer, a refusal, or a failure.
 
 use std::time::Duration;
 
@@ -6,18 +6,18 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::HeaderMap;
 
-/// An answer, drained.
+/// An answer, read to its end.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     pub(crate) status: Status,
     /// The size of its body.
     pub(crate) bytes: u64,
     pub(crate) headers: HeaderMap,
-    /// As much of its body as was asked to be kept.
+    /// As much of its body as the request asked to keep.
     pub(crate) kept: Bytes,
 }
 
-/// How an answer says what became of its request.
+/// How an answer reports its status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Status {
     Http(StatusCode),
@@ -29,7 +29,7 @@ pub(crate) enum Status {
 pub(crate) enum Keep {
     /// All of it.
     Everything,
-    /// The beginning, where it says what went wrong; nothing of a good one.
+    /// The beginning of an error's body; nothing of a good answer.
     Errors,
 }
 
@@ -39,16 +39,16 @@ pub(crate) enum Failure {
     /// No connection could be made; the request was never sent.
     #[error("cannot connect to {address}: {cause}")]
     Connect { address: String, cause: String },
-    /// The connection ended, or broke, under the request.
+    /// The connection ended or broke during the request.
     #[error("{0}")]
     Lost(String),
-    /// No whole answer came in time.
+    /// No complete answer came in time.
     #[error("no whole answer within {}", humantime::format_duration(*.0))]
     TimedOut(Duration),
-    /// What came is not what the protocol has.
+    /// The answer violates the protocol.
     #[error("{0}")]
     Malformed(String),
-    /// It is not the answer that was expected.
+    /// The answer differs from the expected one.
     #[error("{0}")]
     Wrong(String),
 }
@@ -75,7 +75,7 @@ const GRPC_CODES: [&str; 17] = [
 ];
 
 impl Status {
-    /// Whether it is an answer, and not a refusal or a redirect.
+    /// Whether it is a good answer, and not a refusal or a redirect.
     pub(crate) fn is_ok(&self) -> bool {
         match self {
             Self::Http(status) => *status == StatusCode::OK,
@@ -83,8 +83,8 @@ impl Status {
         }
     }
 
-    /// Whether the server says that it has too much to do: what a client may
-    /// try again, elsewhere or later.
+    /// Whether the server says that it is overloaded: a client may try again,
+    /// elsewhere or later.
     pub(crate) fn is_refusal(&self) -> bool {
         match self {
             Self::Http(status) => {
@@ -107,7 +107,7 @@ impl Status {
 }
 
 impl Answer {
-    /// What it says, on one line.
+    /// The server's message, on one line.
     pub(crate) fn text(&self) -> String {
         match &self.status {
             Status::Grpc { message, .. } if !message.is_empty() => message.clone(),

@@ -15,9 +15,9 @@ use super::answer::{Answer, Failure, Keep, Status};
 use crate::payload::Payload;
 use crate::site::{Site, Wire};
 
-/// Of an answer that is an error, this much is kept to be shown.
+/// This much of an error's body is kept to be shown.
 const KEPT_OF_AN_ERROR: usize = 256;
-/// An answer of this size comes without waiting for leave to send more.
+/// The receive window: an answer up to this size needs no window update.
 const HTTP2_WINDOW: u32 = 16 << 20;
 
 /// A connection and the state machine that moves its bytes.
@@ -37,14 +37,15 @@ enum Sender {
     Http2(http2::SendRequest<Full<Bytes>>),
 }
 
-/// `None` once it has ended, which every part of it then learns; always for
-/// HTTP/2, which drives itself.
+/// `None` once the connection has ended, which each of its parts then learns.
+/// Always `None` for HTTP/2, which drives itself.
 pub(super) type Driver = Option<http1::Connection<TokioIo<TcpStream>, Full<Bytes>>>;
 
 /// What became of a request.
 pub(super) enum Sent {
     Answered(hyper::Response<Incoming>),
-    /// Not a byte of it left: it may be sent elsewhere.
+    /// Not a byte of the request was sent: it may be sent on another
+    /// connection.
     Unsent,
 }
 
@@ -79,7 +80,7 @@ impl Connection {
                 let shaken = builder.handshake(stream).await.map_err(|error| failed(error.to_string()));
                 shaken.map(|(sender, driver)| {
                     tokio::task::spawn_local(async move {
-                        // Its end reaches whoever waits for an answer.
+                        // Its end reaches the client that waits for an answer.
                         let _ = driver.await;
                     });
                     Self { sender: Sender::Http2(sender), driver: None }
@@ -88,7 +89,7 @@ impl Connection {
         }
     }
 
-    /// Waits until it can take a request; false if it was closed.
+    /// Waits until the connection can take a request; false if it was closed.
     pub(super) async fn is_ready(&mut self, alarm: &mut Alarm) -> Result<bool, Failure> {
         let Self { sender, driver } = self;
         match sender {
@@ -146,8 +147,8 @@ impl Connection {
     }
 }
 
-/// The status of a call: in the trailers, or in the headers of an answer that
-/// has nothing else.
+/// The status of a call: in the trailers, or in the headers if the answer has
+/// nothing else.
 fn grpc_status(headers: &HeaderMap) -> Result<Status, Failure> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let code = text("grpc-status").and_then(|code| code.parse().ok());
@@ -155,7 +156,7 @@ fn grpc_status(headers: &HeaderMap) -> Result<Status, Failure> {
     Ok(Status::Grpc { code, message: unescaped(text("grpc-message").unwrap_or_default()) })
 }
 
-/// `%20` and the like, as a gRPC message has them.
+/// Decodes `%20` and the like in a gRPC message.
 fn unescaped(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

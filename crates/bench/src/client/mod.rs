@@ -1,4 +1,4 @@
-//! One client: a connection that is kept, and what becomes of it.
+//! One client: a connection that is kept, and reconnection.
 
 mod alarm;
 mod answer;
@@ -13,23 +13,24 @@ use alarm::Alarm;
 pub(super) use answer::{Answer, Failure, Keep, Status};
 use connection::{Connection, Driver, Sent};
 
-/// A client on one connection at a time.
+/// A client with one connection at a time.
 ///
-/// A connection that the server closed between two requests is made anew, as
-/// any client would, and no error; one that is lost under a request is.
+/// If the server closed the connection between two requests, the client
+/// connects again, and this is no error. If the connection is lost during a
+/// request, that is an error.
 #[derive(Debug)]
 pub(super) struct Client {
     site: Arc<Site>,
     alarm: Alarm,
-    /// `None` before the first request, and after a failure: half an answer may
-    /// still be on its way there.
+    /// `None` before the first request, and after a failure: the rest of an
+    /// answer may still be on its way there.
     connection: Option<Connection>,
     connected_before: bool,
     reconnects: u64,
 }
 
 impl Client {
-    /// Connects with its first request. `timeout` is for each whole request,
+    /// Connects with its first request. `timeout` covers each whole request,
     /// connecting included.
     pub(super) fn new(site: Arc<Site>, timeout: Duration) -> Self {
         let alarm = Alarm::new(timeout);
@@ -44,8 +45,7 @@ impl Client {
         Ok(client)
     }
 
-    /// How often a new connection took the place of an old one since this was
-    /// asked last.
+    /// How often a new connection replaced an old one since the last call.
     pub(super) fn take_reconnects(&mut self) -> u64 {
         std::mem::take(&mut self.reconnects)
     }
@@ -61,7 +61,7 @@ impl Client {
         let mut connection = self.open_connection().await?;
         let head = match connection.send(payload, &mut self.alarm).await? {
             Sent::Answered(head) => head,
-            // It closed in the moment between: nothing was sent, nothing lost.
+            // The server closed it just before: nothing was sent, nothing lost.
             Sent::Unsent => {
                 connection = self.open().await?;
                 match connection.send(payload, &mut self.alarm).await? {
@@ -75,8 +75,8 @@ impl Client {
         Ok(answer)
     }
 
-    /// The connection that was kept, or a new one. It is taken out, so that
-    /// whatever fails next drops it.
+    /// The connection that was kept, or a new one. It is taken out, so that any
+    /// later failure drops it.
     async fn open_connection(&mut self) -> Result<Connection, Failure> {
         if let Some(mut kept) = self.connection.take()
             && kept.is_ready(&mut self.alarm).await?

@@ -90,9 +90,11 @@ fn tensor(declared: &Input, value: &Value) -> Result<Tensor> {
     Ok(Tensor { name: Arc::from(declared.name.as_str()), shape, ..read })
 }
 
-/// The whole shape: as given where it fits the declared one, with a batch of
-/// one before it where that alone is missing; flat data fills the one variable
-/// dimension.
+/// The whole shape of given data:
+///
+/// - the given shape, if it fits the declared one
+/// - the same with a batch of one before it, if only the batch is missing
+/// - the declared shape, if it has one variable dimension and the data is flat
 fn shape(declared: &[i64], given: Vec<i64>) -> Result<Vec<i64>> {
     let fits = |shape: &[i64]| {
         shape.len() == declared.len()

@@ -57,8 +57,8 @@ impl InputFile {
     }
 }
 
-/// The declared shape, with its one variable dimension as the size of a file
-/// tells it.
+/// The declared shape, with its one variable dimension computed from the size
+/// of the file.
 fn raw_shape(input: &Input, datatype: Datatype, bytes: usize) -> Result<Vec<i64>> {
     let Some(size) = datatype.size() else {
         return Ok(input.shape.iter().map(|&size| size.max(1)).collect());

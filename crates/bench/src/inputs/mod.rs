@@ -1,4 +1,4 @@
-//! The tensors of requests: made up, or read from files.
+//! The tensors of requests: generated, or read from files.
 
 mod data_file;
 mod input_file;
@@ -18,27 +18,27 @@ use cresset_protocol::Tensor;
 pub(super) use input_file::files_in;
 pub(super) use shape::Shapes;
 
-/// Where the tensors of requests come from, as it was asked for.
+/// The options that say how the tensors of requests are made.
 #[derive(Debug)]
 pub(super) struct Source<'a> {
     pub(super) shapes: Shapes<'a>,
     pub(super) files: &'a [InputFile],
-    /// In the form that perf_analyzer has: cases with the answers expected.
+    /// Cases with their expected answers, in perf_analyzer's form.
     pub(super) data: Option<&'a std::path::Path>,
     pub(super) filling: Filling,
-    /// How many different requests are made where something is random.
+    /// How many different requests are made if something is random.
     pub(super) variants: usize,
     pub(super) seed: u64,
 }
 
-/// What one request holds, and what its answer must.
+/// What one request holds, and what its answer must hold.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Case {
     pub(super) inputs: Vec<Tensor>,
     pub(super) expected: Vec<Tensor>,
 }
 
-/// The requests' tensors for what a model declares.
+/// The tensors of the requests for the inputs that a model declares.
 pub(super) fn cases(metadata: &Metadata, source: &Source) -> Result<Vec<Case>> {
     if let Some(file) = source.data {
         return data_file::read(file, metadata)

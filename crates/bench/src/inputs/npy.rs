@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use cresset_protocol::Datatype;
 
-/// An array as the protocol would have it.
+/// An array in the protocol's terms.
 #[derive(Debug, PartialEq)]
 pub(super) struct Array {
     pub(super) datatype: Datatype,
@@ -40,7 +40,7 @@ pub(super) fn read(file: &[u8]) -> Result<Array> {
     Ok(Array { datatype, shape, data: Bytes::copy_from_slice(data) })
 }
 
-/// What stands behind a key.
+/// The text after a key.
 fn value<'a>(header: &'a str, key: &str) -> Result<&'a str> {
     let found = header.split_once(&format!("'{key}':")).map(|(_, value)| value.trim_start());
     found.with_context(|| format!("its header names no {key}"))

@@ -1,4 +1,4 @@
-//! The shapes of made-up inputs: declared, given, or drawn for each request.
+//! The shapes of generated inputs: declared, given, or drawn for each request.
 
 use std::num::NonZeroUsize;
 use std::str::FromStr;
@@ -9,28 +9,28 @@ use crate::metadata::Input;
 use crate::random::Random;
 use cresset_protocol::Datatype;
 
-/// The shape that a person gives to one input: `name:1,128`, `name:1,16..128`.
+/// The shape given to one input by `--shape`: `name:1,128`, `name:1,16..128`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shape {
     name: String,
     dimensions: Vec<Dimension>,
 }
 
-/// An input that a person declares in the server's stead: `name:FP32:1,784`.
+/// An input declared by `--input` in place of the metadata: `name:FP32:1,784`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Declared {
     shape: Shape,
     datatype: Datatype,
 }
 
-/// From the first up to the last, both included; one number where they are equal.
+/// From the first to the last, both included; one number if they are equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Dimension {
     first: usize,
     last: usize,
 }
 
-/// All that was said about shapes.
+/// All options about shapes.
 #[derive(Debug, Clone)]
 pub(crate) struct Shapes<'a> {
     given: Vec<&'a Shape>,
@@ -73,14 +73,14 @@ impl<'a> Shapes<'a> {
         self.given.iter().any(|shape| shape.dimensions.iter().any(|dimension| dimension.varies()))
     }
 
-    /// That a batch has somewhere to go.
+    /// Checks that some input takes the batch.
     pub(super) fn check(&self, inputs: &[&Input]) -> Result<()> {
         let batches =
             |input: &&Input| self.given(input).is_none() && input.shape.first().is_some_and(|&size| size < 0);
         if let Some(batch) = self.batch
             && !inputs.iter().any(batches)
         {
-            // Passed over, it would make one row look like many.
+            // If this were ignored, one row would look like many.
             bail!("--batch {batch} has no input to go to: none has a variable first dimension");
         }
         Ok(())
@@ -105,8 +105,8 @@ impl<'a> Shapes<'a> {
 }
 
 impl Drawn<'_> {
-    /// Its shape in this request: as given, else as declared with the batch in
-    /// the place of a variable first dimension.
+    /// The input's shape in this request: as given, else as declared with the
+    /// batch size for a variable first dimension.
     pub(super) fn shape_of(&self, input: &Input) -> Result<Vec<usize>> {
         let Some(shape) = self.shapes.given(input) else { return self.declared(input) };
         let size = |dimension: &Dimension| {

@@ -1,4 +1,4 @@
-//! Made-up tensors.
+//! Generated tensors.
 
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use crate::metadata::Input;
 use crate::random::Random;
 use cresset_protocol::{Datatype, Tensor, append_number, push_string};
 
-/// No input is larger than this many elements: a slip of the keyboard should
-/// be an error, not a machine without memory.
+/// No input is larger than this many elements: a typing error should be an
+/// error, and not use up the machine's memory.
 const MAX_ELEMENTS: usize = 1 << 28;
 
-/// What made-up tensors hold.
+/// What generated tensors hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Filling {
     /// Floating point from 0 to 1, integers from 0 to 99, words of 16 letters

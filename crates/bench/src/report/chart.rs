@@ -10,7 +10,7 @@ pub(super) struct Chart {
     pub(super) y: Axis,
     pub(super) lines: Vec<Line>,
     pub(super) bars: Vec<Bar>,
-    /// Vertical lines, with what they mean.
+    /// Vertical lines, with their labels.
     pub(super) marks: Vec<(f64, String)>,
 }
 
@@ -23,9 +23,9 @@ pub(super) struct Axis {
 #[derive(Debug, Clone)]
 pub(super) struct Line {
     pub(super) name: &'static str,
-    /// A gap where a value is none.
+    /// `None` is a gap.
     pub(super) points: Vec<(f64, Option<f64>)>,
-    /// What was asked for, beside what was measured.
+    /// For what was asked for, as opposed to what was measured.
     pub(super) dashed: bool,
 }
 
@@ -42,9 +42,9 @@ const LEFT: f64 = 62.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 44.0;
-/// Points are drawn one by one up to so many; beyond, a line says enough.
+/// Points are drawn one by one up to this many; beyond, the line is enough.
 const DOTS: usize = 60;
-/// How many marks an axis has, about.
+/// About how many marks an axis has.
 const TICKS: f64 = 6.0;
 
 impl Chart {
@@ -131,7 +131,7 @@ fn axes(svg: &mut String, chart: &Chart, x: &Scale, y: &Scale) {
     );
 }
 
-/// One below the other, so that those that are close can be read.
+/// One below the other, so that marks close to each other can be read.
 fn mark(svg: &mut String, number: usize, at: f64, name: &str) {
     let below = TOP + 10.0 + 13.0 * number as f64;
     let (shift, anchor) = if at > WIDTH - 60.0 { (-4.0, "end") } else { (4.0, "start") };
@@ -186,7 +186,7 @@ fn legend(svg: &mut String, lines: &[Line]) {
     svg.push_str("</ul>\n");
 }
 
-/// From values to places.
+/// From values to coordinates.
 struct Scale {
     first: f64,
     last: f64,
@@ -203,7 +203,7 @@ impl Scale {
             (first, last) = (1.0, 10.0);
         }
         if axis.logarithmic {
-            // Room on either side; one value alone needs it.
+            // Leaves room on either side, which a single value needs.
             (first, last) = (first / 1.15, last * 1.15);
         } else {
             if from_zero {
@@ -269,7 +269,7 @@ pub(super) fn short(value: f64) -> String {
     }
 }
 
-/// Text that stands in markup.
+/// Escapes text for markup.
 pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -9,7 +9,7 @@ use cresset_clock as clock;
 pub struct Environment {
     /// `cresset 0.1.0`.
     pub generator: String,
-    /// The processors' model; empty where the system doesn't tell.
+    /// The processors' model; empty if the system doesn't tell.
     pub processor: String,
     /// How many the generator may use.
     pub processors: usize,

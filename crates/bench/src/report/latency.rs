@@ -1,4 +1,4 @@
-//! Latencies as they are told: percentiles, and the counts behind them.
+//! Latencies as they are reported: percentiles, and the counts behind them.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What one load measured.
+//! The measurement of one load.
 
 use serde::Serialize;
 
@@ -10,23 +10,23 @@ use crate::plan::Stage;
 use crate::series::Point;
 use crate::statistics::ServerTimes;
 
-/// Above this part of a processor a generator thread may be what was measured.
+/// Above this part of a processor, a generator thread may be the bottleneck.
 const BUSY: f64 = 0.9;
-/// A lag above this part of the latency, and above this many milliseconds, is
-/// no longer the server's latency.
+/// A lag above this part of the latency, and above this many milliseconds,
+/// distorts the measured latency.
 const LAGGING: (f64, f64) = (0.1, 1.0);
-/// What one load measured.
+/// The measurement of one load.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LevelOutcome {
-    /// What was run: `concurrency 8`, `rate 100/s`.
+    /// The load: `concurrency 8`, `rate 100/s`.
     pub load: String,
-    /// Loads that ran without a pause have the same number.
+    /// Loads that ran without a pause between them have the same number.
     pub stage: usize,
     /// How many requests were under way at any time; `None` for an open loop.
     pub concurrency: Option<usize>,
     /// Requests due a second, on average; `None` for a closed loop.
     pub offered_rate: Option<f64>,
-    /// The same at its beginning and at its end.
+    /// The rate at the beginning and at the end.
     pub offered: Option<(f64, f64)>,
     /// How long was measured, without the warm-up.
     pub seconds: f64,
@@ -41,32 +41,32 @@ pub struct LevelOutcome {
     /// Whether the objective held.
     pub objective_held: Option<bool>,
     /// Of good answers, from when the request was due to the last byte read;
-    /// `None` where there was none.
+    /// `None` if there was none.
     pub latency: Option<Latency>,
-    /// The same, counted.
+    /// The same latencies as a histogram.
     pub histogram: Vec<Bucket>,
-    /// Requests without such an answer.
+    /// Requests without a good answer.
     pub errors: Vec<ErrorCount>,
     /// Body bytes of the answers that `requests_per_second` counts.
     pub body_bytes: u64,
-    /// New connections in place of ones that the server had closed; of all
+    /// Connections made to replace connections that the server closed; of all
     /// loads of the stage.
     pub reconnects: u64,
-    /// How late the generator sent, where no lack of connections held it up; of
-    /// all loads of the stage, `None` for a closed loop.
+    /// How late the generator sent, if not for lack of connections; of all
+    /// loads of the stage, `None` for a closed loop.
     pub lag: Option<Lag>,
     /// Requests that had to wait for a connection; of all loads of the stage.
     pub held: u64,
-    /// The server's own times; `None` where it has no statistics.
+    /// The server's own times; `None` if it has no statistics.
     pub server: Option<ServerTimes>,
     /// The part of one processor that the generator used, all its threads
     /// together.
     pub own_cpu: f64,
-    /// The same of its busiest thread. Near 1 the generator is the bottleneck.
+    /// The same for its busiest thread. Near 1 the generator is the bottleneck.
     pub own_cpu_busiest: f64,
-    /// Whether three windows agreed, where that was asked for.
+    /// Whether three windows agreed; `None` if stability wasn't asked for.
     pub stable: Option<bool>,
-    /// How it went.
+    /// The course of the load over time.
     pub intervals: Vec<Point>,
 }
 
@@ -78,10 +78,10 @@ pub struct ErrorCount {
     pub cause: String,
     /// How many.
     pub count: u64,
-    /// Whether the server refused for having too much to do: 429, 503,
-    /// UNAVAILABLE, RESOURCE_EXHAUSTED.
+    /// Whether the server refused because of overload: 429, 503, UNAVAILABLE,
+    /// RESOURCE_EXHAUSTED.
     pub refused: bool,
-    /// What the first of them said.
+    /// The message of the first of them.
     pub first: String,
 }
 
@@ -150,7 +150,7 @@ impl LevelOutcome {
         self.errors.iter().filter(|error| error.refused).map(|error| error.count).sum()
     }
 
-    /// Whether the generator may be what was measured.
+    /// Whether the generator may have been the bottleneck.
     #[must_use]
     pub fn is_bottleneck(&self) -> bool {
         self.own_cpu_busiest > BUSY || self.is_late()
@@ -164,7 +164,7 @@ impl LevelOutcome {
         }
     }
 
-    /// What a reader should know of it.
+    /// What a reader of the report should know of it.
     pub(super) fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
         for ErrorCount { cause, count, refused: _, first } in &self.errors {
@@ -197,8 +197,8 @@ impl LevelOutcome {
     }
 }
 
-/// The points that lie in one part of a stage; what came after the last part is
-/// its as well.
+/// The points within one part of a stage. Points after the last part belong to
+/// it, too.
 pub(super) fn intervals(stage: &Stage, part: usize, measured: &Measured) -> Vec<Point> {
     let last = stage.load.parts().saturating_sub(1);
     let part_of = |point: &Point| match stage.bounds.duration {

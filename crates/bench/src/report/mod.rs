@@ -1,4 +1,4 @@
-//! The outcome, for a person and for a program.
+//! The outcome, for people and for programs.
 
 mod chart;
 mod csv;
@@ -20,11 +20,11 @@ pub use latency::{Bucket, Lag, Latency};
 pub use level::{ErrorCount, LevelOutcome};
 pub use outcome::Outcome;
 
-/// Writes what was asked for, and gives the exit code. Who closed standard
-/// output doesn't want to read it.
+/// Writes the reports that were asked for, and returns the exit code. A closed
+/// standard output is no error.
 ///
 /// # Errors
-/// A file that can't be written.
+/// If a file can't be written.
 pub fn write(outcome: &Outcome, args: &ReportArgs, out: &mut impl Write) -> Result<u8> {
     let file = |path: &Path, text: String| {
         std::fs::write(path, text).with_context(|| format!("cannot write '{}'", path.display()))
@@ -41,13 +41,13 @@ pub fn write(outcome: &Outcome, args: &ReportArgs, out: &mut impl Write) -> Resu
         file(path, page::page(outcome))?;
     }
     for (condition, level) in outcome.met(&args.fail_if) {
-        // On standard output it would be no JSON any more.
+        // On standard output it would break the JSON.
         let _ = writeln!(std::io::stderr(), "failed: {condition} at {}", level.load);
     }
     Ok(outcome.exit_code(&args.fail_if))
 }
 
-/// What the reports' own tests are made of.
+/// Values for the reports' own tests.
 #[cfg(test)]
 pub(super) mod tests {
     use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! What a whole run measured.
+//! The measurement of a whole run.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,36 +15,38 @@ use crate::plan::Stage;
 use crate::requests::Requests;
 use crate::site::Site;
 
-/// What a whole run measured.
+/// The measurement of a whole run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Outcome {
-    /// The server, as it was named.
+    /// The server, as the command line named it.
     pub server: String,
-    /// What it says that it is; `None` where it doesn't.
+    /// Its own name and version; `None` if it doesn't report them.
     pub server_version: Option<String>,
-    /// What was asked for: `POST http://localhost:8000/v2/models/simple/infer`.
+    /// The first request's target: `POST
+    /// http://localhost:8000/v2/models/simple/infer`.
     pub target: String,
-    /// What each request held, or the first of several: `binary, INPUT0 INT32 [1, 16]`.
+    /// The content of each request, or of the first of several: `binary, INPUT0
+    /// INT32 [1, 16]`.
     pub content: String,
     /// How many different requests there were.
     pub different_requests: usize,
     /// The mean size of a request's body.
     pub request_bytes: usize,
-    /// The sizes of the smallest and the largest.
+    /// The sizes of the smallest and the largest body.
     pub request_bytes_range: (usize, usize),
     /// How long the load ran before anything was counted.
     pub warm_up_seconds: f64,
     /// One for each load, in the order asked for.
     pub levels: Vec<LevelOutcome>,
-    /// What was asked of the server.
+    /// The objective.
     pub objective: Option<String>,
     /// Whether a highest rate was searched for.
     pub searched: bool,
-    /// The highest rate at which the objective held, where it was searched for.
+    /// The highest rate at which the objective held, if it was searched for.
     pub found_rate: Option<f64>,
     /// Whether SIGINT ended it early: the last level is then cut short.
     pub interrupted: bool,
-    /// The settings that made it, by name.
+    /// The run's settings, by name.
     pub settings: BTreeMap<&'static str, String>,
     /// Where the generator ran, and when.
     pub environment: Environment,
@@ -82,7 +84,7 @@ impl Outcome {
         }
     }
 
-    /// Whether any request failed, or none was measured; of a search, whether
+    /// Whether any request failed, or none was measured; for a search, whether
     /// it found nothing.
     #[must_use]
     pub fn failed(&self) -> bool {
@@ -93,8 +95,8 @@ impl Outcome {
             || self.levels.iter().any(|level| level.latency.is_none() || !level.errors.is_empty())
     }
 
-    /// For a process: 0, 1 for a failure, 3 where a condition is met. With
-    /// conditions nothing else decides.
+    /// The exit code: 0, 1 for a failure, 3 if a condition is met. If there are
+    /// conditions, only they decide.
     #[must_use]
     pub fn exit_code(&self, conditions: &[Condition]) -> u8 {
         if conditions.is_empty() {
@@ -117,7 +119,7 @@ impl Outcome {
         })
     }
 
-    /// What a reader should know of each level, and of the whole.
+    /// What a reader of the report should know of each level, and of the whole.
     pub(super) fn remarks(&self) -> Vec<String> {
         let mut remarks: Vec<String> = self.levels.iter().flat_map(LevelOutcome::remarks).collect();
         if let Some(objective) = &self.objective {

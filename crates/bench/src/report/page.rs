@@ -1,5 +1,5 @@
-//! The report as one page, for someone who was not there: nothing outside of it
-//! is needed, and no script.
+//! The report as one page that can be read on its own: it needs no other file
+//! and no script.
 
 use std::fmt::Write as _;
 
@@ -8,17 +8,17 @@ use super::{Latency, LevelOutcome, Outcome, table};
 use crate::series::Point;
 
 const STYLE: &str = include_str!("page.css");
-/// Up to so many stages their plots are open.
+/// Up to this many stages, their plots are open.
 const OPEN: usize = 3;
 
 const HOW_TO_READ: &str = "\
-<p>Latency is that of good answers, from the moment a request was due until its last byte was read. In an open loop \
-requests are due at a rate of their own, whatever the server does; in a closed loop when the client's last one was \
-answered, so that a slow server is asked less. <b>requests/s</b> are good answers a second; <b>goodput/s</b> are \
-those within the objective, which <b>held</b> if so many of all requests, refused and failed ones included, were in \
-time. <b>queue</b>, <b>compute</b> and <b>batch</b> are the server's own statistics, on average. <b>lag</b> is how late \
-the generator itself sent, and <b>own CPU</b> the part of one processor that it used: where one of them is large, the \
-generator was measured and not the server.</p>\n";
+<p>Latency is measured for good answers, from the moment a request was due until its last byte was read. In an open \
+loop requests are due at a given rate, independent of the server. In a closed loop a client's request is due when its \
+last one was answered, so a slow server gets fewer requests. <b>requests/s</b> are good answers a second; \
+<b>goodput/s</b> are good answers within the objective a second. The objective is <b>held</b> if its percentage of all \
+requests, refused and failed ones included, was in time. <b>queue</b>, <b>compute</b> and <b>batch</b> are averages of \
+the server's own statistics. <b>lag</b> is how late the generator sent, and <b>own CPU</b> the part of one processor \
+that it used: if one of them is large, the generator was measured and not the server.</p>\n";
 
 pub(super) fn page(outcome: &Outcome) -> String {
     let url = || outcome.target.rsplit(' ').next().unwrap_or_default();
@@ -84,8 +84,8 @@ fn summary(page: &mut String, outcome: &Outcome) {
     }
 }
 
-/// Latency and rate over what was offered, where there are several loads of one
-/// kind, each run for itself.
+/// Latency and rate against the offered load, if there are several loads of one
+/// kind, each run separately.
 fn against_load(page: &mut String, levels: &[LevelOutcome]) {
     let closed = levels.iter().all(|level| level.concurrency.is_some());
     let open = levels.iter().all(|level| level.offered_rate.is_some());
@@ -97,7 +97,7 @@ fn against_load(page: &mut String, levels: &[LevelOutcome]) {
     let place = |level: &LevelOutcome| {
         level.concurrency.map_or(level.offered_rate.unwrap_or(0.0), |concurrency| concurrency as f64)
     };
-    // A search goes to and fro.
+    // A search does not measure the rates in order.
     levels.sort_by(|a, b| place(a).total_cmp(&place(b)));
     let x = if closed {
         Axis { label: "requests under way (concurrency)", logarithmic: true }
@@ -138,7 +138,7 @@ fn against_load(page: &mut String, levels: &[LevelOutcome]) {
     plots(page, &[latencies, rates]);
 }
 
-/// Each stage with how it went and how its latencies are spread.
+/// Each stage over time, and the spread of its latencies.
 fn stages(page: &mut String, levels: &[LevelOutcome]) {
     page.push_str("<h2>Each load</h2>\n");
     let stages: Vec<&[LevelOutcome]> = levels.chunk_by(|a, b| a.stage == b.stage).collect();
@@ -258,7 +258,7 @@ mod tests {
     use super::super::tests::{level, outcome};
     use super::*;
 
-    /// Every element closed in its order: what a parser would complain of first.
+    /// Checks that elements are closed in order, as a parser would.
     fn check(page: &str) {
         const VOID: [&str; 1] = ["meta"];
         let mut open: Vec<&str> = Vec::new();
@@ -285,7 +285,7 @@ mod tests {
         }
         let page = page(&outcome(loads));
         check(&page);
-        // Two over the load, three for each: over time twice, and the spread.
+        // Two against the load, three for each: two over time, and the spread.
         assert_eq!(page.matches("<svg ").count(), 2 + 3 * 3);
         assert_eq!(page.matches("<svg role=\"img\"").count(), 11);
         for outside in ["src=", "href=", "url(", "@import", "<script"] {

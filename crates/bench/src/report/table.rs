@@ -16,7 +16,7 @@ const LATENCIES: [Column; 6] = [
     ("max ms", |level| latency(level, |latency| latency.max_ms)),
 ];
 
-/// Those that have something to say of these levels.
+/// The columns that have something to show for these levels.
 pub(super) fn columns(levels: &[LevelOutcome]) -> Vec<Column> {
     let mut columns: Vec<Column> = Vec::new();
     if levels.iter().all(|level| level.concurrency.is_some()) {

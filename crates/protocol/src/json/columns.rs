@@ -1,6 +1,8 @@
-//! What `:predict` takes: rows under `instances`, as KServe's first protocol has
-//! it, or whole tensors under `inputs`, TensorFlow Serving's column form, which
-//! is answered under `outputs`.
+//! The body of `:predict`. It holds one of two forms:
+//!
+//! - rows under `instances`, as in KServe's first protocol
+//! - whole tensors under `inputs`, TensorFlow Serving's column form, answered
+//!   under `outputs`
 
 use super::instances::read_instances;
 use super::plain::{likely_length, read_by_name, read_tensor, write_by_name, write_nested};
@@ -8,15 +10,15 @@ use super::scan::Scanner;
 use super::write::Elements;
 use crate::{Datatype, NonFinite, ProtocolError, Tensor};
 
-/// The signature that every model has, and no other.
+/// The only signature, which every model has.
 const SIGNATURE: &str = "serving_default";
 
-/// How a request's tensors stood in it, and so do its answer's.
+/// The form of a request's tensors, and of its answer's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PredictForm {
-    /// A row behind the other: `instances`, `predictions`.
+    /// One row after another: `instances`, `predictions`.
     Rows,
-    /// A tensor behind the other: `inputs`, `outputs`.
+    /// One tensor after another: `inputs`, `outputs`.
     Columns,
 }
 
@@ -30,13 +32,13 @@ impl PredictForm {
     }
 }
 
-/// Reads either form. `only_input` is the input that values without names go
-/// to; `datatype_of` tells what the model expects, as for
+/// Reads either form. Values without names go to `only_input`. `datatype_of`
+/// tells the datatype that the model expects, as for
 /// [`super::decode_named_tensors`].
 ///
 /// # Errors
-/// Neither form or both, a signature that isn't there, and what
-/// is wrong with the values.
+/// If there is neither form or both, if the signature is unknown, or if the
+/// values are wrong.
 pub fn decode_predict(
     text: &[u8],
     only_input: Option<&str>,
@@ -71,7 +73,8 @@ pub fn decode_predict(
     found.ok_or_else(|| ProtocolError::invalid("the request has neither 'instances' nor 'inputs'"))
 }
 
-/// Clients of TensorFlow Serving name the signature; none is the default there.
+/// Clients of TensorFlow Serving name the signature; an empty name is the
+/// default there.
 fn check_signature(scanner: &mut Scanner<'_>) -> Result<(), ProtocolError> {
     let name = scanner.string()?;
     if name.is_empty() || name == SIGNATURE {
@@ -82,7 +85,7 @@ fn check_signature(scanner: &mut Scanner<'_>) -> Result<(), ProtocolError> {
     )))
 }
 
-/// `{"x": [[1, 2]], "y": [3]}`, or one input's tensor as it stands.
+/// `{"x": [[1, 2]], "y": [3]}`, or the tensor of the only input without a name.
 fn read_columns(
     scanner: &mut Scanner<'_>,
     only_input: Option<&str>,
@@ -104,7 +107,7 @@ fn read_columns(
     }
 }
 
-/// Writes outputs as columns: the array alone where there is one output, else an
+/// Writes outputs as columns: the array alone if there is one output, else an
 /// object by output name.
 #[must_use]
 pub fn write_outputs(outputs: &[Tensor], non_finite: NonFinite) -> Vec<u8> {

@@ -1,13 +1,13 @@
-//! Numbers as they are mostly written, from their digits to a float at once. What is
-//! rarer is left to the standard library's parser.
+//! Converts the usual forms of numbers from digits to a float directly. Rarer
+//! forms are left to the standard library's parser.
 //!
 //! The method is Clinger's ("How to read floating point numbers accurately",
-//! 1990): digits that fit a float exactly and a power of ten that does need one
-//! rounding. For FP32 the same is done in 64 bits with room to spare: what is
-//! near the middle between two FP32 values is left to the parser, too.
+//! 1990). If the digits and the power of ten both fit a float exactly, one
+//! rounding is enough. For FP32 the same is done in 64 bits, with digits to
+//! spare: a value near the middle between two FP32 values is left to the
+//! parser, too.
 //!
-//! It is here because it is faster than the crate `fast-float2`: see
-//! `docs/design/json.md`.
+//! It is faster than the crate `fast-float2`: see `docs/design/json.md`.
 
 /// Powers of ten that 64 bits hold exactly.
 const POWERS: [f64; 23] = [
@@ -27,8 +27,8 @@ pub(super) struct Decimal {
 }
 
 impl Decimal {
-    /// Reads the number that `text` begins with, by JSON's grammar, and says how long
-    /// it is. `None` for what isn't one, and for one of many digits.
+    /// Reads the number at the start of `text`, by JSON's grammar, with its
+    /// length. `None` if it is not a number, or if it has too many digits.
     // Called for each element of a tensor: a call would be a third of it.
     #[inline(always)]
     #[allow(clippy::inline_always)]
@@ -70,7 +70,7 @@ impl Decimal {
         Some((Self { negative, mantissa, exponent }, at))
     }
 
-    /// The nearest value of 64 bits, if one rounding gives it.
+    /// The nearest FP64, if one rounding gives it.
     #[inline]
     pub(super) fn to_f64(self) -> Option<f64> {
         /// Up to here every whole number is a float.
@@ -78,12 +78,12 @@ impl Decimal {
         if self.mantissa > EXACT { None } else { self.scaled() }
     }
 
-    /// The nearest value of 32 bits, if 64 tell it.
+    /// The nearest FP32, if 64 bits determine it.
     #[inline]
     #[allow(clippy::cast_possible_truncation)]
     pub(super) fn to_f32(self) -> Option<f32> {
-        /// The bits that the shorter mantissa lacks, and the middle of what
-        /// they stand for.
+        /// The bits that the shorter mantissa lacks, and the middle of their
+        /// range.
         const LOST: u64 = (1 << 29) - 1;
         const MIDDLE: u64 = 1 << 28;
         /// Two roundings, of the digits and of the product, are off by less
@@ -104,13 +104,13 @@ impl Decimal {
         let power = *POWERS.get(usize::try_from(self.exponent.unsigned_abs()).ok()?)?;
         let digits = self.mantissa as f64;
         let value = if self.exponent < 0 { digits / power } else { digits * power };
-        // Signs of pixels are no branch that a processor could foretell.
+        // Not a branch: the signs of pixels are unpredictable for a processor.
         Some(f64::from_bits(value.to_bits() | u64::from(self.negative) << 63))
     }
 }
 
-/// Reads digits into `value`, which is right for the first 19, and says how
-/// many there were.
+/// Reads digits into `value`, which is correct for the first 19, and returns
+/// their number.
 #[inline(always)]
 #[allow(clippy::inline_always)]
 fn many_digits(text: &[u8], at: &mut usize, value: &mut u64) -> usize {
@@ -123,7 +123,7 @@ fn many_digits(text: &[u8], at: &mut usize, value: &mut u64) -> usize {
     *at - first
 }
 
-/// The same for few.
+/// The same for few digits.
 #[inline(always)]
 #[allow(clippy::inline_always)]
 fn digits(text: &[u8], at: &mut usize, value: &mut u64) -> usize {
@@ -135,14 +135,14 @@ fn digits(text: &[u8], at: &mut usize, value: &mut u64) -> usize {
     *at - first
 }
 
-/// The value of eight digits, all at once: neighbours are added up in pairs,
-/// then the pairs, then the fours.
+/// The value of eight digits at once: adjacent digits are combined to pairs,
+/// the pairs to fours, and the fours to the value.
 #[inline(always)]
 #[allow(clippy::inline_always)]
 fn eight_digits(text: &[u8; 8]) -> Option<u64> {
     const HIGH: u64 = 0xf0f0_f0f0_f0f0_f0f0;
     let word = u64::from_le_bytes(*text);
-    // Digits alone have a high half of 3 and keep it when 6 is added.
+    // Only digits have a high half of 3 and keep it when 6 is added.
     let high = (word & HIGH) | ((word.wrapping_add(0x0606_0606_0606_0606) & HIGH) >> 4);
     if high != 0x3333_3333_3333_3333 {
         return None;
@@ -224,7 +224,8 @@ mod tests {
         assert_eq!(read("-0").unwrap().0.to_f32().map(f32::to_bits), Some((-0.0_f32).to_bits()));
     }
 
-    /// What isn't left to the parser is what the parser says, to the bit.
+    /// Each value that is not left to the parser equals the parser's, to the
+    /// bit.
     fn agrees(text: &str) -> Result<(), TestCaseError> {
         let Some((decimal, length)) = read(text) else { return Ok(()) };
         prop_assert_eq!(length, text.len());
@@ -252,7 +253,8 @@ mod tests {
             agrees(&format!("{value:e}"))?;
         }
 
-        /// Digits of the very middle between two neighbours, and just beside it.
+        /// Digits of the exact middle between two neighbours, and just next to
+        /// it.
         #[test]
         fn what_is_nearly_the_middle_is_not_mistaken(bits in 0x3000_0000_u32..0x5000_0000, beside in -3_i64..=3) {
             let (low, high) = (f64::from(f32::from_bits(bits)), f64::from(f32::from_bits(bits + 1)));

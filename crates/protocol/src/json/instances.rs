@@ -1,6 +1,6 @@
-//! KServe's first protocol: `{"instances": [...]}` in, a row each, and
-//! `{"predictions": [...]}` out. A row is an array, or an object by name where
-//! a model has several inputs or outputs.
+//! KServe's first protocol: `{"instances": [...]}` in and `{"predictions":
+//! [...]}` out, one item for each row. A row is an array, or an object by name
+//! if a model has several inputs or outputs.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use super::scan::Scanner;
 use super::write::{Elements, write_string};
 use crate::{Datatype, NonFinite, ProtocolError, Tensor};
 
-/// Reads what stands under `instances` into tensors whose first dimension counts
-/// them, as [`super::decode_predict`] says.
+/// Reads the value of `instances` into tensors with one row for each instance,
+/// as [`super::decode_predict`] says.
 pub(super) fn read_instances(
     scanner: &mut Scanner<'_>,
     only_input: Option<&str>,
@@ -30,7 +30,7 @@ pub(super) fn read_instances(
     }
 }
 
-/// `[[1, 2], [3, 4]]`: the tensor as it stands.
+/// `[[1, 2], [3, 4]]`: the tensor itself.
 fn read_rows(
     scanner: &mut Scanner<'_>,
     name: &str,
@@ -46,7 +46,7 @@ fn read_rows(
 struct Column {
     name: String,
     datatype: Datatype,
-    /// Of one row.
+    /// The shape of one row.
     shape: Vec<i64>,
     data: Vec<u8>,
     rows: i64,
@@ -103,20 +103,20 @@ fn read_named(
     Ok(columns.into_iter().map(tensor).collect())
 }
 
-/// Writes outputs as predictions, a row each: arrays where there is one
+/// Writes outputs as predictions, one for each row: arrays if there is one
 /// output, else objects by output name.
 ///
 /// # Errors
-/// Several outputs that haven't the same number of rows.
+/// If several outputs differ in their number of rows.
 pub fn write_predictions(outputs: &[Tensor], non_finite: NonFinite) -> Result<Vec<u8>, ProtocolError> {
     write_under(b"{\"predictions\":", outputs, non_finite)
 }
 
-/// Writes inputs as instances, as a client does: a row each, arrays where there
-/// is one input, else objects by input name.
+/// Writes inputs as instances, as a client does, one for each row: arrays if
+/// there is one input, else objects by input name.
 ///
 /// # Errors
-/// Several inputs that haven't the same number of rows.
+/// If several inputs differ in their number of rows.
 pub fn write_instances(inputs: &[Tensor]) -> Result<Vec<u8>, ProtocolError> {
     write_under(b"{\"instances\":", inputs, NonFinite::Words)
 }

@@ -1,6 +1,6 @@
-//! Items in JSON, such as photographs: strings, in the places where clients of one
-//! server or another put them. Which strings they are is read here, and not what is
-//! in them.
+//! Items in JSON, such as photographs: strings, in the places that clients of
+//! different servers use. This module finds the strings, but doesn't read their
+//! content.
 
 use std::borrow::Cow;
 
@@ -12,22 +12,22 @@ use crate::ProtocolError;
 pub struct Items<'a> {
     /// Their texts, in order.
     pub texts: Vec<Cow<'a, str>>,
-    /// Whether they came as a list, be it of one.
+    /// Whether they came as a list, even of one.
     pub several: bool,
 }
 
-/// The names by which items are told from tensors.
+/// The names that distinguish items from tensors.
 #[derive(Clone, Copy)]
 pub struct ItemNames<'a> {
     /// An item's name in errors, in the singular: `photograph`.
     pub item: &'a str,
-    /// What its string holds, in errors: `a string in base64`.
+    /// The content of its string, in errors: `a string in base64`.
     pub text: &'a str,
-    /// The names that clients give an item, beside that of a model's input.
+    /// The names that clients give an item, in addition to the input's.
     pub usual: &'a [&'a str],
-    /// The input that an item fills, if there is one.
+    /// The input that is made from an item, if there is one.
     pub own: Option<&'a str>,
-    /// Whether another input has this name: what it names is a tensor.
+    /// Whether another input has this name: its value is a tensor.
     pub other: &'a dyn Fn(&str) -> bool,
 }
 
@@ -37,12 +37,12 @@ impl ItemNames<'_> {
     }
 }
 
-/// Finds the items: a string, `{"b64": "…"}`, `{"image": "…"}`,
-/// `{"image": {"b64": "…"}}`, lists of these, `{"image": ["…", "…"]}` and
-/// `{"instances": […]}`; `None` in any other JSON.
+/// Finds the items: a string, `{"b64": "…"}`, `{"image": "…"}`, `{"image":
+/// {"b64": "…"}}`, lists of these, `{"image": ["…", "…"]}` and `{"instances":
+/// […]}`. `None` for any other JSON.
 ///
 /// # Errors
-/// Not JSON, or items beside something else.
+/// If it is not JSON, or if there are other values next to items.
 pub fn items<'a>(text: &'a [u8], names: ItemNames<'_>) -> Result<Option<Items<'a>>, ProtocolError> {
     let mut scanner = Scanner::new(text);
     let found = match scanner.peek() {
@@ -71,11 +71,11 @@ fn object<'a>(scanner: &mut Scanner<'a>, names: ItemNames<'_>) -> Result<Option<
         }
         Ok(value(scanner, names)?.map(|text| Items { texts: vec![text], several: false }))
     })?;
-    // What else may stand beside instances is KServe's, and passed over.
+    // Any other member next to `instances` is KServe's and is ignored.
     Ok(instances.or(named))
 }
 
-/// A list of items; `None`, passed over, if its first is none.
+/// A list of items; if its first value is no item, it is skipped and `None`.
 fn list<'a>(scanner: &mut Scanner<'a>, names: ItemNames<'_>) -> Result<Option<Items<'a>>, ProtocolError> {
     let mut texts = Vec::new();
     let mut index = 0;
@@ -99,7 +99,7 @@ fn list<'a>(scanner: &mut Scanner<'a>, names: ItemNames<'_>) -> Result<Option<It
     Ok((!texts.is_empty()).then_some(Items { texts, several: true }))
 }
 
-/// One of a list.
+/// One item of a list.
 fn element<'a>(
     scanner: &mut Scanner<'a>,
     names: ItemNames<'_>,
@@ -113,7 +113,7 @@ fn element<'a>(
     }
 }
 
-/// `"…"` or `{"b64": "…"}`; `None`, passed over, for anything else.
+/// `"…"` or `{"b64": "…"}`; any other value is skipped and `None`.
 fn value<'a>(scanner: &mut Scanner<'a>, names: ItemNames<'_>) -> Result<Option<Cow<'a, str>>, ProtocolError> {
     match scanner.peek() {
         Some(b'"') => scanner.string().map(Some),
@@ -125,8 +125,8 @@ fn value<'a>(scanner: &mut Scanner<'a>, names: ItemNames<'_>) -> Result<Option<C
     }
 }
 
-/// What `read` finds in the one member of an object in which it finds
-/// something. It consumes each value.
+/// The result of `read` for the one member of an object for which it has one.
+/// It consumes each value.
 fn sole<'a, T>(
     scanner: &mut Scanner<'a>,
     item: &str,
@@ -135,7 +135,7 @@ fn sole<'a, T>(
     let mut found: Option<(String, T)> = None;
     let mut beside: Option<String> = None;
     scanner.object(|scanner, key| {
-        // What clients say about an item, as TorchServe's do, is no data.
+        // Text about an item, as TorchServe's clients send it, is not data.
         let data = matches!(scanner.peek(), Some(b'[' | b'{'));
         match (read(scanner, key)?, &found) {
             (Some(value), None) => found = Some((key.to_owned(), value)),
@@ -162,7 +162,7 @@ fn sole<'a, T>(
 mod tests {
     use super::*;
 
-    /// Of a model that takes a photograph as `x`, and has another input.
+    /// For a model with a photograph as `x`, and another input.
     fn read(text: &str) -> Result<Option<(Vec<String>, bool)>, String> {
         let names = ItemNames {
             item: "photograph",

@@ -1,7 +1,9 @@
-//! JSON, both ways. Read by a scanner of our own, because a tensor's numbers
-//! go straight into its bytes, typed by a `datatype` that may stand before or
-//! behind them, and because NaN and Infinity are numbers here (as for Triton),
-//! which no strict parser takes.
+//! JSON, read and written. A scanner of our own reads it, for two reasons:
+//!
+//! - A tensor's numbers go directly into its bytes, typed by a `datatype` that
+//!   may come before or after them.
+//! - NaN and Infinity are numbers here (as in Triton), which a strict parser
+//!   rejects.
 
 mod columns;
 mod decimal;

@@ -1,4 +1,4 @@
-//! A tensor's data: JSON values straight into little-endian bytes.
+//! A tensor's data: from JSON values directly to little-endian bytes.
 
 use half::{bf16, f16};
 
@@ -41,7 +41,7 @@ pub(super) fn read_data(
     Ok(count)
 }
 
-/// Walks nested arrays, and hands each element on.
+/// Walks nested arrays, and passes each element on.
 fn read<T>(
     scanner: &mut Scanner<'_>,
     count: &mut usize,
@@ -76,9 +76,9 @@ fn integers<T: std::str::FromStr, const N: usize>(
     read(scanner, count, &mut element, &mut |value| out.extend_from_slice(&bytes(value)))
 }
 
-/// What numbers are parsed as on their way to a floating datatype.
+/// The type as which numbers for a floating datatype are parsed.
 trait Float: std::str::FromStr + Copy {
-    /// The nearest value, where that is seen at once.
+    /// The nearest value, if the digits determine it directly.
     fn from_decimal(decimal: Decimal) -> Option<Self>;
     fn from_f64(value: f64) -> Self;
     fn is_finite(self) -> bool;
@@ -119,8 +119,8 @@ fn floats<T: Float, const N: usize>(
     out: &mut Vec<u8>,
     bytes: impl Fn(T) -> [u8; N],
 ) -> Result<(), ProtocolError> {
-    // What would round to infinity is an error and not a silent infinity. FP32
-    // and FP64 are parsed as what they are.
+    // A number that would round to infinity is an error and not a silent
+    // infinity. FP32 and FP64 are parsed directly.
     let narrowed: Option<fn(f64) -> bool> = if datatype == Datatype::Fp16 {
         Some(|value| f16::from_f64(value).is_finite())
     } else if datatype == Datatype::Bf16 {
@@ -149,8 +149,8 @@ fn floats<T: Float, const N: usize>(
     read(scanner, count, &mut element, &mut |value| out.extend_from_slice(&bytes(value)))
 }
 
-/// The next number's text, and whether it is an integer. A value of another
-/// kind is named in the tensor's words.
+/// The next number's text, and whether it is an integer. An error for another
+/// kind of value names the tensor.
 fn token<'a>(
     scanner: &mut Scanner<'a>,
     name: &str,
@@ -278,7 +278,8 @@ mod tests {
             (Datatype::Int64, "-9223372036854775808", "9223372036854775808"),
             (Datatype::Int32, "3", "3.5"),
             (Datatype::Fp16, "65519.9", "65520"),
-            // The largest, in the fewest digits that an FP32 takes: a little more than it is.
+            // The largest, in the fewest digits of an FP32: slightly above its
+            // value.
             (Datatype::Bf16, "3.3895314e38", "3.4e38"),
             (Datatype::Fp32, "3e38", "1e39"),
             (Datatype::Fp64, "1e308", "1e309"),

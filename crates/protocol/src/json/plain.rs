@@ -1,6 +1,5 @@
-//! The simplest JSON for tensors, for clients without a library:
-//! `{"x": [[1.0, 2.0]], "y": [[3]]}` in, the same form out. Shapes come from
-//! the nesting.
+//! The simplest JSON for tensors, for clients without a library: `{"x": [[1.0,
+//! 2.0]], "y": [[3]]}` in, the same form out. Shapes follow from the nesting.
 
 use std::sync::Arc;
 
@@ -16,7 +15,7 @@ use crate::{Datatype, NonFinite, ProtocolError, Tensor};
 #[must_use]
 pub fn is_inference_request(text: &[u8]) -> bool {
     let mut found = false;
-    // Text that isn't JSON is found out by whoever reads it in earnest.
+    // The later full parse reports text that is not JSON.
     let _ = Scanner::new(text).object(|scanner, key| {
         if key == "inputs" {
             let mut inside = scanner.clone();
@@ -27,13 +26,17 @@ pub fn is_inference_request(text: &[u8]) -> bool {
     found
 }
 
-/// Reads an object of nested arrays by input name. `datatype_of` tells what
-/// the model expects; an input of unknown datatype gets INT64 when all its
-/// numbers are written without a point, BOOL for truth values, BYTES for
-/// strings, else FP32.
+/// Reads an object of nested arrays by input name. `datatype_of` tells the
+/// datatype that the model expects. If it is unknown, the values decide:
+///
+/// - INT64 for numbers that are all written without a point
+/// - BOOL for booleans
+/// - BYTES for strings
+/// - FP32 otherwise
 ///
 /// # Errors
-/// Not such an object, ragged arrays, or numbers that the datatype can't hold.
+/// If it is not such an object, if arrays are ragged, or if the datatype can't
+/// hold the numbers.
 pub fn decode_named_tensors(
     text: &[u8],
     datatype_of: impl Fn(&str) -> Option<Datatype>,
@@ -44,7 +47,7 @@ pub fn decode_named_tensors(
     Ok(tensors)
 }
 
-/// The same, inside of other JSON.
+/// The same, within other JSON.
 pub(super) fn read_by_name(
     scanner: &mut Scanner<'_>,
     datatype_of: impl Fn(&str) -> Option<Datatype>,
@@ -75,10 +78,10 @@ pub fn decode_named_tensor(
     Ok(tensor)
 }
 
-/// What JSON text is, with its article: `an array`.
+/// The kind of a JSON text, with its article: `an array`.
 ///
 /// # Errors
-/// It isn't JSON.
+/// If it is not JSON.
 pub fn kind(text: &[u8]) -> Result<&'static str, ProtocolError> {
     let mut scanner = Scanner::new(text);
     let kind = match scanner.peek() {
@@ -95,7 +98,7 @@ pub fn kind(text: &[u8]) -> Result<&'static str, ProtocolError> {
     Ok(kind)
 }
 
-/// Reads nested arrays into a tensor; see [`decode_named_tensors`] on its
+/// Reads nested arrays into a tensor; see [`decode_named_tensors`] for its
 /// datatype.
 pub(super) fn read_tensor(
     scanner: &mut Scanner<'_>,
@@ -112,7 +115,8 @@ pub(super) fn read_tensor(
     Ok(Tensor { name: Arc::from(name), datatype, shape, data: Bytes::from(data) })
 }
 
-/// The shape of nested arrays; all at one level must be of one shape.
+/// The shape of nested arrays; all arrays at one level must have the same
+/// shape.
 pub(super) fn shape_of(scanner: &mut Scanner<'_>, name: &str) -> Result<Vec<i64>, ProtocolError> {
     if scanner.peek() != Some(b'[') {
         scanner.skip()?;
@@ -158,12 +162,12 @@ pub fn write_named_tensors(tensors: &[Tensor], non_finite: NonFinite) -> Vec<u8>
     out
 }
 
-/// About as long as tensors are in JSON.
+/// The approximate length of tensors in JSON.
 pub(super) fn likely_length(tensors: &[Tensor]) -> usize {
     64 + tensors.iter().map(|tensor| tensor.data.len() * 3).sum::<usize>()
 }
 
-/// The same, inside of other JSON.
+/// The same, within other JSON.
 pub(super) fn write_by_name(out: &mut Vec<u8>, tensors: &[Tensor], non_finite: NonFinite) {
     out.push(b'{');
     for (index, tensor) in tensors.iter().enumerate() {

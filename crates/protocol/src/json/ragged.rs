@@ -1,5 +1,6 @@
-//! Rows of unequal lengths, as texts are: each row a request's tensors of its
-//! own, from the forms that hold one tensor for all rows where rows are equal.
+//! Rows of unequal lengths, such as texts. Each row becomes the tensors of its
+//! own request. The forms are the same that hold one tensor for all rows of
+//! equal length.
 
 use super::columns::PredictForm;
 use super::instances::write_predictions;
@@ -12,7 +13,7 @@ use crate::{Datatype, NonFinite, ProtocolError, Tensor};
 /// dimension of 1; see [`super::decode_named_tensors`].
 ///
 /// # Errors
-/// Not such an object, or inputs of which one has more rows than another.
+/// If it is not such an object, or if inputs differ in their number of rows.
 pub fn decode_named_rows(
     text: &[u8],
     datatype_of: impl Fn(&str) -> Option<Datatype>,
@@ -23,10 +24,10 @@ pub fn decode_named_rows(
     Ok(rows)
 }
 
-/// Reads what [`super::decode_predict`] does, row by row.
+/// Reads the forms of [`super::decode_predict`] row by row.
 ///
 /// # Errors
-/// As there.
+/// Those of [`super::decode_predict`].
 pub fn decode_predict_rows(
     text: &[u8],
     only_input: Option<&str>,
@@ -108,7 +109,7 @@ fn unequal(name: &str, than: &str) -> ProtocolError {
     ProtocolError::invalid(format!("input '{name}' has {than} rows than the inputs before it"))
 }
 
-/// A row as a batch of it alone.
+/// A row as a batch of one.
 fn of_one(mut row: Tensor) -> Tensor {
     row.shape.insert(0, 1);
     row
@@ -123,10 +124,11 @@ pub fn write_named_rows(rows: &[Vec<Tensor>], non_finite: NonFinite) -> Vec<u8> 
     out
 }
 
-/// Writes each row's outputs as [`super::decode_predict`]'s answers are.
+/// Writes each row's outputs in the forms of [`super::decode_predict`]'s
+/// answers.
 ///
 /// # Errors
-/// As of [`write_predictions`].
+/// Those of [`write_predictions`].
 pub fn write_predict_rows(
     form: PredictForm,
     rows: &[Vec<Tensor>],

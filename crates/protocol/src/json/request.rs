@@ -1,5 +1,5 @@
-//! The JSON of an inference request: the whole of it, or the header in front
-//! of binary tensors.
+//! The JSON of an inference request: the whole request, or the header before
+//! binary tensors.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::{
     RequestedOutput, Schedule, Strict, Tensor, expected_bytes, push_string,
 };
 
-/// Parameters with a meaning of their own, which no argument's value can have.
+/// Parameters with a fixed meaning, so they can't be a model's arguments.
 pub const RESERVED: [&str; 7] = [
     "priority",
     "timeout",
@@ -30,7 +30,7 @@ pub const RESERVED: [&str; 7] = [
 pub(crate) struct RequestHeader {
     pub(crate) id: String,
     pub(crate) inputs: Vec<InputHeader>,
-    /// Each with its form, if it says one.
+    /// Each output with its form, if the request gives one.
     pub(crate) outputs: Vec<(RequestedOutput, Option<OutputForm>)>,
     pub(crate) default_form: OutputForm,
     pub(crate) schedule: Schedule,
@@ -38,7 +38,7 @@ pub(crate) struct RequestHeader {
     pub(crate) parameters: Vec<Tensor>,
 }
 
-/// One input as its JSON gives it.
+/// One input as in its JSON.
 #[derive(Debug)]
 pub(crate) struct InputHeader {
     pub(crate) name: String,
@@ -47,12 +47,12 @@ pub(crate) struct InputHeader {
     pub(crate) data: InputData,
 }
 
-/// Where an input's data is.
+/// The place of an input's data.
 #[derive(Debug)]
 pub(crate) enum InputData {
-    /// It stood in the JSON.
+    /// In the JSON.
     Read(Vec<u8>),
-    /// This many bytes behind the JSON.
+    /// This many bytes after the JSON.
     Binary(usize),
 }
 
@@ -69,9 +69,9 @@ struct Parameters {
     priority: u64,
     /// Microseconds; zero for the model's default.
     timeout: u64,
-    /// Ours: what stands in the answer's JSON for NaN and infinities.
+    /// Our extension: how the answer's JSON writes NaN and infinities.
     non_finite: Option<Strict>,
-    /// Of extensions that aren't offered: a region in the place of data.
+    /// Of an extension that isn't supported: a memory region in place of data.
     shared_memory_region: Option<IgnoredAny>,
 }
 
@@ -198,7 +198,7 @@ fn read_input(scanner: &mut Scanner<'_>) -> Result<InputHeader, ProtocolError> {
     Ok(InputHeader { name, datatype, shape, data })
 }
 
-/// Reads a tensor's name. It comes back in errors, so it has a bound.
+/// Reads a tensor's name. Errors repeat it, so its length is limited.
 pub(super) fn read_name(scanner: &mut Scanner<'_>) -> Result<String, ProtocolError> {
     let name = scanner.string()?;
     if name.len() > LONGEST_NAME {
@@ -207,8 +207,8 @@ pub(super) fn read_name(scanner: &mut Scanner<'_>) -> Result<String, ProtocolErr
     Ok(name.into_owned())
 }
 
-/// How many bytes to make room for: what the shape says, but never more than
-/// the text that is left can hold (an element takes two characters at least).
+/// How many bytes to reserve: the size of the shape, but never more than the
+/// remaining text can hold (an element takes at least two characters).
 fn room(scanner: &Scanner<'_>, datatype: Datatype, shape: Option<&[i64]>) -> usize {
     let most = (scanner.remaining() / 2 + 1).saturating_mul(datatype.size().unwrap_or(4));
     let said = shape.and_then(|shape| expected_bytes("", datatype, shape).ok().flatten());
@@ -243,7 +243,7 @@ fn read_output(scanner: &mut Scanner<'_>) -> Result<(RequestedOutput, Option<Out
     })?;
     let name = name.ok_or_else(|| ProtocolError::invalid("an output has no 'name'"))?;
     parameters.refuse_shared_memory("output", &name)?;
-    // Below zero is none, and more than there are is all of them, as with Triton.
+    // As in Triton, below zero is zero, and too many means all.
     let classification = parameters.classification.unwrap_or(0).clamp(0, i64::from(u32::MAX));
     let form =
         parameters.binary_data.map(|binary| if binary { OutputForm::Binary } else { OutputForm::Json });
@@ -251,8 +251,9 @@ fn read_output(scanner: &mut Scanner<'_>) -> Result<(RequestedOutput, Option<Out
     Ok((RequestedOutput { name, classification }, form))
 }
 
-/// Reads the parameters that may be a model's: numbers, strings and lists of
-/// numbers as tensors, anything else as an absent one. `null` is left out.
+/// Reads the parameters that may be a model's arguments: numbers, strings and
+/// lists of numbers as tensors, anything else as an absent one. `null` is left
+/// out.
 fn read_values(mut scanner: Scanner<'_>) -> Result<Vec<Tensor>, ProtocolError> {
     let mut values = Vec::new();
     if scanner.peek() != Some(b'{') {
@@ -297,9 +298,9 @@ fn read_values(mut scanner: Scanner<'_>) -> Result<Vec<Tensor>, ProtocolError> {
     Ok(values)
 }
 
-/// A list of numbers, or what can't be anybody's value.
+/// A list of numbers; an absent tensor for any other list.
 fn numbers(name: &str, text: &[u8]) -> Tensor {
-    /// In bytes of JSON: as many as an argument may well be.
+    /// The longest list, in bytes of JSON.
     const LONGEST: usize = 64 * 1024;
     let list = text.len() <= LONGEST && text.first() == Some(&b'[');
     let read = list.then(|| super::decode_named_tensor(name, text, |_| None).ok()).flatten();

@@ -8,8 +8,8 @@ use crate::ProtocolError;
 /// Deeper than any request needs, and shallow enough for any stack.
 const MAX_DEPTH: usize = 100;
 
-/// Reads JSON from left to right, one token at a time. Errors carry the
-/// offset at which they were seen.
+/// Reads JSON from left to right, one token at a time. Errors carry the offset
+/// of the token.
 #[derive(Debug, Clone)]
 pub(super) struct Scanner<'a> {
     text: &'a [u8],
@@ -22,12 +22,12 @@ impl<'a> Scanner<'a> {
         Self { text, at: 0, depth: 0 }
     }
 
-    /// What hasn't been read.
+    /// The length of the remaining text.
     pub(super) fn remaining(&self) -> usize {
         self.text.len() - self.at
     }
 
-    /// The next byte that isn't white space; not consumed.
+    /// The next byte that is not white space; not consumed.
     #[inline]
     pub(super) fn peek(&mut self) -> Option<u8> {
         while let Some(&byte) = self.text.get(self.at) {
@@ -52,7 +52,7 @@ impl<'a> Scanner<'a> {
         if self.eat(byte) { Ok(()) } else { Err(self.unexpected(what)) }
     }
 
-    /// Nothing but white space may follow.
+    /// Checks that only white space follows.
     pub(super) fn end(&mut self) -> Result<(), ProtocolError> {
         match self.peek() {
             None => Ok(()),
@@ -122,7 +122,8 @@ impl<'a> Scanner<'a> {
     pub(super) fn string(&mut self) -> Result<Cow<'a, str>, ProtocolError> {
         let (token, escaped) = self.string_token()?;
         if escaped {
-            // Escapes and surrogates are rare: the well-kept parser does them.
+            // Escapes and surrogates are rare, so a complete parser decodes
+            // them.
             return serde_json::from_slice::<String>(token)
                 .map(Cow::Owned)
                 .map_err(|error| self.error(format!("a string with a bad escape: {error}")));
@@ -196,13 +197,13 @@ impl<'a> Scanner<'a> {
             }
         }
         self.at = at;
-        // All bytes were seen to be ASCII.
+        // All bytes are ASCII.
         let token = std::str::from_utf8(&self.text[start..at]).map_err(|_| self.unexpected("a number"))?;
         Ok((token, integer))
     }
 
-    /// Reads a number that `convert` makes a value of: one whose digits tell it
-    /// at once. `None`, with nothing consumed, for all others.
+    /// Reads a number, if `convert` returns a value for it. Otherwise it
+    /// consumes nothing and returns `None`.
     #[inline]
     pub(super) fn decimal<T>(&mut self, convert: impl FnOnce(Decimal) -> Option<T>) -> Option<T> {
         self.peek()?;
@@ -238,7 +239,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Reads a whole number that fits.
+    /// Reads a whole number that fits an `i64`.
     pub(super) fn integer(&mut self, what: &str) -> Result<i64, ProtocolError> {
         let at = self.at;
         let (token, _) = self.number()?;
@@ -248,7 +249,7 @@ impl<'a> Scanner<'a> {
         })
     }
 
-    /// Passes over a value, whatever it is, and returns its text.
+    /// Skips a value of any kind and returns its text.
     pub(super) fn skip(&mut self) -> Result<&'a [u8], ProtocolError> {
         self.peek();
         let start = self.at;
@@ -268,7 +269,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Reads one of the words for what isn't a finite number.
+    /// Reads one of the words for NaN and infinities.
     pub(super) fn not_finite(&mut self) -> Option<f64> {
         const WORDS: [(&str, f64); 5] = [
             ("NaN", f64::NAN),
@@ -284,12 +285,12 @@ impl<'a> Scanner<'a> {
         WORDS.into_iter().find(|(word, _)| self.eat_word(word)).map(|(_, value)| value)
     }
 
-    /// An error at this place.
+    /// An error at this offset.
     pub(super) fn error(&self, message: String) -> ProtocolError {
         ProtocolError::Syntax { at: self.at, message }
     }
 
-    /// `expected` was looked for and something else came.
+    /// An error: something other than `expected` came.
     pub(super) fn unexpected(&mut self, expected: &str) -> ProtocolError {
         let got = match self.peek() {
             None => "the end of the text".to_owned(),
@@ -354,7 +355,7 @@ mod tests {
         fn agrees_with_serde_json_on_random_text(text in r#"[\[\]{}:,"0-9eE.+\-a-u\\ ]{0,24}"#) {
             let theirs = serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
             let ours = skipped(&text).is_ok();
-            // Ours doesn't look inside strings that it passes over.
+            // Our scanner doesn't look inside strings that it skips.
             prop_assert!(ours == theirs || (ours && text.contains('\\')), "{text:?}: ours {ours}, theirs {theirs}");
         }
 

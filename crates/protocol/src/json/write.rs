@@ -1,5 +1,5 @@
-//! Tensors as JSON text. Floats in the shortest form that reads back as the
-//! same value; NaN and Infinity by the rule that is given.
+//! Tensors as JSON text. Floats are written in the shortest form that reads
+//! back as the same value; NaN and Infinity by the given rule.
 
 use std::io::Write as _;
 
@@ -8,8 +8,8 @@ use half::{bf16, f16};
 use crate::non_finite::word;
 use crate::{Datatype, InferenceResponse, NonFinite, OutputForm, ResponseFormat, Tensor};
 
-/// Writes a response's JSON; of outputs that are wanted as bytes, what is to be
-/// said of them.
+/// Writes a response's JSON. For outputs in binary form, it writes only their
+/// description.
 pub(crate) fn write_response(
     response: &InferenceResponse,
     format: &ResponseFormat,
@@ -40,7 +40,7 @@ fn room((tensor, form): (&Tensor, OutputForm)) -> usize {
     const HEADER: usize = 96;
     match form {
         OutputForm::Binary => HEADER,
-        // About what a float takes in its shortest form.
+        // About the length of a float in its shortest form.
         OutputForm::Json => HEADER + tensor.data.len() / tensor.datatype.size().unwrap_or(1) * 12,
     }
 }
@@ -81,8 +81,8 @@ impl<'a> Elements<'a> {
         Self { datatype: tensor.datatype, non_finite, rest: &tensor.data }
     }
 
-    /// Writes the next element, behind a comma unless it is the first; false
-    /// when there is none left.
+    /// Writes the next element, after a comma unless it is the first. False if
+    /// there are no more.
     pub(super) fn write_next(&mut self, out: &mut Vec<u8>, first: &mut bool) -> bool {
         let length = match self.datatype.size() {
             Some(size) => size,
@@ -111,8 +111,8 @@ impl<'a> Elements<'a> {
 }
 
 fn write_element(out: &mut Vec<u8>, datatype: Datatype, element: &[u8], non_finite: NonFinite) {
-    /// Copies the element into its array; the caller cut it to the datatype's
-    /// size.
+    /// Copies the element into an array of the datatype's size; the caller has
+    /// cut it to this size.
     fn array<const N: usize>(element: &[u8]) -> [u8; N] {
         let mut array = [0; N];
         array.copy_from_slice(element);
@@ -164,13 +164,13 @@ fn write_non_finite(out: &mut Vec<u8>, value: f64, non_finite: NonFinite) {
     match non_finite {
         NonFinite::Words => out.extend_from_slice(word(value).as_bytes()),
         NonFinite::Text => write_string(out, word(value)),
-        // Under `Error` the caller has checked that there is none.
+        // For `Error` the caller has checked that there is none.
         NonFinite::Null | NonFinite::Error => out.extend_from_slice(b"null"),
     }
 }
 
 /// Writes `text` in quotes, escaped.
 pub(super) fn write_string(out: &mut Vec<u8>, text: &str) {
-    // A str always serialises, and a Vec always takes it.
+    // Neither serialising a str nor writing to a Vec can fail.
     let _ = serde_json::to_writer(out, text);
 }

@@ -1,13 +1,13 @@
-//! What each heuristic of the scheduler is worth by a clock that is turned by
-//! hand: the real batcher among simulated clients and instances, once with all
-//! heuristics and once without each.
+//! The value of each heuristic of the scheduler in simulated time: the real
+//! batcher with simulated clients and instances, once with all heuristics and
+//! once without each.
 //!
 //! `simulate [--off NAMES]… [--seeds N] [--json]`
 //!
-//! Prints a line for each heuristic and scenario: rate, p50 and p99 with it over
-//! those without it, the median over the seeds. `--off` turns those off that it
-//! names, separated by commas, in every scenario. `scripts/limits --only
-//! ablation-simulated` runs it.
+//! Prints a line for each heuristic and scenario: rate, p50 and p99 with it
+//! relative to those without it, the median over the seeds. `--off` turns the
+//! named heuristics off in every scenario; names are separated by commas.
+//! `scripts/limits --only ablation-simulated` runs it.
 
 mod chance;
 mod scenario;
@@ -20,7 +20,7 @@ use std::thread;
 use scenario::{Kind, Scenario};
 use world::{Outcome, World};
 
-/// What is turned off at once, and the scenarios in which that can matter.
+/// The heuristics that are turned off, and the scenarios that they may affect.
 const SWITCHES: [(&str, &[Kind]); 8] = [
     ("sizes", &[Kind::Usual, Kind::Target, Kind::Disturbed, Kind::Contended]),
     ("shared", &[Kind::Usual, Kind::Target, Kind::Cold, Kind::Contended]),
@@ -32,7 +32,7 @@ const SWITCHES: [(&str, &[Kind]); 8] = [
     ("sizes,shared,defer_to_other,coalesce,trial_whole,padding_cost", &Kind::ALL),
 ];
 
-/// Of each figure a value for each seed.
+/// For each figure, a value for each seed.
 type Figures = [Vec<f64>; 3];
 
 fn main() {
@@ -51,7 +51,8 @@ fn main() {
     if switches.is_empty() {
         switches.extend(SWITCHES);
     }
-    // Each in a process of its own, which reads what is off from its environment.
+    // Each runs in a separate process, which reads the heuristics that are off
+    // from its environment.
     let runs: Vec<_> = std::iter::once(("", &Kind::ALL[..])).chain(switches.iter().copied()).collect();
     let outcomes = all_of(&runs, seeds);
     let Some(with) = outcomes.first() else { return };

@@ -1,11 +1,11 @@
-//! What is simulated: what a batch takes, how requests come, and on how many
+//! The simulated scenarios: batch durations, arrivals, and numbers of
 //! instances.
 
 use std::fmt;
 
 /// How long requests of a text model are, both ends included.
 pub(crate) const LENGTHS: (u32, u32) = (8, 128);
-/// What lengths are rounded up to.
+/// Lengths are rounded up to a multiple of this.
 pub(crate) const MULTIPLE_OF: u32 = 8;
 /// Half of the way between the ends of `LENGTHS`, rounded up.
 const USUAL_LENGTH: u32 = 72;
@@ -42,7 +42,7 @@ const HEAVY: Curve =
 const CONVOLUTIONAL: Curve = Curve {
     name: "convolutional",
     max_batch: 32,
-    // A ResNet-18 on one thread, as the tests of `sizing` have it.
+    // A ResNet-18 on one thread, as in the tests of `sizing`.
     cost: Cost::Points(&[(1, 37.0), (2, 65.0), (4, 121.0), (8, 237.0), (16, 530.0), (32, 1118.0)]),
     overlapped: false,
     target: 800.0,
@@ -55,8 +55,7 @@ const TEXT_DEVICE: Curve =
     Curve { name: "text on a device", cost: Cost::Elements(5.0, 0.005), overlapped: true, ..TEXT };
 
 impl Curve {
-    /// Milliseconds that a batch takes without noise; `length` is what its rows
-    /// are padded to.
+    /// Milliseconds of a batch without noise; its rows are padded to `length`.
     pub(crate) fn millis(&self, rows: u32, length: u32) -> f64 {
         let rows_f = f64::from(rows);
         match self.cost {
@@ -76,7 +75,7 @@ impl Curve {
         }
     }
 
-    /// The most rows a second that one instance can run.
+    /// The most rows a second on one instance.
     fn capacity(&self) -> f64 {
         let rate = |rows: u32| f64::from(rows) * 1e3 / self.millis(rows, USUAL_LENGTH);
         (1..=self.max_batch).map(rate).fold(0.0, f64::max)
@@ -87,16 +86,17 @@ impl Curve {
     }
 }
 
-/// How requests come.
+/// How requests arrive.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Load {
-    /// So many clients, each of which asks again once it is answered.
+    /// This many clients, each of which sends again once it is answered.
     Closed(u32),
-    /// This share of what all instances can run at most, whatever they do.
+    /// This share of the capacity of all instances, independent of their
+    /// answers.
     Open(f64),
 }
 
-/// What is out of the ordinary.
+/// The special feature of a scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Usual,
@@ -104,11 +104,11 @@ pub(crate) enum Kind {
     Target,
     /// Lengths differ.
     Lengths,
-    /// Load begins before the larger sizes have run.
+    /// The load begins before the larger sizes have run.
     Cold,
     /// Batches of 8 and more take three times as long at first.
     Disturbed,
-    /// A batch takes longer beside another instance's, as on processors that
+    /// A batch takes longer next to another instance's, as on processors that
     /// share caches and memory; sizes were timed alone.
     Contended,
 }
@@ -168,7 +168,7 @@ impl Scenario {
         }
     }
 
-    /// How many requests are answered, and how many of them aren't counted.
+    /// How many requests are answered, and how many of these aren't counted.
     pub(crate) fn requests(&self) -> (usize, usize) {
         match self.kind {
             Kind::Usual | Kind::Target | Kind::Lengths | Kind::Contended => (4000, 1000),

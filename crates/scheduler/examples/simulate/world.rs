@@ -1,5 +1,5 @@
-//! Clients, instances and their time around the real batcher. Time is a number
-//! of nanoseconds that jumps from one event to the next.
+//! Simulated clients, instances and time around the real batcher. Time is a
+//! number of nanoseconds that jumps from one event to the next.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, VecDeque};
@@ -13,29 +13,31 @@ use cresset_scheduler::{
 use crate::chance::Chance;
 use crate::scenario::{Kind, LENGTHS, Load, MULTIPLE_OF, Scenario};
 
-/// Of what a batch takes.
+/// Relative to the duration of a batch.
 const NOISE: f64 = 0.05;
-/// An instance that sleeps is called and runs.
+/// From waking an instance to its running.
 const WAKE: f64 = 0.04;
-/// A batch is collected; it is answered.
+/// Collecting a batch; answering it takes as long.
 const COLLECT: f64 = 0.03;
 const ANSWER: f64 = 0.03;
-/// A client has its answer and its next request is here: at least, and on
-/// average beyond that.
+/// From a client's answer to its next request: the minimum, and the average
+/// beyond it.
 const AGAIN: (f64, f64) = (0.1, 0.2);
-/// A client that was refused asks again.
+/// From a refusal to the client's next request.
 const REFUSED: f64 = 5.0;
-/// What the first batch of a size takes more: times its own time, and beside.
+/// The additional time of the first batch of a size: a multiple of its own
+/// time, and a constant.
 const FIRST: (f64, f64) = (2.0, 10.0);
-/// What batches of `LARGE` rows and more take while the machine is disturbed.
+/// The factor for batches of `LARGE` rows and more while the machine is
+/// disturbed.
 const DISTURBED: f64 = 3.0;
 const LARGE: u32 = 8;
-/// What a batch takes more that begins beside another instance's.
+/// The factor for a batch that begins next to another instance's.
 const CONTENDED: f64 = 1.25;
-/// As `instance::pace` and `instance::places` have them.
+/// As in `instance::pace` and `instance::places`.
 const MARGIN: f64 = 0.2;
 const PLACES: usize = 4;
-/// As `cresset.toml` has it by default.
+/// The default of `cresset.toml`.
 const MAX_WASTE: f64 = 0.5;
 
 const SHAPE: [i64; 1] = [7];
@@ -77,7 +79,7 @@ enum Event {
     Arrive {
         client: u32,
     },
-    /// The instance asks the queue, unless it has done so since.
+    /// The instance asks the queue, unless it has asked since.
     Look {
         instance: usize,
         asked: u64,
@@ -106,12 +108,12 @@ struct InstanceState {
     asked: u64,
     running: VecDeque<Running>,
     warms: bool,
-    /// When its device will have run all that it has, and when that is expected.
+    /// When its device will have finished its work, and when that is expected.
     free: u64,
     expected: u64,
 }
 
-/// What clients saw.
+/// The figures that clients see.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Outcome {
     /// Requests a second that were answered, within the target if there is one.
@@ -130,12 +132,12 @@ pub(crate) struct World<'a> {
     events: BinaryHeap<Reverse<(u64, u64, Event)>>,
     number: u64,
     instances: Vec<InstanceState>,
-    /// In the order in which they fell asleep; those that collect ahead may not
-    /// take what comes.
+    /// In the order in which they fell asleep; instances that collect ahead may
+    /// not take the batch.
     sleepers: Vec<(usize, bool)>,
     /// Sizes that have run.
     warm: BTreeSet<u32>,
-    /// Sizes that are to be run on the server's own account.
+    /// Sizes to be run on the server's own account.
     errands: VecDeque<u32>,
     coming: Chance,
     noise: Chance,
@@ -180,7 +182,7 @@ impl<'a> World<'a> {
         world
     }
 
-    /// Runs it from start to end.
+    /// Runs the simulation from start to end.
     pub(crate) fn run(mut self) -> Outcome {
         let (all, skipped) = self.scenario.requests();
         match self.scenario.load {
@@ -223,7 +225,7 @@ impl<'a> World<'a> {
         Outcome { rate: good as f64 / ((self.now - began) as f64 / 1e9), p50: at(0.5), p99: at(0.99) }
     }
 
-    /// What a server has run before it is ready, and what it runs afterwards.
+    /// The sizes that a server runs before it is ready, and afterwards.
     fn warm_up(&mut self) {
         let max = self.scenario.curve.max_batch;
         let powers = std::iter::successors(Some(1_u32), |size| size.checked_mul(2));
@@ -271,7 +273,7 @@ impl<'a> World<'a> {
         self.call();
     }
 
-    /// As `Queue::call`.
+    /// Like `Queue::call`.
     fn call(&mut self) {
         let called = match self.sleepers.iter().rposition(|(_, reluctant)| !reluctant) {
             Some(place) => vec![self.sleepers.remove(place)],
@@ -282,7 +284,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// As `Queue::next` and the drives around it.
+    /// Like `Queue::next` and the drives around it.
     fn look(&mut self, instance: usize) {
         self.instances[instance].asked += 1;
         self.sleepers.retain(|(sleeper, _)| *sleeper != instance);
@@ -372,12 +374,12 @@ impl<'a> World<'a> {
                 self.after(ANSWER + again, Event::Arrive { client: request.client });
             }
         }
-        // On a device another thread answers.
+        // With a device, another thread answers.
         let busy = if self.scenario.curve.overlapped { 0.0 } else { ANSWER };
         self.after(busy, Event::Look { instance, asked });
     }
 
-    /// As `instance::later`: one instance at a time, while nothing waits.
+    /// Like `instance::later`: one instance at a time, while nothing waits.
     fn runs_errand(&mut self, instance: usize) -> bool {
         let taken = self.instances.iter().any(|state| state.warms);
         if taken || !self.batcher.is_empty() {

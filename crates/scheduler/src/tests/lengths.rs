@@ -1,5 +1,5 @@
-//! Requests of different lengths, and the budget of elements, by a
-//! hand-cranked clock.
+//! Requests of different lengths, and the budget of elements, with simulated
+//! time.
 
 use super::*;
 
@@ -11,7 +11,7 @@ fn padded(max: u32, delay: Duration) -> Policy {
     })
 }
 
-/// A request of one row, of so many numbers.
+/// A request of one row with `length` numbers.
 fn long(id: usize, length: u32, arrival: Instant) -> Request {
     Request { size: RowSize { length, per_length: 1, fixed: 0 }, ..request(id, 1, 0, arrival) }
 }
@@ -36,7 +36,7 @@ fn the_first_to_come_leaves_with_those_that_are_nearest_in_length() {
     assert_eq!(
         ids(batcher.next(start)),
         (vec![1], CloseReason::Ready),
-        "nobody is near, and it waits for nobody"
+        "no request is near, and it waits for none"
     );
     assert_eq!(ids(batcher.next(start)), (vec![3, 5], CloseReason::Ready));
     assert_eq!(ids(batcher.next(start)).0, [6]);
@@ -46,7 +46,7 @@ fn the_first_to_come_leaves_with_those_that_are_nearest_in_length() {
 #[test]
 fn of_equal_lengths_the_first_to_come_joins_first() {
     let start = clock::now();
-    // Rounded, all but the third are alike.
+    // After rounding, all but the third are equal.
     let mut batcher = pushed(padded(3, Duration::ZERO), &[17, 24, 32, 20, 22], start);
     assert_eq!(ids(batcher.next(start)).0, [0, 1, 3]);
     assert_eq!(ids(batcher.next(start)).0, [2, 4]);
@@ -65,7 +65,7 @@ fn no_more_of_a_batch_is_padding_than_is_tolerated() {
         p.batching.lengths = Some(Lengths { max_waste: 1.0, ..LENGTHS });
     });
     assert_eq!(ids(pushed(any, &lengths, start).next(start)).0, [0, 1, 2, 3]);
-    // One that is longer makes all others longer.
+    // One longer request makes all others longer.
     assert_eq!(
         ids(pushed(padded(8, Duration::ZERO), &[24, 32], start).next(start)).0,
         [0, 1],
@@ -155,7 +155,7 @@ fn a_budget_of_elements_closes_a_batch_before_the_count_does() {
     // A longer one would take the others with it.
     let mut batcher = pushed(budget.clone(), &[40, 40, 48], start);
     assert_eq!(ids(batcher.next(start)), (vec![0, 1], CloseReason::Full));
-    // One that is larger by itself has nobody to wait for.
+    // One that exceeds the budget alone waits for no other.
     let mut batcher = pushed(budget, &[129, 8], start);
     assert_eq!(ids(batcher.next(start)), (vec![0], CloseReason::Full));
 }
@@ -222,7 +222,7 @@ proptest! {
         let base = policy(max, &[], MS * delay);
         let mut batcher = Batcher::new(with(base, |p| { p.queue = QueuePolicy { capacity: p.queue.capacity, ..levels }; p.batching.lengths = Some(lengths); p.batching.max_elements = max_elements; }));
         let mut now = clock::now();
-        // What waits: the level, the name, the rows and the length.
+        // The waiting requests: the level, the name, the rows and the length.
         let mut model: Vec<(u64, usize, u32, u32)> = Vec::new();
         for (id, event) in events.into_iter().enumerate() {
             match event {
@@ -259,7 +259,8 @@ proptest! {
                         prop_assert!((all - filled) as f64 <= max_waste * all as f64 + 1e-9);
                     }
                     for r in &batch.requests {
-                        // Nobody who is alike in all and came before was passed over.
+                        // No earlier request that is equal in all respects was
+                        // passed over.
                         let before = model.iter().find(|(level, _, rows, length)| {
                             (*level, *rows) == (r.priority, r.rows) && whole(*length) == whole(r.size.length)
                         });

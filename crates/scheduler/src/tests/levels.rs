@@ -1,4 +1,4 @@
-//! Priorities, times and full queues, by a hand-cranked clock.
+//! Priorities, times and full queues, with simulated time.
 
 use super::*;
 
@@ -6,7 +6,7 @@ fn rejecting(timeout: Option<Duration>) -> LevelPolicy {
     LevelPolicy { default_timeout: timeout, ..LevelPolicy::default() }
 }
 
-/// A batcher of batches of 4 whose levels are these.
+/// A batcher of batches of 4 with these levels.
 fn batcher(levels: QueuePolicy) -> Batcher<Request> {
     Batcher::new(with(policy(4, &[], Duration::ZERO), |p| {
         p.queue = QueuePolicy { capacity: p.queue.capacity, ..levels };
@@ -30,7 +30,7 @@ fn late(batcher: &mut Batcher<Request>, now: Instant) -> Vec<usize> {
 fn a_higher_level_goes_first_and_within_one_the_first_to_come() {
     let start = clock::now();
     let mut batcher = batcher(three_levels());
-    // Zero, and a level that isn't there, are the default: 2.
+    // Zero, and an unknown level, are the default: 2.
     for (id, priority) in [(0, 3), (1, 0), (2, 1), (3, 9), (4, 2), (5, 1)] {
         batcher.push(asking(id, priority, None, start)).unwrap();
     }
@@ -122,7 +122,7 @@ fn a_delayed_request_runs_behind_those_of_its_level_that_are_in_time() {
     let start = clock::now();
     let delaying = LevelPolicy { timeout_action: TimeoutAction::Delay, ..rejecting(Some(10 * MS)) };
     let mut batcher = batcher(QueuePolicy { default_policy: delaying, ..three_levels() });
-    assert_eq!(batcher.push(asking(0, 2, None, start)).unwrap(), None, "nobody has to be told");
+    assert_eq!(batcher.push(asking(0, 2, None, start)).unwrap(), None, "no caller has to be told");
     batcher.push(asking(1, 2, None, start + MS)).unwrap();
     batcher.push(asking(2, 2, None, start + 5 * MS)).unwrap();
     batcher.push(asking(3, 3, None, start + 5 * MS)).unwrap();
@@ -164,8 +164,8 @@ fn what_is_late_makes_room_in_a_full_queue() {
 }
 
 proptest! {
-    /// Whatever is pushed, with whatever priority and time, leaves once: run
-    /// in time, run late where it is delayed, or refused at its time.
+    /// Each request, of any priority and time, leaves once: run in time, run
+    /// late if it is delayed, or refused at its time.
     #[test]
     fn everyone_leaves_once_and_nobody_late(
         requests in prop::collection::vec((0u64..5, prop::option::of(0u32..30), 0i64..2, 0u32..5), 1..40),
@@ -209,7 +209,8 @@ proptest! {
     }
 }
 
-/// Batches of 4 and 8 are preferred, and worth ten seconds; a request's own time is one.
+/// Batches of 4 and 8 are preferred, and worth ten seconds; a request's own
+/// time is one.
 fn preferring_four_and_eight(timeout_action: TimeoutAction) -> Batcher<Request> {
     let policy = LevelPolicy { default_timeout: Some(1000 * MS), timeout_action, ..LevelPolicy::default() };
     let levels = QueuePolicy { default_policy: policy, ..QueuePolicy::default() };
@@ -227,7 +228,8 @@ fn what_remains_when_a_requests_time_is_over_is_looked_at_again_at_once() {
         for id in [1, 2] {
             batcher.push(request(id, 2, 0, start + 200 * MS)).unwrap();
         }
-        // One and two and two make neither. An instance that sleeps wakes when the first is late.
+        // One and two and two make neither. A sleeping instance wakes when the
+        // first is late.
         let asked = batcher.next(start + 200 * MS);
         assert!(matches!(asked, Decision::WaitUntil(due) if due == start + 1000 * MS), "{asked:?}");
         let refused = if action == TimeoutAction::Reject { vec![0] } else { Vec::new() };
@@ -258,8 +260,8 @@ fn a_request_beyond_all_preferred_sizes_leaves_at_once_and_by_itself() {
     }
 }
 
-/// What leaves at once of requests of so many rows, each batch with its rows, and how many
-/// requests wait on.
+/// The batches that leave at once, for requests with these rows: the rows of
+/// each batch, and how many requests still wait.
 fn left_at_once(preferred: &[u32], rows: &[u32]) -> (Vec<u32>, usize) {
     let start = clock::now();
     let mut batcher = Batcher::new(policy(16, preferred, 10_000 * MS));

@@ -1,20 +1,20 @@
-//! A latency target, against a simulated server: instances that take known
-//! times, and a clock that stands still unless it is turned.
+//! A latency target, with a simulated server: instances with known times, and
+//! simulated time.
 
 use super::*;
 
-/// A server of the given instances, whose batches take what `took` says, and
+/// A server of the given instances, whose batches take the time of `took`, and
 /// clients that don't wait for each other.
 struct Simulation {
     batcher: Batcher<Request>,
     instances: usize,
     took: fn(u32) -> Duration,
-    /// By a fraction of themselves, times vary.
+    /// Times vary by this fraction.
     jitter: f64,
     random: u64,
 }
 
-/// What came of it.
+/// The outcome of a simulation.
 #[derive(Debug, Default)]
 struct Outcome {
     offered: usize,
@@ -57,7 +57,7 @@ impl Simulation {
         (self.random >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// Arrivals without memory, `rate` of them a second on the average.
+    /// Arrivals of a Poisson process, `rate` a second on average.
     fn poisson(&mut self, rate: f64, seconds: f64) -> Vec<Duration> {
         let mut at = 0.0;
         let mut all = Vec::new();
@@ -74,7 +74,7 @@ impl Simulation {
         let start = clock::now();
         let mut outcome = Outcome { offered: arrivals.len(), ..Outcome::default() };
         let mut coming = arrivals.iter().enumerate().peekable();
-        // When each batch began and ends, and who is in it.
+        // The start, the end and the requests of each batch.
         let mut running: Vec<(Instant, Instant, Batch<Request>)> = Vec::new();
         let mut now = start;
         let mut wake: Option<Instant> = None;
@@ -137,7 +137,7 @@ fn under_twice_the_load_the_capacity_is_answered_in_time() {
         [(gains as fn(u32) -> Duration, 16, 1600.0, 60), (flat, 8, 54.0, 200)]
     {
         let target = MS * target;
-        // Times that vary by 30 % leave less to promise.
+        // If times vary by 30 %, the forecast can promise less.
         for (jitter, expected) in [(0.05, 0.97), (0.3, 0.9)] {
             for (load, expected) in [(1.0, 0.9), (2.0, expected), (10.0, expected)] {
                 let mut simulation = Simulation::new(2, max, Some(target), took);
@@ -174,7 +174,7 @@ fn at_half_the_load_nobody_is_refused() {
 
 #[test]
 fn without_a_target_overload_is_late_for_all() {
-    // What the target is for: the control.
+    // The control, without a target.
     let mut simulation = Simulation::new(2, 16, None, gains);
     let arrivals = simulation.poisson(1.3 * 1600.0, 5.0);
     let outcome = simulation.run(&arrivals);
@@ -184,7 +184,7 @@ fn without_a_target_overload_is_late_for_all() {
 
 #[test]
 fn a_crowd_is_gathered_where_the_target_bears_it_and_not_without_one() {
-    // Eight that come within 2 ms, every 300 ms.
+    // Eight that arrive within 2 ms, every 300 ms.
     let crowds = |rounds: u64| -> Vec<Duration> {
         (0..rounds * 8).map(|n| Duration::from_micros(n / 8 * 300_000 + n % 8 * 250)).collect()
     };
@@ -259,8 +259,8 @@ fn a_time_limit_of_its_own_that_the_queue_outlasts_is_refused_at_once() {
     let late = batcher.late(&asking(1, Some(20 * MS))).unwrap();
     assert_eq!(late.to_string(), "the queue ahead needs 50 ms, its time limit is 20 ms");
     assert_eq!(batcher.late(&asking(1, Some(60 * MS))), None);
-    assert_eq!(batcher.late(&asking(1, None)), None, "who asks for nothing waits");
-    // What is overdue may end at any moment.
+    assert_eq!(batcher.late(&asking(1, None)), None, "a request without limits waits");
+    // A batch that is overdue may end at any moment.
     let overdue = Request { arrival: start + 80 * MS, ..asking(2, Some(MS)) };
     assert_eq!(batcher.late(&overdue), None);
 }
@@ -281,12 +281,13 @@ fn a_deadline_that_cannot_be_met_is_refused_at_once() {
         batcher
     };
     let by = |ms| Request { deadline: Some(start + ms * MS), ..request(1, 1, 0, start) };
-    // 50 ms until the instance is free, 50 more, and what forecasts are off by.
+    // 50 ms until the instance is free, 50 more, and the margin of the
+    // forecast.
     let unbound = batcher(None);
     let late = unbound.late(&by(104)).unwrap();
     assert_eq!(late.to_string(), "the queue ahead and its own run need 105 ms, its deadline is in 104 ms");
     assert_eq!(unbound.late(&by(106)), None);
-    assert_eq!(unbound.late(&request(1, 1, 0, start)), None, "who asks for nothing waits");
+    assert_eq!(unbound.late(&request(1, 1, 0, start)), None, "a request without limits waits");
     // The earlier of the two counts.
     let bound = |ms| batcher(Some(200 * MS)).late(&by(ms)).map(|late| late.bound);
     assert_eq!([104, 106, 300].map(bound), [Some(Bound::Deadline), None, None]);
@@ -352,7 +353,7 @@ fn nobody_waits_for_company_beyond_a_deadline() {
     for rows in [1, 2, 4, 8] {
         batcher.tried(&[0], rows, 100 * MS);
     }
-    // A crowd of four that comes again with 10 ms between each two.
+    // A group of four that comes again, with 10 ms between two of them.
     for id in 0..15 {
         batcher.push(request(id, 1, 0, start + MS * (id as u32 * 10))).unwrap();
     }

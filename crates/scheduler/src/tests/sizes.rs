@@ -1,9 +1,8 @@
-//! Sizes by what they take, and what free instances share, by a hand-cranked
-//! clock.
+//! Sizes by their times, and sharing among free instances, with simulated time.
 
 use super::*;
 
-/// A batcher of a model that was measured: 37 ms for one row, 8 are best.
+/// A batcher of a measured model: 37 ms for one row, 8 are best.
 fn resnet(instances: usize, max: u32) -> Batcher<Request> {
     measured(with(policy(max, &[], Duration::ZERO), |p| {
         p.instances = instances;
@@ -70,7 +69,7 @@ fn some_are_left_for_an_instance_that_will_be_free_first() {
     let then = start + 37 * MS;
     batcher.done_for_test(&[0], 1, Some(37 * MS));
     assert_eq!(ids(batcher.next(then)), (vec![5, 6], CloseReason::Ready));
-    // Nobody who waits by configuration is parted so.
+    // Requests that wait by configuration are not divided.
     let mut batcher = measured(with(policy(32, &[], 10 * MS), |p| {
         p.instances = 2;
     }));
@@ -80,7 +79,7 @@ fn some_are_left_for_an_instance_that_will_be_free_first() {
     assert_eq!(rows(batcher.next(start + 11 * MS)), (6, CloseReason::Delay));
 }
 
-/// Two instances: one has 37 ms before it, and these wait for the other.
+/// Two instances: one is busy for 37 ms, and these wait for the other.
 fn beside(waiting: impl IntoIterator<Item = Request>, start: Instant) -> Batcher<Request> {
     let default_policy = LevelPolicy { allow_timeout_override: true, ..LevelPolicy::default() };
     let levels = QueuePolicy { levels: 2, default_level: 1, default_policy, ..QueuePolicy::default() };
@@ -99,10 +98,11 @@ fn nobody_is_left_for_another_instance_twice() {
     let start = clock::now();
     let mut batcher = beside((1..9).map(|id| request(id, 1, 0, start)), start);
     assert_eq!(ids(batcher.next(start)).0, [1, 2, 3, 4, 5]);
-    // Both are free at once, a millisecond apart: the first one takes all that were left.
+    // Both become free a millisecond apart: the first one takes all that were
+    // left.
     batcher.done_for_test(&[0], 5, None);
     assert_eq!(ids(batcher.next(start + 36 * MS)), (vec![6, 7, 8], CloseReason::Ready));
-    // Those who came meanwhile may be left: here two of seven.
+    // Requests that came meanwhile may be left: here two of seven.
     let mut batcher = beside((1..9).map(|id| request(id, 1, 0, start)), start);
     assert_eq!(ids(batcher.next(start)).0, [1, 2, 3, 4, 5]);
     push(&mut batcher, 9..13, start + 37 * MS);
@@ -145,12 +145,12 @@ fn nobody_is_left_for_another_instance_for_whom_that_may_be_too_late() {
     assert_eq!(rows(late.next(start)), (6, CloseReason::Ready));
     let mut in_time = beside(queued(480), start);
     assert_eq!(rows(in_time.next(start)), (4, CloseReason::Efficient));
-    // Nor where other shapes wait for it, or where it should have been free long ago.
+    // Nor if other shapes wait for it, or if it should have been free long ago.
     let mut others = beside((1..8).map(|id| request(id, 1, i64::from(id == 7), start)), start);
     assert_eq!(rows(others.next(start)), (6, CloseReason::Ready));
     let mut overdue = beside((1..7).map(|id| request(id, 1, 0, start)), start);
     assert_eq!(rows(overdue.next(start + 50 * MS)), (6, CloseReason::Ready));
-    // Nor where requests of several rows would make other batches of it.
+    // Nor if requests of several rows would make other batches of it.
     let mut several = beside([request(1, 1, 0, start), request(2, 5, 0, start)], start);
     assert_eq!(rows(several.next(start)), (6, CloseReason::Ready));
 }
@@ -159,7 +159,8 @@ fn nobody_is_left_for_another_instance_for_whom_that_may_be_too_late() {
 fn few_clients_are_shared_out_though_the_instances_are_never_free_together() {
     let start = clock::now();
     let mut batcher = resnet(2, 32);
-    // Eight clients, each of which asks again once it is answered, one after the other.
+    // Eight clients, each of which asks again once it is answered, one after
+    // another.
     let mut coming: Vec<Instant> = (0..8).map(|id| start + id * MS).collect();
     let mut running: Vec<(Instant, Instant, u32)> = Vec::new();
     let mut sizes = Vec::new();
@@ -178,7 +179,7 @@ fn few_clients_are_shared_out_though_the_instances_are_never_free_together() {
         while running.len() < 2
             && let Decision::Run(batch, _) = batcher.next(now)
         {
-            // What `measured` tells, on a line, and a hundredth more or less.
+            // The times of `measured`, interpolated, plus or minus a hundredth.
             let vary = 1.0 + (sizes.len() * 7 % 5) as f64 / 200.0 - 0.01;
             let took = ((9 + 28 * batch.rows) * MS).mul_f64(vary);
             running.push((now, now + took, batch.rows));
@@ -231,7 +232,7 @@ fn a_request_of_several_rows_is_never_parted() {
 fn what_was_slow_once_is_tried_again() {
     let start = clock::now();
     let mut batcher = resnet(1, 16);
-    // Something else ran beside it while 16 were measured.
+    // Another program ran at the same time while 16 were measured.
     (0..9).for_each(|_| {
         batcher.push(request(0, 16, 0, start)).unwrap();
         batcher.next(start);
@@ -249,24 +250,24 @@ fn what_was_slow_once_is_tried_again() {
     assert!(sizes[900..].iter().all(|rows| *rows == 16), "{sizes:?}");
 }
 
-/// What can happen to a batcher whose batches take time.
+/// The events of a batcher whose batches take time.
 #[derive(Debug, Clone)]
 enum TimedStep {
     Push {
         rows: u32,
         bucket: i64,
     },
-    /// A batch that runs comes back before its time, disturbed.
+    /// A running batch comes back early, disturbed.
     Disturb(usize),
     /// A run on the server's own account.
     Try {
         rows: u32,
         bucket: i64,
     },
-    /// Batches whose time is over come back.
+    /// Batches that are due come back.
     Pass(u32),
     Next,
-    /// As an instance asks that still computes another batch.
+    /// As for an instance that still computes another batch.
     NextFull,
 }
 
@@ -282,9 +283,10 @@ fn timed_steps() -> impl Strategy<Value = Vec<TimedStep>> {
     prop::collection::vec(step, 0..160)
 }
 
-/// What must hold between any two steps.
+/// The invariants between any two steps.
 struct Ledger {
-    /// What the batcher holds, in the order of arrival: id, bucket, arrival.
+    /// The content of the batcher, in the order of arrival: id, bucket,
+    /// arrival.
     waiting: Vec<(usize, i64, Instant)>,
     last_in_bucket: HashMap<i64, usize>,
     max: u32,
@@ -314,9 +316,9 @@ impl Ledger {
 }
 
 proptest! {
-    /// The promises hold whatever batches take and however many are free, for an
-    /// instance that is free and for one that collects its next batch while it
-    /// computes.
+    /// The guarantees hold for any batch times and any number of free
+    /// instances. They hold for a free instance and for one that collects its
+    /// next batch while it computes.
     #[test]
     fn promises_hold_for_every_time(
         took in prop::collection::vec(1u32..300, 1..40),
@@ -334,7 +336,7 @@ proptest! {
         }));
         let mut took = took.into_iter().map(|ms| MS * ms).cycle();
         let mut ledger = Ledger { waiting: Vec::new(), last_in_bucket: HashMap::new(), max };
-        // The ticket, the time and the end of each batch that runs.
+        // The ticket, the time and the end of each running batch.
         let mut running: Vec<(Ticket, Duration, Instant)> = Vec::new();
         for (id, step) in steps.into_iter().enumerate() {
             let handed_out = match step {
@@ -402,7 +404,7 @@ proptest! {
             prop_assert_eq!(batcher.len(), ledger.waiting.len());
             prop_assert_eq!(batcher.running.len(), running.len(), "each batch comes back once");
         }
-        // What is full leaves though every instance is busy.
+        // A full batch leaves even if every instance is busy.
         if target.is_none() {
             while let Some((batch, _)) = batcher.next_full(now) {
                 ledger.left(&batch)?;
