@@ -97,7 +97,7 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
     }
     let origins = AllowedOrigins::read(&settings.http.cors_allow_origin)?;
     let (repository, names) = repository(settings)?;
-    // An empty one is how compose files say that it isn't set.
+    // An empty path counts as not set: compose files write it so.
     for library in settings.op_library.iter().filter(|path| !path.as_os_str().is_empty()) {
         backend.open_operators(library).with_context(|| format!("--op-library {}", library.display()))?;
     }

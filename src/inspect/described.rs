@@ -19,7 +19,7 @@ pub struct DescribedInput {
 }
 
 impl DescribedInput {
-    /// Whether it has a row for each of a batch's, or needs none.
+    /// Whether it has a row for each row of the batch, or needs none.
     pub(super) fn may_batch(&self) -> bool {
         self.shared || self.dims.first() == Some(&-1)
     }
