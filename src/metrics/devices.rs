@@ -15,7 +15,7 @@ const PACE: Duration = Duration::from_secs(1);
 /// One reading of all devices.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DeviceReadings {
-    /// The GPUs themselves, whoever uses them.
+    /// The GPUs themselves, whichever process uses them.
     pub gpus: Vec<GpuReading>,
     /// The memory that this process holds on each device.
     pub allocators: Vec<AllocatorReading>,

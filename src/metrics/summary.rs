@@ -118,7 +118,7 @@ struct Window {
 }
 
 impl Window {
-    /// The precision is a constant, so that a valid one can't become invalid.
+    /// `expect` can't fail: the precision is a valid constant.
     #[allow(clippy::expect_used)]
     fn new(now: Instant) -> Self {
         let slot = || Histogram::new(DIGITS).expect("a precision of 0 to 5 digits");

@@ -1,4 +1,4 @@
-//! The rules on values, each by the whole line that its breach gives.
+//! Tests of the rules on values, each by the whole error.
 
 use super::*;
 use crate::model_config::InstanceKind;
@@ -10,7 +10,7 @@ fn assert_refused(text: &str, message: &str) {
     assert_eq!(error.to_string(), format!("config.pbtxt: field {message}"), "{text}");
 }
 
-/// An input of the given fields in a model that batches.
+/// An input with these fields, in a model that batches.
 fn input(fields: &str) -> String {
     format!("max_batch_size: 8 input {{ name: 'x' {fields} }}")
 }
