@@ -13,7 +13,7 @@ pub use table::{FLAGS, Fate, Flag, Level};
 
 use crate::telemetry::Levels;
 
-/// The program whose command line is understood.
+/// The program that Cresset can stand in for.
 const TRITON: &str = "tritonserver";
 
 /// A command line, translated for the parser.

@@ -247,8 +247,8 @@ fn control(settings: &ServeSettings) -> Control {
     let control = Control::new(settings.control.model_control_mode, settings.http.host);
     if control.closed_to_network() {
         tracing::warn!(
-            "load and unload calls are refused: {} isn't a loopback address, and there are no keys yet to tell \
-             who may load a model",
+            "load and unload calls are refused: {} isn't a loopback address, and there are no keys yet to tell which \
+             clients may load a model",
             settings.http.host
         );
     }

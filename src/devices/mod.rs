@@ -56,7 +56,7 @@ fn look(backend: Option<&dyn Backend>) -> Report {
     }
 }
 
-/// The plan of a model whose configuration says nothing.
+/// The plan of a model without `instance_group`.
 fn default_instances(processors: usize, accelerators: Option<&Accelerators>) -> Vec<String> {
     let none = || Accelerators::None("this build runs no models".to_owned());
     let resources = Resources {

@@ -185,7 +185,7 @@ mod tests {
 
         let count = Arc::new(AtomicU32::new(0));
         let readings = Arc::clone(&count);
-        // The first reading, number 0, is where energy counts from.
+        // Energy counts from the first reading, number 0.
         devices.watch(Watcher::new(move || busier(readings.fetch_add(1, Ordering::Relaxed))));
         let first = [
             r#"cresset_device_memory_allocated_bytes{device="cuda:0"} 1"#,

@@ -29,7 +29,10 @@ impl Processors {
                 "how busy the machine's processors were since the last reading, from 0 to 1",
             ),
             memory_total: gauge("nv_cpu_memory_total_bytes", "memory of the machine, in bytes"),
-            memory_used: gauge("nv_cpu_memory_used_bytes", "memory in use: not available to new work, in bytes"),
+            memory_used: gauge(
+                "nv_cpu_memory_used_bytes",
+                "memory in use: not available to new work, in bytes",
+            ),
             last: Mutex::default(),
         }
     }

@@ -133,7 +133,7 @@ impl Window {
         let _ = self.advance(now).record(latency.min(LONGEST));
     }
 
-    /// Empties the slots whose time is over, and gives the present one.
+    /// Empties outdated slots, and returns the present one.
     fn advance(&mut self, now: Instant) -> &mut Histogram<u32> {
         let place = |slot: u64| usize::try_from(slot % SLOTS as u64).unwrap_or_default();
         let slot = now.saturating_duration_since(self.began).as_secs() / SLOT.as_secs();

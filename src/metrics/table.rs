@@ -150,7 +150,11 @@ impl DeviceFamilies {
         };
         Self {
             memory_total: readings("nv_gpu_memory_total_bytes", "memory of the GPU, in bytes", &GPU),
-            memory_used: readings("nv_gpu_memory_used_bytes", "memory that all processes use, in bytes", &GPU),
+            memory_used: readings(
+                "nv_gpu_memory_used_bytes",
+                "memory that all processes use, in bytes",
+                &GPU,
+            ),
             utilization: readings("nv_gpu_utilization", "how busy the GPU is, from 0 to 1", &GPU),
             power_usage: readings("nv_gpu_power_usage", "power of the GPU, in watts", &GPU),
             power_limit: readings("nv_gpu_power_limit", "power limit of the GPU, in watts", &GPU),

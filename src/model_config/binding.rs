@@ -68,8 +68,8 @@ pub struct BoundInput {
     pub argument: usize,
     /// The kind of value that the place takes.
     pub leaf: Leaf,
-    /// Whether a request must bring it. Where it is configured it must, unless
-    /// that says `optional`.
+    /// Whether a request must bring it. A configured input is required unless it is
+    /// `optional`.
     pub presence: Presence,
     /// Its entry in the configuration; `None` takes any datatype and shape.
     pub spec: Option<TensorConfig>,

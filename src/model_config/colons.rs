@@ -5,7 +5,7 @@
 /// at fourteen; the cap keeps a hostile file off the parser's stack.
 const MAX_DEPTH: usize = 32;
 
-/// A text with its colons written, and where they went.
+/// A text with all colons, and the places of the added ones.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Prepared {
     /// The text for the parser.

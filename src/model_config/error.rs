@@ -5,7 +5,7 @@ use crate::error::Error;
 /// file: the place, the expected and the given value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// The file is there and can't be read.
+    /// The file exists and can't be read.
     #[error("config.pbtxt: {0}")]
     Read(String),
     /// It isn't a configuration's text.

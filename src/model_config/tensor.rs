@@ -97,7 +97,7 @@ fn dims(field: &str, dims: Vec<i64>) -> Result<Vec<i64>, ConfigError> {
     if dims.is_empty() {
         return Err(ConfigError::value(
             field,
-            "one dimension or more, and dims: [ 1 ] with reshape: { shape: [ ] } where a row is one number",
+            "one dimension or more, and dims: [ 1 ] with reshape: { shape: [ ] } if a row is one number",
             "none",
         ));
     }
@@ -107,7 +107,9 @@ fn dims(field: &str, dims: Vec<i64>) -> Result<Vec<i64>, ConfigError> {
 
 fn check_dims(field: &str, dims: &[i64]) -> Result<(), ConfigError> {
     match dims.iter().find(|dim| **dim < 1 && **dim != -1) {
-        Some(dim) => Err(ConfigError::value(field, "dimensions of 1 or more, or -1 where one varies", dim)),
+        Some(dim) => {
+            Err(ConfigError::value(field, "dimensions of 1 or more, or -1 for one that varies", dim))
+        }
         None => Ok(()),
     }
 }

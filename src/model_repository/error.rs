@@ -55,7 +55,7 @@ fn reason(error: &io::Error) -> String {
         // SAFETY: it has no precondition.
         let user = unsafe { libc::geteuid() };
         return format!(
-            "permission denied to user {user}, as whom this runs: chmod -R a+rX makes it readable"
+            "permission denied to user {user}, which this process runs as: chmod -R a+rX makes it readable"
         );
     }
     error.to_string()

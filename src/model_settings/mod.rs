@@ -39,7 +39,7 @@ pub const SETTINGS_FILENAME: &str = "cresset.toml";
 pub struct ModelSettings {
     /// `[transform]`: how inputs become tensors, and tensors answers.
     pub transforms: Option<Transforms>,
-    /// `[precision]`: what the model computes in.
+    /// `[precision]`: the precision that the model computes in.
     pub precision: Precision,
     /// `[optimize]`: how its code is rewritten.
     pub optimize: Optimize,

@@ -25,13 +25,13 @@ const MAX_WASTE: f64 = 0.5;
 pub struct BatchingSettings {
     /// The most elements in a batch's largest input, padding included.
     pub max_elements: Option<u64>,
-    /// What becomes of requests with more rows than `max_batch_size`.
+    /// How requests with more rows than `max_batch_size` are treated.
     pub large_requests: LargeRequests,
     /// How requests of different lengths run together.
     pub padding: Option<PaddingSettings>,
 }
 
-/// What becomes of requests with more rows than `max_batch_size`.
+/// How requests with more rows than `max_batch_size` are treated.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LargeRequests {
     /// They are refused, as Triton does.
@@ -210,7 +210,7 @@ impl Source<'_> {
             (None, None, Some(_)) => Ok(Told::Nothing),
             (None, None, None) => Err(self.wrong(
                 table,
-                "[padding] names neither mask nor length, so nothing tells the model what is padding; where its \
+                "[padding] names neither mask nor length, so nothing tells the model what is padding; if its \
                  answers don't depend on that, unmarked = true says so"
                     .to_owned(),
             )),

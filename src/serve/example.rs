@@ -11,12 +11,12 @@ use crate::transform::ItemKind;
 /// The host port in README's `docker run`.
 const PUBLISHED: u16 = 8080;
 
-/// How the server is reached from where its output is read.
+/// How a reader of the server's output can reach the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Reached {
     authority: String,
-    /// It runs in a container: of its paths only those that the checkout has too
-    /// mean anything outside.
+    /// Whether it runs in a container. Outside, its paths exist only if the checkout
+    /// has them too.
     contained: bool,
 }
 

@@ -134,8 +134,8 @@ fn usual_magnitude(datatype: Datatype, data: &[u8]) -> f64 {
     if magnitudes.is_empty() { 0.0 } else { *magnitudes.select_nth_unstable_by(middle, f64::total_cmp).1 }
 }
 
-/// Takes so many rows off the front of `data`, the rest of an output that has `of`
-/// rows.
+/// Takes so many rows off the front of `data`, which holds part of an output.
+/// `data` has `of` rows.
 #[must_use]
 pub(super) fn take_rows<'a>(data: &mut &'a [u8], datatype: Datatype, rows: i64, of: i64) -> &'a [u8] {
     let (rows, of) = (usize::try_from(rows).unwrap_or(0), usize::try_from(of).unwrap_or(0).max(1));

@@ -52,16 +52,16 @@ fn tensors_have_a_name_a_datatype_and_dims() {
     assert_refused("output { data_type: TYPE_FP32 dims: 1 }", "'output[0].name': expected a name, got none");
     assert_refused(
         &input("data_type: TYPE_FP32"),
-        "'input[0].dims': expected one dimension or more, and dims: [ 1 ] with reshape: { shape: [ ] } where a row \
+        "'input[0].dims': expected one dimension or more, and dims: [ 1 ] with reshape: { shape: [ ] } if a row \
          is one number, got none",
     );
     assert_refused(
         &input("data_type: TYPE_FP32 dims: [ 1, 0 ]"),
-        "'input[0].dims': expected dimensions of 1 or more, or -1 where one varies, got 0",
+        "'input[0].dims': expected dimensions of 1 or more, or -1 for one that varies, got 0",
     );
     assert_refused(
         &input("data_type: TYPE_FP32 dims: [ -2 ]"),
-        "'input[0].dims': expected dimensions of 1 or more, or -1 where one varies, got -2",
+        "'input[0].dims': expected dimensions of 1 or more, or -1 for one that varies, got -2",
     );
     assert_refused(
         &input("data_type: TYPE_FP32 format: FORMAT_NHWC dims: [ 1, 2 ]"),
