@@ -1,4 +1,4 @@
-//! What is let in: request bodies, by the memory that they take.
+//! Admits request bodies by the memory that they take.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -33,7 +33,7 @@ impl Admission {
     /// Lends `bytes`.
     ///
     /// # Errors
-    /// [`crate::error::ErrorCode::Unavailable`] when so much isn't left.
+    /// [`crate::error::ErrorCode::Unavailable`] if less than that is left.
     pub fn admit(&self, bytes: usize) -> Result<Permit> {
         let mut permit = Permit { admission: self.clone(), bytes: 0 };
         permit.grow(bytes)?;
@@ -61,7 +61,7 @@ impl Permit {
         Ok(())
     }
 
-    /// Lends what is missing to `bytes` in all.
+    /// Lends more, if needed, so that the permit holds `bytes` in all.
     ///
     /// # Errors
     /// As [`Admission::admit`].
@@ -69,23 +69,22 @@ impl Permit {
         self.grow(bytes.saturating_sub(self.bytes))
     }
 
-    /// What was lent so far.
+    /// The bytes that the permit holds.
     #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// All that was lent so far, as a permit of its own; this one goes on with
-    /// nothing.
+    /// Moves all bytes to a new permit; this one keeps none.
     #[must_use]
     pub fn take(&mut self) -> Self {
         Self { admission: self.admission.clone(), bytes: std::mem::take(&mut self.bytes) }
     }
 }
 
-/// Bytes with the memory that is lent to them: both go when the last slice of the
-/// bytes goes, be that in a handler, in a queue or in a batch. `permit` is a
-/// [`Permit`], or a share in one if several pieces lie in the same memory.
+/// Bytes that own their permit: the memory is given back when the last slice of
+/// the bytes is dropped, in a handler, a queue or a batch. `permit` is a
+/// [`Permit`], or a shared one if several pieces lie in the same memory.
 pub fn lent(bytes: Bytes, permit: impl AsRef<Permit> + Send + 'static) -> Bytes {
     Bytes::from_owner(Lent { bytes, _permit: permit })
 }

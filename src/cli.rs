@@ -17,27 +17,27 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// The things that it does.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 #[allow(clippy::large_enum_variant)]
 pub enum Command {
     /// Serve every model in a directory
     Serve(ServeSettings),
-    /// Load a server and report rates and latencies
+    /// Send load to a server and report rates and latencies
     Bench(bench::Args),
-    /// Say what a model file takes and gives, and write its config.pbtxt
+    /// Show a model file's inputs and outputs, and write its config.pbtxt
     Inspect(inspect::Args),
-    /// Ask a running server whether it is ready: exit code 0 says yes
+    /// Ask a running server whether it is ready: exit code 0 if it is
     Healthcheck(cresset_healthcheck::Args),
-    /// Show the GPUs and processors that models can use, and why something is not used
+    /// Show the GPUs and processors that models can use, and why others aren't used
     Devices(devices::Args),
-    /// Open libraries of operators and end: the server tries in another process
-    /// what might end its own.
+    /// Open libraries of operators and exit. The server runs this in a process of
+    /// its own first, because a library may crash the process that opens it.
     #[command(hide = true)]
     TryLibraries(TryLibraries),
 }
 
-/// Arguments of the trial.
+/// Arguments of `cresset try-libraries`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct TryLibraries {
     /// Opens torchvision's operators first.

@@ -13,24 +13,24 @@ pub use table::{FLAGS, Fate, Flag, Level};
 
 use crate::telemetry::Levels;
 
-/// The program whose command line is understood.
+/// The program that Cresset can stand in for.
 const TRITON: &str = "tritonserver";
 
-/// What is parsed in the place of what was given.
+/// A command line, translated for the parser.
 #[derive(Debug, PartialEq, Eq)]
 pub struct CommandLine {
     /// The program and its arguments, as [`crate::cli::Cli`] takes them.
     pub arguments: Vec<OsString>,
-    /// What of it has no effect, and why: a line each, for the log.
+    /// A line for the log for each flag that has no effect, with why.
     pub notes: Vec<String>,
 }
 
 /// Reads a process's arguments, of which the first is the program;
-/// `environment` tells a variable.
+/// `environment` looks up a variable.
 ///
 /// # Errors
-/// A flag of Triton's that asks for what isn't there, with why; a value that
-/// can't be read.
+/// If a flag of Triton's asks for a feature that isn't offered, or a value can't
+/// be read.
 pub fn read(
     given: impl IntoIterator<Item = OsString>,
     environment: &dyn Fn(&str) -> Option<OsString>,
@@ -39,8 +39,8 @@ pub fn read(
     let program = given.next().unwrap_or_else(|| "cresset".into());
     let mut rest: Vec<OsString> = given.collect();
     let mut triton = names_triton(&program);
-    // As other people's compose files and KServe's runtimes have it: the image's
-    // entry point gets that program's name as its first argument.
+    // Compose files for Triton and KServe's runtimes pass the program's name to
+    // the image's entry point as its first argument.
     if rest.first().is_some_and(|first| names_triton(first)) {
         rest.remove(0);
         triton = true;
@@ -56,7 +56,7 @@ pub fn read(
     arguments.extend(reader.read_all(rest)?);
     arguments.extend(reader.logged.map(|levels| OsString::from(format!("--log={}", levels.filter()))));
     reader.check_addresses()?;
-    // Its clients ask for its name.
+    // Triton's clients check the server's name.
     if triton && environment("CRESSET_ID").is_none() && !arguments.iter().any(is_id) {
         arguments.push("--id=triton".into());
     }
@@ -73,7 +73,7 @@ fn names_triton(argument: &OsStr) -> bool {
     Path::new(argument).file_name().is_some_and(|name| name == TRITON)
 }
 
-/// Whether what comes first is a flag of `serve`'s: `docker run IMAGE --flag`.
+/// Whether the subcommand is left out, as in `docker run IMAGE --flag`.
 fn lacks_command(rest: &[OsString], triton: bool) -> bool {
     match rest.first().and_then(|first| first.to_str()) {
         Some("-h" | "--help") => triton,
@@ -83,8 +83,8 @@ fn lacks_command(rest: &[OsString], triton: bool) -> bool {
     }
 }
 
-/// `PORT`, as Cloud Run and Heroku give it, where no setting of our own says
-/// otherwise.
+/// The flag for `PORT`, as Cloud Run and Heroku set it, if neither a flag nor
+/// `CRESSET_HTTP_PORT` sets the port.
 fn port(
     arguments: &[OsString],
     environment: &dyn Fn(&str) -> Option<OsString>,
@@ -105,11 +105,11 @@ fn port(
     }
 }
 
-/// What is gathered on the way through `serve`'s arguments.
+/// Translates the arguments of `serve`.
 #[derive(Debug, Default)]
 struct Reader {
     notes: Vec<String>,
-    /// What is logged, where a flag says so.
+    /// The log's levels, if a flag sets them.
     logged: Option<Levels>,
     /// Addresses to listen on, with their flags.
     addresses: Vec<(&'static str, String)>,
@@ -138,7 +138,7 @@ impl Reader {
         Ok(read)
     }
 
-    /// What one flag becomes.
+    /// Translates one flag.
     fn read(&mut self, flag: &'static Flag, value: String) -> Result<Option<String>, String> {
         let Flag { name, .. } = *flag;
         let shown = if flag.takes_value { format!("--{name}={value}") } else { format!("--{name}") };
@@ -149,7 +149,7 @@ impl Reader {
                 None => Err(format!("{shown}: expected true or false")),
             },
             Fate::Form => {
-                // The times of our log are ISO 8601's.
+                // Cresset's log writes ISO 8601 times anyway.
                 let triton = ["default", "iso8601"].contains(&value.to_lowercase().as_str());
                 Ok(Some(format!("--log-format={}", if triton { "human" } else { &value })))
             }
@@ -196,7 +196,7 @@ impl Reader {
         }
     }
 
-    /// All three ports are at one address.
+    /// Refuses different addresses: all three ports listen on one.
     fn check_addresses(&self) -> Result<(), String> {
         let http = self.addresses.iter().rfind(|(flag, _)| *flag == "http-address");
         let other = self.addresses.iter().find(|(_, address)| http.is_none_or(|(_, http)| http != address));
@@ -208,7 +208,7 @@ impl Reader {
     }
 }
 
-/// The flag of Triton's that an argument is, and the value behind its `=`.
+/// Triton's flag for an argument, and the value behind its `=`.
 fn find(argument: &str) -> Option<(&'static Flag, Option<&str>)> {
     let argument = argument.strip_prefix("--")?;
     let (name, value) = match argument.split_once('=') {
@@ -219,7 +219,7 @@ fn find(argument: &str) -> Option<(&'static Flag, Option<&str>)> {
     Some((flag, value))
 }
 
-/// As Triton reads one.
+/// Reads a truth value as Triton does.
 fn switch(value: &str) -> Option<bool> {
     match value.to_lowercase().as_str() {
         "true" | "on" | "1" => Some(true),

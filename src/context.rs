@@ -1,8 +1,7 @@
-//! What goes with a request from its surface to its answer, beside what it asks
-//! of the model.
+//! The context of a request, which goes with it from its surface to its answer.
 //!
-//! Each surface makes it of the request's head. It goes on to the responder, so
-//! that every line of the log about a request can name it.
+//! Each surface makes it from the request's head. It goes on to the responder, so
+//! that every line of the log about a request can name the request.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,25 +10,24 @@ use std::time::Instant;
 
 /// A request's context.
 ///
-/// To clone it copies no text: the rows of one plain request, the messages of one
-/// stream and the parts of a request that is cut each have one.
+/// A clone copies no text. Each row of a plain request, each message of a stream
+/// and each part of a split request has a clone.
 #[derive(Debug, Clone, Default)]
 pub struct RequestContext {
-    /// What the request is called in the log and in its answer.
+    /// The request's name in the log and in its answer.
     pub id: RequestId,
     /// The caller.
     pub principal: Principal,
-    /// When the client gives up. The scheduler refuses a request that can't be
-    /// answered by then. `None` if the client said nothing of it.
+    /// When the client gives up; `None` if the client didn't say. The scheduler
+    /// refuses a request that can't be answered by then.
     pub deadline: Option<Instant>,
     /// The span that the client is in, if it sent one.
     pub trace: Option<TraceParent>,
 }
 
 impl RequestContext {
-    /// The context that a request's head gives: the values of
-    /// [`RequestId::HEADER`] and [`TraceParent::HEADER`]. A deadline is the
-    /// surface's to add.
+    /// The context for the values of [`RequestId::HEADER`] and
+    /// [`TraceParent::HEADER`] in a request's head. The surface adds the deadline.
     #[must_use]
     pub fn of_head(id: Option<&[u8]>, trace_parent: Option<&[u8]>) -> Self {
         Self {
@@ -41,12 +39,12 @@ impl RequestContext {
     }
 }
 
-/// A request's name: the client's, or a number of ours.
+/// A request's name: the client's, or a number that the server gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RequestId {
     /// The client's own.
     Given(Arc<str>),
-    /// Ours; zero for a request that no surface took in.
+    /// The server's; zero for a request that came through no surface.
     Made(u64),
 }
 
@@ -54,8 +52,8 @@ impl RequestId {
     /// The header, or the key of gRPC's metadata, that carries it.
     pub const HEADER: &str = "x-request-id";
 
-    /// The client's name for its request if that is one (printable, and of 128
-    /// bytes at most), else the next number.
+    /// The client's name for its request if it is valid (printable, 128 bytes at
+    /// most), else the next number.
     #[must_use]
     pub fn given_or_next(header: Option<&[u8]>) -> Self {
         const LONGEST: usize = 128;
@@ -114,8 +112,8 @@ impl TraceParent {
     pub const HEADER: &str = "traceparent";
 
     /// Reads `00-<trace id>-<parent id>-<flags>`, in lower-case hexadecimal. A
-    /// later version than 00 may say more behind that, which isn't read. `None`
-    /// for anything else: a trace that is spelt wrong fails no request.
+    /// later version than 00 may have more fields, which aren't read. Anything else
+    /// gives `None`: a wrong `traceparent` fails no request.
     #[must_use]
     pub fn parse(header: &[u8]) -> Option<Self> {
         let mut fields = header.split(|byte| *byte == b'-');

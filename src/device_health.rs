@@ -1,12 +1,13 @@
 //! Which devices this process can use.
 //!
 //! After an assertion or an illegal address in a kernel, CUDA fails every
-//! further call of the process. Readiness goes, no instance goes near the device
-//! again, and the server ends for its orchestrator to start it anew (`serve`).
+//! further call of the process. The server is then no longer ready, no instance
+//! uses the device again, and the server ends so that its orchestrator restarts
+//! it (`serve`).
 //!
-//! Whether a device can come back depends on what ran the model: this process
-//! can't use it again, and a process of the model's own can be started anew.
-//! [`DeviceHealth::recovered`] is for what can. Nothing calls it yet.
+//! This process can't use such a device again. A model's own process could be
+//! restarted: [`DeviceHealth::recovered`] is for that case, and nothing calls it
+//! yet.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,19 +17,19 @@ use tokio::sync::watch;
 use crate::error::{Error, ErrorCode};
 use cresset_backend::{BackendError, Device, DeviceFault};
 
-/// What made a device fail.
+/// The failure of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// Where it happened.
+    /// The device.
     pub device: Device,
-    /// What happened.
+    /// The kind of failure.
     pub fault: DeviceFault,
-    /// In the library's words.
+    /// The library's message.
     pub message: String,
 }
 
 impl Fault {
-    /// What requests are answered with from now on.
+    /// The error for requests from now on.
     #[must_use]
     pub fn error(&self) -> Error {
         let device = self.device;
@@ -39,19 +40,19 @@ impl Fault {
     }
 }
 
-/// How one device is.
+/// The health of one device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeviceState {
     /// It never failed.
     Healthy,
-    /// It can't be used, and why.
+    /// It can't be used, because of this fault.
     Failed(Fault),
-    /// It can be used again, and what it had failed with.
+    /// It can be used again after this fault.
     Recovered(Fault),
 }
 
-/// The states of all devices, shared by the instances that run on them, by what
-/// answers readiness and by the server. A copy is the same states.
+/// The states of all devices, shared by the instances, the health endpoints and
+/// the server. A clone shares the same states.
 #[derive(Debug, Clone)]
 pub struct DeviceHealth(Arc<watch::Sender<States>>);
 
@@ -59,7 +60,7 @@ pub struct DeviceHealth(Arc<watch::Sender<States>>);
 #[derive(Debug, Default)]
 struct States {
     devices: BTreeMap<Device, DeviceState>,
-    /// How many failures there were, over or not.
+    /// How many failures there were, including those of devices that recovered.
     failures: u64,
 }
 
@@ -70,8 +71,8 @@ impl DeviceHealth {
         Self(Arc::new(watch::Sender::new(States::default())))
     }
 
-    /// The device of this fault can't be used. The first fault stays until the
-    /// device recovers: later ones follow from it.
+    /// Marks the fault's device as failed. The first fault stays until the device
+    /// recovers: later faults follow from it.
     pub fn failed(&self, fault: Fault) {
         self.0.send_if_modified(|states| {
             if states.fault(fault.device).is_some() {
@@ -89,7 +90,7 @@ impl DeviceHealth {
         });
     }
 
-    /// The same if an error says that the device has failed.
+    /// Marks the device as failed if the error says that it has.
     pub fn notice(&self, device: Device, error: &BackendError) {
         if let BackendError::Device { fault, message, .. } = error
             && fault.poisons()
@@ -98,7 +99,7 @@ impl DeviceHealth {
         }
     }
 
-    /// The device can be used again. Nothing happens if it hasn't failed.
+    /// Marks the device as usable again, if it had failed.
     pub fn recovered(&self, device: Device) {
         self.0.send_if_modified(|states| {
             let Some(fault) = states.fault(device).cloned() else { return false };
@@ -108,13 +109,13 @@ impl DeviceHealth {
         });
     }
 
-    /// How this device is.
+    /// The state of this device.
     #[must_use]
     pub fn state(&self, device: Device) -> DeviceState {
         self.0.borrow().devices.get(&device).cloned().unwrap_or(DeviceState::Healthy)
     }
 
-    /// What this device has failed with; `None` if it can be used.
+    /// The fault of this device; `None` if it can be used.
     #[must_use]
     pub fn fault(&self, device: Device) -> Option<Fault> {
         self.0.borrow().fault(device).cloned()
@@ -132,8 +133,8 @@ impl DeviceHealth {
         !self.0.borrow().devices.values().any(|state| matches!(state, DeviceState::Failed(_)))
     }
 
-    /// Waits until there were more than `known` failures. How many there were;
-    /// recoveries take none away.
+    /// Waits until there were more than `known` failures, and returns how many
+    /// there were. Recoveries don't lower the number.
     pub async fn more_failures_than(&self, known: u64) -> u64 {
         let mut states = self.0.subscribe();
         let waited = states.wait_for(|states| states.failures > known).await.map(|states| states.failures);

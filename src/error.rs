@@ -1,37 +1,37 @@
-//! One error for everything that reaches a client: a class, and a message for
-//! the person who must act on it.
+//! The one error that reaches clients: a code, and a message for the person that
+//! must act on it.
 //!
-//! Which error belongs where: rooms with failures of their own keep a typed
-//! error (`cresset_backend::BackendError`, `transform::TransformError`,
-//! `model_config::ConfigError`) and convert it here, at their door. The class
-//! decides the status, once for each surface: `http::status` for HTTP,
-//! `grpc::status` for gRPC.
+//! Rooms with failures of their own have a typed error
+//! (`cresset_backend::BackendError`, `transform::TransformError`,
+//! `model_config::ConfigError`) and convert it to this one. Each surface maps the
+//! code to its status: `http::status` for HTTP, `grpc::status` for gRPC.
 
 use std::fmt;
 
 use cresset_backend::BackendError;
 use cresset_protocol::{NotFinite, ProtocolError};
 
-/// What kind of failure it is, for whom to act: a small set on purpose, each
-/// surface maps it in one total `match`.
+/// The kind of failure. The set is small on purpose: each surface maps it in one
+/// total `match`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
-    /// The request can't be right however often it is sent.
+    /// The request is wrong, and sending it again won't help.
     InvalidArgument,
     /// No such model, version or path.
     NotFound,
-    /// Right, and not for whoever can reach this address.
+    /// The call is right, and refused to every client of this address.
     PermissionDenied,
-    /// The body, or what it unpacks to, is over the limit.
+    /// The body is over the limit, as sent or unpacked.
     PayloadTooLarge,
-    /// A content encoding that isn't taken.
+    /// A content encoding that the server doesn't support.
     UnsupportedMediaType,
     /// The client took too long to send its request.
     RequestTimeout,
-    /// Overloaded, loading, draining, or waited longer than allowed: the same
-    /// request may pass later or elsewhere.
+    /// The server is overloaded, loading or draining, or the request waited for
+    /// longer than allowed. The same request may succeed later, or at another
+    /// server.
     Unavailable,
-    /// Right by the protocol, and not offered here.
+    /// A call of the protocol that the server doesn't offer.
     Unimplemented,
     /// The model or the server failed.
     Internal,
@@ -39,20 +39,20 @@ pub enum ErrorCode {
 
 /// An error on its way to a client.
 ///
-/// The message is lower-case, ends without a full stop and names what was
-/// wrong, where, what was expected and what came. It never carries a path of
-/// the server's or a stack.
+/// The message is lower-case and ends without a full stop. It names what was
+/// wrong, the place, the expected and the received value. It never holds a path
+/// of the server's or a stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     code: ErrorCode,
     message: String,
 }
 
-/// What most of the library returns.
+/// The result type of most of the library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// An error of class `code`.
+    /// An error with this code.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
     }
@@ -77,7 +77,7 @@ impl Error {
         Self::new(ErrorCode::Internal, message)
     }
 
-    /// Its class.
+    /// Its code.
     #[must_use]
     pub fn code(&self) -> ErrorCode {
         self.code

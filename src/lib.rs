@@ -1,28 +1,19 @@
 //! Cresset serves PyTorch models: TorchScript behind a dynamic batcher, over
 //! HTTP and gRPC, in one binary.
 //!
-//! The walk of a request is also the order in which the rooms may know each
-//! other, downwards only:
+//! This crate is the server. `ARCHITECTURE.md` describes its modules and the path
+//! of a request. The server uses these crates of the workspace:
 //!
-//! ```text
-//! socket → http | grpc  head      to a context: name, caller, deadline, trace
-//!        → engine       resolve   name and version to a served model, without a lock
-//!        → admission    admit     or refuse, before anything is queued
-//!        → http | grpc  decode    bytes to an inference request
-//!        → engine       infer     one way in, whatever the form was
-//!        → scheduler    queue     with its responder, its arrival and its deadline
-//!        → scheduler    batch     a pure decision: form, wait until, idle
-//!        → instance     collect   into the batch's buffer, once
-//!        → backend      forward
-//!        → instance     respond   slices to responders; statistics recorded once
-//!        → protocol     encode    to the socket
-//! ```
-//!
-//! [`protocol`] and [`error`] know nobody; [`backend`] is the seam under which
-//! alone libtorch is named; [`transform`] stands beside the engine and turns
-//! photographs into tensors and tensors into labels. [`trial`] runs a model on
-//! inputs that no client sent. [`model_config`] and
-//! [`model_settings`] read what stands beside a model's file.
+//! - [`cresset_protocol`]: the Open Inference Protocol as plain types, JSON, binary
+//!   and messages of gRPC.
+//! - [`cresset_backend`]: the interface between serving and computing. Only an
+//!   implementation of it, `cresset_libtorch`, names libtorch.
+//! - [`cresset_scheduler`]: decides which requests run together, and when.
+//! - [`cresset_clock`]: the one place that reads the clock.
+//! - [`cresset_nvidia`]: NVIDIA's GPUs as their driver describes them.
+//! - [`cresset_bicubic`]: resizes images.
+//! - [`cresset_bench`] and [`cresset_healthcheck`]: the subcommands `bench` and
+//!   `healthcheck`.
 
 pub mod admission;
 pub mod cli;

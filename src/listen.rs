@@ -5,11 +5,11 @@ use std::net::{SocketAddr, TcpListener};
 /// How many connections may wait to be accepted, on each listener.
 const BACKLOG: i32 = 4096;
 
-/// Binds `address`; port 0 becomes a free one. `flag` is what an operator
-/// chooses another port with.
+/// Binds `address`; port 0 becomes a free one. `flag` is the operator's flag for
+/// the port.
 ///
 /// # Errors
-/// Why the address can't be had.
+/// If the address can't be bound.
 pub fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
     bind(address)
         .map_err(|error| anyhow::anyhow!("can't listen on {address}: {error}; choose another with --{flag}"))

@@ -1,4 +1,5 @@
-//! `cresset`: parse, call the library, map an error to an exit code.
+//! `cresset`: parses the command line, calls the library, and maps an error to an
+//! exit code.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,13 +11,13 @@ use cresset::{command_line, devices, inspect, serve, shutdown, telemetry};
 use cresset_backend::{Backend, MemorySettings};
 use cresset_bench as bench;
 
-/// Requests are many small blocks on several threads; tensors are libtorch's,
-/// which takes them from the C library whatever stands here.
+/// Requests allocate many small blocks on several threads. Tensors don't use this
+/// allocator: libtorch takes their memory from the C library.
 #[cfg(not(feature = "system-allocator"))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What a command line that can't be understood ends with, as the parser's own.
+/// The exit code for a wrong command line, the same as the parser's own.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {

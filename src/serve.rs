@@ -26,9 +26,8 @@ use crate::shutdown::StopSignals;
 use crate::transform::Pool;
 use cresset_backend::{Accelerators, Backend};
 
-/// Says a line of what the server says of itself at the start: on standard
-/// output, or in the log where that is JSON. If standard output is closed, that
-/// is no reason to stop serving.
+/// Prints a line at start: on standard output, or in the log if the log is JSON.
+/// The server goes on if standard output is closed.
 macro_rules! say {
     ($format:expr, $($line:tt)*) => {{
         use std::io::Write as _;
@@ -40,24 +39,24 @@ macro_rules! say {
     }};
 }
 
-/// How long an instance looks out for work before it sleeps, where that is
-/// likely to come: about as long as a client on the same machine takes from one
-/// answer to its next request.
+/// How long an instance spins before it sleeps, if it expects work: about the
+/// time that a client on the same machine takes from one answer to its next
+/// request.
 const SPIN_BEFORE_PARK: Duration = Duration::from_micros(200);
 
 /// How a server ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// All that was accepted was answered.
+    /// Every accepted request was answered.
     Clean,
-    /// Time ran out, or a second signal came, before all was answered.
+    /// Time ran out, or a second signal came, before every request was answered.
     Abandoned,
     /// A device has failed so that only a new process can use it again.
     DeviceFailed,
 }
 
 impl Outcome {
-    /// What the process ends with.
+    /// The exit code of the process.
     #[must_use]
     pub fn exit_code(self) -> i32 {
         match self {
@@ -68,29 +67,29 @@ impl Outcome {
     }
 }
 
-/// What is listened on.
+/// The addresses that the server listens on.
 struct Addresses {
     http: SocketAddr,
     grpc: SocketAddr,
     metrics: SocketAddr,
 }
 
-/// What clients reach.
+/// The servers of both surfaces.
 struct Surfaces {
     http: Servers,
     grpc: grpc::Server,
 }
 
-/// Serves until a signal, then finishes what was accepted.
+/// Serves until a signal, then finishes the accepted requests.
 ///
 /// # Errors
-/// Why the server can't start: nothing was served then.
+/// If the server can't start; nothing was served then.
 pub fn run(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::Result<Outcome> {
     actix_web::rt::System::new().block_on(serve(settings, backend))
 }
 
 async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::Result<Outcome> {
-    // Before anything slow: a stop during loading is heeded.
+    // Before anything slow, so that a signal stops the server during loading.
     let mut signals = StopSignals::install().context("can't catch SIGTERM and SIGINT")?;
     raise_file_limit();
     if settings.http.metrics_summaries {
@@ -98,7 +97,7 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
     }
     let origins = AllowedOrigins::read(&settings.http.cors_allow_origin)?;
     let (repository, names) = repository(settings)?;
-    // An empty one is how compose files say that it isn't set.
+    // An empty path counts as not set: compose files write it so.
     for library in settings.op_library.iter().filter(|path| !path.as_os_str().is_empty()) {
         backend.open_operators(library).with_context(|| format!("--op-library {}", library.display()))?;
     }
@@ -122,7 +121,7 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
     let engine = Engine::new(pool, settings.default_model().map(str::to_owned), Arc::clone(&loader), control);
     let identity = Identity { name: settings.id.clone(), lenient: !settings.strict_readiness };
     let engine = Arc::new(engine.with_health(resources.health.clone()).with_identity(identity));
-    // One memory for what both surfaces take in.
+    // Both surfaces share one limit.
     let admission = Admission::new(settings.http.max_request_memory);
     let surfaces = Surfaces {
         http: http::serve(Arc::clone(&engine), admission.clone(), listeners, &settings.http, origins)?,
@@ -163,11 +162,11 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
             }
         }
         end = end(&mut signals, &engine, &resources.health, settings) => {
-            // What is loaded already has its clients.
+            // Models that are loaded already may have clients.
             return Ok(finish(end, &engine, &surfaces, settings, &mut signals).await);
         }
     }
-    // Ends the looks at the repository when it is dropped.
+    // Polling ends when this is dropped.
     let _looking = match watch {
         Some((watch, every)) => Some(look(watch, every)?),
         None => None,
@@ -184,9 +183,9 @@ enum End {
     DeviceFailed,
 }
 
-/// Waits for the end, and decides it: a device that fails ends the server unless
-/// `--on-device-fault` says otherwise. Until then, requests that wait for a
-/// device that has failed are answered with why.
+/// Waits for a signal, or for a device's failure if that is to end the server
+/// (`--on-device-fault`). Answers the requests that wait for a failed device with
+/// the reason.
 async fn end(
     signals: &mut StopSignals,
     engine: &Engine,
@@ -209,7 +208,7 @@ async fn end(
     }
 }
 
-/// The model repository, and the names of what is loaded from it at start.
+/// The model repository, and the names of the models to load at start.
 fn repository(settings: &ServeSettings) -> anyhow::Result<(ModelRepository, Vec<String>)> {
     let at_start = settings.control.at_start()?;
     let paths = &settings.model_repository;
@@ -248,15 +247,15 @@ fn control(settings: &ServeSettings) -> Control {
     let control = Control::new(settings.control.model_control_mode, settings.http.host);
     if control.closed_to_network() {
         tracing::warn!(
-            "load and unload calls are refused: {} isn't a loopback address, and there are no keys yet to tell \
-             who may load a model",
+            "load and unload calls are refused: {} isn't a loopback address, and there are no keys yet to tell which \
+             clients may load a model",
             settings.http.host
         );
     }
     control
 }
 
-/// Before anything is loaded, which may take minutes.
+/// Checks `MODEL_NAME` before models are loaded, which may take minutes.
 fn check_model_name(settings: &ServeSettings, there: &[String]) -> anyhow::Result<()> {
     let Some(name) = settings.default_model() else { return Ok(()) };
     if settings.control.model_control_mode == ControlMode::None && !there.iter().any(|known| known == name) {
@@ -268,7 +267,8 @@ fn check_model_name(settings: &ServeSettings, there: &[String]) -> anyhow::Resul
     Ok(())
 }
 
-/// The operator's default model may come later where models come and go.
+/// Checks that the default model is served. If models can be loaded later, a
+/// missing one is only a warning.
 fn check_default_model(engine: &Engine, name: &str, mode: ControlMode) -> anyhow::Result<()> {
     let Err(error) = engine.resolve(name, None) else { return Ok(()) };
     match mode {
@@ -280,8 +280,8 @@ fn check_default_model(engine: &Engine, name: &str, mode: ControlMode) -> anyhow
     }
 }
 
-/// Looks at the repository every so often, on a thread of its own, until what
-/// this gives is dropped.
+/// Looks at the repository at this interval, on a thread of its own, until the
+/// returned sender is dropped.
 fn look(mut watch: Follower, every: Duration) -> std::io::Result<mpsc::Sender<()>> {
     let (stop, stopped) = mpsc::channel();
     std::thread::Builder::new().name("poll".to_owned()).spawn(move || {
@@ -292,7 +292,7 @@ fn look(mut watch: Follower, every: Duration) -> std::io::Result<mpsc::Sender<()
     Ok(stop)
 }
 
-/// Stops in order, or at once when told a second time.
+/// Stops in order, or at once on a second signal.
 async fn finish(
     end: End,
     engine: &Arc<Engine>,
@@ -307,8 +307,8 @@ async fn finish(
     };
     tracing::info!("{why}: no longer ready, finishing what was accepted (at most {timeout} s)");
     if clean == Outcome::DeviceFailed {
-        // A batch may hang on the device, and a signal now is the
-        // orchestrator's, who sees that the server isn't ready.
+        // Signals are ignored from here on: the orchestrator sends one if it sees
+        // that the server isn't ready. A batch may hang on the device.
         stop(engine, surfaces, Duration::from_secs(timeout)).await;
         return clean;
     }
@@ -323,8 +323,8 @@ async fn finish(
     }
 }
 
-/// Readiness first, then the listeners, then the queues, then the instances.
-/// Whether everything that was accepted was answered.
+/// Ends readiness first, then the listeners, the queues and the instances.
+/// Returns whether every accepted request was answered.
 async fn stop(engine: &Arc<Engine>, surfaces: &Surfaces, timeout: Duration) -> bool {
     engine.drain();
     let both = async { tokio::join!(surfaces.http.stop_http(), surfaces.grpc.stop()) };
@@ -336,10 +336,10 @@ async fn stop(engine: &Arc<Engine>, surfaces: &Surfaces, timeout: Duration) -> b
         let _ = done.send(());
     });
     let ended = ending.is_ok() && tokio::time::timeout(Duration::from_secs(1), stopped).await.is_ok();
-    // A scraper in the middle of its answer has this long.
+    // Time for a scraper that is reading its answer.
     let _ = tokio::time::timeout(Duration::from_millis(500), surfaces.http.stop_metrics()).await;
     if !ended {
-        // Nobody waits for it: its own run at a further batch size, mostly.
+        // No client waits for such a run: mostly it warms up a further batch size.
         tracing::info!("a model is still running on its own account: it isn't waited for");
     }
     if finished {
@@ -374,7 +374,7 @@ fn resources(settings: &ServeSettings, backend: &dyn Backend) -> anyhow::Result<
     })
 }
 
-/// Says what is served and gives a line to try, on standard output.
+/// Prints the models and addresses that are served.
 fn announce(
     report: &LoadReport,
     addresses: &Addresses,
@@ -423,17 +423,18 @@ fn announce(
             say!(format, "models      as the model repository changes, every {} s", every.as_secs());
         }
         (ControlMode::Poll, None) => {
-            say!(format, "models      as they are now: with --repository-poll-secs=0 nobody looks again");
+            say!(format, "models      as they are now: --repository-poll-secs=0 never looks again");
         }
         (ControlMode::Explicit, _) => say!(format, "models      as they are loaded and unloaded"),
     }
-    // As gRPC's clients take it: without a scheme.
+    // gRPC's clients take an address without a scheme.
     say!(format, "grpc        {}", addresses.grpc);
     say!(format, "metrics     http://{}/metrics", addresses.metrics);
     Ok(())
 }
 
-/// Connections are descriptors: the soft limit goes up to the hard one.
+/// Raises the soft limit of open files to the hard one: each connection is a file
+/// descriptor.
 fn raise_file_limit() {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: both calls are given a whole rlimit.

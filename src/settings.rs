@@ -27,149 +27,150 @@ tritonserver's flags are understood too: docs/compatibility.md says what each do
 pub struct ServeSettings {
     /// Directory of models, each as <model>/config.pbtxt and <model>/<version>/model.pt
     ///
-    /// Triton's layout. config.pbtxt may be left out: then the names of the inputs come from
-    /// the model file, any datatype and shape is passed on, and nothing is batched. Repeat the
-    /// flag for more than one directory; in the environment colons stand between them, unless
-    /// the whole is a path. One model's directory, or its file, is served under --model-name,
+    /// Triton's layout. If config.pbtxt is missing, the names of the inputs come from the model
+    /// file, any datatype and shape is passed on, and nothing is batched. Repeat the flag for
+    /// more than one directory; in the environment, separate them with colons. The path of one
+    /// model's directory or file serves that model alone, under --model-name if that is set,
     /// else under its own name.
     #[arg(long, env = "CRESSET_MODEL_REPOSITORY", value_name = "DIR", required = true)]
     pub model_repository: Vec<PathBuf>,
 
     /// Refuse symbolic links that lead out of the model repository
     ///
-    /// Without it they are followed, as DVC, git-annex, Hugging Face's cache and Kubernetes'
-    /// volumes lay them.
+    /// By default links are followed: DVC, git-annex, Hugging Face's cache and Kubernetes'
+    /// volumes need them.
     #[arg(long, env = "CRESSET_NO_FOLLOW_LINKS", value_name = "BOOL", num_args = 0..=1,
           default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub no_follow_links: bool,
 
-    /// What is served of it, and when that changes
+    /// Which models are loaded, and when
     #[command(flatten)]
     pub control: ControlSettings,
 
-    /// Name by which the server calls itself in its metadata
+    /// The server's name in its metadata
     ///
-    /// For clients that look for one, such as triton.
+    /// Some clients expect a certain name, such as triton.
     #[arg(long, env = "CRESSET_ID", value_name = "NAME", default_value = env!("CARGO_PKG_NAME"))]
     pub id: String,
 
-    /// Whether a model that can't be served ends the start
+    /// Whether the server exits at start if a model can't be served
     ///
-    /// true ends it with the first such model's reason; false serves what there is, if nothing
-    /// else then health and metadata. Without it the server ends only if no model can be served,
-    /// or a model repository holds none, and isn't ready if one can't.
+    /// true exits and says why. false serves the other models; if there are none, health and
+    /// metadata. By default the server exits only if no model can be served or a model
+    /// repository holds none; it isn't ready if a model can't be served.
     #[arg(long, env = "CRESSET_EXIT_ON_ERROR", value_name = "BOOL")]
     pub exit_on_error: Option<bool>,
 
     /// Whether the server is ready only if every model is
     ///
-    /// With false it is ready once what can be loaded is.
+    /// false makes it ready once every model that can be loaded is loaded.
     #[arg(long, env = "CRESSET_STRICT_READINESS", value_name = "BOOL", default_value_t = true,
           action = clap::ArgAction::Set)]
     pub strict_readiness: bool,
 
     /// Model that POST /predict goes to
     ///
-    /// Without it: the only model, else the only one that declares a transform.
+    /// By default the only model, else the only one that declares a transform.
     #[arg(long, env = "MODEL_NAME", value_name = "MODEL")]
     pub model_name: Option<String>,
 
-    /// Where models compute
+    /// Device that models run on
     ///
-    /// auto takes a GPU where there is one, else the CPU, and says which and why; cuda fails
-    /// with the cause where there is none.
+    /// auto uses a GPU if there is one, else the CPU, and says which and why. cuda fails with
+    /// the cause if there is no GPU.
     #[arg(help_heading = "Devices", long, env = "CRESSET_DEVICE", value_enum, default_value_t = DevicePreference::Auto)]
     pub device: DevicePreference,
 
-    /// What to do when a device has failed so that only a new process can use it again
+    /// What to do if a device fails so that only a new process can use it again
     ///
     /// Either way the server isn't ready from then on, and requests for that device get 503.
-    /// exit answers what was accepted and ends with code 70, for the orchestrator to start
-    /// the server anew; stay goes on with the models of other devices.
+    /// exit finishes the accepted requests and ends with code 70, so that the orchestrator
+    /// restarts the server. stay goes on serving the models on other devices.
     #[arg(help_heading = "Devices", long, env = "CRESSET_ON_DEVICE_FAULT", value_enum, default_value_t = OnDeviceFault::Exit)]
     pub on_device_fault: OnDeviceFault,
 
     /// Drives models on processors as if these were an accelerator: with copies in and out, in
-    /// stages that overlap. Slower; it is how that path is tested where there is no accelerator.
+    /// stages that overlap. It is slower, and tests that path on machines without an accelerator.
     #[arg(long, env = "CRESSET_OVERLAPPED", hide = true)]
     pub overlapped: bool,
 
-    /// How libtorch keeps memory of a GPU, as for PYTORCH_ALLOC_CONF
+    /// Settings of libtorch's GPU memory allocator, as in PYTORCH_ALLOC_CONF
     ///
     /// For example expandable_segments:True, or max_split_size_mb:128,garbage_collection_threshold:0.8.
-    /// It takes the place of that variable.
+    /// This setting replaces that variable.
     #[arg(help_heading = "Devices", long, env = "CRESSET_CUDA_ALLOCATOR_SETTINGS", value_name = "TEXT")]
     pub cuda_allocator_settings: Option<String>,
 
-    /// What becomes of a GPU's memory that an unloaded or replaced model leaves free
+    /// What happens to GPU memory when a model is unloaded or replaced
     ///
-    /// release gives it back to the device, which waits for what every GPU computes at the time;
-    /// keep leaves it with libtorch, for the next model.
+    /// release returns it to the device, after the work that runs on any GPU at the time. keep
+    /// leaves it with libtorch, for the next model.
     #[arg(help_heading = "Devices", long, env = "CRESSET_ON_UNLOAD", value_enum, default_value_t = OnUnload::Release)]
     pub on_unload: OnUnload,
 
-    /// Library of operators that models call and libtorch doesn't have, opened before any model
+    /// Library of operators that models call and libtorch lacks, opened before any model
     ///
     /// Repeat the flag for more than one (in the environment: colons between them). torchvision's
-    /// operators are there without. A model's own stand in its config.pbtxt: model_operations.
+    /// operators are built in. A single model's libraries go into its config.pbtxt:
+    /// model_operations.
     #[arg(long, env = "CRESSET_OP_LIBRARY", value_name = "PATH", value_delimiter = ':')]
     pub op_library: Vec<PathBuf>,
 
-    /// Requests that may wait for one model, where its configuration doesn't say
+    /// Requests that may wait for one model, if its configuration doesn't say
     ///
-    /// One more is refused at once with 503.
+    /// Further requests are refused at once with 503.
     #[arg(long, env = "CRESSET_MAX_QUEUE_SIZE", value_name = "N", default_value_t = 4096,
           value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
     pub max_queue_size: usize,
 
-    /// How this server is reached
+    /// The HTTP surface
     #[command(flatten)]
     pub http: HttpSettings,
 
-    /// How gRPC is reached, where that differs
+    /// The gRPC surface, as far as it differs from HTTP
     #[command(flatten)]
     pub grpc: GrpcSettings,
 
-    /// How it logs
+    /// The log
     #[command(flatten)]
     pub log: LogSettings,
 }
 
 impl ServeSettings {
-    /// The model that `POST /predict` goes to, where one is named. An empty name
-    /// is how compose files say that it isn't set.
+    /// The model that `POST /predict` goes to, if the operator names one. An empty
+    /// name counts as not set: compose files write it so.
     #[must_use]
     pub fn default_model(&self) -> Option<&str> {
         self.model_name.as_deref().filter(|name| !name.is_empty())
     }
 
-    /// How accelerators' memory is kept.
+    /// How the backend manages accelerators' memory.
     #[must_use]
     pub fn memory(&self) -> MemorySettings<'_> {
         MemorySettings { allocator: self.cuda_allocator_settings.as_deref(), on_unload: self.on_unload }
     }
 }
 
-/// What becomes of a server whose device has failed.
+/// What a server does after a device has failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum OnDeviceFault {
-    /// It ends, with an exit code of its own.
+    /// The server ends, with an exit code of its own.
     Exit,
-    /// It serves what runs elsewhere, and isn't ready.
+    /// The server serves the models on other devices, and isn't ready.
     Stay,
 }
 
-/// Settings of what is loaded when.
+/// Settings of which models are loaded, and when.
 #[derive(Debug, Clone, Args)]
 pub struct ControlSettings {
-    /// Who decides which models are served
+    /// What decides which models are served
     ///
-    /// none serves what the model repository holds at start. poll looks at it every
-    /// --repository-poll-secs: what is new or changed is loaded, what is gone is unloaded.
-    /// explicit starts with what --load-model names and takes load and unload calls; on an
-    /// address that isn't loopback those are refused. A version that is replaced answers until
-    /// the new one is warm: that takes the memory of both for a while. One that can't be loaded
-    /// leaves the old one serving.
+    /// none serves the models that the repository holds at start. poll looks at the repository
+    /// every --repository-poll-secs, loads new and changed models and unloads removed ones.
+    /// explicit starts with the models of --load-model and takes load and unload calls; on an
+    /// address that isn't loopback such calls are refused. An old version answers until the new
+    /// one is warm, which takes the memory of both for a while. If the new version can't be
+    /// loaded, the old one stays.
     #[arg(long, env = "CRESSET_MODEL_CONTROL_MODE", value_enum, value_name = "MODE", default_value_t = ControlMode::None)]
     pub model_control_mode: ControlMode,
 
@@ -182,7 +183,7 @@ pub struct ControlSettings {
 
     /// Seconds between two looks at the model repository, with --model-control-mode=poll
     ///
-    /// 0 never looks again.
+    /// With 0 the server never looks again.
     #[arg(long, env = "CRESSET_REPOSITORY_POLL_SECS", value_name = "SECONDS", default_value_t = 15,
           value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub repository_poll_secs: u64,
@@ -196,12 +197,12 @@ impl ControlSettings {
         polls.then(|| Duration::from_secs(self.repository_poll_secs))
     }
 
-    /// What is loaded at start.
+    /// The models that are loaded at start.
     ///
     /// # Errors
-    /// Names that mean nothing in this mode.
+    /// If names are given that this mode doesn't use.
     pub fn at_start(&self) -> anyhow::Result<AtStart> {
-        // An empty one is how compose files say that it isn't set.
+        // An empty name counts as not set: compose files write it so.
         let names: Vec<String> = self.load_model.iter().filter(|name| !name.is_empty()).cloned().collect();
         match (self.model_control_mode, names.iter().any(|name| name == "*")) {
             (ControlMode::None | ControlMode::Poll, _) if names.is_empty() => Ok(AtStart::All),
@@ -222,9 +223,9 @@ impl ControlSettings {
 /// The models that are loaded at start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AtStart {
-    /// All that the repository holds.
+    /// All models of the repository.
     All,
-    /// Those of these names.
+    /// The models of these names.
     Named(Vec<String>),
 }
 
@@ -234,38 +235,38 @@ pub enum AtStart {
 pub struct HttpSettings {
     /// Address to listen on
     ///
-    /// 127.0.0.1 keeps the server to this machine; 0.0.0.0 lets everybody in who can reach it.
+    /// 127.0.0.1 takes connections from this machine only, 0.0.0.0 from any machine.
     #[arg(long, env = "CRESSET_HOST", value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     pub host: IpAddr,
 
-    /// Port for inference; 0 for a free one
+    /// Port for inference; 0 takes a free one
     #[arg(long, env = "CRESSET_HTTP_PORT", value_name = "PORT", default_value_t = 8000)]
     pub http_port: u16,
 
-    /// Port for metrics and health alone; 0 for a free one
+    /// Port for metrics and health alone; 0 takes a free one
     #[arg(long, env = "CRESSET_METRICS_PORT", value_name = "PORT", default_value_t = 8002)]
     pub metrics_port: u16,
 
-    /// Whether /metrics is on the port for inference, too
+    /// Whether the port for inference serves /metrics, too
     ///
-    /// Say false if clients whom they don't concern can reach that port.
+    /// Set false if clients that must not see the metrics can reach that port.
     #[arg(long, env = "CRESSET_HTTP_METRICS", value_name = "BOOL", default_value_t = true,
           action = clap::ArgAction::Set)]
     pub http_metrics: bool,
 
     /// Whether metrics have quantiles of latencies, too: Triton's nv_inference_*_summary_us
     ///
-    /// Of the last minute, for each version by itself. The histograms that are there anyway can
-    /// be added over servers, which quantiles can't.
+    /// They cover the last minute, for each version of a model. Histograms are always there, and
+    /// can be summed over servers; quantiles can't.
     #[arg(long, env = "CRESSET_METRICS_SUMMARIES", value_name = "BOOL", default_value_t = false,
           action = clap::ArgAction::Set)]
     pub metrics_summaries: bool,
 
     /// Origin of web pages that may call this server from a browser, such as https://app.example.com
     ///
-    /// As the browser sends it: scheme, host and port, without a path. Repeat the flag for more
-    /// than one (in the environment: commas between them); '*', alone, is for all. Without it
-    /// browsers keep pages from what is answered.
+    /// Write it as the browser sends it: scheme, host and port, without a path. Repeat the flag
+    /// for more than one (in the environment: commas between them); '*', alone, allows all. By
+    /// default browsers don't let pages read the server's answers.
     #[arg(long, env = "CRESSET_CORS_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     pub cors_allow_origin: Vec<String>,
 
@@ -286,34 +287,34 @@ pub struct HttpSettings {
 
     /// Seconds that a request's body may take, and that a client may leave its answer unread
     ///
-    /// A body has a second more for each 256 KiB that has come: large bodies on slow lines pass,
-    /// a client that drips its bytes doesn't.
+    /// Each 256 KiB that arrive add a second: large bodies on slow lines pass, a client that
+    /// sends a few bytes at a time doesn't.
     #[arg(long = "http-body-timeout-secs", env = "CRESSET_HTTP_BODY_TIMEOUT_SECS", value_name = "SECONDS", default_value_t = 30,
           value_parser = clap::value_parser!(u64).range(1..))]
     pub body_timeout_secs: u64,
 
     /// Seconds that a connection may wait for its next request
     ///
-    /// More than the 90 s for which Go's clients keep one: a client that sends into a
-    /// connection as the server closes it sees an error. A proxy that keeps them for longer
-    /// needs more here: docs/operations.md says which do.
+    /// A client that sends on a connection while the server closes it sees an error, so this
+    /// should be more than clients and proxies keep an idle connection. Go's clients keep one for
+    /// 90 s; docs/operations.md lists proxies that keep one for longer.
     #[arg(long = "http-keep-alive-secs", env = "CRESSET_HTTP_KEEP_ALIVE_SECS", value_name = "SECONDS", default_value_t = 100,
           value_parser = clap::value_parser!(u64).range(1..))]
     pub keep_alive_secs: u64,
 
-    /// Seconds to finish what was accepted after SIGTERM or SIGINT
+    /// Seconds to finish accepted requests after SIGTERM or SIGINT
     ///
-    /// The default is inside the 10 seconds that `docker stop` gives.
+    /// The default is less than the 10 seconds that `docker stop` waits.
     #[arg(long, env = "CRESSET_EXIT_TIMEOUT_SECS", value_name = "SECONDS", default_value_t = 8)]
     pub exit_timeout_secs: u64,
 }
 
-/// Settings of the gRPC surface; its address, its largest message and its
-/// patience are those of HTTP.
+/// Settings of the gRPC surface. It shares HTTP's address, size limit and
+/// timeouts.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "gRPC")]
 pub struct GrpcSettings {
-    /// Port for inference over gRPC; 0 for a free one
+    /// Port for inference over gRPC; 0 takes a free one
     #[arg(long, env = "CRESSET_GRPC_PORT", value_name = "PORT", default_value_t = 8001)]
     pub grpc_port: u16,
 
@@ -322,23 +323,23 @@ pub struct GrpcSettings {
           value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1024))]
     pub grpc_threads: usize,
 
-    /// Bytes of one call that a client may send ahead of their being read
+    /// HTTP/2 window: bytes of one call that a client may send before the server reads them
     ///
-    /// All calls of a connection together may have four times as many under way. More may help
-    /// large tensors on lines with a long way.
+    /// All calls of a connection together may send four times as many. A larger window may help
+    /// large tensors on connections with a long round trip.
     #[arg(long, env = "CRESSET_GRPC_WINDOW_BYTES", value_name = "BYTES", default_value_t = 1 << 20,
           value_parser = clap::value_parser!(u32).range(65_535..=256 << 20))]
     pub grpc_window_bytes: u32,
 }
 
-/// Settings of the log, which holds no payloads.
+/// Settings of the log. It never holds payloads.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Log")]
 pub struct LogSettings {
-    /// For people, or for machines
+    /// Format of the log: text for people, or JSON for programs
     ///
-    /// With json all that the server prints is one JSON object a line, what it says of itself at
-    /// the start included.
+    /// With json everything that the server prints is one JSON object a line, the lines at start
+    /// included.
     #[arg(long, env = "CRESSET_LOG_FORMAT", value_enum, default_value_t = LogFormat::Human)]
     pub log_format: LogFormat,
 
@@ -360,8 +361,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Processors that this process may use: its affinity and its cgroup's quota,
-/// not the machine's cores.
+/// Processors that this process may use, by its affinity and its cgroup's quota.
 #[must_use]
 pub fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)

@@ -2,8 +2,8 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGTERM and SIGINT, caught from the moment of [`StopSignals::install`]: as
-/// PID 1 of a container a process has no default for them.
+/// Catches SIGTERM and SIGINT from [`StopSignals::install`] on. Process 1 of a
+/// container has no default action for them.
 pub struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
@@ -13,12 +13,12 @@ impl StopSignals {
     /// Starts catching.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// If the system refuses.
     pub fn install() -> std::io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// Waits for the next of them, and names it.
+    /// Waits for the next signal, and returns its name.
     pub async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
@@ -27,8 +27,8 @@ impl StopSignals {
     }
 }
 
-/// Ends the process without running destructors: libtorch's static ones may
-/// abort what was a clean stop.
+/// Ends the process without running destructors: libtorch's static destructors
+/// may abort the process after a clean stop.
 pub fn exit(code: i32) -> ! {
     use std::io::Write as _;
     let _ = std::io::stdout().flush();

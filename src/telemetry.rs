@@ -16,10 +16,10 @@ pub use settings::{LogSettings as ShownSettings, Setting, change_traces, traces}
 use crate::error::{Error, Result};
 use crate::settings::{LogFormat, LogSettings};
 
-/// What is logged from which level on, as Triton's flags and calls say it.
+/// The levels of the log, as Triton's flags and calls set them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Levels {
-    /// From 1 on, what is of use to a developer.
+    /// From 1 on, details for a developer are logged.
     pub(crate) verbose: u32,
     pub(crate) info: bool,
     pub(crate) warning: bool,
@@ -33,7 +33,7 @@ impl Default for Levels {
 }
 
 impl Levels {
-    /// Those that `--log` asks for, if it is a level and no filter by module.
+    /// The levels of `--log`, if it is a level and no filter by module.
     fn of(filter: &str) -> Self {
         let off = Self { verbose: 0, info: false, warning: false, error: false };
         match filter.to_lowercase().as_str() {
@@ -45,7 +45,7 @@ impl Levels {
         }
     }
 
-    /// What `--log` says for them.
+    /// The value of `--log` for these levels.
     pub(crate) fn filter(self) -> &'static str {
         match self {
             Self { verbose: 1.., .. } => "debug",
@@ -60,15 +60,15 @@ impl Levels {
 /// The running log.
 struct Running {
     levels: Mutex<Levels>,
-    /// As it was asked for; empty for standard error.
+    /// The path as the operator gave it; empty for standard error.
     file: String,
-    /// Puts another filter in the place of the one that is there.
+    /// Replaces the filter.
     refilter: Box<dyn Fn(EnvFilter) -> bool + Send + Sync>,
 }
 
 static RUNNING: OnceCell<Running> = OnceCell::new();
 
-/// What is logged, by Triton's names.
+/// The log's settings, by Triton's names.
 #[must_use]
 pub fn shown() -> ShownSettings {
     match RUNNING.get() {
@@ -80,10 +80,10 @@ pub fn shown() -> ShownSettings {
     }
 }
 
-/// Changes what is logged.
+/// Changes the log's settings.
 ///
 /// # Errors
-/// A setting that isn't there, or can't be changed while the server runs.
+/// If a setting doesn't exist, or can't be changed while the server runs.
 pub fn change(wanted: &ShownSettings) -> Result<()> {
     let Some(running) = RUNNING.get() else { return Err(Error::unavailable("there is no log")) };
     let mut levels = running.levels.lock().unwrap_or_else(PoisonError::into_inner);
@@ -94,27 +94,28 @@ pub fn change(wanted: &ShownSettings) -> Result<()> {
             return Err(Error::internal("the log takes no other filter"));
         }
         *levels = changed;
-        tracing::info!("what is logged was changed by a client: from '{}' on", changed.filter());
+        tracing::info!("a client changed the log's level: '{}'", changed.filter());
     }
     Ok(())
 }
 
 fn filter(directives: &str) -> anyhow::Result<EnvFilter> {
-    // The web framework's own news is no operator's, and its errors are of
-    // requests that aren't HTTP, which a client sends as often as it likes.
-    // Who wants them names them.
+    // Lines of the web framework don't concern an operator. Its errors are about
+    // requests that aren't HTTP, which a client can send as often as it likes. A
+    // filter that names the module turns them on.
     EnvFilter::try_new(format!("actix_server=warn,actix_http=off,{directives}"))
         .map_err(|error| anyhow::anyhow!("--log '{directives}' can't be read: {error}"))
 }
 
-/// Sends the log to standard error or a file, in the form and the detail asked
-/// for.
+/// Starts the log: to standard error or a file, in this format and from this
+/// level on.
 ///
 /// # Errors
-/// A filter that can't be read, a file that can't be written, or a second call.
+/// If the filter can't be read, the file can't be written, or the log was started
+/// before.
 pub fn start(settings: &LogSettings) -> anyhow::Result<()> {
     let filter = filter(&settings.log)?;
-    // An empty one is how compose files say that it isn't set.
+    // An empty path counts as not set: compose files write it so.
     let file = settings.log_file.as_deref().filter(|file| !file.as_os_str().is_empty());
     let writer = match file {
         Some(path) => BoxMakeWriter::new(Mutex::new(open(path)?)),
@@ -140,7 +141,7 @@ pub fn start(settings: &LogSettings) -> anyhow::Result<()> {
     started.map_err(|error| anyhow::anyhow!("the log can't be started: {error}"))?;
     let file = file.map_or_else(String::new, |file| file.display().to_string());
     let levels = Mutex::new(Levels::of(&settings.log));
-    // Once in a process: the line above fails the second time.
+    // It can't be set already: the line above fails the second time.
     _ = RUNNING.set(Running { levels, file, refilter });
     Ok(())
 }

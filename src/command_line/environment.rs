@@ -1,4 +1,5 @@
-//! Variables that look like settings and are none.
+//! Environment variables that look like settings and aren't, such as misspelt
+//! ones.
 
 use clap::CommandFactory as _;
 
@@ -7,14 +8,14 @@ use crate::cli::Cli;
 /// What every setting's variable begins with.
 const PREFIX: &str = "CRESSET_";
 
-/// Variables that others of the project's programs read.
+/// Variables that the project's other programs read.
 const ELSEWHERE: [&str; 1] = ["CRESSET_CACHE"];
 
-/// How alike two names are, from 0 to 1, of which one may be the other misspelt.
+/// From this likeness on (0 to 1), a name counts as a misspelling of another.
 const ALIKE: f64 = 0.8;
 
-/// A line for each of these names that no setting has, with the one that may be
-/// meant.
+/// A line for each name that is no setting, with the setting that it may
+/// misspell.
 #[must_use]
 pub fn unknown(names: impl IntoIterator<Item = String>) -> Vec<String> {
     let command = Cli::command();

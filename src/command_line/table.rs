@@ -1,5 +1,5 @@
-//! Triton's flags that aren't ours, or mean something else with us. A flag that
-//! isn't here is the parser's.
+//! Triton's flags that Cresset lacks, or gives another meaning. A flag that isn't
+//! here goes to the parser unchanged.
 
 /// A flag of tritonserver's.
 #[derive(Debug, Clone, Copy)]
@@ -8,25 +8,25 @@ pub struct Flag {
     pub name: &'static str,
     /// Whether a value follows.
     pub takes_value: bool,
-    /// What becomes of it.
+    /// What the server does with it.
     pub fate: Fate,
 }
 
 /// A level of the log that has a flag of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
-    /// What is of use to a developer.
+    /// Details for a developer.
     Verbose,
-    /// What happens.
+    /// Ordinary events.
     Info,
-    /// What may need somebody.
+    /// Events that an operator may have to act on.
     Warning,
-    /// What failed.
+    /// Failures.
     Error,
 }
 
 impl Level {
-    /// As `--log` has it.
+    /// Its name in `--log`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -38,26 +38,27 @@ impl Level {
     }
 }
 
-/// What becomes of a flag.
+/// What the server does with a flag.
 #[derive(Debug, Clone, Copy)]
 pub enum Fate {
-    /// A flag of ours has the same meaning.
+    /// Translated to this flag of Cresset's, with its value.
     As(&'static str),
-    /// The same, of one that is on or off.
+    /// Translated to this flag of Cresset's, which is true or false.
     Switch(&'static str),
-    /// `--log-format`, which has values of its own.
+    /// `--log-format`, whose values are translated.
     Form,
-    /// `--metrics-config`: one of its settings is a flag of ours.
+    /// `--metrics-config`: one of its settings is a flag of Cresset's.
     Metrics,
-    /// Whether what is of this level is logged.
+    /// Turns this level of the log on or off.
     Logs(Level),
-    /// An address to listen on, and which one.
+    /// An address to listen on, for this surface.
     Address(&'static str),
-    /// This value asks for what is there anyway; any other is refused, with why.
+    /// Accepted with this value, which is the server's behaviour anyway; refused
+    /// with any other, for this reason.
     Only(&'static str, &'static str),
-    /// Asks for what isn't there, and why it is no mere detail.
+    /// Refused, for this reason.
     Refused(&'static str),
-    /// Means nothing here, and why.
+    /// Ignored with a line in the log, for this reason.
     NoEffect(&'static str),
 }
 
@@ -73,10 +74,10 @@ const fn bare(name: &'static str, fate: Fate) -> Flag {
 
 const BUILT_IN: &str = "PyTorch's backend is built in, and no other is loaded";
 const CONFIGURED: &str =
-    "config.pbtxt is served as it is written; where there is none, the model file tells its inputs";
+    "config.pbtxt is served as it is written; if there is none, the model file tells its inputs";
 const ONE_PORT: &str = "one server listens on a port: put a load balancer in front of several";
 const NO_TLS: &str = "TLS ends in front of this server: at a proxy, a service mesh or an ingress";
-const NO_KEYS: &str = "there are no keys yet: keep what must not be called from the network, by a proxy";
+const NO_KEYS: &str = "there are no keys yet: let a proxy block the calls that the network must not make";
 const UNUSED_TLS: &str = "it is read with --grpc-use-ssl only";
 const NO_TRACES: &str = "there are no traces yet: metrics and the log tell the times of requests";
 const UNUSED_TRACES: &str = "nothing is traced";
@@ -93,7 +94,7 @@ const UNUSED_PATHS: &str = "those paths aren't offered";
 const HEADERS: &str = "a model's inputs come in the request's body and its parameters";
 pub(super) const SERIES: &str = "which series there are is fixed: /metrics shows them";
 
-/// All of them, in the order of `tritonserver --help`.
+/// All flags, in the order of `tritonserver --help`.
 pub const FLAGS: &[Flag] = &[
     flag("log-verbose", Logs(Level::Verbose)),
     flag("log-info", Logs(Level::Info)),
@@ -122,7 +123,7 @@ pub const FLAGS: &[Flag] = &[
     flag("enable-peer-access", NoEffect(ONE_DEVICE)),
     flag(
         "allow-http",
-        Only("true", "HTTP answers health probes: bind it to 127.0.0.1 by --host if nobody is to reach it"),
+        Only("true", "HTTP answers health probes: to keep clients out, bind it to 127.0.0.1 by --host"),
     ),
     flag("http-address", Address("HTTP")),
     flag("reuse-http-port", Only("false", ONE_PORT)),
@@ -180,7 +181,7 @@ pub const FLAGS: &[Flag] = &[
     flag("trace-config", Only("level=off", NO_TRACES)),
     flag("backend-directory", NoEffect(BUILT_IN)),
     flag("backend-config", NoEffect("a model is set by its config.pbtxt and cresset.toml")),
-    flag("repoagent-directory", NoEffect("no agent is loaded: put the model as it is to be served")),
+    flag("repoagent-directory", NoEffect("no agent is loaded: prepare the model's files beforehand")),
     flag("cache-config", NoEffect(NO_CACHE)),
     flag("cache-directory", NoEffect(NO_CACHE)),
     flag("rate-limit", Only("off", NO_LIMITER)),
@@ -196,7 +197,7 @@ pub const FLAGS: &[Flag] = &[
     flag("host-policy", NoEffect("threads are placed by the server")),
     flag(
         "model-load-gpu-limit",
-        NoEffect("a model for which a GPU has too little memory isn't served, and says so"),
+        NoEffect("a model that doesn't fit into a GPU's memory isn't served, and the log says so"),
     ),
     flag("allow-client-shm", Only("false", "shared memory isn't offered: send tensors in the request")),
     flag("strict-model-config", NoEffect(CONFIGURED)),

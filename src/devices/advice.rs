@@ -1,4 +1,4 @@
-//! What to do where a GPU isn't used: a pure answer to what was found.
+//! Advice for a GPU that isn't used, computed from the findings alone.
 
 use std::path::Path;
 
@@ -6,16 +6,16 @@ use serde::Serialize;
 
 use cresset_nvidia::DriverProblem;
 
-/// Something that is not used.
+/// A device or library that is not used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct NotUsed {
     pub(super) what: &'static str,
     pub(super) why: String,
-    /// What whoever runs this can do; empty where the cause says it.
+    /// What the operator can do; empty if the cause says it.
     pub(super) advice: String,
 }
 
-/// What this process can see of where it runs.
+/// The environment of this process, as far as it concerns GPUs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Surroundings {
     /// Whether it is in a container.
@@ -23,9 +23,9 @@ pub(super) struct Surroundings {
     /// Whether there are `/dev/nvidia…` files, which the driver's kernel
     /// module makes.
     pub(super) device_files: bool,
-    /// `CUDA_VISIBLE_DEVICES`, where it is set.
+    /// `CUDA_VISIBLE_DEVICES`, if it is set.
     pub(super) cuda_visible_devices: Option<String>,
-    /// `NVIDIA_VISIBLE_DEVICES`, where it is set: what the container was to get.
+    /// `NVIDIA_VISIBLE_DEVICES`, if it is set: the GPUs that the container asked for.
     pub(super) nvidia_visible_devices: Option<String>,
 }
 
@@ -42,7 +42,7 @@ impl Surroundings {
         }
     }
 
-    /// Said by the operator, by name.
+    /// The advice if a variable hides every GPU.
     fn hides_all(&self) -> Option<String> {
         let hidden = |name: &str, value: &Option<String>, words: &[&str]| {
             let value = value.as_deref()?.trim();
@@ -56,7 +56,7 @@ impl Surroundings {
 const GIVE_A_GPU: &str = "give the container its GPUs: docker run --gpus all, deploy.resources.reservations.devices \
      in compose, limits of nvidia.com/gpu in Kubernetes; the host needs the NVIDIA driver and the NVIDIA Container Toolkit";
 
-/// Why the driver gives no GPU, and what can be done.
+/// Why the driver offers no GPU, and what the operator can do.
 pub(super) fn on_driver(problem: &DriverProblem, here: &Surroundings) -> NotUsed {
     let advice = match problem {
         DriverProblem::NotFound => not_found(here),

@@ -1,5 +1,5 @@
-//! `cresset devices`: what this machine lends to models, and why something of
-//! it is not used.
+//! `cresset devices`: the devices that models can use, and why others are not
+//! used.
 
 mod advice;
 mod processors;
@@ -24,12 +24,12 @@ pub struct Args {
     pub json: bool,
 }
 
-/// Looks, and prints what it saw on standard output. `backend` is `None` in a
-/// build without a library that runs models.
+/// Prints the devices on standard output. `backend` is `None` in a build without
+/// a library that runs models.
 pub fn run(args: Args, backend: Option<&dyn Backend>) {
     let report = look(backend);
     let text = if args.json { serde_json::json!(report).to_string() } else { report.to_string() };
-    // Who closed standard output doesn't want to read it.
+    // If standard output is closed, the report isn't wanted.
     let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
 }
 
@@ -56,7 +56,7 @@ fn look(backend: Option<&dyn Backend>) -> Report {
     }
 }
 
-/// The plan of a model whose configuration says nothing.
+/// The plan of a model without `instance_group`.
 fn default_instances(processors: usize, accelerators: Option<&Accelerators>) -> Vec<String> {
     let none = || Accelerators::None("this build runs no models".to_owned());
     let resources = Resources {
@@ -67,8 +67,8 @@ fn default_instances(processors: usize, accelerators: Option<&Accelerators>) -> 
     placements.iter().map(ToString::to_string).collect()
 }
 
-/// Those that this process may use, by their number, then those that the
-/// machine has besides.
+/// The GPUs that this process may use, by their number, then the machine's other
+/// GPUs.
 fn gpus(visible: &[DriverGpu], monitored: &[MonitoredGpu]) -> Vec<Gpu> {
     let mut gpus: Vec<Gpu> = visible
         .iter()

@@ -9,24 +9,24 @@ pub(super) struct Processors {
     pub(super) allowed: usize,
     /// How many the machine runs.
     pub(super) machine: usize,
-    /// What keeps the rest from it.
+    /// What keeps the process from using the others.
     pub(super) limited_by: Vec<&'static str>,
-    /// As they are sold; empty where the kernel doesn't say.
+    /// The product's name; empty if the kernel doesn't say.
     pub(super) model: String,
     /// Instructions that make models fast, as the kernel spells them.
     pub(super) features: Vec<&'static str>,
-    /// Those of them that are missing.
+    /// Such instructions that the processors lack.
     pub(super) missing: Vec<&'static str>,
 }
 
-/// By what they are worth: 8, then 16 numbers of 32 bits at a time, then
-/// halved and quartered numbers, then matrices of them.
+/// In order of their worth: 8, then 16 numbers of 32 bits at a time, then numbers
+/// of 16 and 8 bits, then matrices.
 const X86: [&str; 8] =
     ["avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8"];
 const ARM: [&str; 6] = ["asimd", "asimddp", "sve", "sve2", "bf16", "i8mm"];
 
 impl Processors {
-    /// `allowed` heeds affinity and the cgroup's quota.
+    /// `allowed` counts by affinity and the cgroup's quota.
     pub(super) fn of_this_machine(allowed: usize) -> Self {
         let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         Self::new(allowed, machine(), affinity(), &text)
@@ -51,9 +51,9 @@ impl Processors {
     }
 }
 
-/// Whether a quota of processor time, and not the number of processors, is what
-/// holds this process back: then whoever looks out for work uses up what others
-/// need for it. `allowed` is how many processors it may use.
+/// Whether a quota of processor time limits this process, rather than the number
+/// of processors. A spinning thread then uses up the time of the others. `allowed`
+/// is how many processors the process may use.
 #[must_use]
 pub fn has_quota(allowed: usize) -> bool {
     affinity().is_some_and(|bound| allowed < bound)
@@ -68,20 +68,20 @@ fn field<'a>(cpuinfo: &'a str, name: &str) -> Option<&'a str> {
     cpuinfo.lines().find_map(value)
 }
 
-/// Processors that run, whoever may use them.
+/// Processors that are online, whether or not this process may use them.
 fn machine() -> usize {
     // SAFETY: no precondition.
     let online = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
     usize::try_from(online).unwrap_or(0)
 }
 
-/// Processors that this process's affinity lets it run on.
+/// Processors in this process's affinity mask.
 fn affinity() -> Option<usize> {
     // SAFETY: a cpu_set_t is plain bits, for which zero is a value.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: the set is whole, and its size is told.
+    // SAFETY: the set is initialized, and its size is passed.
     let asked = unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set) };
-    // SAFETY: the set is whole.
+    // SAFETY: the set is initialized.
     (asked == 0).then(|| unsafe { libc::CPU_COUNT(&set) }).and_then(|count| usize::try_from(count).ok())
 }
 

@@ -1,4 +1,4 @@
-//! What was seen, for people and, by serde, for programs.
+//! The report: as text for people and, through serde, as JSON.
 
 use std::fmt;
 
@@ -7,25 +7,25 @@ use serde::Serialize;
 use super::advice::NotUsed;
 use super::processors::Processors;
 
-/// All that `cresset devices` saw.
+/// The findings of `cresset devices`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Report {
     pub(super) version: &'static str,
-    /// What runs models; null in a build without.
+    /// The library that runs models; null in a build without one.
     pub(super) library: Option<Library>,
     pub(super) processors: Processors,
-    /// What a model gets whose configuration says nothing, a line for each
+    /// The instances of a model that has no `instance_group`, a line for each
     /// device.
     pub(super) default_instances: Vec<String>,
-    /// As NVML tells it.
+    /// From NVML.
     pub(super) driver_version: Option<String>,
-    /// The newest CUDA that the driver speaks.
+    /// The newest version of CUDA that the driver supports.
     pub(super) driver_cuda: Option<String>,
     pub(super) gpus: Vec<Gpu>,
     pub(super) not_used: Vec<NotUsed>,
 }
 
-/// What runs models.
+/// The library that runs models.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Library {
     /// With its version.
@@ -38,8 +38,8 @@ pub(super) struct Library {
 /// One GPU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Gpu {
-    /// Its number, as in `cuda:0` and in `gpus` of an instance group; null
-    /// where this process may not use it.
+    /// Its number, as in `cuda:0` and in `gpus` of an instance group; null if this
+    /// process may not use it.
     pub(super) cuda: Option<u32>,
     pub(super) name: String,
     pub(super) uuid: Option<String>,

@@ -1,4 +1,5 @@
-//! A configuration's text, of what was described and found.
+//! Writes the text of a configuration from the described inputs and the trial's
+//! findings.
 
 use std::fmt::Write as _;
 
@@ -8,12 +9,12 @@ use crate::model_config::output_name;
 use cresset_backend::ModelFormat;
 use cresset_protocol::Datatype;
 
-/// What stands in a configuration beside its tensors.
+/// The fields of a configuration beside its tensors.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Header<'a> {
-    /// Of the model's file.
+    /// The format of the model's file.
     pub(super) format: &'static ModelFormat,
-    /// Left out if nothing names the model: its directory does.
+    /// If it is left out, the model's directory names the model.
     pub(super) name: Option<&'a str>,
     pub(super) filename: &'a str,
     /// Zero if dimension 0 is no batch.
@@ -41,7 +42,7 @@ pub(super) fn text(header: Header<'_>, inputs: &[DescribedInput], found: &Found)
     text
 }
 
-/// The text without outputs: enough to bind the inputs.
+/// The text without outputs, which is enough to bind the inputs.
 pub(super) fn inputs_text(header: Header<'_>, inputs: &[DescribedInput]) -> String {
     let mut text = String::new();
     if let Some(name) = header.name {
@@ -76,8 +77,9 @@ fn list(text: &mut String, field: &str, entries: &[String]) {
     }
 }
 
-/// One entry. A configuration's dims are never empty; what has none behind the
-/// batch is reshaped, as is a string, which Triton takes in this form alone.
+/// One entry. A configuration's dims must not be empty, so a tensor without
+/// dimensions behind the batch is reshaped. So is a string: Triton takes it in
+/// this form only.
 fn tensor(name: &str, datatype: Datatype, dims: &[i64], batched: bool) -> String {
     let kind = if datatype == Datatype::Bytes { "STRING" } else { datatype.name() };
     let empty = dims.is_empty() || (datatype == Datatype::Bytes && dims.iter().all(|dim| *dim == 1));

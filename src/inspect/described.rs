@@ -19,7 +19,7 @@ pub struct DescribedInput {
 }
 
 impl DescribedInput {
-    /// Whether it has a row for each of a batch's, or needs none.
+    /// Whether it has a row for each row of the batch, or needs none.
     pub(super) fn may_batch(&self) -> bool {
         self.shared || self.dims.first() == Some(&-1)
     }
@@ -48,7 +48,7 @@ impl FromStr for DescribedInput {
 fn dimension(text: &str) -> Result<i64, String> {
     match text.trim().parse() {
         Ok(dimension) if dimension == -1 || dimension > 0 => Ok(dimension),
-        _ => Err(format!("'{text}' is no dimension: expected 1 or more, or -1 where it varies")),
+        _ => Err(format!("'{text}' is no dimension: expected 1 or more, or -1 if it varies")),
     }
 }
 
@@ -67,8 +67,8 @@ mod tests {
         for (text, message) in [
             ("x", "expected NAME:DATATYPE:DIMS, as x:FP32:-1,3,224,224"),
             (":FP32:1", "expected a name before the first colon"),
-            ("x:FP32:", "'' is no dimension: expected 1 or more, or -1 where it varies"),
-            ("x:FP32:1,0", "'0' is no dimension: expected 1 or more, or -1 where it varies"),
+            ("x:FP32:", "'' is no dimension: expected 1 or more, or -1 if it varies"),
+            ("x:FP32:1,0", "'0' is no dimension: expected 1 or more, or -1 if it varies"),
         ] {
             assert_eq!(read(text), Err(message.to_owned()), "{text}");
         }

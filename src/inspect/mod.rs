@@ -1,6 +1,5 @@
-//! `cresset inspect`: what a model file takes and gives, and its
-//! `config.pbtxt`, from the file and a trial on inputs that the operator
-//! describes.
+//! `cresset inspect`: shows a model file's inputs and outputs, and writes its
+//! `config.pbtxt`, from the file and a trial on inputs that the operator describes.
 
 mod config;
 mod described;
@@ -28,27 +27,27 @@ pub struct Args {
 
     /// An input to try the model on, such as x:FP32:-1,3,224,224; repeat it for each
     ///
-    /// -1 stands for a dimension that varies. In front it is the batch: rows are tried alone and
-    /// together, and whether their answers are the same. From what comes out, a config.pbtxt is
-    /// made.
+    /// -1 stands for a dimension that varies; in front it is the batch. The trial runs rows alone
+    /// and together, and checks that their answers are the same. Its results become a
+    /// config.pbtxt.
     #[arg(long, value_name = "NAME:DATATYPE:DIMS")]
     pub input: Vec<DescribedInput>,
 
-    /// The model's name [default: the directory's, where the file lies as MODEL/VERSION/FILE]
+    /// The model's name [default: MODEL, if the file's path ends in MODEL/VERSION/FILE]
     #[arg(long, value_name = "MODEL")]
     pub name: Option<String>,
 
-    /// The most rows of a batch, where dimension 0 is one; 0 for a model that mustn't be batched
+    /// Largest batch, if dimension 0 is the batch; 0 for a model that must not be batched
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub max_batch: u32,
 
-    /// What to try for a dimension that varies and isn't the batch
+    /// Size to try for a dimension that varies and isn't the batch
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(i64).range(1..=1 << 20))]
     pub size: i64,
 
-    /// Library of operators that the model calls and libtorch doesn't have; repeat it for more
+    /// Library of operators that the model calls and libtorch lacks; repeat it for more
     ///
-    /// torchvision's operators are there without.
+    /// torchvision's operators are built in.
     #[arg(long, value_name = "PATH")]
     pub op_library: Vec<PathBuf>,
 
@@ -56,17 +55,17 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
-    /// Write over a file that is there
+    /// Overwrite an existing file
     #[arg(long, requires = "output")]
     pub force: bool,
 }
 
-/// Looks into the file, tries it if inputs are described, and writes what
-/// it found.
+/// Reads the model file, tries the model if inputs are described, and writes the
+/// findings.
 ///
 /// # Errors
-/// A file that can't be loaded or written, inputs that aren't the model's, or
-/// a model that fails on them.
+/// If a file can't be loaded or written, the inputs aren't the model's, or the
+/// model fails on them.
 pub fn run(args: &Args, backend: &dyn Backend) -> anyhow::Result<()> {
     if let Some(path) = &args.output {
         anyhow::ensure!(
@@ -115,7 +114,7 @@ pub fn run(args: &Args, backend: &dyn Backend) -> anyhow::Result<()> {
         stateful: signature.stateful.is_some(),
     };
     let name = named.as_deref().unwrap_or("model");
-    // By the server's own rules, so that the trial runs what will be served.
+    // By the server's own rules, so that the trial runs the model as it will be served.
     let described = config::inputs_text(header(if may_batch { args.max_batch } else { 0 }), &inputs);
     let binding = Binding::new(&ModelConfig::from_pbtxt(&described, name)?, signature)?;
     let in_order = binding.inputs.iter();
@@ -135,7 +134,7 @@ pub fn run(args: &Args, backend: &dyn Backend) -> anyhow::Result<()> {
     report += &report::of_trial(&inputs, &found, binding.warning().as_deref());
     match &args.output {
         None => {
-            // Apart from the configuration, which goes into a file or a pipe.
+            // On standard error: the configuration goes into a file or a pipe.
             print(&mut io::stderr(), &report);
             print(&mut io::stdout(), &text);
         }
@@ -147,7 +146,7 @@ pub fn run(args: &Args, backend: &dyn Backend) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// With what the file says of its argument.
+/// The input with the file's description of its argument.
 fn with_kind(input: &DescribedInput, signature: &Signature) -> DescribedInput {
     let (first, rest) = input.name.split_once('.').unwrap_or((&input.name, ""));
     let argument = signature.arguments.iter().find(|argument| argument.name == first);
@@ -155,7 +154,7 @@ fn with_kind(input: &DescribedInput, signature: &Signature) -> DescribedInput {
     DescribedInput { shared: leaf.is_some_and(|leaf| leaf.shared().is_some()), ..input.clone() }
 }
 
-/// A stream that is closed isn't read.
+/// If the stream is closed, the text isn't wanted.
 fn print(to: &mut dyn io::Write, text: &str) {
     let _ = to.write_all(text.as_bytes());
 }

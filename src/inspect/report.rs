@@ -1,4 +1,4 @@
-//! What was found, for people.
+//! The findings, as text for people.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -9,7 +9,7 @@ use super::trial::{Found, FoundOutput};
 use cresset_backend::{Argument, DeclaredTensor, Fact, Model};
 use cresset_protocol::Datatype;
 
-/// What the file tells of itself.
+/// The model file's description of itself.
 pub(super) fn of_file(file: &Path, model: &dyn Model) -> String {
     let signature = model.signature();
     // Writing to a String can't fail, here and below.
@@ -43,7 +43,7 @@ pub(super) fn of_file(file: &Path, model: &dyn Model) -> String {
     text
 }
 
-/// Datatypes and shapes, if the file has them.
+/// The declared datatypes and shapes, if the file has them.
 fn declared(text: &mut String, heading: &str, tensors: &[DeclaredTensor]) {
     if !tensors.is_empty() {
         let _ = writeln!(text, "{heading}");
@@ -53,7 +53,7 @@ fn declared(text: &mut String, heading: &str, tensors: &[DeclaredTensor]) {
     }
 }
 
-/// What the trial showed.
+/// The results of the trial.
 pub(super) fn of_trial(inputs: &[DescribedInput], found: &Found, warning: Option<&str>) -> String {
     let mut text = "\ninputs\n".to_owned();
     for DescribedInput { name, datatype, dims, .. } in inputs {

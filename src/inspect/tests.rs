@@ -16,7 +16,7 @@ fn args(file: &Path, inputs: &[&str]) -> Args {
     }
 }
 
-/// What is written for a mock.
+/// The configuration that is written for a mock.
 fn written(backend: &MockBackend, inputs: &[&str]) -> anyhow::Result<String> {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("config.pbtxt");

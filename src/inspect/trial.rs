@@ -1,5 +1,5 @@
-//! A model on trial: what it gives for the described inputs, whether
-//! dimension 0 is a batch, and which dimensions vary.
+//! Runs a model on the described inputs, to find its outputs, whether dimension 0
+//! is a batch, and which dimensions vary.
 
 use super::DescribedInput;
 use crate::model_config::{Binding, BoundInput};
@@ -11,26 +11,26 @@ use crate::trial::values::{Unsent, numbers, unsent};
 use cresset_backend::{BackendError, BatchOutput, Model};
 use cresset_protocol::Datatype;
 
-/// So many rows run where dimension 0 isn't a batch.
+/// How many rows run if dimension 0 isn't a batch.
 const SEVERAL: usize = 3;
 
-/// An output as the trial found it.
+/// An output, as the trial found it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct FoundOutput {
     /// The name that the model itself gives, if any.
     pub(super) name: Option<String>,
     pub(super) datatype: Datatype,
-    /// Without the batch where there is one; -1 for a dimension that varies.
+    /// Without the batch dimension, if there is one; -1 for a dimension that varies.
     pub(super) dims: Vec<i64>,
 }
 
-/// What the trial showed.
+/// The results of the trial.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) outputs: Vec<FoundOutput>,
     /// Whether dimension 0 is a batch, or why it isn't.
     pub(super) batch: Result<(), String>,
-    /// What couldn't be tried, a line each.
+    /// A line for each thing that couldn't be tried.
     pub(super) notes: Vec<String>,
 }
 
@@ -39,33 +39,33 @@ pub(super) struct Trial<'a> {
     pub(super) model: &'a dyn Model,
     pub(super) inputs: &'a [DescribedInput],
     pub(super) binding: &'a Binding,
-    /// What a dimension behind the first is where it varies.
+    /// The size of a dimension that varies and isn't the first.
     pub(super) size: i64,
-    /// The most rows of a batch; zero where there mustn't be any.
+    /// The most rows of a batch; zero if the model must not be batched.
     pub(super) most: u32,
 }
 
-/// What inputs are made of.
+/// The values that inputs are filled with.
 #[derive(Debug, Clone, Copy)]
 struct Made {
     values: Values,
-    /// What an argument is that is a number.
+    /// The value of an argument that is a number.
     number: u32,
 }
 
-/// What came of one range of values.
+/// The results for one range of values.
 struct Seen {
     outputs: Vec<BatchOutput>,
     rule: RowRule,
-    /// Of every run.
+    /// The outputs' shapes in every run.
     shapes: Vec<Vec<Vec<i64>>>,
 }
 
 impl Trial<'_> {
-    /// Runs the model, on values of widening ranges until it does.
+    /// Runs the model on values of wider and wider ranges, until it succeeds.
     ///
     /// # Errors
-    /// That it fails on the least of what was described.
+    /// If it fails on every range.
     pub(super) fn run(&self) -> Result<Found, BackendError> {
         let (mut failed, mut seen) = (None, None);
         let ranges = Values::WIDENING.into_iter();
@@ -148,8 +148,8 @@ impl Trial<'_> {
         Found { outputs: outputs.iter().enumerate().map(output).collect(), batch, notes }
     }
 
-    /// What other values give, as far as the model takes them: how much it finds
-    /// may depend on them.
+    /// The outputs' shapes for other values, as far as the model takes them: the
+    /// sizes may depend on the values.
     fn shapes_of_others(&self, number: u32) -> Vec<Vec<Vec<i64>>> {
         let zeros = self.template(1, self.size, number);
         let drawn = Values::WIDENING.map(|values| draw::row(&zeros, SEVERAL as u64, values));
@@ -168,8 +168,9 @@ impl Trial<'_> {
         }
     }
 
-    /// Each input without elements; what varies in front has the size `first`,
-    /// what varies behind that `size`, and what is one number that `number`.
+    /// Each input without elements. A first dimension that varies has the size
+    /// `first`, a later one `size`; an argument that is a number has the value
+    /// `number`.
     fn template(&self, first: i64, size: i64, number: u32) -> Vec<TrialInput> {
         let described = |bound: &BoundInput| self.inputs.iter().find(|input| input.name == bound.name);
         let rows = u32::try_from(first).ok().filter(|_| self.may_batch());
@@ -194,8 +195,8 @@ impl Trial<'_> {
         self.binding.inputs.iter().map(input).filter_map(sent).collect()
     }
 
-    /// One run, on an instance of its own: a module that keeps state begins
-    /// anew.
+    /// One run, on a new instance, so that a module that keeps state starts from
+    /// its first state.
     fn forward(&self, inputs: &[TrialInput]) -> Result<Vec<BatchOutput>, BackendError> {
         run_here(self.model.instance(1)?.as_mut(), inputs)
     }
@@ -205,14 +206,14 @@ fn shapes_of(outputs: &[BatchOutput]) -> Vec<Vec<i64>> {
     outputs.iter().map(|output| output.shape.clone()).collect()
 }
 
-/// The shape of an output over all runs, -1 where it wasn't always the same, or
-/// was empty: what a model found nothing for is no size to hold it to.
+/// The shape of an output over all runs. A dimension is -1 if it wasn't always the
+/// same, or was 0: a model that found nothing may find something in other inputs.
 fn dims(index: usize, seen: &[Vec<Vec<i64>>]) -> Vec<i64> {
     let mut runs = seen.iter().filter_map(|run| run.get(index));
     let first = runs.next().cloned().unwrap_or_default();
     let known = runs.fold(first, |known, other| {
         if known.len() != other.len() {
-            // As many dimensions as there were first, all of them open.
+            // As many dimensions as in the first run, all of them -1.
             return vec![-1; known.len()];
         }
         known.iter().zip(other).map(|(a, b)| if a == b { *a } else { -1 }).collect()

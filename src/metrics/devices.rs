@@ -1,6 +1,5 @@
-//! What devices are doing, read when somebody asks for the metrics: nothing
-//! is read where nobody does, and a crowd of scrapers costs one reading a
-//! second.
+//! Metrics of devices. They are read when a scraper asks for the metrics, at most
+//! once a second, however many scrapers there are.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,13 +15,13 @@ const PACE: Duration = Duration::from_secs(1);
 /// One reading of all devices.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DeviceReadings {
-    /// The GPUs themselves, whoever uses them.
+    /// The GPUs themselves, whichever process uses them.
     pub gpus: Vec<GpuReading>,
-    /// What this process holds of each device.
+    /// The memory that this process holds on each device.
     pub allocators: Vec<AllocatorReading>,
 }
 
-/// What a GPU tells; `None` where it doesn't.
+/// The readings of a GPU; `None` for one that it doesn't offer.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct GpuReading {
     /// Its label.
@@ -37,11 +36,11 @@ pub struct GpuReading {
     pub power_usage: Option<f64>,
     /// In watts.
     pub power_limit: Option<f64>,
-    /// In joules, from any beginning.
+    /// In joules, from an arbitrary start.
     pub energy: Option<f64>,
 }
 
-/// Memory of a device, in bytes, as the library that computes keeps it.
+/// A device's memory in the allocator of the library that computes, in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllocatorReading {
     /// Its label: `cuda:0`.
@@ -52,17 +51,17 @@ pub struct AllocatorReading {
     pub reserved: u64,
 }
 
-/// The gauges, and what fills them.
+/// The gauges, and the source that fills them.
 pub(super) struct Devices {
     families: DeviceFamilies,
     watch: Mutex<Option<Watcher>>,
 }
 
-/// A source of readings, and what was read last.
+/// A source of readings, and its last reading.
 pub(super) struct Watcher {
     source: Box<dyn Fn() -> DeviceReadings + Send>,
     read: Option<Instant>,
-    /// The last energy of each GPU: the counter takes differences.
+    /// The last energy of each GPU: the counter adds up differences.
     energy: HashMap<String, f64>,
 }
 
@@ -84,9 +83,9 @@ impl Devices {
         *self.lock() = Some(watch);
     }
 
-    /// Reads again, unless it was read within the last second.
+    /// Reads again, unless the last reading is less than a second old.
     pub(super) fn refresh(&self, now: Instant) {
-        // Held while reading: scrapers that come meanwhile want the same.
+        // Held while reading, so that scrapers that come meanwhile share the reading.
         let mut watch = self.lock();
         let Some(watch) = watch.as_mut() else { return };
         if watch.read.is_some_and(|read| now.saturating_duration_since(read) < PACE) {
@@ -113,18 +112,18 @@ impl Devices {
         show(&families.power_limit, &gpu.uuid, gpu.power_limit);
         if let Some(now) = gpu.energy {
             let before = energy.insert(gpu.uuid.clone(), now).unwrap_or(now);
-            // A driver that was loaded again counts from zero.
+            // After the driver was loaded again, it counts from zero.
             families.energy.with_label_values(&[&gpu.uuid]).inc_by((now - before).max(0.0));
         }
     }
 
-    /// Whatever a panicking source left is read anew.
+    /// If a source panicked, the next scrape reads anew.
     fn lock(&self) -> MutexGuard<'_, Option<Watcher>> {
         self.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A device that no longer tells shows nothing, rather than what it told last.
+/// A device without a present reading shows nothing, rather than its last one.
 fn show(family: &GaugeVec, label: &str, value: Option<f64>) {
     match value {
         Some(value) => family.with_label_values(&[label]).set(value),
@@ -186,7 +185,7 @@ mod tests {
 
         let count = Arc::new(AtomicU32::new(0));
         let readings = Arc::clone(&count);
-        // The first reading, number 0, is where energy counts from.
+        // Energy counts from the first reading, number 0.
         devices.watch(Watcher::new(move || busier(readings.fetch_add(1, Ordering::Relaxed))));
         let first = [
             r#"cresset_device_memory_allocated_bytes{device="cuda:0"} 1"#,

@@ -1,8 +1,7 @@
-//! Every metric, by name, in one table; and the handles that count.
+//! Every metric, by name, in one table, and the handles that count.
 //!
-//! `nv_inference_*` are Triton's names and meanings, so that dashboards carry
-//! over; what Triton lacks is `cresset_*`. The registry is the one global of
-//! the program.
+//! `nv_inference_*` have Triton's names and meanings, so that its dashboards work.
+//! Metrics that Triton lacks are `cresset_*`. The registry is a global.
 
 mod devices;
 mod processors;
@@ -33,7 +32,7 @@ pub use devices::{AllocatorReading, DeviceReadings, GpuReading};
 /// Why a request failed, by Triton's values of the label `reason`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailureReason {
-    /// Refused: it never ran.
+    /// It was refused, and never ran.
     Rejected,
     /// Its client went away.
     Canceled,
@@ -56,7 +55,7 @@ impl FailureReason {
     }
 }
 
-/// Where a request's time went.
+/// How a request's time was spent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Durations {
     /// From its arrival until its batch left.
@@ -77,8 +76,8 @@ impl Durations {
     }
 }
 
-/// One version's metrics, its labels resolved once. Its series go when the last
-/// handle of a version does: a version that isn't served any more isn't told of.
+/// One version's metrics, with its labels resolved once. When the last handle of a
+/// version is dropped, its series are removed.
 #[derive(Debug)]
 pub struct ModelMetrics {
     success: IntCounter,
@@ -91,12 +90,12 @@ pub struct ModelMetrics {
     input: Timer,
     infer: Timer,
     output: Timer,
-    /// If they are asked for.
+    /// If the operator asks for summaries.
     summaries: Option<Arc<Latencies>>,
     batch_size: Histogram,
     closed: HashMap<CloseReason, IntCounter>,
     statistics: Recorder,
-    /// After the handles above.
+    /// Dropped after the handles above.
     _series: Series,
 }
 
@@ -119,7 +118,7 @@ impl ModelMetrics {
     /// The handles of one model's version.
     #[must_use]
     pub fn new(model: &str, version: u64) -> Self {
-        // Before the handles: what is counted here isn't removed.
+        // Before the handles, so that the series aren't removed meanwhile.
         let series = Series::of(model, version);
         let version = version.to_string();
         let labels = [model, version.as_str()];
@@ -150,15 +149,15 @@ impl ModelMetrics {
         }
     }
 
-    /// A request that waits: the gauge goes down when the value is dropped.
+    /// Counts a waiting request, until the returned value is dropped.
     #[must_use]
     pub fn pending(&self) -> PendingGuard {
         self.pending.inc();
         PendingGuard(self.pending.clone())
     }
 
-    /// A batch ran. A retry is an execution, but no batch that was formed: its
-    /// rows were counted with the one that failed.
+    /// A batch ran. A retry counts as an execution, but not as a batch: its rows were
+    /// counted with the batch that failed.
     pub fn executed(&self, rows: u32, reason: CloseReason) {
         self.executions.inc();
         self.statistics.executed();
@@ -170,8 +169,8 @@ impl ModelMetrics {
         }
     }
 
-    /// A batch of `rows` rows gave its outputs; its time in the queue is its
-    /// requests' own.
+    /// A batch of `rows` rows gave its outputs. The time in the queue is recorded
+    /// with its requests.
     pub fn computed(&self, rows: u32, durations: &Durations) {
         self.statistics.computed(rows, durations);
     }
@@ -199,7 +198,7 @@ impl ModelMetrics {
         }
     }
 
-    /// What was recorded since the version was loaded.
+    /// The statistics since the version was loaded.
     #[must_use]
     pub fn statistics(&self, model: &str, version: u64) -> ModelStatistics {
         self.statistics.read(model, version)
@@ -218,7 +217,8 @@ impl Drop for PendingGuard {
 
 /// Counts an answer of the HTTP surface by its status.
 pub fn http_response(status: u16) {
-    // Nearly all of them: looked up once, not under the family's lock each time.
+    // Nearly all answers have this status. Its counter is looked up once, not under
+    // the family's lock each time.
     static OK: Lazy<IntCounter> = Lazy::new(|| TABLE.http_responses.with_label_values(&["200"]));
     match status {
         200 => OK.inc(),
@@ -236,17 +236,17 @@ pub fn request_bytes() -> &'static IntGauge {
     &TABLE.request_bytes
 }
 
-/// Versions that are loaded from now on show their latencies' quantiles, too.
+/// Turns on quantiles of latencies for versions that are loaded from now on.
 pub fn show_summaries() {
     TABLE.summaries.show();
 }
 
-/// A version of a model was loaded, in this time.
+/// Records how long a version of a model took to load.
 pub fn loaded(model: &str, version: u64, took: Duration) {
     TABLE.load_duration.with_label_values(&[model, &version.to_string()]).set(took.as_secs_f64());
 }
 
-/// From now on every scrape shows what `source` reads of the devices, read at
+/// From now on every scrape shows the readings of `source`, which is called at
 /// most once a second.
 pub fn watch_devices(source: impl Fn() -> DeviceReadings + Send + 'static) {
     TABLE.devices.watch(Watcher::new(source));
@@ -267,8 +267,7 @@ pub fn render() -> Vec<u8> {
     text
 }
 
-/// From now on the metrics of a model's version carry these labels, and no
-/// others of the kind.
+/// Sets the labels that `metric_tags` adds to the metrics of a model's version.
 pub fn tag(model: &str, version: u64, tags: &BTreeMap<String, String>) {
     let key = (model.to_owned(), version.to_string());
     let mut tagged = TABLE.tags.lock().unwrap_or_else(PoisonError::into_inner);
@@ -279,8 +278,8 @@ pub fn tag(model: &str, version: u64, tags: &BTreeMap<String, String>) {
     }
 }
 
-/// A family has the same labels for every model: those of one model alone are
-/// written when they are read.
+/// Adds the labels of single models when the metrics are read: a family in the
+/// registry has the same labels for every model.
 fn add_tags(families: &mut [MetricFamily]) {
     let tagged = TABLE.tags.lock().unwrap_or_else(PoisonError::into_inner);
     if tagged.is_empty() {

@@ -1,11 +1,11 @@
-//! What the machine's processors and memory are doing, by Triton's names, read
-//! when it is asked for.
+//! Metrics of the machine's processors and memory, by Triton's names. They are read
+//! when a scraper asks for the metrics.
 
 use std::sync::{Mutex, PoisonError};
 
 use prometheus::{Gauge, Registry};
 
-/// The gauges, and the times of the last look.
+/// The gauges, and the times of the last reading.
 pub(super) struct Processors {
     utilization: Gauge,
     memory_total: Gauge,
@@ -13,7 +13,7 @@ pub(super) struct Processors {
     last: Mutex<Times>,
 }
 
-/// What all processors did since the machine started, in ticks.
+/// The time of all processors since the machine started, in ticks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Times {
     idle: u64,
@@ -26,15 +26,18 @@ impl Processors {
         Self {
             utilization: gauge(
                 "nv_cpu_utilization",
-                "how busy the machine's processors were since the last look, from 0 to 1",
+                "how busy the machine's processors were since the last reading, from 0 to 1",
             ),
             memory_total: gauge("nv_cpu_memory_total_bytes", "memory of the machine, in bytes"),
-            memory_used: gauge("nv_cpu_memory_used_bytes", "of it, what isn't available to new work"),
+            memory_used: gauge(
+                "nv_cpu_memory_used_bytes",
+                "memory in use: not available to new work, in bytes",
+            ),
             last: Mutex::default(),
         }
     }
 
-    /// Reads anew; what can't be read stays as it was.
+    /// Reads anew; a value that can't be read stays as it was.
     pub(super) fn refresh(&self) {
         let read = |file| std::fs::read_to_string(file).ok();
         if let Some(now) = read("/proc/stat").as_deref().and_then(times) {
@@ -52,7 +55,7 @@ impl Processors {
 }
 
 /// The first line of `/proc/stat`: user, nice, system, idle, iowait, irq,
-/// softirq, steal; what guests take is in user already.
+/// softirq, steal. The time of guests is part of user.
 fn times(stat: &str) -> Option<Times> {
     let line = stat.lines().next()?.strip_prefix("cpu ")?;
     let ticks: Vec<u64> = line.split_whitespace().take(8).map_while(|ticks| ticks.parse().ok()).collect();
@@ -60,7 +63,7 @@ fn times(stat: &str) -> Option<Times> {
     Some(Times { idle, all: ticks.iter().sum() })
 }
 
-/// The share of time between two looks that wasn't idle; `None` where no tick
+/// The share of time between two readings that wasn't idle; `None` if no tick
 /// passed.
 fn busy(last: Times, now: Times) -> Option<f64> {
     let all = now.all.checked_sub(last.all).filter(|all| *all > 0)?;
@@ -68,7 +71,7 @@ fn busy(last: Times, now: Times) -> Option<f64> {
     Some((all - idle) as f64 / all as f64)
 }
 
-/// The machine's memory and what of it is available, in bytes.
+/// The machine's memory and its available part, in bytes.
 fn memory(meminfo: &str) -> Option<(f64, f64)> {
     let kilobytes = |name: &str| {
         let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;

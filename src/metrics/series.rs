@@ -1,4 +1,4 @@
-//! How long a version's series are there: as long as anybody counts in them.
+//! Removes a version's series when its last handle is dropped.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,11 +8,11 @@ use once_cell::sync::Lazy;
 use super::table::TABLE;
 use super::{CloseReason, FailureReason};
 
-/// How many handles each version has. A version that is replaced has two for a
-/// while: the old one, which finishes what waits for it, and the new one.
+/// How many handles each version has. A version that is being replaced has two for
+/// a while: the old one finishes its requests while the new one serves.
 static HANDLES: Lazy<Mutex<BTreeMap<(String, u64), usize>>> = Lazy::new(Mutex::default);
 
-/// One handle of a version's; the last to go takes the series with it.
+/// One handle of a version. Dropping the last one removes the series.
 #[derive(Debug)]
 pub(super) struct Series {
     model: String,
@@ -28,7 +28,7 @@ impl Series {
 
 impl Drop for Series {
     fn drop(&mut self) {
-        // Held until the series are gone, so that a handle that is made
+        // Held until the series are removed, so that a handle that is made
         // meanwhile makes them anew.
         let mut handles = handles();
         let key = (std::mem::take(&mut self.model), self.version);
@@ -44,7 +44,7 @@ impl Drop for Series {
 
 fn remove(model: &str, version: &str) {
     let labels = [model, version];
-    // An error says that there is no such series, which is what is wanted.
+    // An error only says that there is no such series.
     for family in [&TABLE.success, &TABLE.inferences, &TABLE.executions] {
         let _ = family.remove_label_values(&labels);
     }
@@ -64,7 +64,8 @@ fn remove(model: &str, version: &str) {
     }
 }
 
-/// Counts are whole between any two statements under the lock.
+/// The counts are consistent between any two statements, so a poisoned lock does
+/// no harm.
 fn handles() -> MutexGuard<'static, BTreeMap<(String, u64), usize>> {
     HANDLES.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,5 @@
-//! The same events once more, as Triton's statistics have them: exact sums
-//! for one version, read together.
+//! The same events as in the metrics, in the form of Triton's statistics: exact
+//! sums for one version, read together.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,10 +8,10 @@ use std::time::Duration;
 use super::Durations;
 use cresset_protocol::{BatchStatistics, InferenceStatistics, ModelStatistics};
 
-/// What was recorded of one version since it was loaded.
+/// The statistics of one version since it was loaded.
 ///
-/// Behind one lock, so that a reader never sees a request's count without its
-/// time; it is held for a few additions.
+/// They are behind one lock, so that a reader never sees a request's count without
+/// its time. The lock is held for a few additions only.
 #[derive(Debug, Default)]
 pub(super) struct Recorder(Mutex<Sums>);
 
@@ -69,7 +69,8 @@ impl Recorder {
         }
     }
 
-    /// Sums are whole between any two statements under the lock.
+    /// The sums are consistent between any two statements, so a poisoned lock does no
+    /// harm.
     fn lock(&self) -> MutexGuard<'_, Sums> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,6 +1,6 @@
-//! Quantiles of latencies over about the last minute: what Triton shows if it is
-//! asked to. They take time of every request and can't be added over servers,
-//! which histograms can.
+//! Quantiles of latencies over about the last minute, as Triton offers them. They
+//! are off by default: they cost time on every request and, unlike histograms,
+//! can't be summed over servers.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,38 +13,38 @@ use prometheus::proto::{Metric, MetricFamily, MetricType, Quantile, Summary};
 use super::table::SUMMARIES;
 use super::{Durations, pair};
 
-/// What is shown of each latency; the same as Triton's.
+/// The quantiles of each latency; the same as Triton's.
 const QUANTILES: [f64; 5] = [0.5, 0.9, 0.95, 0.99, 0.999];
 
-/// What is counted lies in slots of time, and the oldest of them is emptied when
-/// a new one begins: quantiles are of the last 48 to 60 s.
+/// How many slots of time there are. The oldest is emptied when a new one begins,
+/// so quantiles cover the last 48 to 60 s.
 const SLOTS: usize = 5;
 const SLOT: Duration = Duration::from_secs(12);
 
-/// What takes longer counts as this, in microseconds: an hour.
+/// Longer latencies count as this, in microseconds: an hour.
 const LONGEST: u64 = 3_600_000_000;
 
 /// Within a hundredth.
 const DIGITS: u8 = 2;
 
-/// Those of all versions.
+/// The summaries of all versions.
 #[derive(Default)]
 pub(super) struct Summaries {
     shown: AtomicBool,
     versions: Mutex<BTreeMap<(String, String), Arc<Latencies>>>,
 }
 
-/// Those of one version, in the order of the table.
+/// The summaries of one version, in the order of the table.
 #[derive(Debug)]
 pub(super) struct Latencies([Mutex<Window>; SUMMARIES.len()]);
 
 impl Summaries {
-    /// Versions that are loaded from now on have them.
+    /// Turns them on for versions that are loaded from now on.
     pub(super) fn show(&self) {
         self.shown.store(true, Ordering::Relaxed);
     }
 
-    /// A version's, if they are asked for.
+    /// The summaries of a version, if they are turned on.
     pub(super) fn of(&self, model: &str, version: &str, now: Instant) -> Option<Arc<Latencies>> {
         if !self.shown.load(Ordering::Relaxed) {
             return None;
@@ -58,7 +58,7 @@ impl Summaries {
         self.lock().remove(&(model.to_owned(), version.to_owned()));
     }
 
-    /// A family for each latency, where there are versions.
+    /// A family for each latency, if there are versions.
     pub(super) fn gather(&self, now: Instant) -> Vec<MetricFamily> {
         let versions = self.lock();
         if versions.is_empty() {
@@ -99,7 +99,8 @@ impl Latencies {
     }
 }
 
-/// What stands under these locks is whole between any two statements.
+/// The values under these locks are consistent between any two statements, so a
+/// poisoned lock does no harm.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -109,15 +110,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 struct Window {
     slots: [Histogram<u32>; SLOTS],
     began: Instant,
-    /// How many slots began before the present one.
+    /// How many slots began before the present slot.
     slot: u64,
-    /// Of all time, as counters.
+    /// Since the version was loaded, as counters.
     count: u64,
     sum: u64,
 }
 
 impl Window {
-    /// Its precision is a constant, which either is one or isn't.
+    /// `expect` can't fail: the precision is a valid constant.
     #[allow(clippy::expect_used)]
     fn new(now: Instant) -> Self {
         let slot = || Histogram::new(DIGITS).expect("a precision of 0 to 5 digits");
@@ -128,11 +129,11 @@ impl Window {
         let latency = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
         self.count += 1;
         self.sum = self.sum.saturating_add(latency);
-        // It grows as far as it must; what clamps doesn't.
+        // Not `saturating_record`: it doesn't grow the histogram.
         let _ = self.advance(now).record(latency.min(LONGEST));
     }
 
-    /// Empties the slots whose time is over, and gives the present one.
+    /// Empties outdated slots, and returns the present one.
     fn advance(&mut self, now: Instant) -> &mut Histogram<u32> {
         let place = |slot: u64| usize::try_from(slot % SLOTS as u64).unwrap_or_default();
         let slot = now.saturating_duration_since(self.began).as_secs() / SLOT.as_secs();
@@ -155,7 +156,7 @@ impl Window {
         let quantile = |at: f64| {
             let mut quantile = Quantile::default();
             quantile.set_quantile(at);
-            // Nothing came: there is no number for that.
+            // No request came, so there is no quantile.
             quantile.set_value(if all.is_empty() { f64::NAN } else { float(all.value_at_quantile(at)) });
             quantile
         };

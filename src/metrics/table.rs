@@ -1,4 +1,4 @@
-//! The table of names. A name stands here once and nowhere else.
+//! The table of metrics: the one place that names them.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -25,8 +25,8 @@ const MICROSECONDS: [f64; 19] = [
 
 const ROWS: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 12.0, 16.0, 24.0, 32.0, 64.0, 128.0, 256.0];
 
-/// Latencies as summaries, if they are asked for: from arrival to answer, and its
-/// parts.
+/// The summaries, if they are turned on: the latency from arrival to answer, and
+/// its parts.
 pub(super) const SUMMARIES: [(&str, &str); 5] = [
     ("nv_inference_request_summary_us", "from arrival to answer: the last minute, in microseconds"),
     ("nv_inference_queue_summary_us", "from arrival until the batch left: the last minute, in microseconds"),
@@ -129,7 +129,7 @@ impl Table {
     }
 }
 
-/// What devices are doing; those of NVML by Triton's names.
+/// Metrics of devices; NVML's have Triton's names.
 pub(super) struct DeviceFamilies {
     pub(super) memory_total: GaugeVec,
     pub(super) memory_used: GaugeVec,
@@ -150,10 +150,14 @@ impl DeviceFamilies {
         };
         Self {
             memory_total: readings("nv_gpu_memory_total_bytes", "memory of the GPU, in bytes", &GPU),
-            memory_used: readings("nv_gpu_memory_used_bytes", "of it, what all processes use", &GPU),
+            memory_used: readings(
+                "nv_gpu_memory_used_bytes",
+                "memory that all processes use, in bytes",
+                &GPU,
+            ),
             utilization: readings("nv_gpu_utilization", "how busy the GPU is, from 0 to 1", &GPU),
-            power_usage: readings("nv_gpu_power_usage", "what the GPU draws, in watts", &GPU),
-            power_limit: readings("nv_gpu_power_limit", "what it may draw, in watts", &GPU),
+            power_usage: readings("nv_gpu_power_usage", "power of the GPU, in watts", &GPU),
+            power_limit: readings("nv_gpu_power_limit", "power limit of the GPU, in watts", &GPU),
             energy: register(
                 r,
                 CounterVec::new(
@@ -163,12 +167,12 @@ impl DeviceFamilies {
             ),
             allocated: readings(
                 "cresset_device_memory_allocated_bytes",
-                "bytes of the device that tensors are in",
+                "memory of the device in tensors, in bytes",
                 &DEVICE,
             ),
             reserved: readings(
                 "cresset_device_memory_reserved_bytes",
-                "bytes taken from the device: in tensors, or kept for the next ones",
+                "memory taken from the device, in tensors or kept for the next ones, in bytes",
                 &DEVICE,
             ),
         }
@@ -209,8 +213,8 @@ fn histograms(registry: &Registry, name: &str, help: &str, labels: &[&str], buck
     register(registry, HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels))
 }
 
-/// Names are constants of this file: a bad or doubled one is caught by the
-/// test below and can't depend on input.
+/// Names are constants of this file, so input can't make one invalid. The test
+/// below catches an invalid or duplicate name.
 #[allow(clippy::expect_used)]
 pub(super) fn register<C: Collector + Clone + 'static>(
     registry: &Registry,

@@ -1,4 +1,4 @@
-//! Which places among `forward`'s arguments a request can fill.
+//! The places among `forward`'s arguments that a request can fill.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -23,9 +23,9 @@ pub(super) struct Place {
 pub enum Presence {
     /// Always.
     Required,
-    /// With the other places of its argument, or none of them.
+    /// If it fills another place of the same argument.
     WithOthers,
-    /// Or not.
+    /// Never: the place is optional.
     Optional,
 }
 
@@ -34,14 +34,15 @@ pub enum Presence {
 pub(super) struct Arguments {
     all: Vec<Argument>,
     /// In the order of the arguments, without the values of lists and
-    /// dictionaries: how many of those there are is the request's to say.
+    /// dictionaries: each request decides how many values it sends.
     pub(super) places: Vec<Place>,
     /// Whether there are lists or dictionaries.
     pub(super) open: bool,
-    /// Whether values stand within an argument: asked for each request.
+    /// Whether an argument holds several values. It is cached because each request
+    /// asks.
     pub(super) nests: bool,
-    /// The position of the only argument that is a dictionary of tensors, whose
-    /// keys needn't be told from others'.
+    /// The position of the only argument that is a dictionary of tensors, if there
+    /// is exactly one: its keys then need no prefix.
     dictionary: Option<usize>,
 }
 
@@ -49,7 +50,7 @@ impl Arguments {
     /// Looks through all of `forward`'s arguments.
     ///
     /// # Errors
-    /// An argument that can't be sent and has no default.
+    /// If an argument can't be sent and has no default.
     pub(super) fn new(all: &[Argument]) -> Result<Self, ConfigError> {
         let mut made =
             Self { all: all.to_vec(), places: Vec::new(), open: false, nests: false, dictionary: None };
@@ -61,7 +62,7 @@ impl Arguments {
                     made.places.extend(walk.places);
                     made.open |= walk.open;
                 }
-                // It stays what it is without.
+                // It keeps its default.
                 (Err(_), true) => {}
                 (Err(spelt), false) => {
                     return Err(ConfigError::Binding(format!(
@@ -97,8 +98,8 @@ impl Arguments {
         Some(Place { path: path.to_owned(), argument, leaf, presence: Presence::Optional })
     }
 
-    /// The whole of the argument at this position; `None` where its values are
-    /// sent one by one.
+    /// The argument at this position as a whole; `None` if its values are sent one by
+    /// one.
     pub(super) fn whole(&self, position: usize) -> Option<&Place> {
         let name = &self.all.get(position)?.name;
         self.places.iter().find(|place| place.path == *name)
@@ -117,14 +118,13 @@ impl Arguments {
         self.all.get(position)
     }
 
-    /// What is missing among these places where something else of the same list
-    /// or tuple is there.
+    /// A place that is missing although another of the same list or tuple is filled.
     pub(super) fn lacks(&self, places: &BTreeSet<&str>) -> Option<Lack> {
         let present = Present(places);
         self.all.iter().find_map(|argument| present.lacks(&argument.kind, &argument.name))
     }
 
-    /// Whether an argument has this name, be it one that can't be sent.
+    /// Whether an argument has this name, even one that can't be sent.
     pub(super) fn has(&self, name: &str) -> bool {
         self.all.iter().any(|argument| argument.name == name)
     }
@@ -139,9 +139,9 @@ impl Arguments {
 /// A place that is missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lack {
-    /// In a list: a later one is there.
+    /// A list's value, although a later one is there.
     Before(String),
-    /// In a tuple: another of it is there.
+    /// A tuple's value, although another one is there.
     Beside(String),
 }
 
@@ -154,7 +154,7 @@ impl Present<'_> {
         self.0.contains(place) || self.within(&format!("{place}.")).next().is_some()
     }
 
-    /// The paths that begin so.
+    /// The paths that begin with this one.
     fn within<'a>(&'a self, start: &'a str) -> impl Iterator<Item = &'a str> {
         self.0
             .range::<str, _>((Bound::Included(start), Bound::Unbounded))
@@ -223,7 +223,7 @@ struct Walk {
 
 impl Walk {
     /// # Errors
-    /// The type within that can't be sent.
+    /// If the argument holds a type that can't be sent.
     fn enter(&mut self, kind: &ArgumentKind, path: String, may_be_none: bool) -> Result<(), String> {
         if let Some(leaf) = kind.leaf() {
             let presence = match (self.optional, path.contains('.')) {
@@ -246,7 +246,7 @@ impl Walk {
                 .try_for_each(|(field, element)| self.enter(element, format!("{path}.{field}"), may_be_none)),
             ArgumentKind::List(element) | ArgumentKind::Dict(element) => {
                 self.open = true;
-                // That it can be sent; where, the request says.
+                // Only checks that it can be sent: the request chooses the places.
                 Walk { argument: 0, optional: true, places: Vec::new(), open: false }.enter(
                     element,
                     String::new(),
@@ -261,7 +261,7 @@ impl Walk {
     }
 }
 
-/// Whether an input as configured can be what its place takes.
+/// Whether a configured input fits its place.
 pub(super) fn check_kind(place: &Place, spec: &TensorConfig, batched: bool) -> Result<(), ConfigError> {
     let Place { path, leaf, .. } = place;
     let wrong = |takes: String, wanted: &str| {

@@ -1,11 +1,12 @@
-//! How the names on the wire meet `forward`'s arguments and its results.
+//! Binds the names on the wire to `forward`'s arguments and results.
 //!
-//! The rules are those of Triton's PyTorch back end, so that a model bound by
-//! it is bound alike here. Where they leave a gap that ends in a wrong answer
-//! (two inputs for one argument, an index beyond the last), the model is
-//! refused. What Triton refuses for its own reasons is bound: tensors beside a
-//! dictionary, and a configuration that leaves the last arguments to their
-//! defaults.
+//! The rules are those of Triton's PyTorch backend, so that a model has the same
+//! binding here, with these differences:
+//!
+//! - If Triton's rules would lead to a wrong answer, the model is refused: two
+//!   inputs for one argument, an index beyond the last.
+//! - Some models that Triton refuses are bound: tensors beside a dictionary, and a
+//!   configuration that leaves the last arguments to their defaults.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
@@ -48,8 +49,8 @@ pub struct Binding {
     /// Whether requests bring further inputs: values of lists and dictionaries
     /// that nothing configures.
     pub open: bool,
-    /// In the order of the configuration; empty where it names none, then
-    /// [`output_name`] names whatever comes.
+    /// In the order of the configuration. If it names none, this is empty, and
+    /// [`output_name`] names the outputs.
     pub outputs: Vec<BoundOutput>,
     /// How the inputs were bound.
     pub convention: NamingConvention,
@@ -61,21 +62,21 @@ pub struct Binding {
 pub struct BoundInput {
     /// Its name on the wire.
     pub name: String,
-    /// Where it goes: an argument, or behind dots a value within one.
+    /// Its place: an argument, or a value within one, behind dots.
     pub place: Arc<str>,
     /// The position of that argument, without `self`.
     pub argument: usize,
-    /// What it becomes there.
+    /// The kind of value that the place takes.
     pub leaf: Leaf,
-    /// Whether a request must bring it. Where it is configured it must, unless
-    /// that says `optional`.
+    /// Whether a request must bring it. A configured input is required unless it is
+    /// `optional`.
     pub presence: Presence,
-    /// What the configuration says of it; `None` takes any datatype and shape.
+    /// Its entry in the configuration; `None` takes any datatype and shape.
     pub spec: Option<TensorConfig>,
 }
 
 impl BoundInput {
-    /// Its datatype, as far as that is known.
+    /// Its datatype, if it is known.
     #[must_use]
     pub fn datatype(&self) -> Option<Datatype> {
         let declared = self.spec.as_ref().map(|spec| spec.datatype);
@@ -90,15 +91,15 @@ pub struct BoundOutput {
     pub name: String,
     /// The position among what `forward` returns.
     pub index: usize,
-    /// What the configuration says of it.
+    /// Its entry in the configuration.
     pub spec: Option<TensorConfig>,
 }
 
 impl Binding {
-    /// Joins a configuration with what the model's file says.
+    /// Joins a configuration with the signature of the model's file.
     ///
     /// # Errors
-    /// [`ConfigError::Binding`] where `forward` takes what can't be sent, or
+    /// [`ConfigError::Binding`] if `forward` needs an argument that can't be sent, or
     /// the configuration's inputs aren't its arguments.
     pub fn new(config: &ModelConfig, signature: &Signature) -> Result<Self, ConfigError> {
         let arguments = Arguments::new(&signature.arguments)?;
@@ -120,13 +121,13 @@ impl Binding {
         bound(&place, name.to_owned(), None).ok()
     }
 
-    /// What these places lack where others of the same list or tuple are there.
+    /// A place that these lack although another of the same list or tuple is filled.
     #[must_use]
     pub fn lacks<'a>(&self, places: impl Iterator<Item = &'a str>) -> Option<Lack> {
         self.arguments.nests.then(|| self.arguments.lacks(&places.collect::<BTreeSet<_>>()))?
     }
 
-    /// Whether an argument has this name, be it one that can't be sent.
+    /// Whether an argument has this name, even one that can't be sent.
     #[must_use]
     pub fn has_argument(&self, name: &str) -> bool {
         self.arguments.has(name)
@@ -145,8 +146,8 @@ impl Binding {
         self.inputs.iter().filter(needed)
     }
 
-    /// The only input that a request must bring, numbers and strings aside; the
-    /// only one that there is.
+    /// The only input that a request must bring, numbers and strings aside; else the
+    /// only input.
     #[must_use]
     pub fn only_input(&self) -> Option<&BoundInput> {
         if let [only] = self.inputs.as_slice() {
@@ -162,9 +163,9 @@ impl Binding {
         self.inputs.iter().any(|input| input.presence != Presence::Required || input.leaf.shared().is_some())
     }
 
-    /// What requests must have in common beside shapes to run together: which
+    /// What requests must have in common, beside shapes, to run in one batch: which
     /// inputs they have, and the values that a whole batch shares. `inputs` are
-    /// in step with [`Binding::inputs`], as they were checked.
+    /// checked, and in the order of [`Binding::inputs`].
     #[must_use]
     pub fn variant(&self, inputs: &[Tensor]) -> Vec<i64> {
         let mut variant = Vec::new();
@@ -184,7 +185,7 @@ impl Binding {
         variant
     }
 
-    /// What the log should say where names were passed over for their order.
+    /// A warning for the log if the inputs were bound by order and not by name.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
         (self.convention == NamingConvention::StrictOrder).then(|| {
@@ -199,10 +200,10 @@ impl Binding {
     }
 }
 
-/// A value's bytes, in eights; two keyed hashes of a long one, which nobody can
-/// make a second one for.
+/// A value's bytes, in eights; for a long value, two keyed hashes, so that a client
+/// can't make another value with the same ones.
 fn words(value: &[u8]) -> Vec<i64> {
-    /// As much as hashes would take, and what most values are.
+    /// The size of the hashes. Most values are no longer.
     const SHORT: usize = 64;
     static KEYS: OnceLock<[RandomState; 2]> = OnceLock::new();
     if value.len() > SHORT {
@@ -218,8 +219,8 @@ fn words(value: &[u8]) -> Vec<i64> {
 }
 
 impl BoundOutput {
-    /// The one of a model's outputs that is meant: the one with this key, else
-    /// the one at this position.
+    /// Picks one of a model's outputs: the one with this key, else the one at this
+    /// position.
     #[must_use]
     pub fn find<'a>(&self, outputs: &'a [BatchOutput]) -> Option<&'a BatchOutput> {
         let by_key = outputs.iter().find(|output| output.name.as_deref() == Some(&self.name));
@@ -299,7 +300,7 @@ fn bind_inputs(
     Ok((all, convention))
 }
 
-/// Whether these inputs are all that `forward` needs.
+/// Whether these inputs fill every place that `forward` requires.
 fn complete(inputs: &[BoundInput], arguments: &Arguments) -> Result<(), ConfigError> {
     let fills = |argument: usize| inputs.iter().any(|input| input.argument == argument);
     let lacks = arguments.places.iter().find(|place| {
@@ -370,8 +371,8 @@ fn by_convention(
     Ok((places, NamingConvention::NamedIndex))
 }
 
-/// By index where all names have one, else by order. How many results there
-/// are shows when the model runs.
+/// Binds outputs by index if all names have one, else by order. The number of
+/// results is known only when the model runs.
 fn bind_outputs(outputs: &[TensorConfig]) -> Result<Vec<BoundOutput>, ConfigError> {
     let indices = indices(outputs)?.unwrap_or_else(|| (0..outputs.len()).collect());
     let bound = |(output, index): (&TensorConfig, usize)| BoundOutput {
@@ -382,8 +383,8 @@ fn bind_outputs(outputs: &[TensorConfig]) -> Result<Vec<BoundOutput>, ConfigErro
     Ok(outputs.iter().zip(indices).map(bound).collect())
 }
 
-/// The index that each name ends in, if all of them do: the digits behind the
-/// first `__`, and 0 where there are none, as Triton reads them.
+/// The index of each name, if all names have one: the digits behind the first
+/// `__`, or 0 if there are none, as Triton reads them.
 fn indices(tensors: &[TensorConfig]) -> Result<Option<Vec<usize>>, ConfigError> {
     let mut indices = Vec::with_capacity(tensors.len());
     for TensorConfig { name, .. } in tensors {

@@ -1,22 +1,22 @@
-//! The one thing in which Triton's files differ from what the parser of the
-//! text format takes: protobuf's C++ parser lets a list follow its field's name
-//! at once, `input [ {…} ]`; `prost-reflect` insists on `input: [ {…} ]`.
+//! Adds the colons that Triton's files may leave out: protobuf's C++ parser takes
+//! `input [ {…} ]`, and `prost-reflect` takes `input: [ {…} ]` only.
 
 /// How deep brackets may be nested. The deepest field of a configuration lies
 /// at fourteen; the cap keeps a hostile file off the parser's stack.
 const MAX_DEPTH: usize = 32;
 
-/// A text with its colons written, and where they went.
+/// A text with all colons, and the places of the added ones.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Prepared {
-    /// What the parser reads.
+    /// The text for the parser.
     pub(super) text: String,
     /// Where in `text` a colon was written, ascending.
     inserted: Vec<usize>,
 }
 
 impl Prepared {
-    /// Where a byte of `text` stood before: errors point into the user's file.
+    /// The place of a byte of `text` in the original: errors point into the user's
+    /// file.
     pub(super) fn source_offset(&self, offset: usize) -> usize {
         offset - self.inserted.partition_point(|colon| *colon < offset)
     }
@@ -27,8 +27,7 @@ impl Prepared {
 pub(super) struct TooDeep(pub(super) usize);
 
 /// Writes `:` behind a field's name that a `[` follows, outside strings and
-/// comments. Knows of the grammar only what this needs, and leaves all that is
-/// wrong to the parser, which finds the words for it.
+/// comments. All other errors of the text are left to the parser.
 pub(super) fn write_colons(source: &str) -> Result<Prepared, TooDeep> {
     let bytes = source.as_bytes();
     let mut prepared = Prepared { text: String::with_capacity(source.len() + 16), inserted: Vec::new() };
@@ -84,7 +83,7 @@ fn skip(bytes: &[u8], from: usize, goes_on: impl Fn(u8) -> bool) -> usize {
     bytes[from..].iter().position(|byte| !goes_on(*byte)).map_or(bytes.len(), |length| from + length)
 }
 
-/// Behind the closing quote, or at the line's end where there is none: strings
+/// The place behind the closing quote, or the line's end if there is none: strings
 /// don't span lines.
 fn string_end(bytes: &[u8], opening: usize) -> usize {
     let quote = bytes[opening];
@@ -182,7 +181,7 @@ mod tests {
                     prop_assert_eq!(text.remove(*colon), ':');
                 }
                 prop_assert_eq!(&text, &source);
-                // What was written once is not written again.
+                // A colon isn't added twice.
                 prop_assert_eq!(&write_colons(&prepared.text).unwrap().text, &prepared.text);
             }
         }

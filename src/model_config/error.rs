@@ -1,11 +1,11 @@
 use super::CONFIG_FILENAME;
 use crate::error::Error;
 
-/// Why a model can't be served as configured. One line, for the person who
-/// wrote the file: where, what was expected, what came.
+/// Why a model can't be served as configured. One line, for the author of the
+/// file: the place, the expected and the given value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// The file is there and can't be read.
+    /// The file exists and can't be read.
     #[error("config.pbtxt: {0}")]
     Read(String),
     /// It isn't a configuration's text.
@@ -15,7 +15,7 @@ pub enum ConfigError {
         line: usize,
         /// From 1, in characters.
         column: usize,
-        /// What was expected, and what came.
+        /// The expected and the found token.
         message: String,
     },
     /// A field's value is out of its range or contradicts another field.
@@ -23,13 +23,12 @@ pub enum ConfigError {
     Value {
         /// Its path: `input[0].dims`.
         field: String,
-        /// What it may be.
+        /// The values that it may have.
         expected: String,
-        /// What it is.
+        /// The value that it has.
         got: String,
     },
-    /// A field asks for something that Cresset doesn't do and that can't be
-    /// passed over.
+    /// A field asks for a feature that Cresset lacks, and can't be ignored.
     #[error("config.pbtxt: field '{field}' can't be honoured: {reason}")]
     Unsupported {
         /// Its path: `instance_group[0].passive`.
@@ -43,7 +42,7 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// The same of a configuration that came with a call, not from a file.
+    /// The same error for a configuration that came with a call, not from a file.
     pub(crate) fn of_override(&self) -> String {
         let message = self.to_string();
         match message.strip_prefix(CONFIG_FILENAME) {

@@ -1,21 +1,22 @@
-//! Every field of a configuration, and what becomes of it: the one table.
+//! The one table of all fields of a configuration, with what the server does with
+//! each.
 //!
-//! A field that is set is honoured, or the model is refused; never passed over.
-//! Proto3 takes a scalar's default for unset, so `preserve_ordering: false`
-//! asks for nothing. The table for readers, `docs/compatibility.md`, is made by
-//! `tests/compatibility`, which tries each of them.
+//! A field that is set is honoured, or the model is refused; no field is ignored.
+//! In proto3 a scalar's default counts as unset, so `preserve_ordering: false`
+//! asks for nothing. `tests/compatibility` tries each field and writes the table
+//! in `docs/compatibility.md`.
 
 use prost_reflect::{DynamicMessage, Value};
 
 use super::ConfigError;
 
-/// What a field that is set leads to.
+/// What the server does with a field that is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Treatment {
     /// Its value is checked and has its effect; its own fields have entries.
     Honoured,
-    /// The model would answer otherwise than it is asked to, or not at all.
-    /// Holds for its own fields too.
+    /// The model is refused: without the feature it would answer differently, or not
+    /// at all. This holds for the field's own fields too.
     Refused(&'static str),
 }
 
@@ -26,8 +27,8 @@ const NOT_TUNED: &str =
     "it tunes other libraries than PyTorch: the switches of libtorch stand in 'parameters'";
 const NO_GRAPHS: &str = "kernels are launched one by one: CUDA graphs are not captured";
 
-/// By path, without indices and keys. A field that only TensorRT knows is
-/// refused as Triton's PyTorch models refuse it.
+/// By path, without indices and keys. TensorRT's fields are refused, as Triton
+/// does for PyTorch models.
 const FIELDS: &[(&str, Treatment)] = &[
     ("name", Honoured),
     ("platform", Honoured),
@@ -43,7 +44,7 @@ const FIELDS: &[(&str, Treatment)] = &[
     ("input", Honoured),
     ("input.name", Honoured),
     ("input.data_type", Honoured),
-    // Says nothing to libtorch: its number of dimensions is checked.
+    // Has no effect on libtorch; its number of dimensions is checked.
     ("input.format", Honoured),
     ("input.dims", Honoured),
     ("input.reshape", Honoured),
@@ -143,10 +144,10 @@ const FIELDS: &[(&str, Treatment)] = &[
     ("model_metrics", Refused("histograms have the same buckets for every model")),
 ];
 
-/// Goes over all fields that are set.
+/// Checks all fields that are set.
 ///
 /// # Errors
-/// [`ConfigError::Unsupported`] at the first that can't be honoured.
+/// [`ConfigError::Unsupported`] for the first field that can't be honoured.
 pub(super) fn check(config: &DynamicMessage) -> Result<(), ConfigError> {
     visit(config, "", "")
 }
@@ -198,7 +199,7 @@ mod tests {
     use super::*;
     use crate::model_config::pbtxt;
 
-    /// The paths that need an entry: a message's own fields do where it is
+    /// The paths that need an entry. A message's own fields need one if the message is
     /// honoured.
     fn reachable(message: &MessageDescriptor, key: &str, found: &mut BTreeSet<String>) {
         for field in message.fields() {

@@ -1,5 +1,6 @@
-//! `default_model_filename` and `cc_model_filenames`: which file of a version's
-//! directory is the model; and `model_operations`: what it needs beside it.
+//! `default_model_filename` and `cc_model_filenames`, which name the model's file
+//! in a version's directory, and `model_operations`, which names libraries that it
+//! needs.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,13 +13,13 @@ use cresset_protocol::messages::config as proto;
 /// The files that a version may be loaded from.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ModelFilenames {
-    /// On processors, on GPUs without one of their own, and if the file places
-    /// itself.
+    /// The file for processors, for GPUs without a file of their own, and for models
+    /// that choose their devices.
     pub default: String,
-    /// What stands in the place of `default` if that is missing: names that the
-    /// model's file may have too, because the configuration names none.
+    /// Names to try if `default` is missing; none if the configuration names the
+    /// file.
     pub alternatives: Vec<&'static str>,
-    /// On GPUs of this compute capability.
+    /// The files for GPUs of these compute capabilities.
     pub by_capability: BTreeMap<ComputeCapability, String>,
 }
 
@@ -34,7 +35,7 @@ impl ModelFilenames {
         Self { default, alternatives: names.collect(), by_capability: BTreeMap::new() }
     }
 
-    /// The model's file in a version's directory, if it has none for its GPU.
+    /// The model's file in a version's directory, if there is none for the GPU.
     #[must_use]
     pub fn default_in(&self, directory: &Path) -> &str {
         let is_there = |name: &&str| directory.join(name).is_file();
@@ -44,14 +45,14 @@ impl ModelFilenames {
         self.alternatives.iter().copied().find(is_there).unwrap_or(&self.default)
     }
 
-    /// What clients are told of a model of this format.
+    /// The file's name in a model's metadata, for a model of this format.
     pub(super) fn default_of(&self, format: &ModelFormat) -> &str {
         let own = self.alternatives.iter().find(|name| **name == format.files.default_filename);
         own.copied().unwrap_or(&self.default)
     }
 }
 
-/// The one name, as a rule.
+/// The usual name.
 impl fmt::Debug for ModelFilenames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.by_capability.is_empty() {
@@ -63,7 +64,7 @@ impl fmt::Debug for ModelFilenames {
     }
 }
 
-/// Reads both fields; `formats` are those that the model may have.
+/// Reads both fields; `formats` are the formats that the model may have.
 pub(super) fn filenames(
     default: String,
     by_capability: BTreeMap<String, String>,
@@ -110,7 +111,7 @@ pub(super) fn op_libraries(operations: Option<proto::ModelOperations>) -> Result
 fn plain(field: &str, filename: String) -> Result<String, ConfigError> {
     let mut parts = Path::new(&filename).components();
     let first = parts.next();
-    // Comparing the whole keeps 'model.pt/' out, whose slash components hide.
+    // `components` drops the slash of 'model.pt/', so the whole is compared.
     let plain = parts.next().is_none() && first == Some(Component::Normal(filename.as_ref()));
     if !plain || filename.contains('\0') {
         let got = format!("'{}'", filename.escape_debug());

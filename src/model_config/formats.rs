@@ -1,33 +1,32 @@
-//! The formats of model files that are served: the one table.
+//! The one table of the model formats that are served.
 //!
-//! What a format is, and how to add one, says `crates/backend/src/format.rs`.
+//! `crates/backend/src/format.rs` says what a format is, and how to add one.
 
 use std::path::Path;
 
 use super::ConfigError;
 use cresset_backend::{ModelFormat, TORCH_SCRIPT};
 
-/// Every format. The first is what a model has if nothing says otherwise.
+/// Every format. The first is the default.
 static FORMATS: [&ModelFormat; 1] = [&TORCH_SCRIPT];
 
-/// Names of formats that Triton serves and that aren't served here, each with
-/// why.
+/// Names of formats that only Triton serves, each with the reason.
 const NOT_SERVED: [(&str, &str); 2] = [
     ("torch_aoti", "AOTInductor packages are not served yet"),
     ("ensemble", "ensembles are not offered: call the models one by one"),
 ];
 
-/// What a configuration has that names no format.
+/// The format of a configuration that names none.
 #[must_use]
 pub fn default_format() -> &'static ModelFormat {
     FORMATS[0]
 }
 
-/// The formats that a configuration may mean, at least one: the formats that
-/// its `platform` and its `backend` both name, if they name any.
+/// The formats that a configuration may mean, at least one: the formats that fit
+/// its `platform` and its `backend`, if they are set.
 ///
 /// # Errors
-/// A name that is no format's, or a `runtime` that is none of the format's.
+/// If a name is no format's, or the `runtime` is none of the format's.
 pub(super) fn named(
     platform: &str,
     backend: &str,
@@ -74,8 +73,7 @@ fn unknown(field: &str, name: &str) -> ConfigError {
     )
 }
 
-/// What a model's file is called in a version's directory or by itself, if
-/// nothing names it: a name for each format.
+/// The default name of a model's file, for each format.
 pub fn default_filenames() -> impl Iterator<Item = &'static str> {
     FORMATS.iter().map(|format| format.files.default_filename)
 }
@@ -99,8 +97,7 @@ pub fn extensions() -> String {
     all.map(|extension| format!(".{extension}")).collect::<Vec<_>>().join(", ")
 }
 
-/// What a file is if it is no model's, and what to do with it. `None` if some
-/// format may take it.
+/// What to do with a file that is no model's; `None` if some format may take it.
 #[must_use]
 pub fn mismatch_of(path: &Path) -> Option<String> {
     let mismatches: Option<Vec<String>> = FORMATS.iter().map(|format| format.mismatch_of(path)).collect();

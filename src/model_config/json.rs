@@ -1,4 +1,4 @@
-//! A configuration as Triton's clients read it: its message as JSON.
+//! A configuration as JSON, as Triton's clients read and send it.
 
 use std::fmt;
 
@@ -10,8 +10,8 @@ use cresset_backend::ModelFormat;
 use cresset_protocol::messages::config::model_version_policy::{All, Latest, PolicyChoice, Specific};
 use cresset_protocol::messages::config::{self as proto, model_instance_group::Kind as GroupKind};
 
-/// A file's message. What it says stands, checked, in the configuration's own
-/// fields: in a log it isn't shown once more.
+/// A file's message. `Debug` doesn't show it: the configuration's own fields hold
+/// its values, checked.
 #[derive(Clone, PartialEq, Default)]
 pub(super) struct Written(pub(super) proto::ModelConfig);
 
@@ -21,9 +21,9 @@ impl fmt::Debug for Written {
     }
 }
 
-/// Parses protobuf's JSON, in which fields go by either of their names. As
-/// with protobuf's own parser of old, which Triton's clients count on, one
-/// message may stand where a list of them is meant.
+/// Parses protobuf's JSON, in which fields have either of their two names. One
+/// message may stand for a list of one, as in protobuf's former parser: Triton's
+/// clients rely on it.
 ///
 /// # Errors
 /// [`ConfigError::Syntax`] with the place.
@@ -34,7 +34,7 @@ pub(super) fn parse(source: &str) -> Result<DynamicMessage, ConfigError> {
     let syntax = |error: serde_json::Error| {
         let (line, column) = (error.line(), error.column());
         let told = error.to_string();
-        // The place stands in front already.
+        // The error names the place in front already.
         let message = told.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&told);
         ConfigError::Syntax { line, column, message: message.to_owned() }
     };
@@ -44,21 +44,21 @@ pub(super) fn parse(source: &str) -> Result<DynamicMessage, ConfigError> {
         .and_then(|message| reader.end().map(|()| message));
     match read {
         Ok(message) => Ok(message),
-        // What tells of the place is the first error, whatever is tried then.
+        // The first error names the place, so it is returned.
         Err(error) => with_lists(source, descriptor).ok_or_else(|| syntax(error)),
     }
 }
 
-/// The same, with lists of one where single messages stand in their place;
-/// `None` if none does or it can't be read all the same.
+/// The same text with single messages turned into lists of one. `None` if there
+/// are none, or it can't be read either.
 fn with_lists(source: &str, descriptor: MessageDescriptor) -> Option<DynamicMessage> {
     let mut value = serde_json::from_str(source).ok()?;
     let changed = put_into_lists(&mut value, &descriptor);
     changed.then(|| DynamicMessage::deserialize(descriptor, value).ok()).flatten()
 }
 
-/// Puts each message that stands where a list of them is meant into one.
-/// Whether there was any.
+/// Turns each single message in the place of a list into a list of one. Returns
+/// whether there was any.
 fn put_into_lists(value: &mut Value, message: &MessageDescriptor) -> bool {
     let Value::Object(fields) = value else { return false };
     let mut changed = false;
@@ -86,9 +86,8 @@ fn put_into_lists(value: &mut Value, message: &MessageDescriptor) -> bool {
 }
 
 impl ModelConfig {
-    /// What the file says, with what is in effect written into it: the
-    /// policies and names that it leaves open, its model's `format`, and
-    /// `instance_groups` as the model runs.
+    /// The file's message with the values in effect filled in: policies and names
+    /// that it leaves out, the model's `format`, and the `instance_groups` that run.
     #[must_use]
     pub(crate) fn in_effect(
         &self,
@@ -108,12 +107,14 @@ impl ModelConfig {
         message
     }
 
-    /// [`ModelConfig::in_effect`] in protobuf's JSON, in Triton's way of it:
-    /// the fields' own names, those that are unset too (but for messages),
-    /// 64-bit integers as numbers.
+    /// [`ModelConfig::in_effect`] in protobuf's JSON, as Triton writes it:
+    ///
+    /// - fields have their original names;
+    /// - unset fields are written too, except messages;
+    /// - 64-bit integers are numbers.
     ///
     /// # Errors
-    /// If the message doesn't fit its own descriptors: a bug of the build.
+    /// If the message doesn't fit its own descriptors, which is a bug of the build.
     pub fn to_json(
         &self,
         format: &ModelFormat,
@@ -161,7 +162,7 @@ fn version_policy(policy: &VersionPolicy) -> proto::ModelVersionPolicy {
         VersionPolicy::Latest(count) => PolicyChoice::Latest(Latest { num_versions: *count }),
         VersionPolicy::All => PolicyChoice::All(All {}),
         VersionPolicy::Specific(versions) => PolicyChoice::Specific(Specific {
-            // They came as i64 and were checked to be above zero.
+            // The versions came as i64 and were checked to be above zero.
             versions: versions.iter().map(|version| i64::try_from(*version).unwrap_or(i64::MAX)).collect(),
         }),
     };
@@ -189,7 +190,7 @@ mod tests {
         let config = config.unwrap();
         assert_eq!((config.max_batch_size, &config.version_policy), (4, &VersionPolicy::All));
         assert_eq!(config.inputs[0].dims, [-1, 3]);
-        // What is told of a configuration can be given back.
+        // A client can send back the configuration that it got.
         let told = String::from_utf8(config.to_json(&TORCH_SCRIPT, &[CPU]).unwrap()).unwrap();
         assert_eq!(read(&told).unwrap().inputs, config.inputs);
         for (text, message) in [

@@ -1,11 +1,10 @@
-//! What a model's directory says of it: `config.pbtxt`, in Triton's grammar
-//! and meaning, and the transforms in `cresset.toml`.
+//! Reads a model's `config.pbtxt`, in Triton's grammar and meaning.
 //!
-//! The way of a configuration: `pbtxt` makes a message of the text, `fields`
-//! says of every field that is set whether it is honoured, `formats` knows the
-//! formats of models by their names and their files, `read` and its neighbours
-//! check the values as Triton does, and [`Binding`] joins the result with what
-//! the model's file tells of itself.
+//! - `pbtxt` parses the text to a message.
+//! - `fields` refuses fields that can't be honoured.
+//! - `formats` finds the model's format by its names and files.
+//! - `read` and the files beside it check the values as Triton does.
+//! - [`Binding`] joins the result with the signature of the model's file.
 
 mod arguments;
 mod binding;
@@ -43,8 +42,8 @@ pub const CONFIG_FILENAME: &str = "config.pbtxt";
 pub struct ModelConfig {
     /// The model's name: its directory's.
     pub name: String,
-    /// Zero: shapes are whole and nothing is batched. Otherwise dimension 0 of
-    /// every tensor is the batch, and `dims` leave it out.
+    /// If it is zero, `dims` are whole shapes and nothing is batched. Otherwise
+    /// dimension 0 of every tensor is the batch, and `dims` leave it out.
     pub max_batch_size: u32,
     /// In the order of the file; empty if it names none.
     pub inputs: Vec<TensorConfig>,
@@ -52,7 +51,7 @@ pub struct ModelConfig {
     pub outputs: Vec<TensorConfig>,
     /// Batches requests of several callers; `None` runs each by itself.
     pub dynamic_batching: Option<DynamicBatching>,
-    /// Where and how often it runs; empty for the default plan.
+    /// The devices and numbers of its instances; empty for the default plan.
     pub instance_groups: Vec<InstanceGroup>,
     /// Which of the version directories are served.
     pub version_policy: VersionPolicy,
@@ -62,14 +61,13 @@ pub struct ModelConfig {
     pub op_libraries: Vec<String>,
     /// `parameters { key … value { string_value … } }`.
     pub parameters: Parameters,
-    /// `metric_tags`: labels of its metrics, beside those that every model has.
+    /// `metric_tags`: labels of its metrics, beside the labels of every model.
     pub metric_tags: BTreeMap<String, String>,
-    /// `model_warmup`: what runs before it is ready.
+    /// `model_warmup`: the samples that run before it is ready.
     pub warm_up: Vec<WarmUpSample>,
-    /// Whether it was read from a `config.pbtxt`, or stands for its absence.
+    /// Whether it was read from a `config.pbtxt`; `false` if there is none.
     pub declared: bool,
-    /// What the writer of the file may have meant otherwise, a line each, for
-    /// the log.
+    /// Possible mistakes in the file, a line each, for the log.
     pub warnings: Vec<String>,
     /// The file's message, as it was written.
     message: json::Written,
@@ -91,7 +89,7 @@ pub struct TensorConfig {
     pub optional: bool,
     /// A file of labels, one a line, beside the configuration; outputs only.
     pub label_filename: Option<String>,
-    /// What that file holds, once it was read: a label for each score.
+    /// The labels in that file, once it was read: one for each score.
     pub labels: Arc<[String]>,
 }
 
@@ -100,7 +98,7 @@ pub struct TensorConfig {
 pub struct DynamicBatching {
     /// Sizes at which a batch leaves without waiting for its delay, ascending.
     pub preferred_batch_sizes: Vec<u32>,
-    /// How long the oldest request may wait for company, from its arrival.
+    /// How long the oldest request may wait for others, from its arrival.
     pub max_queue_delay: Duration,
     /// Whether answers leave in the order in which their requests came.
     pub preserve_ordering: bool,
@@ -108,7 +106,7 @@ pub struct DynamicBatching {
     pub priority_levels: u64,
     /// The level of a request that names none, from 1; zero without levels.
     pub default_priority_level: u64,
-    /// `default_queue_policy { … }`: of every level that has none of its own.
+    /// `default_queue_policy { … }`: for levels without a policy of their own.
     pub default_queue_policy: LevelPolicy,
     /// `priority_queue_policy`, by level.
     pub priority_queue_policy: BTreeMap<u64, LevelPolicy>,
@@ -117,7 +115,7 @@ pub struct DynamicBatching {
 /// `model_warmup [ … ]`, one element.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WarmUpSample {
-    /// What errors call it.
+    /// Its name in errors.
     pub name: String,
     /// How many requests run together, each of one row; 1 or more.
     pub batch_size: u32,
@@ -134,17 +132,17 @@ pub struct WarmUpData {
     pub datatype: Datatype,
     /// Its shape without the batch dimension; none varies.
     pub dims: Vec<i64>,
-    /// What its elements are.
+    /// Its elements.
     pub source: WarmUpSource,
 }
 
-/// Where a warm-up input's elements come from.
+/// The source of a warm-up input's elements.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WarmUpSource {
     /// Zeros; empty strings.
     Zero,
-    /// Floating numbers from 0 to 1, integers and booleans of 0 or 1, empty
-    /// strings: any model's numbers, no index beyond a table.
+    /// Floating numbers from 0 to 1, integers and booleans of 0 or 1, empty strings.
+    /// Any model takes such values: no index is beyond a table.
     Random,
     /// The raw elements, in this file of the directory `warmup` beside the
     /// configuration.
@@ -154,7 +152,7 @@ pub enum WarmUpSource {
 /// `instance_group [ … ]`, one element.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstanceGroup {
-    /// What its instances are called; empty for the model's name.
+    /// The name of its instances; empty for the model's name.
     pub name: String,
     /// How many instances on each device; `None` for the default.
     pub count: Option<u32>,

@@ -6,9 +6,9 @@ use super::ConfigError;
 use cresset_backend::{ModelFormat, ParameterError, Parameters};
 use cresset_protocol::messages::config as proto;
 
-/// Reads all of them by the table of the model's format. A key that is no switch
-/// is the writer's own, and clients read it in the model's configuration. As it
-/// may be a misspelt switch, it is named in `warnings`.
+/// Reads all parameters by the table of the model's format. A key that is no switch
+/// stays in the configuration, for clients to read. It may be a misspelt switch, so
+/// `warnings` names it.
 pub(super) fn parameters(
     format: &ModelFormat,
     parameters: BTreeMap<String, proto::ModelParameter>,

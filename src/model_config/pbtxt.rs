@@ -1,4 +1,4 @@
-//! The text of a `config.pbtxt` to its message.
+//! Parses the text of a `config.pbtxt` to its message.
 
 use miette::Diagnostic as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, text_format::ParseError};
@@ -7,7 +7,7 @@ use super::ConfigError;
 use super::colons::{TooDeep, write_colons};
 use cresset_protocol::messages::config as proto;
 
-/// No configuration comes near it; a file that does is another file.
+/// Far more than any configuration: a larger file is something else.
 pub(super) const MAX_BYTES: u64 = 1 << 20;
 
 /// Parses protobuf's text format, as Triton's parser takes it.
@@ -28,10 +28,10 @@ pub(super) fn parse(source: &str) -> Result<DynamicMessage, ConfigError> {
     })
 }
 
-/// What the messages look like: names, numbers and types of all fields.
+/// The descriptors of the messages: names, numbers and types of all fields.
 pub(super) fn descriptor() -> Result<MessageDescriptor, ConfigError> {
-    // Decoded for each file instead of kept: it is quick beside loading a
-    // model, and a library without globals is worth the milliseconds.
+    // Decoded for each file, to avoid a global: it takes milliseconds, far less than
+    // loading a model.
     let pool = DescriptorPool::decode(proto::DESCRIPTORS)
         .map_err(|error| ConfigError::Read(format!("its descriptors don't decode: {error}")))?;
     pool.get_message_by_name("inference.ModelConfig")

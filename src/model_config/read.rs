@@ -1,4 +1,4 @@
-//! A model's directory to its configuration.
+//! Reads the configuration in a model's directory.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -15,8 +15,8 @@ use super::{
 use cresset_protocol::messages::config::{self as proto, model_config::SchedulingChoice};
 
 impl ModelConfig {
-    /// What stands for a model that has no `config.pbtxt`: its shapes are
-    /// whole, nothing is batched, and the file names its inputs.
+    /// The configuration of a model without `config.pbtxt`: its shapes are whole,
+    /// nothing is batched, and the model file names its inputs.
     #[must_use]
     pub fn undeclared(name: &str) -> Self {
         Self {
@@ -42,12 +42,12 @@ impl ModelConfig {
     /// [`ModelConfig::undeclared`] if there is none.
     ///
     /// # Errors
-    /// When the file is there and can't be read, isn't a configuration, or
-    /// asks for what can't be given.
+    /// If the file exists and can't be read, isn't a configuration, or asks for a
+    /// feature that isn't offered.
     pub fn read(model_directory: &Path, name: &str) -> Result<Self, ConfigError> {
         let path = model_directory.join(CONFIG_FILENAME);
-        // Of the link itself: one that leads nowhere is a mistake, not an
-        // absence.
+        // The link itself is examined: a link that leads nowhere is a mistake, and
+        // doesn't count as a missing file.
         if let Err(error) = fs::symlink_metadata(&path)
             && error.kind() == io::ErrorKind::NotFound
         {
@@ -123,8 +123,8 @@ impl ModelConfig {
     }
 }
 
-/// At most [`pbtxt::MAX_BYTES`] of a plain file, whatever its size says: a
-/// device or a pipe in its place must not hold the server up.
+/// Reads at most [`pbtxt::MAX_BYTES`], and a plain file only: a device or a pipe in
+/// its place could block the server.
 fn read_text(path: &Path) -> Result<String, ConfigError> {
     let failed = |error: io::Error| ConfigError::Read(format!("can't be read: {error}"));
     if !fs::metadata(path).map_err(failed)?.is_file() {
@@ -149,8 +149,8 @@ fn check_name(given: &str, directory: &str) -> Result<(), ConfigError> {
     Err(ConfigError::value("name", expected, format!("'{}'", given.escape_debug())))
 }
 
-/// `true` is the default, and what is meant to be: which memory is pinned goes
-/// by the device. Only `false` asks for something.
+/// `true` is the default: the device decides which memory is pinned. Only `false`
+/// asks for something else.
 fn check_pinned(
     field: &str,
     memory: Option<&proto::model_optimization_policy::PinnedMemoryBuffer>,
@@ -162,7 +162,7 @@ fn check_pinned(
     Err(ConfigError::unsupported(format!("optimization.{field}.enable"), reason))
 }
 
-/// Labels of the model's metrics, beside those that every model has.
+/// Labels of the model's metrics, beside the labels of every model.
 fn metric_tags(tags: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, ConfigError> {
     const TAKEN: [&str; 4] = ["model", "version", "reason", "le"];
     let is_label = |name: &str| {

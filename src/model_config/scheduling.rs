@@ -1,4 +1,4 @@
-//! `dynamic_batching` and `instance_group`: how requests meet instances.
+//! Reads `dynamic_batching` and `instance_group`.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use cresset_protocol::messages::config::{
 };
 use cresset_scheduler::{LevelPolicy, TimeoutAction};
 
-/// Longer than anyone waits for company, and short enough to be added to any
-/// moment of the clock.
+/// Longer than any sensible delay, and short enough to be added to any time without
+/// overflow.
 const MAX_QUEUE_DELAY: Duration = Duration::from_secs(3600);
 
 /// Reads `dynamic_batching` beside the model's `max_batch_size`.
@@ -72,9 +72,9 @@ fn queue_policy(field: &str, policy: proto::ModelQueuePolicy) -> Result<LevelPol
     })
 }
 
-/// Levels are counted from 1, and a level's policy is for a level that there
-/// is. (Triton's rules; where it passes over what has no effect without
-/// levels, that is refused here.)
+/// Levels are counted from 1, and each level's policy must be for an existing
+/// level. These are Triton's rules, except that Triton ignores such fields if there
+/// are no levels, and here they are refused.
 fn check_levels(batching: &DynamicBatching) -> Result<(), ConfigError> {
     let levels = batching.priority_levels;
     let named = batching.priority_queue_policy.keys();
@@ -102,8 +102,8 @@ fn check_levels(batching: &DynamicBatching) -> Result<(), ConfigError> {
     }
 }
 
-/// Neither levels nor delayed requests go with answers in the order of
-/// arrival. (Triton's rule.)
+/// Answers in the order of arrival exclude levels and delayed requests. (Triton's
+/// rule.)
 fn check_order(batching: &DynamicBatching) -> Result<(), ConfigError> {
     if !batching.preserve_ordering {
         return Ok(());
@@ -150,7 +150,7 @@ fn preferred_batch_sizes(sizes: Vec<i32>, max_batch_size: u32) -> Result<Vec<u32
     Ok(preferred)
 }
 
-/// Reads all groups. Whether the devices are there is the server's to find out.
+/// Reads all groups. Whether the devices exist is checked later.
 pub(super) fn instance_groups(
     groups: Vec<proto::ModelInstanceGroup>,
 ) -> Result<Vec<InstanceGroup>, ConfigError> {
@@ -162,7 +162,7 @@ pub(super) fn instance_groups(
 }
 
 fn instance_group(field: &str, group: proto::ModelInstanceGroup) -> Result<InstanceGroup, ConfigError> {
-    // It becomes that of threads.
+    // It becomes a number of threads.
     if group.name.contains('\0') {
         let got = format!("'{}'", group.name.escape_debug());
         return Err(ConfigError::value(format!("{field}.name"), "a name without a zero byte", got));

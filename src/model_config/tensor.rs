@@ -8,7 +8,7 @@ use super::{ConfigError, TensorConfig};
 use cresset_protocol::Datatype;
 use cresset_protocol::messages::config::{self as proto, DataType, model_input::Format};
 
-/// Reads all inputs; `batched` where dimension 0 is the batch.
+/// Reads all inputs; `batched` if dimension 0 is the batch.
 pub(super) fn inputs(
     inputs: Vec<proto::ModelInput>,
     batched: bool,
@@ -33,7 +33,7 @@ pub(super) fn inputs(
     Ok(tensors)
 }
 
-/// Reads all outputs; `batched` where dimension 0 is the batch.
+/// Reads all outputs; `batched` if dimension 0 is the batch.
 pub(super) fn outputs(
     outputs: Vec<proto::ModelOutput>,
     batched: bool,
@@ -97,7 +97,7 @@ fn dims(field: &str, dims: Vec<i64>) -> Result<Vec<i64>, ConfigError> {
     if dims.is_empty() {
         return Err(ConfigError::value(
             field,
-            "one dimension or more, and dims: [ 1 ] with reshape: { shape: [ ] } where a row is one number",
+            "one dimension or more, and dims: [ 1 ] with reshape: { shape: [ ] } if a row is one number",
             "none",
         ));
     }
@@ -107,7 +107,9 @@ fn dims(field: &str, dims: Vec<i64>) -> Result<Vec<i64>, ConfigError> {
 
 fn check_dims(field: &str, dims: &[i64]) -> Result<(), ConfigError> {
     match dims.iter().find(|dim| **dim < 1 && **dim != -1) {
-        Some(dim) => Err(ConfigError::value(field, "dimensions of 1 or more, or -1 where one varies", dim)),
+        Some(dim) => {
+            Err(ConfigError::value(field, "dimensions of 1 or more, or -1 for one that varies", dim))
+        }
         None => Ok(()),
     }
 }
@@ -125,9 +127,9 @@ fn check_format(input: &proto::ModelInput, field: &str) -> Result<(), ConfigErro
     Ok(())
 }
 
-/// `dims` and `reshape` hold the same elements: between two dimensions that
-/// vary there are as many in the one as in the other, so that [2, 4, -1, 6]
-/// becomes [8, -1, 1, 6] and nothing else can be meant. (Triton's rule.)
+/// `dims` and `reshape` must hold the same elements: as many before, between and
+/// behind the dimensions that vary. So [2, 4, -1, 6] may become [8, -1, 1, 6].
+/// (Triton's rule.)
 fn check_reshape(field: &str, tensor: &TensorConfig, batched: bool) -> Result<(), ConfigError> {
     let Some(shape) = &tensor.reshape else { return Ok(()) };
     let field = format!("{field}.reshape");
@@ -153,14 +155,15 @@ fn check_reshape(field: &str, tensor: &TensorConfig, batched: bool) -> Result<()
 }
 
 /// How many elements there are before, between and behind the dimensions that
-/// vary; `None` where that overflows.
+/// vary; `None` if that overflows.
 fn runs(dims: &[i64]) -> Option<Vec<i64>> {
     dims.split(|dim| *dim == -1)
         .map(|run| run.iter().try_fold(1_i64, |count, dim| count.checked_mul(*dim)))
         .collect()
 }
 
-/// Beside the configuration or below, never outside of the model's directory.
+/// Whether the path lies beside the configuration or below it, inside the model's
+/// directory.
 fn label_filename(field: &str, filename: String) -> Result<Option<String>, ConfigError> {
     let inside = Path::new(&filename).components().all(|part| matches!(part, Component::Normal(_)));
     if !inside || filename.contains('\0') {

@@ -4,7 +4,7 @@ use super::{ConfigError, VersionPolicy};
 use cresset_protocol::messages::config::{self as proto, model_version_policy::PolicyChoice};
 
 impl VersionPolicy {
-    /// Which of the versions that there are it picks, ascending.
+    /// The versions that it picks of these, ascending.
     #[must_use]
     pub fn choose(&self, available: &[u64]) -> Vec<u64> {
         let mut chosen = available.to_vec();
@@ -22,7 +22,7 @@ impl VersionPolicy {
     }
 }
 
-/// The newest alone where the configuration doesn't say.
+/// If the configuration doesn't say, only the newest version is served.
 pub(super) fn policy(policy: Option<proto::ModelVersionPolicy>) -> Result<VersionPolicy, ConfigError> {
     match policy.and_then(|policy| policy.policy_choice) {
         None => Ok(VersionPolicy::Latest(1)),

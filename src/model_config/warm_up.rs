@@ -5,11 +5,11 @@ use std::path::{Component, Path};
 use super::{ConfigError, WarmUpData, WarmUpSample, WarmUpSource, tensor};
 use cresset_protocol::messages::config::{self as proto, model_warmup::input::InputDataType};
 
-/// The most bytes of one input of a sample: more is a slip of the pen.
+/// The most bytes of one input of a sample: a larger one is a mistake.
 const MOST_BYTES: u64 = 1 << 31;
 
-/// Reads all samples. One whose `batch_size` is zero isn't run, as with
-/// Triton, and is named in `warnings`.
+/// Reads all samples. A sample with a `batch_size` of zero isn't run, as with
+/// Triton; `warnings` names it.
 pub(super) fn samples(
     samples: Vec<proto::ModelWarmup>,
     max_batch_size: u32,
@@ -69,7 +69,7 @@ fn data(field: &str, input: proto::model_warmup::Input, batch_size: u32) -> Resu
         return Err(ConfigError::value(format!("{field}.dims"), expected, format!("{:?}", input.dims)));
     }
     let source = match input.input_data_type {
-        // Which of them is set counts, as with Triton, not its value.
+        // As with Triton, it counts which of them is set, and not its value.
         Some(InputDataType::ZeroData(_)) => WarmUpSource::Zero,
         Some(InputDataType::RandomData(_)) => WarmUpSource::Random,
         Some(InputDataType::InputDataFile(file)) => WarmUpSource::File(inside(field, file)?),
@@ -84,7 +84,7 @@ fn data(field: &str, input: proto::model_warmup::Input, batch_size: u32) -> Resu
     Ok(WarmUpData { datatype, dims: input.dims, source })
 }
 
-/// In the directory of samples or below, never outside.
+/// Whether the path lies in the directory of samples or below.
 fn inside(field: &str, file: String) -> Result<String, ConfigError> {
     let plain = Path::new(&file).components().all(|part| matches!(part, Component::Normal(_)));
     if plain && !file.is_empty() && !file.contains('\0') {

@@ -3,11 +3,10 @@ use std::path::PathBuf;
 
 use crate::model_config::formats;
 
-/// Why a repository can't be served from at all. One line, for the person who
-/// started the server.
+/// Why a repository can't be served from at all. One line, for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum RepositoryError {
-    /// Missing, or closed to this user.
+    /// It is missing, or this user may not read it.
     #[error("model repository '{}' can't be read: {}", .0.display(), reason(.1))]
     Unreadable(PathBuf, io::Error),
     /// A file that is no model's.
@@ -19,7 +18,7 @@ pub enum RepositoryError {
         formats::extensions()
     )]
     NotADirectory(PathBuf),
-    /// An address elsewhere.
+    /// It is a remote address.
     #[error(
         "model repository '{0}' is a remote address, and those aren't read: download the models before the server \
          starts (an init container, KServe's storage initializer, a volume) and give the directory that they are in"
@@ -28,22 +27,22 @@ pub enum RepositoryError {
     /// No directories in it.
     #[error("model repository '{}' holds no model: expected <model>/<version>/{}", .0.display(), filename())]
     Empty(PathBuf),
-    /// A name that means two models.
+    /// Two models have the same name.
     #[error(
         "model '{name}' is in two model repositories, '{}' and '{}': rename or remove one",
         first.display(), second.display()
     )]
     Duplicate {
-        /// The model's.
+        /// The model's name.
         name: String,
-        /// Where it was first.
+        /// The first repository that holds it.
         first: PathBuf,
-        /// Where it is again.
+        /// The second one.
         second: PathBuf,
     },
 }
 
-/// What a model's file is called, as a rule.
+/// The usual name of a model's file.
 fn filename() -> &'static str {
     formats::default_format().files.default_filename
 }
@@ -56,7 +55,7 @@ fn reason(error: &io::Error) -> String {
         // SAFETY: it has no precondition.
         let user = unsafe { libc::geteuid() };
         return format!(
-            "permission denied to user {user}, as whom this runs: chmod -R a+rX makes it readable"
+            "permission denied to user {user}, which this process runs as: chmod -R a+rX makes it readable"
         );
     }
     error.to_string()

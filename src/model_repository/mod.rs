@@ -5,9 +5,9 @@
 //! <repository>/<model>/<version>/model.pt
 //! ```
 //!
-//! A model that can't be served is an entry that says why, so that the others
-//! are; only a repository that can't be read at all, or a name that means two
-//! models, is an error, and the latter is that name's alone.
+//! A model that can't be served is an entry that says why, so that the other
+//! models are served. There are two kinds of errors: a repository that can't be
+//! read, and two models of the same name, which concerns that name only.
 
 mod error;
 mod model;
@@ -36,14 +36,14 @@ pub struct ModelRepository {
     directories: Vec<Root>,
 }
 
-/// How a repository is read.
+/// The rules for reading a repository.
 #[derive(Debug, Clone)]
 pub struct Access {
-    /// Whether links may lead out of it, as DVC, git-annex, Hugging Face's cache
-    /// and Kubernetes' volumes lay them.
+    /// Whether links may lead out of it, as those of DVC, git-annex, Hugging Face's
+    /// cache and Kubernetes' volumes do.
     pub follow_links: bool,
-    /// What a model is called whose directory or file is given in the place of a
-    /// repository; `None` for the directory's or the file's own name.
+    /// The model's name if the path is a single model's directory or file; `None`
+    /// for the directory's or the file's own name.
     pub single: Option<String>,
 }
 
@@ -56,16 +56,16 @@ impl Default for Access {
 /// A repository's directory.
 #[derive(Debug, Clone)]
 struct Root {
-    /// As the user gave it: what it leads to may be reached by this path alone,
-    /// as with KServe's /mnt/models, which is a link through /proc.
+    /// As the user gave it. Its target may have no other path: KServe's /mnt/models
+    /// is a link through /proc.
     given: PathBuf,
-    /// The file system's numbers for what was given, which are the same by every path.
+    /// The file system's numbers for it, which are the same by every path.
     identity: (u64, u64),
     follow_links: bool,
     layout: Layout,
 }
 
-/// What a directory holds.
+/// The kinds of contents of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Layout {
     /// Models, each in a directory of its own.
@@ -76,24 +76,24 @@ enum Layout {
     File(String, String),
 }
 
-/// A model's directory, and what of it can be served.
+/// A model's directory, and the versions in it that can be served.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelEntry {
     /// The directory's name.
     pub name: String,
     /// Where its `config.pbtxt` and its versions lie.
     pub directory: PathBuf,
-    /// `None` where it can't be read, or the name or the place is refused:
-    /// `problems` says why.
+    /// `None` if it can't be read, or the model's name or place is refused: `problems`
+    /// says why.
     pub config: Option<ModelConfig>,
-    /// The versions to serve: those that the version policy picks and whose
-    /// file is there, ascending.
+    /// The versions to serve, ascending: the version policy picks them, and they have
+    /// a file.
     pub versions: Vec<VersionEntry>,
     /// The versions that have a directory, whether they are served or not.
     pub present: Vec<u64>,
     /// The libraries of operators that its configuration names.
     pub op_libraries: Vec<PathBuf>,
-    /// Why it, or some version of it, isn't served; empty where all is well.
+    /// Why the model, or a version of it, isn't served; empty if all is well.
     pub problems: Vec<Problem>,
 }
 
@@ -104,8 +104,8 @@ pub struct VersionEntry {
     pub version: u64,
     /// The model's file.
     pub file: PathBuf,
-    /// The files for GPUs of their generation, or what is wrong with them:
-    /// another machine's need not be there.
+    /// The files for GPUs of each compute capability, or the error for that file.
+    /// Files for GPUs that this machine lacks may be missing.
     pub by_capability: BTreeMap<ComputeCapability, Result<PathBuf, String>>,
 }
 
@@ -114,7 +114,7 @@ pub struct VersionEntry {
 pub struct Problem {
     /// The version that it concerns; `None` for the whole model.
     pub version: Option<u64>,
-    /// For the person who laid out the repository.
+    /// The message, for the author of the repository.
     pub reason: String,
 }
 
@@ -128,10 +128,10 @@ impl fmt::Display for Problem {
 }
 
 impl ModelRepository {
-    /// Looks whether there is a repository in each of `paths`.
+    /// Opens the repository in `paths`.
     ///
     /// # Errors
-    /// When one is missing, can't be read, or holds no model.
+    /// If a path is missing, can't be read, or holds no model.
     pub fn open(paths: &[PathBuf], access: &Access) -> Result<Self, RepositoryError> {
         let repository = Self::open_for_change(paths, access)?;
         match repository.empty()?.into_iter().next() {
@@ -140,11 +140,11 @@ impl ModelRepository {
         }
     }
 
-    /// As [`ModelRepository::open`], where models may come later: a directory
-    /// may be empty. One that is given twice is taken once.
+    /// As [`ModelRepository::open`], but a directory may be empty, for models that
+    /// come later. A directory that is given twice is taken once.
     ///
     /// # Errors
-    /// When one is missing or can't be read.
+    /// If a path is missing or can't be read.
     pub fn open_for_change(paths: &[PathBuf], access: &Access) -> Result<Self, RepositoryError> {
         let mut directories: Vec<Root> = Vec::new();
         for path in paths {
@@ -163,10 +163,10 @@ impl ModelRepository {
         Ok(Self { directories })
     }
 
-    /// What there is to say of each directory that holds no model now.
+    /// A message for each directory that holds no model now.
     ///
     /// # Errors
-    /// When a directory can't be read any more.
+    /// If a directory can't be read any more.
     pub fn empty(&self) -> Result<Vec<RepositoryError>, RepositoryError> {
         let mut empty = Vec::new();
         for root in &self.directories {
@@ -177,20 +177,19 @@ impl ModelRepository {
         Ok(empty)
     }
 
-    /// The names of the models that are there now, ascending; those that mean
-    /// two models are among them.
+    /// The names of the models that are there now, ascending, including names that
+    /// two models have.
     ///
     /// # Errors
-    /// When a directory can't be read any more.
+    /// If a directory can't be read any more.
     pub fn names(&self) -> Result<Vec<String>, RepositoryError> {
         Ok(self.places()?.into_keys().collect())
     }
 
-    /// The same, where a name that means two models is told of beside the
-    /// others, with what is wrong with it.
+    /// The same, with an error for each name that two models have.
     ///
     /// # Errors
-    /// When a directory can't be read any more.
+    /// If a directory can't be read any more.
     pub fn listing(&self) -> Result<BTreeMap<String, Option<RepositoryError>>, RepositoryError> {
         let told = |(name, roots): (String, Vec<&Root>)| {
             let wrong = distinct(&name, &roots).err();
@@ -199,23 +198,24 @@ impl ModelRepository {
         Ok(self.places()?.into_iter().map(told).collect())
     }
 
-    /// Reads what is there now of the model `name`, with `config`, where one is
-    /// given, in the place of its `config.pbtxt`: protobuf's JSON, as Triton's
-    /// load call has it. `None` where no directory has that name.
+    /// Reads the directory of the model `name`; `None` if there is none. `config`, if
+    /// it is given, replaces its `config.pbtxt`: protobuf's JSON, as in Triton's load
+    /// call.
     ///
     /// # Errors
-    /// When a directory can't be read any more, or two hold this model.
+    /// If a directory can't be read any more, or two hold this model.
     pub fn entry(&self, name: &str, config: Option<&str>) -> Result<Option<ModelEntry>, RepositoryError> {
-        // A name from a client is looked up, never joined to a path unseen.
+        // A name from a client is looked up first, and never joined to a path
+        // unchecked.
         let roots = self.places()?.remove(name).unwrap_or_default();
         distinct(name, &roots)?;
         Ok(roots.first().map(|root| model::entry(root, name, config)))
     }
 
-    /// What tells of every model whether it was changed since.
+    /// A stamp of every model, to tell later whether it was changed.
     ///
     /// # Errors
-    /// When a directory can't be read any more.
+    /// If a directory can't be read any more.
     pub fn stamps(&self) -> Result<BTreeMap<String, ModelStamp>, RepositoryError> {
         let places = self.places()?.into_iter();
         Ok(places
@@ -239,7 +239,7 @@ impl ModelRepository {
     }
 }
 
-/// Refuses a name that means two models.
+/// Refuses a name that two models have.
 fn distinct(name: &str, roots: &[&Root]) -> Result<(), RepositoryError> {
     match roots {
         [first, second, ..] => Err(RepositoryError::Duplicate {
@@ -261,13 +261,13 @@ impl Root {
         Ok(root)
     }
 
-    /// Whether both are one directory or file, and hold the same under the same
-    /// name: by another path a model may be called otherwise.
+    /// Whether both are one directory or file, with the same name: a model may have
+    /// another name by another path.
     fn is_same(&self, other: &Self) -> bool {
         self.identity == other.identity && self.layout == other.layout
     }
 
-    /// Where the model `name` lies.
+    /// The path of the model `name`.
     fn directory_of(&self, name: &str) -> PathBuf {
         match self.layout {
             Layout::Models => self.given.join(name),
@@ -285,12 +285,12 @@ impl Root {
         for entry in fs::read_dir(&self.given).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            // `lost+found` stands at the top of every ext4 volume.
+            // Every ext4 volume has a `lost+found` at its top.
             if name.starts_with('.') || name == "lost+found" {
                 continue;
             }
-            // A link counts as what it leads to; one that leads nowhere is
-            // told of as a model, whose directory is missing.
+            // A link counts as its target. A link that leads nowhere is reported as a
+            // model with a missing directory.
             let is_link = entry.file_type().map_err(failed)?.is_symlink();
             let is_directory = fs::metadata(entry.path()).map_or(is_link, |metadata| metadata.is_dir());
             if is_directory {

@@ -1,4 +1,4 @@
-//! A model's directory to its entry.
+//! Reads a model's directory to its entry.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -9,8 +9,8 @@ use crate::model_config::{CONFIG_FILENAME, ModelConfig, VersionPolicy, formats};
 
 const LEAVES: &str = "is a symbolic link that leaves the model repository, which --no-follow-links refuses";
 
-/// Reads the directory `name`: never fails, what is wrong stands in the entry.
-/// `given` stands for its configuration's file.
+/// Reads the directory `name`. It never fails: the entry holds the problems. `given`
+/// replaces the configuration's file.
 pub(super) fn entry(root: &Root, name: &str, given: Option<&str>) -> ModelEntry {
     let mut entry = ModelEntry {
         name: name.to_owned(),
@@ -31,7 +31,7 @@ pub(super) fn entry(root: &Root, name: &str, given: Option<&str>) -> ModelEntry 
 fn fill(root: &Root, entry: &mut ModelEntry, given: Option<&str>) -> Result<(), String> {
     validate_model_name(&entry.name).map_err(|error| error.to_string())?;
     entry.directory = resolve(root, &entry.directory, "its directory")?;
-    // Told even if the configuration is wrong.
+    // Filled even if the configuration is wrong.
     let alone = match &root.layout {
         Layout::File(_, file) => Some(file.as_str()),
         Layout::Models | Layout::Versions(_) => None,
@@ -57,7 +57,7 @@ fn fill(root: &Root, entry: &mut ModelEntry, given: Option<&str>) -> Result<(), 
         entry.op_libraries.push(resolve(root, &entry.directory.join(name), &what)?);
     }
     let chosen = config.version_policy.choose(&entry.present);
-    // As with Triton, a missing version takes nothing away from the others.
+    // As with Triton, the other versions are served if one is missing.
     if let (VersionPolicy::Specific(wanted), []) = (&config.version_policy, chosen.as_slice()) {
         for version in wanted {
             let reason = "named by version_policy, and has no directory".to_owned();
@@ -82,16 +82,16 @@ fn fill(root: &Root, entry: &mut ModelEntry, given: Option<&str>) -> Result<(), 
 }
 
 fn read_config(root: &Root, directory: &Path, name: &str) -> Result<ModelConfig, String> {
-    // Before it is read: a file elsewhere is not to be quoted in a message.
-    // Whether it is missing, `ModelConfig::read` tells.
+    // Before it is read, so that no message quotes a file outside the repository.
+    // `ModelConfig::read` finds out whether the file is missing.
     if let Err(Unresolved::Outside) = root.resolve(&directory.join(CONFIG_FILENAME)) {
         return Err(format!("{CONFIG_FILENAME} {LEAVES}"));
     }
     ModelConfig::read(directory, name).map_err(|error| error.to_string())
 }
 
-/// The numbers of the version directories. A number that starts with 0 is
-/// none, as with Triton: 01 and 1 would be one version twice.
+/// The numbers of the version directories. As with Triton, a name that starts with 0
+/// is no version: 01 and 1 would be the same one.
 fn version_directories(directory: &Path) -> io::Result<Vec<u64>> {
     let mut versions = Vec::new();
     for entry in fs::read_dir(directory)? {
@@ -109,8 +109,8 @@ pub(super) fn is_version(name: &str) -> bool {
     !name.starts_with('0') && name.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// What to say if there is no version directory; the commonest slips are the model's file
-/// one level too high and a folder that is called otherwise.
+/// The problem of a model without a version directory. The usual mistakes are a
+/// model file one level too high, and a directory with another name.
 fn no_version(directory: &Path, filename: &str) -> String {
     if directory.join(filename).is_file() {
         return format!("no version directory: move '{filename}' to '1/{filename}'");
@@ -150,10 +150,10 @@ fn model_file(root: &Root, directory: &Path, version: u64, filename: &str) -> Re
     Ok(file)
 }
 
-/// How files of models end that other runtimes read.
+/// Extensions of model files for other runtimes.
 const OTHERS: [&str; 7] = ["pt2", "safetensors", "onnx", "bin", "mar", "pkl", "h5"];
 
-/// What lies in a version's directory in the place of the model's file.
+/// Describes the file that a version's directory holds in place of the model's.
 fn instead(directory: &Path, filename: &str) -> Option<String> {
     let names = visible(directory, Path::is_file);
     let is_model = |name: &&String| {

@@ -1,4 +1,4 @@
-/// A model name's length in bytes, at most: a file's.
+/// The longest name of a model in bytes, the same as a file's.
 const MAX_BYTES: usize = 255;
 
 /// A name that no model can have.
@@ -9,11 +9,11 @@ pub struct InvalidModelName {
     reason: &'static str,
 }
 
-/// Whether a name, from a directory or from a client, may be a model's: it
-/// stands in paths, in URLs, in metrics and in logs.
+/// Checks that a name, from a directory or a client, may be a model's. Names get
+/// into paths, URLs, metrics and logs.
 ///
 /// # Errors
-/// What is wrong with it, in a line that is safe to print.
+/// If it may not be. The message is safe to print.
 pub fn validate_model_name(name: &str) -> Result<(), InvalidModelName> {
     let reason = if name.is_empty() {
         "it is empty"
@@ -22,11 +22,11 @@ pub fn validate_model_name(name: &str) -> Result<(), InvalidModelName> {
     } else if name.contains('/') {
         "it holds a slash"
     } else if name.starts_with('.') {
-        // Hidden in a directory's listing; `.` and `..` among them.
+        // Such files are hidden in a listing; `.` and `..` are among them.
         "it starts with a dot"
     } else if !name.escape_debug().eq(name.chars()) {
-        // What Rust would escape: control characters and invisible ones, quotes
-        // and the backslash.
+        // The characters that Rust escapes: control characters, invisible ones,
+        // quotes and the backslash.
         "it holds characters that can't be printed, quotes or backslashes"
     } else {
         return Ok(());
@@ -34,7 +34,7 @@ pub fn validate_model_name(name: &str) -> Result<(), InvalidModelName> {
     Err(InvalidModelName { name: name.to_owned(), reason })
 }
 
-/// At most 64 characters of it, none of which moves a terminal's cursor.
+/// At most 64 characters of it, escaped, so that none moves a terminal's cursor.
 fn shortened(name: &str) -> String {
     let mut shown: String = name.chars().take(64).collect::<String>().escape_debug().collect();
     if name.chars().nth(64).is_some() {

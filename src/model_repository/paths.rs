@@ -1,4 +1,4 @@
-//! What the paths of a repository mean.
+//! The paths of a model repository.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,11 +7,11 @@ use super::model::is_version;
 use super::{Layout, RepositoryError};
 use crate::model_config::{CONFIG_FILENAME, formats};
 
-/// The paths that one setting names: itself, or, if there is no such path, the
-/// paths between its colons.
+/// The paths in one setting: the whole if such a path exists, else the paths
+/// between its colons.
 ///
 /// # Errors
-/// An address elsewhere.
+/// If it is a remote address.
 pub(super) fn several(given: &Path) -> Result<Vec<PathBuf>, RepositoryError> {
     let text = given.to_string_lossy();
     if let Some((scheme, _)) = text.split_once("://")
@@ -24,16 +24,16 @@ pub(super) fn several(given: &Path) -> Result<Vec<PathBuf>, RepositoryError> {
         return Ok(vec![given.to_owned()]);
     }
     let parts: Vec<PathBuf> = text.split(':').filter(|part| !part.is_empty()).map(PathBuf::from).collect();
-    // One path that is missing, or several of which one is there.
+    // Either one missing path, or several, one of which exists.
     let any = parts.iter().any(|part| part.exists());
     Ok(if any { parts } else { vec![given.to_owned()] })
 }
 
-/// What lies at a path, and the directory of it. `named` is what one model is
-/// called.
+/// The kind of contents at a path, and its directory. `named` is the name for a
+/// single model.
 ///
 /// # Errors
-/// A file that is no model's.
+/// If it is a file, and no model's.
 pub(super) fn layout(
     given: &Path,
     is_directory: bool,
@@ -68,15 +68,15 @@ pub(super) fn layout(
     Ok((given.to_owned(), layout))
 }
 
-/// Whether all that a directory holds are versions of one model.
+/// Whether a directory holds nothing but versions of one model.
 fn holds_versions(directory: &Path) -> bool {
     let names = visible(directory, Path::is_dir);
     let is_one = |name: &String| is_version(name) && formats::model_file_in(&directory.join(name)).is_some();
     !names.is_empty() && names.iter().all(is_one)
 }
 
-/// The names of what `kind` says of a directory's contents, ascending, but for
-/// what is hidden; none if it can't be read.
+/// The names of a directory's entries of this `kind`, ascending, without hidden
+/// ones; none if it can't be read.
 pub(super) fn visible(directory: &Path, kind: fn(&Path) -> bool) -> Vec<String> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries

@@ -1,4 +1,4 @@
-//! Whether a model's files were changed, by what the file system says of them.
+//! Tells whether a model's files were changed, by the file system's data on them.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
@@ -6,9 +6,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// What tells one content of a file from the next: a file that is copied over,
-/// moved into place or written again differs in one of these. Links count as
-/// what they lead to.
+/// The data that change with a file's content: a file that is copied over, moved
+/// into place or written again differs in one of these. Links count as their
+/// targets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileStamp {
     device: u64,
@@ -22,7 +22,7 @@ impl FileStamp {
     /// The file's present stamp.
     ///
     /// # Errors
-    /// When it is missing or can't be reached.
+    /// If it is missing or can't be reached.
     pub fn of(path: &Path) -> io::Result<Self> {
         Ok(Self::from(&fs::metadata(path)?))
     }
@@ -39,14 +39,14 @@ impl From<&Metadata> for FileStamp {
     }
 }
 
-/// The stamps of a model's directory, of what lies in it (`config.pbtxt`,
-/// `cresset.toml`, labels) and of what lies in its versions' directories.
+/// The stamps of a model's directory, of the files in it (`config.pbtxt`,
+/// `cresset.toml`, labels) and of the files in its versions' directories.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ModelStamp(BTreeMap<PathBuf, Option<FileStamp>>);
 
 impl ModelStamp {
-    /// Looks at `directories`, as a rule one. What can't be reached counts as
-    /// such, and differs from what can.
+    /// Takes the stamps of `directories`, usually one. A file that can't be reached
+    /// differs from one that can.
     pub(super) fn of(directories: impl Iterator<Item = PathBuf>) -> Self {
         let mut stamp = Self::default();
         for directory in directories {
@@ -60,8 +60,8 @@ impl ModelStamp {
         stamp
     }
 
-    /// Takes the stamps of a path and of what lies in it, and gives the
-    /// latter's paths.
+    /// Takes the stamps of a path and of its entries, and returns the entries'
+    /// paths.
     fn look_into(&mut self, path: PathBuf) -> Vec<PathBuf> {
         let inside: Vec<PathBuf> = match fs::read_dir(&path) {
             Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),

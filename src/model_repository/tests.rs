@@ -167,8 +167,8 @@ fn links_are_followed_anywhere_or_inside_the_repository_only() {
     );
 }
 
-/// KServe's /mnt/models is a link through /proc to another container's root:
-/// what it leads to has no other path here.
+/// KServe's /mnt/models is a link through /proc to another container's root, so its
+/// target has no other path here.
 #[test]
 fn paths_are_used_as_they_are_given() {
     let place = tree(&[("models/m/1/model.pt", "")]);

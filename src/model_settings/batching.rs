@@ -1,4 +1,4 @@
-//! `[batching]`: what a model's scheduler aims at.
+//! `[batching]`: the objective of a model's scheduler.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use toml::Spanned;
 
 use super::source::{SettingsError, Source};
 
-/// Longer is no objective, but a slip.
+/// A longer objective is a mistake.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// What a model's scheduler aims at; nothing by default.
+/// The objective of a model's scheduler; none by default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Objective {
-    /// Within this time from its arrival, its body read, a request should be
-    /// answered: so are 99 of 100 of those that are taken in. Who can't be
-    /// expected to be is refused at once.
+    /// The time within which 99 of 100 accepted requests should be answered, from
+    /// the arrival of the whole body. A request that would probably be late is
+    /// refused at once.
     pub latency_target: Option<Duration>,
 }
 

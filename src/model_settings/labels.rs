@@ -5,7 +5,7 @@ use std::path::{Component, Path};
 use super::source::{SettingsError, read_text};
 use crate::links;
 
-/// Reads labels from a plain name, and sees that none is missing.
+/// Reads labels from a plain file name, and checks that no label is missing.
 pub(super) fn read(directory: &Path, name: &str) -> Result<Vec<String>, SettingsError> {
     let wrong =
         |line, message: &str| SettingsError { file: name.to_owned(), line, message: message.to_owned() };
@@ -24,7 +24,7 @@ pub(super) fn read(directory: &Path, name: &str) -> Result<Vec<String>, Settings
 /// model's directory, without `..`.
 ///
 /// # Errors
-/// The file and what is wrong with it.
+/// If the file can't be read or a line is wrong.
 pub fn read_lines(directory: &Path, name: &str) -> Result<Vec<String>, SettingsError> {
     let wrong =
         |message: &str| SettingsError { file: name.to_owned(), line: None, message: message.to_owned() };
@@ -46,8 +46,8 @@ fn is_plain_name(name: &str) -> bool {
     plain && !name.contains(['\\', '\0'])
 }
 
-/// Whether a link takes it out of the directory. Links that stay inside are
-/// how Kubernetes mounts a ConfigMap.
+/// Whether a link leads out of the directory. Links inside it are allowed:
+/// Kubernetes mounts a ConfigMap by them.
 fn leaves(directory: &Path, name: &str) -> bool {
     match (directory.canonicalize(), directory.join(name).canonicalize()) {
         (Ok(directory), Ok(file)) => !file.starts_with(directory),

@@ -1,8 +1,8 @@
-//! `cresset.toml`, beside a model's `config.pbtxt`: what Triton has no field
-//! for. Triton passes the file over.
+//! `cresset.toml`, beside a model's `config.pbtxt`: settings that Triton has no
+//! field for. Triton ignores the file.
 //!
-//! `source` reads a small file without being led elsewhere, and places errors;
-//! each table has its own file, with its grammar and its ranges.
+//! `source` reads small files safely, and finds the line of an error. Each table
+//! has its own file here, with its grammar and its ranges.
 
 mod batching;
 mod labels;
@@ -34,21 +34,20 @@ use transform::TransformTable;
 /// The file's name in a model's directory.
 pub const SETTINGS_FILENAME: &str = "cresset.toml";
 
-/// What the file asks for; nothing where there is no such file.
+/// The settings of the file; the defaults if there is no file.
 #[derive(Debug, Clone, Default)]
 pub struct ModelSettings {
-    /// `[transform]`: what stands in front of and behind the tensors.
+    /// `[transform]`: how inputs become tensors, and tensors answers.
     pub transforms: Option<Transforms>,
-    /// `[precision]`: what the model computes in.
+    /// `[precision]`: the precision that the model computes in.
     pub precision: Precision,
-    /// `[optimize]`: what its code becomes.
+    /// `[optimize]`: how its code is rewritten.
     pub optimize: Optimize,
     /// `[batching]` and `[padding]`: how requests share batches.
     pub batching: BatchingSettings,
-    /// `[batching]`: what its scheduler aims at.
+    /// `[batching]`: the objective of its scheduler.
     pub objective: Objective,
-    /// `non_finite`: what stands for NaN and infinities where JSON is meant to
-    /// be strict.
+    /// `non_finite`: how strict JSON writes NaN and infinities.
     pub non_finite: NonFinite,
 }
 
@@ -71,8 +70,8 @@ impl ModelSettings {
     /// labels that it names.
     ///
     /// # Errors
-    /// The file, the line and what is wrong with it; the server's paths are
-    /// not in the message.
+    /// If the file is wrong. The message names the file and the line, without the
+    /// server's paths.
     pub fn read(model_directory: &Path) -> Result<Self, SettingsError> {
         let Some(text) = source::read_text(model_directory, SETTINGS_FILENAME)? else {
             return Ok(Self::default());
@@ -123,7 +122,7 @@ mod testing {
         ModelSettings::read(directory.path())
     }
 
-    /// What is said of a text that is wrong.
+    /// The error for a wrong text.
     pub(super) fn refused(text: &str) -> String {
         read_text(text).unwrap_err().to_string()
     }

@@ -1,6 +1,5 @@
-//! `[batching]` and `[padding]`: how requests share batches, where Triton's
-//! configuration has no field for it. Whether the tensors that they name are
-//! there is found out at load.
+//! `[batching]` and `[padding]`: how requests share batches, beyond the fields of
+//! Triton's configuration. Whether the named tensors exist is checked at load.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -11,27 +10,28 @@ use toml::{Spanned, Value};
 use super::batching::BatchingTable;
 use super::source::{SettingsError, Source, line_of};
 
-/// Lengths that differ by less share a shape. The kernels of a processor work
-/// on 8 or 16 numbers at once, so that a row of 8 costs as much as one of 5.
+/// Lengths are rounded up to a multiple of this, if the file doesn't say. A
+/// processor's kernels work on 8 or 16 numbers at once, so a row of 8 costs as much
+/// as a row of 5.
 const MULTIPLE_OF: i64 = 8;
 
-/// What padding is worth is learned while a model runs. This is for the time
-/// before, and for models whose batches cost nothing by their length: at half,
-/// two batches without padding would have been as large together.
+/// The allowed padding before its cost was measured, and for models whose time
+/// doesn't depend on the length. At half, two batches without padding would have
+/// been as large together.
 const MAX_WASTE: f64 = 0.5;
 
-/// What `[batching]` and `[padding]` ask for; nothing by default.
+/// The settings of `[batching]` and `[padding]`; none by default.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct BatchingSettings {
     /// The most elements in a batch's largest input, padding included.
     pub max_elements: Option<u64>,
-    /// What becomes of requests with more rows than `max_batch_size`.
+    /// How requests with more rows than `max_batch_size` are treated.
     pub large_requests: LargeRequests,
     /// How requests of different lengths run together.
     pub padding: Option<PaddingSettings>,
 }
 
-/// What becomes of requests with more rows than `max_batch_size`.
+/// How requests with more rows than `max_batch_size` are treated.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LargeRequests {
     /// They are refused, as Triton does.
@@ -44,14 +44,13 @@ pub enum LargeRequests {
 /// `[padding]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PaddingSettings {
-    /// Where the table stands.
+    /// The place of the table in the file.
     pub line: Line,
-    /// The inputs that are padded, all to one length; one or more. The mask is
-    /// none of them.
+    /// The inputs that are padded, all to one length; one or more, without the mask.
     pub inputs: Vec<PaddedInput>,
     /// How the model learns what is padding.
     pub told: Told,
-    /// The outputs that are as long; `None` for those that are configured so.
+    /// The outputs of the same length; `None` to take them from the configuration.
     pub outputs: Option<Vec<PaddedOutput>>,
     /// Lengths are rounded up to a multiple of this; 1 or more.
     pub multiple_of: u32,
@@ -66,9 +65,9 @@ pub struct PaddingSettings {
 pub struct PaddedInput {
     /// The input.
     pub name: Placed,
-    /// The place among its `dims`; `None` for the only one that varies.
+    /// The index among its `dims`; `None` for the only dimension that varies.
     pub dimension: Option<usize>,
-    /// What each row is filled up with.
+    /// The value that rows are padded with.
     pub value: Number,
 }
 
@@ -77,22 +76,22 @@ pub struct PaddedInput {
 pub struct PaddedOutput {
     /// The output.
     pub name: Placed,
-    /// The places among its `dims`.
+    /// The indices among its `dims`.
     pub dimensions: Vec<usize>,
 }
 
 /// How a model learns what is padding.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Told {
-    /// By this input: ones, and zeros for padding.
+    /// This input is the mask: ones, and zeros for padding.
     Mask(Placed),
-    /// By this input: each row's length.
+    /// This input is each row's length.
     Length(Placed),
-    /// Not at all: its answers don't depend on what stands behind.
+    /// It doesn't: its answers don't depend on the padding.
     Nothing,
 }
 
-/// A number as it stands in the file.
+/// A number as the file writes it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Number {
     /// Without a decimal point; 0 and 1 for a truth value.
@@ -101,7 +100,7 @@ pub enum Number {
     Real(f64),
 }
 
-/// The name of a tensor, and where it stands.
+/// The name of a tensor, and its place in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placed {
     /// The name.
@@ -110,8 +109,8 @@ pub struct Placed {
     pub line: Line,
 }
 
-/// A line of the file, counted from 1. Any two are equal: settings don't
-/// change by moving.
+/// A line of the file, counted from 1. Any two lines are equal, so that settings
+/// that only moved are unchanged.
 #[derive(Debug, Clone, Copy, Eq)]
 pub struct Line(pub usize);
 
@@ -211,7 +210,7 @@ impl Source<'_> {
             (None, None, Some(_)) => Ok(Told::Nothing),
             (None, None, None) => Err(self.wrong(
                 table,
-                "[padding] names neither mask nor length, so nothing tells the model what is padding; where its \
+                "[padding] names neither mask nor length, so nothing tells the model what is padding; if its \
                  answers don't depend on that, unmarked = true says so"
                     .to_owned(),
             )),

@@ -1,5 +1,5 @@
-//! `[precision]` and `[optimize]`: their grammar, and what contradicts itself
-//! in them.
+//! `[precision]` and `[optimize]`: their grammar, and the combinations that are
+//! refused.
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -44,7 +44,7 @@ impl Source<'_> {
         })
     }
 
-    /// `precision` is what stands beside it in the same file.
+    /// `precision` is the other table of the same file.
     pub(super) fn optimize(
         &self,
         table: OptimizeTable,

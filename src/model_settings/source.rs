@@ -1,5 +1,5 @@
-//! Reading a model's small files without being led elsewhere or drowned, and
-//! the line to look at when something in one doesn't hold.
+//! Reads a model's small files without following links elsewhere or reading too
+//! much, and finds the line of an error.
 
 use std::fmt;
 use std::fs::File;
@@ -9,18 +9,17 @@ use std::path::Path;
 
 use super::SETTINGS_FILENAME;
 
-/// The most that is read of settings or of labels. ImageNet's labels are
-/// 30 kB.
+/// The most bytes of settings or labels. ImageNet's labels are 30 kB.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// What is wrong with a file beside the model, and where.
+/// An error in a file in the model's directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingsError {
     /// The file's own name, without its directory.
     pub file: String,
-    /// The line, counted from 1; `None` where it is about the file as a whole.
+    /// The line, counted from 1; `None` for an error about the whole file.
     pub line: Option<usize>,
-    /// What is wrong, and what was expected.
+    /// The error, and what was expected.
     pub message: String,
 }
 
@@ -35,15 +34,15 @@ impl fmt::Display for SettingsError {
 
 impl std::error::Error for SettingsError {}
 
-/// The settings' text under way, for the lines in errors.
+/// The text of the settings while they are read, for the lines in errors.
 pub(super) struct Source<'a> {
     pub(super) text: &'a str,
     pub(super) directory: &'a Path,
 }
 
 impl Source<'_> {
-    /// The parser's words, with its backticks as our quotes, and with the key
-    /// where it leaves that out.
+    /// The parser's message, with quotes in place of its backticks, and with the key
+    /// if the message lacks it.
     pub(super) fn syntax(&self, error: &toml::de::Error) -> SettingsError {
         let mut message = error
             .message()
@@ -68,7 +67,7 @@ impl Source<'_> {
     }
 }
 
-/// The text of a file beside the model; `None` where it isn't there.
+/// The text of a file in the model's directory; `None` if there is no such file.
 pub(super) fn read_text(directory: &Path, name: &str) -> Result<Option<String>, SettingsError> {
     let wrong = |line, message| SettingsError { file: name.to_owned(), line, message };
     let file = match File::open(directory.join(name)) {
@@ -89,12 +88,12 @@ pub(super) fn read_text(directory: &Path, name: &str) -> Result<Option<String>, 
     })
 }
 
-/// The line that byte `offset` stands in, counted from 1.
+/// The line of byte `offset`, counted from 1.
 pub(super) fn line_of(text: &[u8], offset: usize) -> usize {
     1 + text.iter().take(offset).filter(|byte| **byte == b'\n').count()
 }
 
-/// The system's words for an error, without its number.
+/// The system's message for an error, without its number.
 fn lower(error: &std::io::Error) -> String {
     error.kind().to_string()
 }

@@ -1,5 +1,5 @@
-//! `[transform]`: which tables there are, their grammar and their ranges. The
-//! grammar of a long one has a file of its own.
+//! `[transform]`: its tables, their grammar and their ranges. The grammar of a long
+//! table has a file of its own.
 
 mod image;
 
@@ -32,7 +32,7 @@ struct ClassificationTable {
     labels: Spanned<String>,
 }
 
-/// Models give logits, as a rule.
+/// Most models give logits.
 fn yes() -> bool {
     true
 }
@@ -50,7 +50,8 @@ impl Source<'_> {
     fn classification(&self, table: ClassificationTable) -> Result<Classification, SettingsError> {
         let labels =
             labels::read(self.directory, table.labels.get_ref()).map_err(|error| match error.line {
-                // About a line of its own file; else about this one's choice of it.
+                // An error in a line belongs to the file of labels; any other belongs to
+                // this file's choice of it.
                 Some(_) => error,
                 None => {
                     self.wrong(&table.labels.span(), format!("labels '{}': {}", error.file, error.message))

@@ -1,4 +1,4 @@
-//! A command that a newcomer can paste.
+//! The command that the server prints at start for a first request.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,15 +8,15 @@ use crate::model::ServedModel;
 use crate::settings::ServeSettings;
 use crate::transform::ItemKind;
 
-/// The port that README publishes a container's at.
+/// The host port in README's `docker run`.
 const PUBLISHED: u16 = 8080;
 
-/// How the server is reached from where its output is read.
+/// How a reader of the server's output can reach the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Reached {
     authority: String,
-    /// It runs in a container: of its paths only those that the checkout has too
-    /// mean anything outside.
+    /// Whether it runs in a container. Outside, its paths exist only if the checkout
+    /// has them too.
     contained: bool,
 }
 
@@ -31,8 +31,9 @@ impl Reached {
     }
 }
 
-/// A command that asks the server for something: a prediction where one model
-/// is the default, with a sample of its own or with what it ran on at load.
+/// A command for a first request: a prediction of the default model, if there is
+/// one, else the server's metadata. The input is the model's sample or an input
+/// that the model ran on at load.
 pub(super) fn line(engine: &Engine, settings: &ServeSettings, http: SocketAddr) -> String {
     let contained = ["/.dockerenv", "/run/.containerenv"].iter().any(|file| Path::new(file).exists());
     let reached = Reached::new(http, contained);
@@ -67,7 +68,7 @@ fn command(model: &ServedModel, settings: &ServeSettings, reached: &Reached) -> 
     }
 }
 
-/// An item that stands beside the model.
+/// A sample file in the model's directory.
 fn sample(model: &str, kind: &ItemKind, settings: &ServeSettings) -> Option<PathBuf> {
     settings.model_repository.iter().find_map(|root| {
         let samples = std::fs::read_dir(root.join(model).join("samples")).ok()?;

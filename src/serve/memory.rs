@@ -1,15 +1,14 @@
-//! Whether a container's memory is enough: where it isn't, the kernel ends the
-//! process without a word.
+//! Warns if a container's memory limit is too low: the kernel would end the
+//! process without a message.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Beyond this share of the limit, in percent, the first requests may be the
-/// last ones.
+/// Percent of the limit. If the models take more before the first request, the
+/// memory of requests may exceed the limit.
 const TIGHT: u64 = 80;
 
-/// Says at start what the process takes of what it may, where that is little
-/// more.
+/// Warns at start if the process already takes most of its memory limit.
 pub(super) fn warn_where_tight() {
     if let (Some(limit), Some(taken)) = (limit(), resident())
         && let Some(warning) = warning(taken, limit)
@@ -31,16 +30,15 @@ fn warning(taken: u64, limit: u64) -> Option<String> {
     })
 }
 
-/// The least that a control group of this process allows, in bytes; `None`
-/// where none limits it.
+/// The lowest limit of this process's control groups, in bytes; `None` if it has
+/// no limit.
 fn limit() -> Option<u64> {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     groups(&own).iter().filter_map(|file| read_limit(&fs::read_to_string(file).ok()?)).min()
 }
 
-/// Where the limits stand of the groups that `/proc/self/cgroup` names, and of
-/// those around them; first those of a container, which sees its own as the
-/// root.
+/// The files with the limits of the groups in `/proc/self/cgroup` and of their
+/// parents. The root comes first: a container sees its own group as the root.
 fn groups(own: &str) -> Vec<PathBuf> {
     let mut files = vec![
         PathBuf::from("/sys/fs/cgroup/memory.max"),
@@ -62,12 +60,12 @@ fn groups(own: &str) -> Vec<PathBuf> {
     files
 }
 
-/// `max`, and version 1's largest number, stand for no limit.
+/// `max`, and cgroup v1's largest number, stand for no limit.
 fn read_limit(text: &str) -> Option<u64> {
     text.trim().parse().ok().filter(|limit| *limit < 1 << 60)
 }
 
-/// What of the process is in memory, in bytes.
+/// The resident memory of the process, in bytes.
 fn resident() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

@@ -1,4 +1,4 @@
-//! Devices for the metrics: NVML's readings beside the backend's own memory.
+//! Readings of devices for the metrics: NVML's, and the backend's own memory.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,8 +7,8 @@ use crate::metrics::{self, AllocatorReading, DeviceReadings, GpuReading};
 use cresset_backend::Backend;
 use cresset_nvidia::{Driver, Monitor, MonitoredGpu};
 
-/// Has the metrics show the GPUs that this process may use, where NVML is
-/// there, and what the backend holds of each device.
+/// Makes the metrics show the GPUs that this process may use, if NVML is
+/// installed, and the memory that the backend holds on each device.
 pub(super) fn devices(backend: Arc<dyn Backend>) {
     let monitor = match Monitor::open() {
         Ok(monitor) => Some(monitor),
@@ -31,7 +31,7 @@ fn readings(
     visible: &HashSet<String>,
     backend: &dyn Backend,
 ) -> DeviceReadings {
-    // Where the names don't meet (a slice of a GPU has its own), all are shown.
+    // If no name matches (a MIG slice has a name of its own), all are shown.
     let known = monitored.iter().any(|gpu| visible.contains(&gpu.uuid));
     let shown = monitored.into_iter().filter(|gpu| !known || visible.contains(&gpu.uuid));
     let allocator = |memory: cresset_backend::DeviceMemory| AllocatorReading {

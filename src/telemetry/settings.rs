@@ -1,5 +1,5 @@
-//! What of the log, and of traces, clients may see and change, by Triton's
-//! names.
+//! The settings of the log and of traces that clients may read and change, by
+//! Triton's names.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ pub enum Setting {
 /// The settings of the log, by name.
 pub type LogSettings = BTreeMap<String, Setting>;
 
-/// The settings of traces: there are none, so that they are off.
+/// The settings of traces. They are off: the server has no traces.
 #[must_use]
 pub fn traces() -> BTreeMap<&'static str, Vec<&'static str>> {
     BTreeMap::from([
@@ -33,11 +33,11 @@ pub fn traces() -> BTreeMap<&'static str, Vec<&'static str>> {
     ])
 }
 
-/// Whether these settings of traces, each with its values, ask for what is there
-/// anyway; none clears one.
+/// Checks that these settings of traces, each with its values, leave traces off.
+/// An empty list of values clears a setting.
 ///
 /// # Errors
-/// That there are no traces, or no such setting.
+/// If a setting turns traces on, or doesn't exist.
 pub fn change_traces<'a>(wanted: impl IntoIterator<Item = (&'a str, Vec<String>)>) -> Result<(), String> {
     let there = traces();
     for (name, values) in wanted {
@@ -55,10 +55,10 @@ pub fn change_traces<'a>(wanted: impl IntoIterator<Item = (&'a str, Vec<String>)
     Ok(())
 }
 
-/// What the log's settings become with these.
+/// The log's levels after these settings are applied.
 ///
 /// # Errors
-/// What can't be changed, or isn't there.
+/// If a setting can't be changed, or doesn't exist.
 pub(super) fn changed(levels: Levels, file: &str, wanted: &LogSettings) -> Result<Levels, String> {
     let mut levels = levels;
     for (name, value) in wanted {
@@ -67,11 +67,11 @@ pub(super) fn changed(levels: Levels, file: &str, wanted: &LogSettings) -> Resul
             ("log_warning", Setting::Switch(on)) => levels.warning = *on,
             ("log_error", Setting::Switch(on)) => levels.error = *on,
             ("log_verbose_level", Setting::Number(level)) => levels.verbose = *level,
-            // Both of Triton's are the form that there is.
+            // Both of Triton's formats are accepted, and change nothing.
             ("log_format", Setting::Text(form)) if ["default", "ISO8601"].contains(&form.as_str()) => {}
             ("log_file", Setting::Text(path)) if path == file => {}
             ("log_file", Setting::Text(_)) => {
-                // Triton's words and no more: its clients compare the whole text.
+                // Exactly Triton's words: its clients compare the whole text.
                 return Err("log file location can not be updated through network protocol".to_owned());
             }
             ("log_info" | "log_warning" | "log_error", _) => {
@@ -86,7 +86,7 @@ pub(super) fn changed(levels: Levels, file: &str, wanted: &LogSettings) -> Resul
     Ok(levels)
 }
 
-/// By Triton's names.
+/// The log's settings, by Triton's names.
 pub(super) fn shown(levels: Levels, file: &str) -> LogSettings {
     let Levels { verbose, info, warning, error } = levels;
     [

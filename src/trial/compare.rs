@@ -1,4 +1,4 @@
-//! How far two outputs are apart.
+//! Measures how far two outputs differ.
 
 use std::fmt;
 
@@ -6,23 +6,23 @@ use crate::model_config::{Binding, output_name};
 use cresset_backend::BatchOutput;
 use cresset_protocol::{Datatype, Strings, numbers};
 
-/// How far an output is from the expected one.
+/// How far an output differs from the expected one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Difference {
     /// The output's name.
     pub output: String,
     /// `max|a - b|`; infinite if one is no number and the other is.
     pub absolute: f64,
-    /// The same over `max|b|`, of the expected one's.
+    /// The same over `max|b|`, with `b` the expected output.
     pub relative: f64,
-    /// Of the angle between the two; 1 if they are equal.
+    /// The cosine of the angle between the two; 1 if they are equal.
     pub cosine: f64,
 }
 
-/// How far `answers` are from what was expected, by output.
+/// How far each of the `answers` differs from the expected output.
 ///
 /// # Errors
-/// That they can't be compared: other shapes, or another number of them.
+/// If they can't be compared, because the number of outputs or their shapes differ.
 pub fn differences(
     answers: &[BatchOutput],
     expected: &[BatchOutput],
@@ -53,7 +53,7 @@ pub fn differences(
 impl Difference {
     fn between(output: String, got: &[f64], expected: &[f64]) -> Self {
         let apart = |(a, b): (&f64, &f64)| match (a - b).abs() {
-            // Equal infinities, or no number in both.
+            // Equal infinities, or NaN in both.
             _ if a == b || (a.is_nan() && b.is_nan()) => 0.0,
             apart if apart.is_nan() => f64::INFINITY,
             apart => apart,
@@ -79,7 +79,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// For people: `0.013`, `2.0e-7`.
+/// For messages: `0.013`, `2.0e-7`.
 #[must_use]
 pub fn two_digits(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
@@ -93,7 +93,7 @@ pub fn two_digits(value: f64) -> String {
     }
 }
 
-/// 0 if one of them has no direction.
+/// 0 if one of the vectors is zero.
 fn cosine(a: &[f64], b: &[f64]) -> f64 {
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     let cosine = dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();
@@ -101,10 +101,11 @@ fn cosine(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// Whether two parts of outputs of one datatype are equal but for rounding.
-/// Whole numbers, truth values and strings are not rounded. Two floating
-/// numbers may differ by `rounding` of the larger one and by `rounding` of
-/// what is usual in `expected`, its median magnitude: next to large values the
-/// small ones carry the rounding of the usual ones, not that of the largest.
+///
+/// Whole numbers, truth values and strings are not rounded. Two floating numbers
+/// may differ by `rounding` times the larger one, plus `rounding` times the median
+/// magnitude of `expected`: small values carry the rounding of the usual values,
+/// not that of the largest.
 #[must_use]
 pub fn alike(datatype: Datatype, got: &[u8], expected: &[u8], rounding: f64) -> bool {
     if got == expected {
@@ -122,7 +123,8 @@ pub fn alike(datatype: Datatype, got: &[u8], expected: &[u8], rounding: f64) -> 
     numbers(datatype, got).zip(numbers(datatype, expected)).all(near)
 }
 
-/// The median magnitude of the numbers that aren't 0; of very many, of some.
+/// The median magnitude of the numbers that aren't 0, or of a sample of them if
+/// there are very many.
 fn usual_magnitude(datatype: Datatype, data: &[u8]) -> f64 {
     const SOME: usize = 4096;
     let count = data.len() / datatype.size().unwrap_or(1);
@@ -132,8 +134,8 @@ fn usual_magnitude(datatype: Datatype, data: &[u8]) -> f64 {
     if magnitudes.is_empty() { 0.0 } else { *magnitudes.select_nth_unstable_by(middle, f64::total_cmp).1 }
 }
 
-/// Cuts so many rows off the front of an output whose dimension 0 has `of`
-/// rows; `data` is what is left of it.
+/// Takes so many rows off the front of `data`, which holds part of an output.
+/// `data` has `of` rows.
 #[must_use]
 pub(super) fn take_rows<'a>(data: &mut &'a [u8], datatype: Datatype, rows: i64, of: i64) -> &'a [u8] {
     let (rows, of) = (usize::try_from(rows).unwrap_or(0), usize::try_from(of).unwrap_or(0).max(1));
@@ -175,7 +177,7 @@ mod tests {
             let apart = between(values, values);
             assert_eq!((apart.absolute, apart.relative, apart.cosine), (0.0, 0.0, 1.0), "{values:?}");
         }
-        // What overflowed, and what the plain model doesn't know.
+        // A value that overflowed, and a NaN that the plain model doesn't give.
         for (got, expected) in [(f64::NAN, 1.0), (f64::INFINITY, 1.0), (1.0, f64::NAN)] {
             assert_eq!(between(&[got], &[expected]).absolute, f64::INFINITY);
         }

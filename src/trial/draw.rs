@@ -1,12 +1,12 @@
-//! Rows for a model that isn't described: the same for the same number, and
-//! unlike its neighbours.
+//! Draws rows for a model without samples. The same number always gives the same
+//! row, and neighbouring rows differ.
 
 use bytes::Bytes;
 
 use super::input::TrialInput;
 use cresset_protocol::{Datatype, append_number, push_string};
 
-/// Between which values elements are drawn.
+/// The range of values that elements are drawn from.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Values {
     /// Whole numbers, from the first to the last.
@@ -16,13 +16,13 @@ pub struct Values {
 }
 
 impl Values {
-    /// What nearly every model takes. Any table has the rows 0 and 1, and any
-    /// mask these values.
+    /// The range that nearly every model takes: any table has the rows 0 and 1, and
+    /// any mask these values.
     pub const USUAL: Self = Self { whole: (0, 1), real: (-1.0, 1.0) };
 
-    /// Ranges to try one after the other until a model runs: an index must not
-    /// be beyond a table, and a length or a divisor not 0. No number is so large
-    /// that a tensor of that size in each dimension were a burden.
+    /// Ranges to try one after the other until a model runs. An index must not be
+    /// beyond a table, and a length or a divisor must not be 0. The numbers are
+    /// small, in case a model makes a tensor of that size in each dimension.
     pub const WIDENING: [Self; 3] =
         [Self::USUAL, Self { whole: (1, 8), real: (0.0, 1.0) }, Self { whole: (0, 99), real: (0.0, 255.0) }];
 
@@ -32,8 +32,8 @@ impl Values {
         [Self::USUAL, Self { real: (0.0, 1.0), ..Self::USUAL }, Self { real: (0.0, 255.0), ..Self::USUAL }];
 }
 
-/// The same inputs for row `row`, drawn if they have no elements yet. Each
-/// input's dimension 0 is 1, or no batch.
+/// The inputs of row `row`, with elements drawn if they have none. Each input's
+/// dimension 0 is 1, or isn't a batch.
 #[must_use]
 pub fn row(inputs: &[TrialInput], row: u64, values: Values) -> Vec<TrialInput> {
     let drawn = |(place, input): (usize, &TrialInput)| match input.data {
@@ -52,7 +52,7 @@ fn append(bytes: &mut Vec<u8>, datatype: Datatype, random: &mut fastrand::Rng, v
     let Values { whole: (least, most), real: (low, high) } = values;
     let real = low + random.f64() * (high - low);
     let whole = match datatype {
-        // Pixels, mostly.
+        // Most inputs of this type are pixels.
         Datatype::Uint8 => random.u8(..),
         Datatype::Bool => random.u8(..=1),
         Datatype::Bytes => {

@@ -1,5 +1,5 @@
-//! A model as an experiment reaches it: inputs and a number of threads in,
-//! outputs and a time out.
+//! Runs a model for an experiment: takes inputs and a number of threads, and
+//! returns outputs and a time.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -10,45 +10,45 @@ use super::run::run_here;
 use cresset_backend::{BackendError, BatchOutput, Model, ModelInstance};
 use cresset_clock as clock;
 
-/// How often the same inputs run until the model is at its steady speed:
+/// How often the same inputs run until the model reaches its steady speed:
 /// libtorch profiles a graph on its first run and compiles it on the second.
 pub const RUNS_UNTIL_STEADY: usize = 3;
 
-/// What one run gave, and how long it took.
+/// The outputs of one run, and how long it took.
 #[derive(Debug, Default)]
 pub struct Timed {
     /// The model's outputs.
     pub outputs: Vec<BatchOutput>,
-    /// From handing over the inputs to having the outputs.
+    /// The time from handing over the inputs to receiving the outputs.
     pub took: Duration,
 }
 
-/// Runs of one model on the calling thread, on instances of its own: what the
-/// model keeps from run to run stays in the experiment.
+/// Runs one model on the calling thread, on instances of its own, so that the
+/// model's state stays in the experiment.
 pub struct Experiment<'m> {
     model: &'m dyn Model,
     clock: fn() -> Duration,
-    /// By the number of their intra-op threads. An instance is made for the first
-    /// run with its number.
+    /// By their number of intra-op threads. An instance is made on the first run
+    /// with its number.
     instances: BTreeMap<usize, Box<dyn ModelInstance>>,
 }
 
 impl<'m> Experiment<'m> {
-    /// An experiment that is timed by the monotonic clock.
+    /// An experiment timed by the monotonic clock.
     #[must_use]
     pub fn on(model: &'m dyn Model) -> Self {
         Self { model, clock: clock::monotonic, instances: BTreeMap::new() }
     }
 
-    /// The same, timed by another clock: [`clock::thread_time`] if other work on
-    /// the machine isn't to count, and one thread computes.
+    /// An experiment timed by another clock. [`clock::thread_time`] leaves out other
+    /// work on the machine, if one thread computes.
     #[must_use]
     pub fn timed_by(self, clock: fn() -> Duration) -> Self {
         Self { clock, ..self }
     }
 
-    /// Runs the model on `inputs` with so many intra-op threads. Making the
-    /// instance isn't part of the time.
+    /// Runs the model on `inputs` with so many intra-op threads. The time excludes
+    /// making the instance.
     ///
     /// # Errors
     /// As of [`Model::instance`] and [`ModelInstance::forward`].

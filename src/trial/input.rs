@@ -34,15 +34,15 @@ impl TrialInput {
     }
 }
 
-/// The same inputs with their elements in memory: made once, not for each run.
+/// The same inputs with their elements in memory, so that they are made once and
+/// not for each run.
 #[must_use]
 pub fn in_memory(inputs: &[TrialInput]) -> Vec<TrialInput> {
     inputs.iter().map(|input| TrialInput { data: Some(input.bytes()), ..input.clone() }).collect()
 }
 
-/// The inputs of several requests as those of one batch, one request behind
-/// the other along dimension 0. All have the same inputs, and shapes that
-/// differ in dimension 0 alone.
+/// Joins the inputs of several requests along dimension 0. All requests have the
+/// same inputs, and shapes that differ in dimension 0 only.
 #[must_use]
 pub(super) fn joined(requests: &[&[TrialInput]]) -> Vec<TrialInput> {
     let Some(first) = requests.first() else { return Vec::new() };

@@ -1,9 +1,9 @@
-//! A model run on inputs that no client sent: made up here, or given by its
-//! configuration. What it does on them is known before a client asks.
+//! Runs a model on inputs that no client sent: made up here, or given by its
+//! configuration.
 //!
-//! [`draw`] makes rows that differ, [`run`] runs them, [`experiment`] runs them
-//! and takes the time, [`rows`] finds whether outputs are rows of inputs,
-//! [`compare`] tells how far two outputs are apart.
+//! [`draw`] makes rows that differ, [`run`] runs them, [`experiment`] times them,
+//! [`rows`] finds whether outputs are rows of inputs, and [`compare`] measures how
+//! far two outputs differ.
 
 pub mod compare;
 pub mod draw;

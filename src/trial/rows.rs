@@ -1,6 +1,6 @@
-//! Whether a model's outputs are rows of its inputs: found by running requests
-//! alone and together, and never assumed from a dimension that happens to
-//! match.
+//! Finds whether a model's outputs have a row for each row of its inputs, by
+//! running requests alone and together. A dimension that happens to match proves
+//! nothing.
 
 use super::compare::{alike, take_rows};
 use super::input::{TrialInput, joined};
@@ -8,14 +8,14 @@ use crate::model_config::{Binding, output_name};
 use cresset_backend::{BackendError, BatchOutput};
 use cresset_protocol::Datatype;
 
-/// How many requests run together, of which up to [`SIZES`] are tried: prime to
-/// one another, so that no fixed dimension follows two of them.
+/// Numbers of requests that run together, of which up to [`SIZES`] are tried. They
+/// have no common divisor, so that no fixed dimension matches two of them.
 const TOGETHER: [usize; 5] = [2, 3, 5, 7, 11];
 
 /// How many sizes of batches are tried.
 const SIZES: usize = 2;
 
-/// How far a row of FP32 may be from what it is alone: kernels are chosen by
+/// How far a row of FP32 may differ from the same row alone: kernels are chosen by
 /// the size of a batch, and sum in another order.
 pub const ROUNDING: f64 = 1e-4;
 
@@ -26,14 +26,15 @@ pub const ROUNDING_TF32: f64 = 1e-2;
 /// The same in FP16 and BF16.
 pub const ROUNDING_REDUCED: f64 = 5e-2;
 
-/// What was found of a model's outputs.
+/// How a model's outputs follow its inputs' rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RowRule {
-    /// Each output's rows are its requests', whatever else is in the batch.
+    /// Each output has a row for each row of a request, whatever else is in the
+    /// batch.
     ByRow,
-    /// Not so, and why: `output 'y' has shape [2, 3] for 1 row`.
+    /// Some output hasn't, and why: `output 'y' has shape [2, 3] for 1 row`.
     Whole(String),
-    /// It couldn't be told, and why.
+    /// The trial couldn't tell, and why.
     Unknown(String),
 }
 
@@ -56,9 +57,8 @@ impl Alone {
     }
 }
 
-/// How many requests like this one should have run alone before
-/// [`Judge::judge`], which runs some of them together in batches of at most
-/// `most` rows.
+/// How many requests like this one should run alone before [`Judge::judge`] runs
+/// some of them together, in batches of at most `most` rows.
 #[must_use]
 pub fn wanted(alone: &Alone, most: u32) -> usize {
     let each = std::iter::repeat_n(alone.rows(), TOGETHER[TOGETHER.len() - 1]);
@@ -68,22 +68,21 @@ pub fn wanted(alone: &Alone, most: u32) -> usize {
 /// Finds whether outputs are rows.
 #[derive(Debug, Clone, Copy)]
 pub struct Judge<'a> {
-    /// Which of the model's outputs clients get: what else it gives, and whose
-    /// it is, is of no matter.
+    /// The outputs that clients get. The model's other outputs aren't checked.
     pub binding: &'a Binding,
     /// The most rows of a batch.
     pub most: u32,
-    /// How far a row's values may be from what they are alone: see [`alike`].
+    /// How far a row's values may differ from those of the row alone: see [`alike`].
     pub rounding: f64,
 }
 
 impl Judge<'_> {
-    /// Runs these requests together, by `run`, and holds each one's part of the
-    /// outputs against what the model gave for it alone. The requests differ,
-    /// and have the same inputs in shapes that differ in dimension 0 alone.
+    /// Runs these requests together, by `run`, and compares each request's part of
+    /// the outputs with its outputs alone. The requests differ, and have the same
+    /// inputs, in shapes that differ in dimension 0 only.
     ///
     /// # Errors
-    /// That a run failed for a reason other than the model's.
+    /// If a run failed for a reason other than the model.
     pub fn judge(&self, requests: &[Alone], run: &mut Run<'_>) -> Result<RowRule, BackendError> {
         let Some(first) = requests.first() else {
             return Ok(RowRule::Unknown("no request ran".to_owned()));
@@ -112,13 +111,13 @@ impl Judge<'_> {
         Ok(RowRule::Unknown("the model's answers were the same for all rows that were tried".to_owned()))
     }
 
-    /// The same for one size of batch: `count` requests run together, each of
-    /// these as often as it takes.
+    /// The same for one size of batch: `count` requests run together, and these are
+    /// repeated as often as needed.
     ///
     /// # Errors
     /// As of [`Judge::judge`].
     pub fn hold(&self, requests: &[Alone], count: usize, run: &mut Run<'_>) -> Result<RowRule, BackendError> {
-        // Each in another place than its own, in case the order matters.
+        // In another order than alone, in case the order matters.
         let company: Vec<&Alone> = requests.iter().cycle().skip(1).take(count).collect();
         let Some(first) = company.first() else { return Ok(RowRule::ByRow) };
         let inputs = joined(&company.iter().map(|alone| alone.inputs.as_slice()).collect::<Vec<_>>());
@@ -139,10 +138,10 @@ impl Judge<'_> {
         }
     }
 
-    /// Whether dimension 0 of each output has as many rows as its inputs.
+    /// Checks that dimension 0 of each output has as many rows as the inputs.
     ///
     /// # Errors
-    /// The output that hasn't.
+    /// If an output hasn't.
     pub fn has_rows(&self, outputs: &[BatchOutput], rows: i64) -> Result<(), String> {
         for (name, output) in delivered(outputs, self.binding) {
             if output.shape.first() != Some(&rows) {
@@ -180,8 +179,8 @@ impl Judge<'_> {
         Ok(())
     }
 
-    /// Values that differ may not be the company's doing: some models give
-    /// others each time.
+    /// Explains values that differ. The other rows need not be the cause: some models
+    /// give other values each time.
     fn explain(&self, difference: Apart, first: &Alone, run: &mut Run<'_>) -> Result<RowRule, BackendError> {
         let name = match difference {
             Apart::Shape(reason) => return Ok(RowRule::Whole(reason)),
@@ -202,9 +201,9 @@ impl Judge<'_> {
         }))
     }
 
-    /// Whether the answers to these requests differ: what is the same for all of
-    /// them tells nothing of whose it is. One output that differs suffices; its
-    /// neighbours may have the same value by their nature.
+    /// Whether the answers to these requests differ: equal answers can't show which
+    /// request a row belongs to. One output that differs is enough; others may be
+    /// constant by their nature.
     #[must_use]
     pub fn tells_apart(&self, requests: &[Alone]) -> bool {
         let Some((first, others)) = requests.split_first().filter(|(_, others)| !others.is_empty()) else {
@@ -227,7 +226,7 @@ impl Judge<'_> {
     }
 }
 
-/// How requests together differ from each alone.
+/// How the outputs of requests together differ from those of each alone.
 enum Apart {
     Shape(String),
     /// Of the output of this name.
@@ -247,8 +246,8 @@ fn delivered<'a>(outputs: &'a [BatchOutput], binding: &Binding) -> Vec<(String, 
 }
 
 /// How many of the requests, which have these rows, run together in each batch
-/// that is tried. No batch has as many rows as an output of one request has in
-/// any dimension, if that can be had.
+/// that is tried. If possible, no batch has as many rows as any dimension of one
+/// request's outputs.
 fn sizes(rows: &[i64], outputs: &[BatchOutput], most: u32) -> Vec<usize> {
     let rows_of = |count: &usize| rows.iter().take(*count).sum::<i64>();
     let fits = |count: &usize| *count <= rows.len() && rows_of(count) <= i64::from(most);

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::input::TrialInput;
 use cresset_backend::{BackendError, BatchOutput, Drive, HostBatch, HostBuffer, HostInput, ModelInstance};
 
-/// Does work with models on a thread of its own, which ends with the work:
-/// libtorch keeps memory for each thread that ever ran a model.
+/// Runs the work on a new thread, which ends with it: libtorch keeps memory for
+/// each thread that ever ran a model.
 ///
 /// # Errors
-/// What the work failed with; that there is no thread, or that it panicked.
+/// If the work fails or panics, or there is no thread.
 pub fn apart<T: Send>(work: impl FnOnce() -> Result<T, BackendError> + Send) -> Result<T, BackendError> {
     std::thread::scope(|scope| {
         let trial = std::thread::Builder::new().name("trial".to_owned());
@@ -20,16 +20,16 @@ pub fn apart<T: Send>(work: impl FnOnce() -> Result<T, BackendError> + Send) -> 
     })
 }
 
-/// That something around the model failed.
+/// An error of something around the model.
 #[must_use]
 pub fn failed(message: impl Into<String>) -> BackendError {
     let message = message.into();
     BackendError::Execute { detail: message.clone(), message }
 }
 
-/// Runs an instance once on its own thread, which is the calling one. Inputs go
-/// the way of a request's, so that what they need is there for the first
-/// request: pinned memory, the allocator's blocks, the graph.
+/// Runs an instance once on its own thread, which is the calling one. The inputs
+/// take the same path as a request's, so that the first request finds pinned
+/// memory, the allocator's blocks and the graph ready.
 ///
 /// # Errors
 /// As of [`ModelInstance::forward`].

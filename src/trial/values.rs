@@ -1,5 +1,4 @@
-//! Inputs that are the same for all rows: made up for a trial, and repeated
-//! for each row of a batch.
+//! Makes up inputs that are the same for all rows of a batch.
 
 use bytes::{Bytes, BytesMut};
 
@@ -8,7 +7,7 @@ use crate::model_config::{BoundInput, Presence};
 use cresset_backend::{Leaf, Scalar};
 use cresset_protocol::Datatype;
 
-/// What stands for an input whose shape nothing declares.
+/// The stand-in for an input without a declared shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unsent {
     /// Nothing: it is left out.
@@ -17,20 +16,20 @@ pub enum Unsent {
     Value(TrialInput),
 }
 
-/// What an argument that is a number becomes: a count or a switch, and a usual
-/// rate of sound.
+/// Values to try for an argument that is a number: a count or a switch, and a
+/// usual sample rate of sound.
 const NUMBERS: [u32; 3] = [1, 0, 16_000];
 
-/// The numbers to try, if there are such arguments; else one of no matter.
+/// The numbers to try if there are such arguments; else any one number.
 #[must_use]
 pub fn numbers(inputs: &[BoundInput]) -> &'static [u32] {
     let counts = inputs.iter().any(|input| input.leaf.shared().is_some());
     if counts { &NUMBERS } else { &NUMBERS[..1] }
 }
 
-/// What a trial sends for an input that only its argument tells of, in a batch
-/// of `rows`: nothing if it may be left out, else `number`, or an empty
-/// string. `None` if it can't be made up.
+/// The stand-in, in a batch of `rows`, for an input that is known only by its
+/// argument: nothing if it may be left out, else `number`, or an empty string.
+/// `None` if it can't be made up.
 #[must_use]
 pub fn unsent(bound: &BoundInput, rows: Option<u32>, number: u32) -> Option<Unsent> {
     if bound.spec.is_none() && bound.presence != Presence::Required {
@@ -56,7 +55,7 @@ pub fn unsent(bound: &BoundInput, rows: Option<u32>, number: u32) -> Option<Unse
     Some(Unsent::Value(TrialInput { name: bound.place.to_string(), datatype, shape, data: Some(data) }))
 }
 
-/// A value's shape and elements once for each row; as they are without rows.
+/// A value's shape and elements, repeated for each row if there are rows.
 #[must_use]
 pub fn repeated(shape: &[i64], data: &Bytes, rows: Option<u32>) -> (Vec<i64>, Bytes) {
     let shape = rows.map(i64::from).into_iter().chain(shape.iter().copied()).collect();

@@ -397,12 +397,12 @@ async fn saving_files_while_polling_loses_no_request() {
     assert!(client.await.unwrap().0 > 100);
 }
 
-/// As Triton takes it: nobody looks again.
+/// As with Triton, the server never looks again.
 #[tokio::test]
 async fn polling_every_zero_seconds_never_looks_again() {
     let root = repository();
     let server = Server::start(root.path(), &["--model-control-mode=poll", "--repository-poll-secs=0"]);
-    let said = "models      as they are now: with --repository-poll-secs=0 nobody looks again";
+    let said = "models      as they are now: --repository-poll-secs=0 never looks again";
     assert!(server.announced.contains(said), "{}", server.announced);
     configure(&root, "late", "");
     put(&root, "late/1/model.pt", SAME);

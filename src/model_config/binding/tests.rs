@@ -133,7 +133,7 @@ fn beside_a_dictionary_names_tell_arguments_from_keys() {
     assert!(failure(&["x", "y"]).starts_with("no input is configured for the values of the argument 'd'"));
 }
 
-/// `forward` with arguments of which some may be left out.
+/// `forward` with some arguments that may be left out.
 fn forward(kinds: &[(&str, ArgumentKind, bool)]) -> Signature {
     let mut signature = signature(&kinds.iter().map(|(n, k, _)| (*n, k.clone())).collect::<Vec<_>>());
     for (argument, (_, _, optional)) in signature.arguments.iter_mut().zip(kinds) {

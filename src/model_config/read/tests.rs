@@ -1,4 +1,4 @@
-//! The rules on values, each by the whole line that its breach gives.
+//! Tests of the rules on values, each by the whole error.
 
 use super::*;
 use crate::model_config::InstanceKind;
@@ -10,7 +10,7 @@ fn assert_refused(text: &str, message: &str) {
     assert_eq!(error.to_string(), format!("config.pbtxt: field {message}"), "{text}");
 }
 
-/// An input of the given fields in a model that batches.
+/// An input with these fields, in a model that batches.
 fn input(fields: &str) -> String {
     format!("max_batch_size: 8 input {{ name: 'x' {fields} }}")
 }
@@ -52,16 +52,16 @@ fn tensors_have_a_name_a_datatype_and_dims() {
     assert_refused("output { data_type: TYPE_FP32 dims: 1 }", "'output[0].name': expected a name, got none");
     assert_refused(
         &input("data_type: TYPE_FP32"),
-        "'input[0].dims': expected one dimension or more, and dims: [ 1 ] with reshape: { shape: [ ] } where a row \
+        "'input[0].dims': expected one dimension or more, and dims: [ 1 ] with reshape: { shape: [ ] } if a row \
          is one number, got none",
     );
     assert_refused(
         &input("data_type: TYPE_FP32 dims: [ 1, 0 ]"),
-        "'input[0].dims': expected dimensions of 1 or more, or -1 where one varies, got 0",
+        "'input[0].dims': expected dimensions of 1 or more, or -1 for one that varies, got 0",
     );
     assert_refused(
         &input("data_type: TYPE_FP32 dims: [ -2 ]"),
-        "'input[0].dims': expected dimensions of 1 or more, or -1 where one varies, got -2",
+        "'input[0].dims': expected dimensions of 1 or more, or -1 for one that varies, got -2",
     );
     assert_refused(
         &input("data_type: TYPE_FP32 format: FORMAT_NHWC dims: [ 1, 2 ]"),

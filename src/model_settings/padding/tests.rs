@@ -87,7 +87,7 @@ fn what_contradicts_itself_is_placed() {
     );
     insta::assert_snapshot!(
         refused("\n[padding]\ninputs.x = {}\n"),
-        @"cresset.toml, line 2: [padding] names neither mask nor length, so nothing tells the model what is padding; where its answers don't depend on that, unmarked = true says so"
+        @"cresset.toml, line 2: [padding] names neither mask nor length, so nothing tells the model what is padding; if its answers don't depend on that, unmarked = true says so"
     );
     insta::assert_snapshot!(
         refused("[padding]\nmask = \"m\"\n"),

@@ -11,8 +11,8 @@ use crate::transform::{ChannelOrder, Declared, ImageTransform, Interpolation, Pr
 /// The largest short side and crop, in pixels: a tensor of 201 MB.
 const MAX_SIDE: i64 = 4096;
 
-/// What decides the numbers that the model sees has no default but a preset's:
-/// a wrong one would show only as a slightly worse model.
+/// Keys that change the numbers that the model sees have no default except a
+/// preset's: a wrong value would show only as slightly worse answers.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ImageTable {
@@ -28,7 +28,7 @@ pub(super) struct ImageTable {
     std: Option<Spanned<Vec<f32>>>,
 }
 
-/// The place of a value that a preset gave.
+/// The place of a value from a preset.
 const HERE: Range<usize> = 0..0;
 
 impl Source<'_> {
@@ -60,7 +60,7 @@ impl Source<'_> {
         let values =
             |key: &str, given: Option<Spanned<Vec<f32>>>, known: Option<[f32; 3]>| match (given, known) {
                 (Some(given), _) => Ok((self.of_channels(key, &given, order)?, given.span())),
-                // A preset's are of three.
+                // A preset has three channels.
                 (None, Some(known)) if order != ChannelOrder::Grey => Ok((known, HERE)),
                 (None, _) => Err(missing(key)),
             };
@@ -132,9 +132,9 @@ impl Source<'_> {
         }
     }
 
-    /// What levels of 0 to 255 are divided by. Means and deviations tell which
-    /// scale they are of, mostly: torchvision's are of 0 to 1, and a deviation
-    /// below one level in 255 is nobody's.
+    /// The number that levels of 0 to 255 are divided by. Mostly, means and deviations
+    /// show their scale: torchvision's are for levels of 0 to 1, and no model has a
+    /// deviation below one level of 255.
     fn scale(
         &self,
         given: Option<Spanned<f32>>,

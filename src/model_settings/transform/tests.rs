@@ -32,7 +32,7 @@ fn made(transforms: &Transforms) -> MadeInput {
     transforms.preprocessor().unwrap().inputs().remove(0)
 }
 
-/// The answer to a row of scores, in brief.
+/// The answer to a row of scores, as short text.
 fn labelled(transforms: &Transforms, scores: [f32; 3]) -> String {
     let data = scores.map(f32::to_le_bytes).concat().into();
     let tensor = Tensor { name: "y".into(), datatype: Datatype::Fp32, shape: vec![1, 3], data };
