@@ -13,6 +13,9 @@ from .expected import EXPECTED
 from .figures import written
 from .rows import ABLATION, ROWS
 
+# What is measured now, and what was until it went.
+HEURISTICS = [*ABLATION, *(f"ablation-{name}" for name in worth.GONE)]
+
 SIMULATED = "ablation-simulated"
 HEAD = "| row | figure | measured | goal | met | beside |\n|---|---|---:|---|---|---|"
 
@@ -47,7 +50,7 @@ def write(path: Path, runs: list[dict]) -> None:
     old = path.read_text() if path.exists() else ""
     if rows & set(ROWS):
         kept = old[old.find(worth.TITLE) :] if worth.TITLE in old else ""
-        of_others = [run for run in runs if {row["name"] for row in run["rows"]} <= set(ABLATION)]
+        of_others = [run for run in runs if {row["name"] for row in run["rows"]} <= set(HEURISTICS)]
         section = heuristics(of_others) if of_others else kept
         path.write_text(page(runs).rstrip() + "\n" + ("\n" + section if section else ""))
     else:
@@ -56,7 +59,7 @@ def write(path: Path, runs: list[dict]) -> None:
 
 def heuristics(runs: list[dict]) -> str:
     """The section on what each heuristic is worth."""
-    rows = {name: known for name, known in merged(runs).items() if name in ABLATION}
+    rows = {name: known for name, known in merged(runs).items() if name in HEURISTICS}
     simulated = rows.get(SIMULATED, (None,))[0]
     where = dict.fromkeys(f"{run['processors']} processors ({run['processor']})" for run in runs)
     dates = sorted({run["date"] for run in runs})
@@ -68,12 +71,12 @@ def heuristics(runs: list[dict]) -> str:
             f"1 are what it brings. {worth.RULE}"
         ),
         "\n" + worth.HEAD,
-        *(worth.line(name.removeprefix("ablation-"), simulated, rows.get(name, (None,))[0]) for name in ABLATION if name != SIMULATED),
+        *(worth.line(name.removeprefix("ablation-"), simulated, rows.get(name, (None,))[0]) for name in HEURISTICS if name != SIMULATED),
         "\n" + HEAD,
-        *(lines(rows[name][0]) for name in ABLATION if name in rows),
+        *(lines(rows[name][0]) for name in HEURISTICS if name in rows),
         "",
     ]
-    for name in ABLATION:
+    for name in HEURISTICS:
         if name in rows:
             parts += describe(name, *rows[name])
     return "\n".join(parts).rstrip() + "\n"
@@ -121,7 +124,9 @@ def merged(runs: list[dict]) -> dict[str, tuple[dict, dict]]:
 
 
 def describe(name: str, row: dict, run: dict) -> list[str]:
-    title, _, meaning = textwrap.dedent("    " + ((ROWS | ABLATION)[name].__doc__ or "").strip()).partition("\n\n")
+    measured = (ROWS | ABLATION).get(name)
+    said = (measured.__doc__ or "").strip() if measured else f"Gone: {worth.GONE[name.removeprefix('ablation-')]}."
+    title, _, meaning = textwrap.dedent("    " + said).partition("\n\n")
     meaning = " ".join((title + " " + meaning).split())
     said = f"**{name}**: {meaning} Expected before it was measured: {EXPECTED[name]}"
     if not row["not_measured"]:
