@@ -1,8 +1,8 @@
 """What each heuristic is worth: the server as it is beside itself without one of them."""
 
 import json
-import re
 import os
+import re
 import shutil
 import subprocess
 import time
