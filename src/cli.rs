@@ -26,11 +26,11 @@ pub enum Command {
     /// Load a server and report rates and latencies
     Bench(bench::Args),
     /// Say what a model file takes and gives, and write its config.pbtxt
-    Inspect(inspect::Args),
+    Inspect(inspect::InspectArgs),
     /// Ask a running server whether it is ready: exit code 0 says yes
     Healthcheck(cresset_healthcheck::Args),
     /// Show the GPUs and processors that models can use, and why something is not used
-    Devices(devices::Args),
+    Devices(devices::DevicesArgs),
     /// Open libraries of operators and end: the server tries in another process
     /// what might end its own.
     #[command(hide = true)]

@@ -22,7 +22,7 @@ pub use described::DescribedInput;
 
 /// Arguments of `cresset inspect`.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Args {
+pub struct InspectArgs {
     /// Model file: TorchScript, as torch.jit.save writes it
     pub file: PathBuf,
 
@@ -67,7 +67,7 @@ pub struct Args {
 /// # Errors
 /// A file that can't be loaded or written, inputs that aren't the model's, or
 /// a model that fails on them.
-pub fn run(args: &Args, backend: &dyn Backend) -> anyhow::Result<()> {
+pub fn run(args: &InspectArgs, backend: &dyn Backend) -> anyhow::Result<()> {
     if let Some(path) = &args.output {
         anyhow::ensure!(
             !args.input.is_empty(),

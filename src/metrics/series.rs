@@ -5,8 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use once_cell::sync::Lazy;
 
+use super::outcome::FailureReason;
 use super::table::TABLE;
-use super::{CloseReason, FailureReason};
+use cresset_scheduler::CloseReason;
 
 /// How many handles each version has. A version that is replaced has two for a
 /// while: the old one, which finishes what waits for it, and the new one.

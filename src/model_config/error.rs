@@ -1,5 +1,7 @@
-use super::CONFIG_FILENAME;
 use crate::error::Error;
+
+/// The configuration's file in a model's directory.
+pub const CONFIG_FILENAME: &str = "config.pbtxt";
 
 /// Why a model can't be served as configured. One line, for the person who
 /// wrote the file: where, what was expected, what came.

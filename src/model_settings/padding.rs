@@ -9,7 +9,7 @@ use serde::Deserialize;
 use toml::{Spanned, Value};
 
 use super::batching::BatchingTable;
-use super::source::{SettingsError, Source, line_of};
+use super::source::{SettingsError, SettingsSource, line_of};
 
 /// Lengths that differ by less share a shape. The kernels of a processor work
 /// on 8 or 16 numbers at once, so that a row of 8 costs as much as one of 5.
@@ -142,7 +142,7 @@ struct InputTable {
     value: Option<Spanned<Value>>,
 }
 
-impl Source<'_> {
+impl SettingsSource<'_> {
     pub(super) fn batching(
         &self,
         table: BatchingTable,

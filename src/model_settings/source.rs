@@ -7,7 +7,8 @@ use std::io::{ErrorKind, Read};
 use std::ops::Range;
 use std::path::Path;
 
-use super::SETTINGS_FILENAME;
+/// The file's name in a model's directory.
+pub const SETTINGS_FILENAME: &str = "cresset.toml";
 
 /// The most that is read of settings or of labels. ImageNet's labels are
 /// 30 kB.
@@ -36,12 +37,12 @@ impl fmt::Display for SettingsError {
 impl std::error::Error for SettingsError {}
 
 /// The settings' text under way, for the lines in errors.
-pub(super) struct Source<'a> {
+pub(super) struct SettingsSource<'a> {
     pub(super) text: &'a str,
     pub(super) directory: &'a Path,
 }
 
-impl Source<'_> {
+impl SettingsSource<'_> {
     /// The parser's words, with its backticks as our quotes, and with the key
     /// where it leaves that out.
     pub(super) fn syntax(&self, error: &toml::de::Error) -> SettingsError {

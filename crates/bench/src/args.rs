@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use hyper::header::{HeaderName, HeaderValue};
-
 use super::inputs::{Declared, Filling, InputFile, Shape};
 use super::load::{Arrivals, Range, WholeRange};
 use super::objective::{Condition, Objective};
+use super::payload::Format;
+use super::site::Header;
 
 /// What stands under `cresset bench --help`.
 const EXAMPLES: &str = "\
@@ -326,34 +326,6 @@ pub enum Protocol {
     KserveV1,
     /// A path of one's own, `--path`, that takes JSON by input name
     Plain,
-}
-
-/// How tensors are written in an inference request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// The binary tensor extension: raw bytes behind a short JSON header, and
-    /// outputs asked for in the same form
-    Binary,
-    /// JSON numbers
-    Json,
-}
-
-/// A header of one's own.
-#[derive(Debug, Clone)]
-pub struct Header {
-    pub(super) name: HeaderName,
-    pub(super) value: HeaderValue,
-}
-
-impl FromStr for Header {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = || format!("expected NAME: VALUE, got '{text}'");
-        let (name, value) = text.split_once(':').ok_or_else(wrong)?;
-        let name = name.trim().parse().map_err(|_| wrong())?;
-        Ok(Self { name, value: value.trim().parse().map_err(|_| wrong())? })
-    }
 }
 
 /// Both ends of a ramp.

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{Sleep, sleep_until};
 
-use super::{Driver, Failure};
+use super::Failure;
+use super::connection::Driver;
 
 /// A time-out that costs next to nothing while all is well: its timer is left
 /// where it stands and is moved only when it rings early.
