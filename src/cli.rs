@@ -26,11 +26,11 @@ pub enum Command {
     /// Send load to a server and report rates and latencies
     Bench(bench::Args),
     /// Show a model file's inputs and outputs, and write its config.pbtxt
-    Inspect(inspect::Args),
+    Inspect(inspect::InspectArgs),
     /// Ask a running server whether it is ready: exit code 0 if it is
     Healthcheck(cresset_healthcheck::Args),
     /// Show the GPUs and processors that models can use, and why others aren't used
-    Devices(devices::Args),
+    Devices(devices::DevicesArgs),
     /// Open libraries of operators and exit. The server runs this in a process of
     /// its own first, because a library may crash the process that opens it.
     #[command(hide = true)]

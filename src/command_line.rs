@@ -11,7 +11,7 @@ pub use environment::unknown;
 use table::SERIES;
 pub use table::{FLAGS, Fate, Flag, Level};
 
-use crate::telemetry::Levels;
+use crate::telemetry::LogLevels;
 
 /// The program that Cresset can stand in for.
 const TRITON: &str = "tritonserver";
@@ -110,7 +110,7 @@ fn port(
 struct Reader {
     notes: Vec<String>,
     /// The log's levels, if a flag sets them.
-    logged: Option<Levels>,
+    logged: Option<LogLevels>,
     /// Addresses to listen on, with their flags.
     addresses: Vec<(&'static str, String)>,
 }

@@ -69,7 +69,7 @@ fn run_server(settings: &ServeSettings, notes: &[String]) -> anyhow::Result<u8> 
     shutdown::exit(outcome.exit_code())
 }
 
-fn run_inspect(args: &inspect::Args) -> ! {
+fn run_inspect(args: &inspect::InspectArgs) -> ! {
     let done = backend("inspect a model", MemorySettings::default())
         .and_then(|backend| inspect::run(args, &*backend));
     shutdown::exit(match done {
@@ -82,13 +82,13 @@ fn run_inspect(args: &inspect::Args) -> ! {
 }
 
 #[cfg(feature = "libtorch")]
-fn show_devices(args: devices::Args) -> anyhow::Result<u8> {
+fn show_devices(args: devices::DevicesArgs) -> anyhow::Result<u8> {
     devices::run(args, Some(backend("look for devices", MemorySettings::default())?.as_ref()));
     shutdown::exit(0)
 }
 
 #[cfg(not(feature = "libtorch"))]
-fn show_devices(args: devices::Args) -> anyhow::Result<u8> {
+fn show_devices(args: devices::DevicesArgs) -> anyhow::Result<u8> {
     devices::run(args, None);
     Ok(0)
 }

@@ -11,14 +11,14 @@ use once_cell::sync::OnceCell;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
-pub use settings::{LogSettings as ShownSettings, Setting, change_traces, traces};
+pub use settings::{Setting, ShownSettings, change_traces, traces};
 
 use crate::error::{Error, Result};
 use crate::settings::{LogFormat, LogSettings};
 
 /// The levels of the log, as Triton's flags and calls set them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Levels {
+pub(crate) struct LogLevels {
     /// From 1 on, details for a developer are logged.
     pub(crate) verbose: u32,
     pub(crate) info: bool,
@@ -26,13 +26,13 @@ pub(crate) struct Levels {
     pub(crate) error: bool,
 }
 
-impl Default for Levels {
+impl Default for LogLevels {
     fn default() -> Self {
         Self { verbose: 0, info: true, warning: true, error: true }
     }
 }
 
-impl Levels {
+impl LogLevels {
     /// The levels of `--log`, if it is a level and no filter by module.
     fn of(filter: &str) -> Self {
         let off = Self { verbose: 0, info: false, warning: false, error: false };
@@ -58,15 +58,15 @@ impl Levels {
 }
 
 /// The running log.
-struct Running {
-    levels: Mutex<Levels>,
+struct RunningLog {
+    levels: Mutex<LogLevels>,
     /// The path as the operator gave it; empty for standard error.
     file: String,
     /// Replaces the filter.
     refilter: Box<dyn Fn(EnvFilter) -> bool + Send + Sync>,
 }
 
-static RUNNING: OnceCell<Running> = OnceCell::new();
+static RUNNING: OnceCell<RunningLog> = OnceCell::new();
 
 /// The log's settings, by Triton's names.
 #[must_use]
@@ -76,7 +76,7 @@ pub fn shown() -> ShownSettings {
             let levels = *running.levels.lock().unwrap_or_else(PoisonError::into_inner);
             settings::shown(levels, &running.file)
         }
-        None => settings::shown(Levels::default(), ""),
+        None => settings::shown(LogLevels::default(), ""),
     }
 }
 
@@ -140,9 +140,9 @@ pub fn start(settings: &LogSettings) -> anyhow::Result<()> {
     };
     started.map_err(|error| anyhow::anyhow!("the log can't be started: {error}"))?;
     let file = file.map_or_else(String::new, |file| file.display().to_string());
-    let levels = Mutex::new(Levels::of(&settings.log));
+    let levels = Mutex::new(LogLevels::of(&settings.log));
     // It can't be set already: the line above fails the second time.
-    _ = RUNNING.set(Running { levels, file, refilter });
+    _ = RUNNING.set(RunningLog { levels, file, refilter });
     Ok(())
 }
 

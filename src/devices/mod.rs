@@ -18,7 +18,7 @@ use report::{Gpu, Library, Report};
 
 /// Arguments of `cresset devices`.
 #[derive(Debug, Clone, Copy, clap::Args)]
-pub struct Args {
+pub struct DevicesArgs {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -26,7 +26,7 @@ pub struct Args {
 
 /// Prints the devices on standard output. `backend` is `None` in a build without
 /// a library that runs models.
-pub fn run(args: Args, backend: Option<&dyn Backend>) {
+pub fn run(args: DevicesArgs, backend: Option<&dyn Backend>) {
     let report = look(backend);
     let text = if args.json { serde_json::json!(report).to_string() } else { report.to_string() };
     // If standard output is closed, the report isn't wanted.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Engine;
-use super::predict::{Prediction, processed};
+use super::prediction::{Prediction, processed};
 use crate::context::RequestContext;
 use crate::error::{Error, Result};
 use crate::model::ServedModel;

@@ -14,6 +14,7 @@ mod models;
 mod origin;
 mod plain;
 mod predict;
+mod prediction;
 mod retire;
 mod table;
 mod turns;
@@ -35,7 +36,7 @@ pub use control::{Control, ControlMode};
 pub use follow::Follower;
 pub use loader::{LoadReport, Loader};
 pub use plain::{Part, Plain};
-pub use predict::Prediction;
+pub use prediction::Prediction;
 pub use table::{ModelTable, parse_version};
 
 /// Names of the protocol's extensions that are offered.

@@ -12,17 +12,17 @@ use tokio::sync::oneshot;
 /// up, and a load of many leaves processors for requests. Triton's number.
 const AT_ONCE: usize = 4;
 
-type Job = Box<dyn FnOnce() + Send>;
+type LoadJob = Box<dyn FnOnce() + Send>;
 
 /// Work on models that waits for its turn. Threads are there while there is
 /// work: libtorch keeps memory for each that ever ran it.
 #[derive(Default)]
-pub(super) struct Turns(Mutex<State>);
+pub(super) struct Turns(Mutex<TurnState>);
 
 #[derive(Default)]
-struct State {
+struct TurnState {
     /// In the order in which it came.
-    waiting: VecDeque<(String, Job)>,
+    waiting: VecDeque<(String, LoadJob)>,
     /// The models that are worked on.
     busy: BTreeSet<String>,
     threads: usize,
@@ -41,7 +41,7 @@ impl Turns {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<oneshot::Receiver<T>> {
         let (give, given) = oneshot::channel();
-        let job: Job = Box::new(move || {
+        let job: LoadJob = Box::new(move || {
             // Who asked may have gone; the work is done all the same.
             let _ = give.send(work());
         });
@@ -78,14 +78,14 @@ impl Turns {
     }
 
     /// Nothing of ours panics under it.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, TurnState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl TurnState {
     /// The first work whose model nobody works on.
-    fn next(&mut self) -> Option<(String, Job)> {
+    fn next(&mut self) -> Option<(String, LoadJob)> {
         let free = self.waiting.iter().position(|(model, _)| !self.busy.contains(model))?;
         self.waiting.remove(free)
     }

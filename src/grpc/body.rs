@@ -146,7 +146,7 @@ pub(super) struct Metered {
     lease: Lease,
     arity: Arity,
     bounds: Bounds,
-    place: Place,
+    place: MessageProgress,
     /// How long the client was waited for in the present message.
     waited: Duration,
     waiting: Option<(Instant, Pin<Box<Sleep>>)>,
@@ -159,7 +159,7 @@ pub(super) struct Metered {
 /// Where in its messages a body is: each stands behind a byte of flags and its
 /// length in four.
 #[derive(Debug, Default)]
-struct Place {
+struct MessageProgress {
     prefix: [u8; 5],
     prefix_read: usize,
     left: usize,
@@ -168,7 +168,7 @@ struct Place {
     begun: usize,
 }
 
-impl Place {
+impl MessageProgress {
     fn between_messages(&self) -> bool {
         self.prefix_read == 0 && self.left == 0
     }
@@ -218,7 +218,7 @@ impl Metered {
             lease,
             arity,
             bounds,
-            place: Place::default(),
+            place: MessageProgress::default(),
             waited: Duration::ZERO,
             waiting: None,
             stopping: stopping.clone(),
@@ -330,14 +330,14 @@ mod tests {
         let messages = [&[0, 0, 0, 0, 3, 9, 9, 9][..], &[0, 0, 0, 0, 0], &[0, 0, 0, 0, 2, 8, 8]];
         let bytes = messages.concat();
         for cut in 0..bytes.len() {
-            let mut place = Place::default();
+            let mut place = MessageProgress::default();
             place.advance(&bytes[..cut], 3).unwrap();
             assert_eq!(place.between_messages(), [0, 8, 13].contains(&cut), "{cut}");
             place.advance(&bytes[cut..], 3).unwrap();
             assert!(place.between_messages());
             assert_eq!(place.begun, 3);
         }
-        let error = Place::default().advance(&bytes, 2).unwrap_err();
+        let error = MessageProgress::default().advance(&bytes, 2).unwrap_err();
         assert_eq!(error.message(), "the body is over the limit of 2 bytes (--http-max-input-size)");
     }
 }

@@ -12,14 +12,12 @@ use http_body::Frame;
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 use tonic::body::Body;
-use tonic::server::NamedService;
 use tonic::{Code, Status};
-use tower_service::Service;
 
 use super::body::{Arity, Lease, Lending, Metered};
-use super::connection::{Busy, Connection};
-use super::server::Shared;
+use super::connection::{GrpcConnection, OpenCall};
 use super::service::OFFERED;
+use super::shared::{Route, Shared};
 use super::status;
 use crate::context::{RequestContext, RequestId, TraceParent};
 use crate::error::{Error, Result};
@@ -31,34 +29,10 @@ const REQUEST_ID: HeaderName = HeaderName::from_static(RequestId::HEADER);
 /// The key of the span that a client is in.
 const TRACE_PARENT: HeaderName = HeaderName::from_static(TraceParent::HEADER);
 
-type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-/// A service behind its name.
-pub(super) struct Route {
-    name: &'static str,
-    call: Box<dyn Fn(Request<Body>) -> Answering + Send + Sync>,
-}
-
-impl Route {
-    pub(super) fn new<S>(service: S) -> Self
-    where
-        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
-            + NamedService
-            + Clone
-            + Send
-            + Sync
-            + 'static,
-        S::Future: Send + 'static,
-    {
-        // These services are always ready: each call is a handle's own.
-        Self { name: S::NAME, call: Box::new(move |request| Box::pin(service.clone().call(request))) }
-    }
-}
-
 /// Answers a call, whatever it is.
 pub(super) async fn answer(
     shared: Arc<Shared>,
-    connection: Arc<Connection>,
+    connection: Arc<GrpcConnection>,
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, Infallible> {
     let busy = connection.begin();
@@ -96,11 +70,6 @@ fn context(headers: &HeaderMap) -> (RequestContext, HeaderValue) {
         (RequestId::Given(_), None) => HeaderValue::from_static(""),
     };
     (context, shown)
-}
-
-/// The context of a request: it was given one with its body.
-pub(super) fn context_of<T>(request: &tonic::Request<T>) -> RequestContext {
-    request.extensions().get().cloned().unwrap_or_default()
 }
 
 async fn dispatch(
@@ -191,7 +160,7 @@ pub(super) struct Answer {
     /// How it ended; `None` while it hasn't.
     code: Option<Code>,
     over: bool,
-    busy: Busy,
+    busy: OpenCall,
 }
 
 impl Answer {
@@ -199,7 +168,7 @@ impl Answer {
         response: Response<Body>,
         call: Called,
         deadline: Option<Pin<Box<Sleep>>>,
-        busy: Busy,
+        busy: OpenCall,
     ) -> Response<Self> {
         // An error without a message before it stands in the head.
         let code = code_in(response.headers());

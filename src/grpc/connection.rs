@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
 use super::call;
-use super::server::Shared;
+use super::shared::Shared;
 use super::socket::{self, Socket};
 use cresset_clock as clock;
 
@@ -39,7 +39,7 @@ const CALLS_AT_A_TIME: u32 = 1024;
 
 /// What is known of one connection.
 #[derive(Debug)]
-pub(super) struct Connection(Mutex<Calls>);
+pub(super) struct GrpcConnection(Mutex<Calls>);
 
 #[derive(Debug)]
 struct Calls {
@@ -52,23 +52,23 @@ struct Calls {
 
 /// A call in progress, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Busy {
+pub(super) struct OpenCall {
     id: u64,
-    connection: Arc<Connection>,
+    connection: Arc<GrpcConnection>,
 }
 
-impl Connection {
+impl GrpcConnection {
     fn new() -> Self {
         Self(Mutex::new(Calls { next: 0, open: HashMap::new(), idle_since: clock::now() }))
     }
 
     /// A call comes.
-    pub(super) fn begin(self: &Arc<Self>) -> Busy {
+    pub(super) fn begin(self: &Arc<Self>) -> OpenCall {
         let mut calls = self.calls();
         let id = calls.next;
         calls.next += 1;
         calls.open.insert(id, None);
-        Busy { id, connection: Arc::clone(self) }
+        OpenCall { id, connection: Arc::clone(self) }
     }
 
     fn calls(&self) -> MutexGuard<'_, Calls> {
@@ -88,7 +88,7 @@ impl Connection {
     }
 }
 
-impl Busy {
+impl OpenCall {
     /// A piece of the answer goes to the connection.
     pub(super) fn handed_over(&self) {
         self.set(Some(clock::now()));
@@ -106,7 +106,7 @@ impl Busy {
     }
 }
 
-impl Drop for Busy {
+impl Drop for OpenCall {
     fn drop(&mut self) {
         let mut calls = self.connection.calls();
         calls.open.remove(&self.id);
@@ -135,7 +135,7 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream) {
 
 /// Speaks HTTP/2 until one side ends it.
 async fn converse(shared: &Arc<Shared>, socket: Socket) {
-    let connection = Arc::new(Connection::new());
+    let connection = Arc::new(GrpcConnection::new());
     let service = {
         let (shared, connection) = (Arc::clone(shared), Arc::clone(&connection));
         service_fn(move |request| call::answer(Arc::clone(&shared), Arc::clone(&connection), request))

@@ -25,6 +25,7 @@ mod repository;
 mod server;
 mod service;
 mod settings;
+mod shared;
 mod socket;
 mod status;
 

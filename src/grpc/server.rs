@@ -12,26 +12,15 @@ use tonic::codec::CompressionEncoding;
 use tonic_health::pb::health_server::HealthServer;
 
 use super::body::Bounds;
-use super::call::Route;
 use super::connection;
 use super::health::Probe;
 use super::proto::DESCRIPTORS;
 use super::proto::grpc_inference_service_server::GrpcInferenceServiceServer;
 use super::service::Service;
+use super::shared::{Route, Shared};
 use crate::admission::Admission;
 use crate::engine::Engine;
 use crate::settings::{GrpcSettings, HttpSettings};
-
-/// What every connection holds.
-pub(super) struct Shared {
-    pub(super) routes: Vec<Route>,
-    pub(super) admission: Admission,
-    pub(super) bounds: Bounds,
-    /// Bytes of one call that may be under way before they are read.
-    pub(super) window: u32,
-    /// Cancelled when the server stops.
-    pub(super) stopping: CancellationToken,
-}
 
 /// The running server.
 pub struct Server {

@@ -6,7 +6,6 @@ use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::body::Lease;
-use super::call::context_of;
 use super::proto::grpc_inference_service_server::GrpcInferenceService;
 use super::proto::{
     CudaSharedMemoryStatusRequest, CudaSharedMemoryStatusResponse, CudaSharedMemoryUnregisterRequest,
@@ -22,6 +21,7 @@ use super::proto::{
 };
 use super::status::failed;
 use super::{inference, metadata, repository, settings};
+use crate::context::RequestContext;
 use crate::engine::Engine;
 
 /// The calls that are answered; of the others [`super::call`] says that they
@@ -198,6 +198,11 @@ impl GrpcInferenceService for Service {
         let answers = inference::stream(Arc::clone(&self.engine), context, request.into_inner(), lease);
         Ok(Response::new(Box::pin(answers)))
     }
+}
+
+/// The context of a request: it was given one with its body.
+fn context_of<T>(request: &Request<T>) -> RequestContext {
+    request.extensions().get().cloned().unwrap_or_default()
 }
 
 #[cfg(test)]

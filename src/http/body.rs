@@ -11,7 +11,7 @@ use futures_util::StreamExt as _;
 
 use super::encoding::{self, Encoding};
 use super::inflate::inflate;
-use super::server::State;
+use super::state::HttpState;
 use crate::admission::lent;
 use crate::error::{Error, ErrorCode, Result};
 use cresset_clock as clock;
@@ -54,7 +54,7 @@ pub(super) async fn after<T>(
 }
 
 /// Reads the whole body of `request`.
-pub(super) async fn read(request: &HttpRequest, mut payload: Payload, state: &State) -> Result<Bytes> {
+pub(super) async fn read(request: &HttpRequest, mut payload: Payload, state: &HttpState) -> Result<Bytes> {
     let encoding = encoding::of_body(request)?;
     let declared = declared_length(request)?;
     let limit = state.max_body;
@@ -110,7 +110,7 @@ pub(super) async fn read(request: &HttpRequest, mut payload: Payload, state: &St
 
 /// What a compressed body holds; both have their memory lent until the first
 /// is done with.
-async fn inflated(body: Bytes, encoding: Encoding, state: &State) -> Result<Bytes> {
+async fn inflated(body: Bytes, encoding: Encoding, state: &HttpState) -> Result<Bytes> {
     let (limit, permit) = (state.max_body, state.admission.admit(0)?);
     let inflated = state.engine.pool().run(move || inflate(&body, encoding, limit, permit)).await?;
     let (bytes, permit) = inflated?;

@@ -28,22 +28,22 @@ use cresset_clock as clock;
 
 /// All open connections of a listener.
 #[derive(Debug, Clone)]
-pub(super) struct Connections(Arc<Table>);
+pub(super) struct Connections(Arc<ConnectionTable>);
 
 #[derive(Debug)]
-struct Table {
+struct ConnectionTable {
     start: Instant,
     next: AtomicU64,
     draining: AtomicBool,
     /// A connection takes itself out when it is dropped.
-    open: Mutex<HashMap<u64, Weak<Connection>>>,
+    open: Mutex<HashMap<u64, Weak<HttpConnection>>>,
 }
 
 /// What is known of one open connection.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(super) struct HttpConnection {
     id: u64,
-    table: Arc<Table>,
+    table: Arc<ConnectionTable>,
     /// Whether a request is being answered.
     busy: AtomicBool,
     /// Whether a byte was read since the last answer ended: of a request that
@@ -70,12 +70,12 @@ pub(super) struct Connection {
 #[derive(Debug)]
 pub(super) struct Stream {
     socket: TcpStream,
-    connection: Arc<Connection>,
+    connection: Arc<HttpConnection>,
 }
 
 impl Connections {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Table {
+        Self(Arc::new(ConnectionTable {
             start: clock::now(),
             next: AtomicU64::new(0),
             draining: AtomicBool::new(false),
@@ -88,7 +88,7 @@ impl Connections {
         // Small answers must not wait for an acknowledgement; a socket that
         // can't be told so works all the same.
         let _ = socket.set_nodelay(true);
-        let connection = Arc::new(Connection {
+        let connection = Arc::new(HttpConnection {
             id: self.0.next.fetch_add(1, Ordering::Relaxed),
             table: Arc::clone(&self.0),
             busy: AtomicBool::new(false),
@@ -136,7 +136,7 @@ impl Connections {
         ended
     }
 
-    fn all(&self) -> Vec<Arc<Connection>> {
+    fn all(&self) -> Vec<Arc<HttpConnection>> {
         self.0.lock().values().filter_map(Weak::upgrade).collect()
     }
 }
@@ -148,18 +148,18 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-impl Table {
+impl ConnectionTable {
     /// Milliseconds since the table's start; never zero.
     fn now(&self) -> u64 {
         milliseconds(clock::now() - self.start) + 1
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Weak<Connection>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Weak<HttpConnection>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Connection {
+impl HttpConnection {
     /// A request's head has come; until the value is dropped the connection
     /// is busy with it.
     pub(super) fn begin(self: &Arc<Self>) -> Busy {
@@ -208,7 +208,7 @@ impl Connection {
     }
 }
 
-impl Drop for Connection {
+impl Drop for HttpConnection {
     fn drop(&mut self) {
         self.table.lock().remove(&self.id);
     }
@@ -217,7 +217,7 @@ impl Drop for Connection {
 /// A request in progress on a connection: from its head until its answer was
 /// handed to the writer.
 #[derive(Debug)]
-pub(super) struct Busy(Arc<Connection>);
+pub(super) struct Busy(Arc<HttpConnection>);
 
 impl Drop for Busy {
     fn drop(&mut self) {
@@ -234,7 +234,7 @@ impl Drop for Busy {
 }
 
 impl Stream {
-    pub(super) fn connection(&self) -> &Arc<Connection> {
+    pub(super) fn connection(&self) -> &Arc<HttpConnection> {
         &self.connection
     }
 }
@@ -259,7 +259,7 @@ impl AsyncRead for Stream {
                 Poll::Ready(result)
             }
             Poll::Pending => {
-                Connection::wait(&self.connection.reader, cx.waker());
+                HttpConnection::wait(&self.connection.reader, cx.waker());
                 // Told to end in between: nobody would wake the reader.
                 if self.connection.ends() { Poll::Ready(Ok(())) } else { Poll::Pending }
             }

@@ -7,7 +7,7 @@ use actix_web::http::{Method, Uri};
 use actix_web::middleware::Condition;
 
 use super::inference::HEADER_LENGTH_NAME;
-use super::server::REQUEST_ID;
+use super::state::REQUEST_ID;
 
 /// For how long a browser needn't ask again, in seconds.
 const MAX_AGE: usize = 3600;

@@ -14,7 +14,7 @@ use super::body;
 use super::deflate::{WORTHWHILE, deflate};
 use super::encoding;
 use super::model_path::ModelPath;
-use super::server::State;
+use super::state::HttpState;
 use super::status::HttpResult;
 use crate::context::RequestContext;
 use crate::error::{Error, Result};
@@ -30,7 +30,7 @@ pub(super) const HEADER_LENGTH_NAME: HeaderName = HeaderName::from_static("infer
 
 /// The answer of a version, or of the newest.
 pub(super) async fn model(
-    state: Data<State>,
+    state: Data<HttpState>,
     context: ReqData<RequestContext>,
     path: ModelPath,
     request: HttpRequest,
@@ -60,7 +60,7 @@ pub(super) async fn model(
 
 /// Writes an inference response, compressed if its client asks for that.
 pub(super) async fn answer(
-    state: &State,
+    state: &HttpState,
     request: &HttpRequest,
     response: InferenceResponse,
     format: ResponseFormat,
@@ -93,7 +93,7 @@ pub(super) async fn answer(
 
 /// Writes JSON on the pool, and answers with it.
 pub(super) async fn answer_written(
-    state: &State,
+    state: &HttpState,
     request: &HttpRequest,
     write: impl FnOnce() -> Result<Vec<u8>> + Send + 'static,
 ) -> HttpResult {
@@ -102,13 +102,13 @@ pub(super) async fn answer_written(
 }
 
 /// Sends JSON, compressed if its client asks for that.
-async fn answer_json(state: &State, request: &HttpRequest, json: Vec<u8>) -> HttpResult {
+async fn answer_json(state: &HttpState, request: &HttpRequest, json: Vec<u8>) -> HttpResult {
     let mut response = respond(state, request, vec![Bytes::from(json)]).await?;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(response)
 }
 
-async fn respond(state: &State, request: &HttpRequest, parts: Vec<Bytes>) -> HttpResult {
+async fn respond(state: &HttpState, request: &HttpRequest, parts: Vec<Bytes>) -> HttpResult {
     let bytes: usize = parts.iter().map(Bytes::len).sum();
     let Some(encoding) = encoding::accepted(request.headers()).filter(|_| bytes >= WORTHWHILE) else {
         return Ok(HttpResponse::Ok().body(Parts::new(parts)));

@@ -28,7 +28,7 @@ pub(super) fn inflate(
     limit: usize,
     mut permit: Permit,
 ) -> Result<(Bytes, Permit)> {
-    let mut source = Source::new(body, encoding);
+    let mut source = InflatingSource::new(body, encoding);
     let mut step = vec![0; STEP];
     let mut inflated: Vec<u8> = Vec::new();
     loop {
@@ -55,12 +55,12 @@ pub(super) fn inflate(
 
 /// A stream that inflates in steps; each knows its own end, so that one that
 /// broke off is told from one that is whole.
-enum Source<'a> {
+enum InflatingSource<'a> {
     Gzip(MultiGzDecoder<&'a [u8]>),
     Deflate { rest: &'a [u8], state: Box<Decompress>, ended: bool },
 }
 
-impl<'a> Source<'a> {
+impl<'a> InflatingSource<'a> {
     fn new(body: &'a [u8], encoding: Encoding) -> Self {
         match encoding {
             Encoding::Gzip => Self::Gzip(MultiGzDecoder::new(body)),

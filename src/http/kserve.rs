@@ -8,7 +8,7 @@ use serde_json::json;
 use super::model_path::ModelPath;
 use super::plain;
 use super::prediction::{answered, written};
-use super::server::State;
+use super::state::HttpState;
 use super::status::HttpResult;
 use super::{body, inference};
 use crate::context::RequestContext;
@@ -19,7 +19,7 @@ use cresset_protocol::json::{PredictForm, write_outputs, write_predict_rows, wri
 
 /// `POST /v1/models/{model}[/versions/{version}]:predict`.
 pub(super) async fn predict(
-    state: Data<State>,
+    state: Data<HttpState>,
     context: ReqData<RequestContext>,
     path: ModelPath,
     request: HttpRequest,
@@ -58,7 +58,7 @@ pub(super) async fn predict(
 
 /// `GET /v1/models/{model}[/versions/{version}]`: what KServe's clients read, and
 /// what TensorFlow Serving's do; the newest version first, as there.
-pub(super) async fn model(state: Data<State>, path: ModelPath) -> HttpResult {
+pub(super) async fn model(state: Data<HttpState>, path: ModelPath) -> HttpResult {
     let metadata = state.engine.model_metadata(&path.model, path.version)?;
     let status = |version: &String| json!({ "version": version, "state": "AVAILABLE", "status": { "error_code": "OK", "error_message": "" } });
     let versions: Vec<_> = metadata.versions.iter().rev().map(status).collect();
@@ -87,6 +87,6 @@ fn refused(why: &str) -> HttpResult {
 }
 
 /// `GET /v1/models` and `/v2/models`: the models that answer.
-pub(super) async fn models(state: Data<State>) -> HttpResponse {
+pub(super) async fn models(state: Data<HttpState>) -> HttpResponse {
     HttpResponse::Ok().json(json!({ "models": state.engine.model_names() }))
 }

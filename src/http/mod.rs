@@ -27,6 +27,7 @@ mod routes;
 mod server;
 mod settings;
 mod shared_memory;
+mod state;
 mod statistics;
 mod status;
 mod tensorflow;

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use std::future::{Ready, ready};
 use std::sync::Arc;
 
-use super::server::State;
+use super::state::HttpState;
 use super::status::HttpError;
 use crate::engine::parse_version;
 use crate::error::{Error, Result};
@@ -31,7 +31,7 @@ struct Segments {
 
 impl ModelPath {
     /// The model that it names.
-    pub(super) fn resolve(&self, state: &State) -> Result<Arc<ServedModel>> {
+    pub(super) fn resolve(&self, state: &HttpState) -> Result<Arc<ServedModel>> {
         state.engine.resolve(&self.model, self.version)
     }
 

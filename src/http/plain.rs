@@ -11,7 +11,7 @@ use futures_util::{FutureExt as _, stream};
 use multer::Multipart;
 
 use super::body;
-use super::server::State;
+use super::state::HttpState;
 use crate::admission::{Permit, lent};
 use crate::engine::{Part, Plain};
 use crate::error::{Error, ErrorCode, Result};
@@ -37,7 +37,7 @@ impl Received {
 
 /// Reads the whole body of `request`. Whether it is a form is what its
 /// Content-Type says, with a boundary.
-pub(super) async fn read(request: &HttpRequest, payload: Payload, state: &State) -> Result<Received> {
+pub(super) async fn read(request: &HttpRequest, payload: Payload, state: &HttpState) -> Result<Received> {
     let body = body::read(request, payload, state).await?;
     let content_type = content_type(request);
     if body.is_empty() || !is_of(content_type, "multipart/form-data") {

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::model_path::ModelPath;
 use super::plain;
-use super::server::State;
+use super::state::HttpState;
 use super::status::HttpResult;
 use super::{body, inference};
 use crate::context::RequestContext;
@@ -21,7 +21,7 @@ use cresset_protocol::json::{write_named_rows, write_named_tensors};
 
 /// `/predict`, to the server's default model.
 pub(super) async fn default_model(
-    state: Data<State>,
+    state: Data<HttpState>,
     context: ReqData<RequestContext>,
     request: HttpRequest,
     payload: Payload,
@@ -34,7 +34,7 @@ pub(super) async fn default_model(
 
 /// `/predictions/{model}[/{version}]`.
 pub(super) async fn model(
-    state: Data<State>,
+    state: Data<HttpState>,
     context: ReqData<RequestContext>,
     path: ModelPath,
     request: HttpRequest,
@@ -47,7 +47,7 @@ pub(super) async fn model(
 }
 
 async fn answer(
-    state: &State,
+    state: &HttpState,
     request: &HttpRequest,
     prediction: Prediction,
     form: AnswerForm,

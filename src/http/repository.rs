@@ -5,12 +5,12 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use super::body;
 use super::model_path::ModelPath;
-use super::server::State;
+use super::state::HttpState;
 use super::status::HttpResult;
 use cresset_protocol::{IndexRequest, LoadParameters, UnloadParameters};
 
 /// `POST /v2/repository/index`, with or without a body.
-pub(super) async fn index(state: Data<State>, request: HttpRequest, payload: Payload) -> HttpResult {
+pub(super) async fn index(state: Data<HttpState>, request: HttpRequest, payload: Payload) -> HttpResult {
     let body = body::read(&request, payload, &state).await?;
     let asked = IndexRequest::from_json(&body)?;
     Ok(HttpResponse::Ok().json(state.engine.repository_index(asked).await?))
@@ -18,7 +18,7 @@ pub(super) async fn index(state: Data<State>, request: HttpRequest, payload: Pay
 
 /// `POST /v2/repository/models/{model}/load`.
 pub(super) async fn load(
-    state: Data<State>,
+    state: Data<HttpState>,
     path: ModelPath,
     request: HttpRequest,
     payload: Payload,
@@ -30,7 +30,7 @@ pub(super) async fn load(
 
 /// `POST /v2/repository/models/{model}/unload`.
 pub(super) async fn unload(
-    state: Data<State>,
+    state: Data<HttpState>,
     path: ModelPath,
     request: HttpRequest,
     payload: Payload,

@@ -21,18 +21,16 @@ use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{App, HttpMessage as _, HttpRequest};
 use bytes::Bytes;
 
-use super::connection::{Busy, Connection, Connections, Stream};
+use super::connection::{Busy, Connections, HttpConnection, Stream};
 use super::cors::AllowedOrigins;
 use super::routes;
+use super::state::{HttpState, REQUEST_ID};
 use crate::admission::Admission;
 use crate::context::{RequestContext, RequestId, TraceParent};
 use crate::engine::Engine;
 use crate::listen::listen;
 use crate::metrics;
 use crate::settings::HttpSettings;
-
-/// The header of a request's name.
-pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static(RequestId::HEADER);
 
 /// The header of the span that a client is in.
 const TRACE_PARENT: HeaderName = HeaderName::from_static(TraceParent::HEADER);
@@ -45,18 +43,6 @@ const HEAD: Duration = Duration::from_secs(10);
 /// connection that is closed over unread bytes is reset, and the answer may be
 /// lost with it.
 const LINGER: Duration = Duration::from_secs(3);
-
-/// What every handler holds.
-pub(super) struct State {
-    pub(super) engine: Arc<Engine>,
-    pub(super) admission: Admission,
-    /// Bytes.
-    pub(super) max_body: usize,
-    /// How long a body may take, beside what its length earns it.
-    pub(super) body_timeout: Duration,
-    /// Whether the inference listener shows metrics, too.
-    pub(super) shows_metrics: bool,
-}
 
 /// Bound sockets; port 0 was replaced by a free one.
 pub struct Listeners {
@@ -83,17 +69,17 @@ impl Listeners {
 
 /// The running servers.
 pub struct Servers {
-    http: Running,
-    metrics: Running,
+    http: RunningServer,
+    metrics: RunningServer,
 }
 
 /// One listener's server and its connections.
-struct Running {
+struct RunningServer {
     handle: ServerHandle,
     connections: Connections,
 }
 
-impl Running {
+impl RunningServer {
     /// Accepts nothing more, ends the connections that are between requests
     /// at once and the others with their answers.
     async fn stop(&self) {
@@ -126,7 +112,7 @@ pub fn serve(
     settings: &HttpSettings,
     origins: AllowedOrigins,
 ) -> std::io::Result<Servers> {
-    let state = Data::new(State {
+    let state = Data::new(HttpState {
         engine,
         admission,
         max_body: settings.max_input_size,
@@ -167,7 +153,7 @@ struct Plan {
 
 /// The framework's own server, but for the stream under it: see
 /// [`super::connection`].
-fn run(state: Data<State>, listener: TcpListener, plan: Plan) -> std::io::Result<Running> {
+fn run(state: Data<HttpState>, listener: TcpListener, plan: Plan) -> std::io::Result<RunningServer> {
     let connections = Connections::new();
     let Plan { name, workers, keep_alive, stalled, exit_timeout_secs, routes, origins } = plan;
     let open = connections.clone();
@@ -200,7 +186,7 @@ fn run(state: Data<State>, listener: TcpListener, plan: Plan) -> std::io::Result
             .and_then(http)
         })?
         .run();
-    let running = Running { handle: server.handle(), connections: connections.clone() };
+    let running = RunningServer { handle: server.handle(), connections: connections.clone() };
     actix_web::rt::spawn(server);
     actix_web::rt::spawn(async move {
         loop {
@@ -216,7 +202,7 @@ fn run(state: Data<State>, listener: TcpListener, plan: Plan) -> std::io::Result
 }
 
 fn app(
-    state: Data<State>,
+    state: Data<HttpState>,
     routes: fn(&mut ServiceConfig),
     cors: Condition<Cors>,
 ) -> App<
@@ -232,10 +218,10 @@ fn app(
     // Inside of what counts answers, so that a browser's questions count too.
     app.wrap(cors).wrap_fn(|request, service| {
         use actix_web::dev::Service as _;
-        let busy = request.request().conn_data::<Arc<Connection>>().map(Connection::begin);
+        let busy = request.request().conn_data::<Arc<HttpConnection>>().map(HttpConnection::begin);
         let (context, id) = context(request.request());
         request.extensions_mut().insert(context);
-        let state = request.app_data::<Data<State>>().cloned();
+        let state = request.app_data::<Data<HttpState>>().cloned();
         let answer = service.call(request);
         async move {
             let mut response = answer.await?;
@@ -264,7 +250,7 @@ impl<B: MessageBody + Unpin> MessageBody for Guarded<B> {
 }
 
 /// What every answer gets, and what is counted of it.
-fn finish<B>(response: &mut ServiceResponse<B>, id: &HeaderValue, state: Option<&State>) {
+fn finish<B>(response: &mut ServiceResponse<B>, id: &HeaderValue, state: Option<&HttpState>) {
     let status = response.status();
     metrics::http_response(status.as_u16());
     response.headers_mut().insert(REQUEST_ID, id.clone());

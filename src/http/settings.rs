@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::body;
 use super::model_path::ModelPath;
-use super::server::State;
+use super::state::HttpState;
 use super::status::{HttpError, HttpResult};
 use crate::error::{Error, Result};
 use crate::telemetry;
@@ -20,7 +20,7 @@ pub(super) async fn log() -> HttpResponse {
 }
 
 /// `POST /v2/logging`: answers with what is in effect then.
-pub(super) async fn change_log(state: Data<State>, request: HttpRequest, payload: Payload) -> HttpResult {
+pub(super) async fn change_log(state: Data<HttpState>, request: HttpRequest, payload: Payload) -> HttpResult {
     let body = body::read(&request, payload, &state).await?;
     state.engine.control().allow_log_changes()?;
     telemetry::change(&object(&body, "log")?)?;
@@ -38,7 +38,11 @@ pub(super) async fn traces() -> HttpResponse {
 }
 
 /// `POST /v2/trace/setting`.
-pub(super) async fn change_traces(state: Data<State>, request: HttpRequest, payload: Payload) -> HttpResult {
+pub(super) async fn change_traces(
+    state: Data<HttpState>,
+    request: HttpRequest,
+    payload: Payload,
+) -> HttpResult {
     let body = body::read(&request, payload, &state).await?;
     let wanted: BTreeMap<String, Value> = object(&body, "trace")?;
     let wanted = wanted.iter().map(|(name, value)| (name.as_str(), values(value)));
@@ -47,14 +51,14 @@ pub(super) async fn change_traces(state: Data<State>, request: HttpRequest, payl
 }
 
 /// `GET /v2/models/{model}/trace/setting`.
-pub(super) async fn traces_of(state: Data<State>, path: ModelPath) -> HttpResult {
+pub(super) async fn traces_of(state: Data<HttpState>, path: ModelPath) -> HttpResult {
     known(&state, &path)?;
     Ok(traces().await)
 }
 
 /// `POST /v2/models/{model}/trace/setting`.
 pub(super) async fn change_traces_of(
-    state: Data<State>,
+    state: Data<HttpState>,
     path: ModelPath,
     request: HttpRequest,
     payload: Payload,
@@ -69,7 +73,7 @@ fn object<T: DeserializeOwned>(body: &[u8], what: &str) -> Result<BTreeMap<Strin
         .map_err(|error| Error::invalid(format!("the body isn't an object of {what} settings: {error}")))
 }
 
-fn known(state: &State, path: &ModelPath) -> Result<()> {
+fn known(state: &HttpState, path: &ModelPath) -> Result<()> {
     state.engine.resolve(&path.model, path.version).map(drop)
 }
 

@@ -5,12 +5,12 @@ use actix_web::web::Data;
 use serde_json::{Map, Value, json};
 
 use super::model_path::ModelPath;
-use super::server::State;
+use super::state::HttpState;
 use super::status::HttpResult;
 use cresset_protocol::{Datatype, ModelMetadata, TensorMetadata};
 
 /// `GET /v1/models/{model}[/versions/{version}]/metadata`.
-pub(super) async fn metadata(state: Data<State>, path: ModelPath) -> HttpResult {
+pub(super) async fn metadata(state: Data<HttpState>, path: ModelPath) -> HttpResult {
     let metadata = state.engine.model_metadata(&path.model, path.version)?;
     Ok(HttpResponse::Ok().json(described(&metadata)))
 }

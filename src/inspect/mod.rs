@@ -21,7 +21,7 @@ pub use described::DescribedInput;
 
 /// Arguments of `cresset inspect`.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Args {
+pub struct InspectArgs {
     /// Model file: TorchScript, as torch.jit.save writes it
     pub file: PathBuf,
 
@@ -66,7 +66,7 @@ pub struct Args {
 /// # Errors
 /// If a file can't be loaded or written, the inputs aren't the model's, or the
 /// model fails on them.
-pub fn run(args: &Args, backend: &dyn Backend) -> anyhow::Result<()> {
+pub fn run(args: &InspectArgs, backend: &dyn Backend) -> anyhow::Result<()> {
     if let Some(path) = &args.output {
         anyhow::ensure!(
             !args.input.is_empty(),

@@ -3,8 +3,8 @@ use cresset_backend::mock::{Behaviour, MockBackend};
 use cresset_backend::{DeclaredTensor, Dimension};
 use cresset_protocol::Datatype;
 
-fn args(file: &Path, inputs: &[&str]) -> Args {
-    Args {
+fn args(file: &Path, inputs: &[&str]) -> InspectArgs {
+    InspectArgs {
         file: file.to_owned(),
         input: inputs.iter().map(|input| input.parse().unwrap()).collect(),
         name: None,
@@ -21,7 +21,7 @@ fn written(backend: &MockBackend, inputs: &[&str]) -> anyhow::Result<String> {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("config.pbtxt");
     let file = folder.path().join("models/echo/1/model.pt");
-    let args = Args { output: Some(output.clone()), ..args(&file, inputs) };
+    let args = InspectArgs { output: Some(output.clone()), ..args(&file, inputs) };
     run(&args, backend)?;
     Ok(fs::read_to_string(output)?)
 }
@@ -77,7 +77,8 @@ fn a_file_that_is_there_is_kept_unless_told_otherwise() {
     let output = folder.path().join("config.pbtxt");
     fs::write(&output, "mine").unwrap();
     let backend = MockBackend::new(Behaviour::Identity, &["x"]);
-    let mut args = Args { output: Some(output.clone()), ..args(Path::new("model.pt"), &["x:FP32:-1,2"]) };
+    let mut args =
+        InspectArgs { output: Some(output.clone()), ..args(Path::new("model.pt"), &["x:FP32:-1,2"]) };
     let error = run(&args, &backend).unwrap_err().to_string();
     assert!(error.ends_with("is there already: --force writes over it"), "{error}");
     assert_eq!(fs::read_to_string(&output).unwrap(), "mine");

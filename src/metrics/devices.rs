@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use prometheus::GaugeVec;
+use prometheus::{CounterVec, GaugeVec, Opts, Registry};
 
-use super::table::DeviceFamilies;
+use super::register::register;
 
 /// Readings are at least this far apart.
 const PACE: Duration = Duration::from_secs(1);
@@ -51,7 +51,53 @@ pub struct AllocatorReading {
     pub reserved: u64,
 }
 
-/// The gauges, and the source that fills them.
+/// What devices are doing; those of NVML by Triton's names.
+pub(super) struct DeviceFamilies {
+    pub(super) memory_total: GaugeVec,
+    pub(super) memory_used: GaugeVec,
+    pub(super) utilization: GaugeVec,
+    pub(super) power_usage: GaugeVec,
+    pub(super) power_limit: GaugeVec,
+    pub(super) energy: CounterVec,
+    pub(super) allocated: GaugeVec,
+    pub(super) reserved: GaugeVec,
+}
+
+impl DeviceFamilies {
+    pub(super) fn new(r: &Registry) -> Self {
+        const GPU: [&str; 1] = ["gpu_uuid"];
+        const DEVICE: [&str; 1] = ["device"];
+        let readings = |name: &str, help: &str, labels: &[&str]| {
+            register(r, GaugeVec::new(Opts::new(name, help), labels))
+        };
+        Self {
+            memory_total: readings("nv_gpu_memory_total_bytes", "memory of the GPU, in bytes", &GPU),
+            memory_used: readings("nv_gpu_memory_used_bytes", "of it, what all processes use", &GPU),
+            utilization: readings("nv_gpu_utilization", "how busy the GPU is, from 0 to 1", &GPU),
+            power_usage: readings("nv_gpu_power_usage", "what the GPU draws, in watts", &GPU),
+            power_limit: readings("nv_gpu_power_limit", "what it may draw, in watts", &GPU),
+            energy: register(
+                r,
+                CounterVec::new(
+                    Opts::new("nv_energy_consumption", "energy since the server started, in joules"),
+                    &GPU,
+                ),
+            ),
+            allocated: readings(
+                "cresset_device_memory_allocated_bytes",
+                "bytes of the device that tensors are in",
+                &DEVICE,
+            ),
+            reserved: readings(
+                "cresset_device_memory_reserved_bytes",
+                "bytes taken from the device: in tensors, or kept for the next ones",
+                &DEVICE,
+            ),
+        }
+    }
+}
+
+/// The gauges, and what fills them.
 pub(super) struct Devices {
     families: DeviceFamilies,
     watch: Mutex<Option<Watcher>>,

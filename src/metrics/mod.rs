@@ -4,7 +4,9 @@
 //! Metrics that Triton lacks are `cresset_*`. The registry is a global.
 
 mod devices;
+mod outcome;
 mod processors;
+mod register;
 mod series;
 mod statistics;
 mod summary;
@@ -15,66 +17,21 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use once_cell::sync::Lazy;
-use prometheus::proto::{LabelPair, MetricFamily};
+use prometheus::proto::MetricFamily;
 use prometheus::{Encoder as _, Histogram, IntCounter, IntGauge, TextEncoder};
 
 use cresset_clock as clock;
 use cresset_protocol::ModelStatistics;
 use cresset_scheduler::CloseReason;
 use devices::Watcher;
+use register::pair;
 use series::Series;
 use statistics::Recorder;
 use summary::Latencies;
 use table::TABLE;
 
 pub use devices::{AllocatorReading, DeviceReadings, GpuReading};
-
-/// Why a request failed, by Triton's values of the label `reason`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum FailureReason {
-    /// It was refused, and never ran.
-    Rejected,
-    /// Its client went away.
-    Canceled,
-    /// The model failed.
-    Backend,
-    /// Anything else.
-    Other,
-}
-
-impl FailureReason {
-    const ALL: [Self; 4] = [Self::Rejected, Self::Canceled, Self::Backend, Self::Other];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Rejected => "REJECTED",
-            Self::Canceled => "CANCELED",
-            Self::Backend => "BACKEND",
-            Self::Other => "OTHER",
-        }
-    }
-}
-
-/// How a request's time was spent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Durations {
-    /// From its arrival until its batch left.
-    pub queue: Duration,
-    /// Collecting the batch's inputs.
-    pub input: Duration,
-    /// The model's forward.
-    pub infer: Duration,
-    /// Cutting the outputs into responses.
-    pub output: Duration,
-}
-
-impl Durations {
-    /// From arrival to answer.
-    #[must_use]
-    pub fn total(&self) -> Duration {
-        self.queue + self.input + self.infer + self.output
-    }
-}
+pub use outcome::{Durations, FailureReason};
 
 /// One version's metrics, with its labels resolved once. When the last handle of a
 /// version is dropped, its series are removed.
@@ -298,13 +255,6 @@ fn add_tags(families: &mut [MetricFamily]) {
             metric.set_label(labels);
         }
     }
-}
-
-fn pair(name: &str, value: &str) -> LabelPair {
-    let mut pair = LabelPair::default();
-    pair.set_name(name.to_owned());
-    pair.set_value(value.to_owned());
-    pair
 }
 
 /// The media type of [`render`]'s text.

@@ -5,8 +5,10 @@ use std::sync::{Mutex, PoisonError};
 
 use prometheus::{Gauge, Registry};
 
+use super::register::register;
+
 /// The gauges, and the times of the last reading.
-pub(super) struct Processors {
+pub(super) struct ProcessorGauges {
     utilization: Gauge,
     memory_total: Gauge,
     memory_used: Gauge,
@@ -20,9 +22,9 @@ struct Times {
     all: u64,
 }
 
-impl Processors {
+impl ProcessorGauges {
     pub(super) fn new(registry: &Registry) -> Self {
-        let gauge = |name, help| super::table::register(registry, Gauge::new(name, help));
+        let gauge = |name, help| register(registry, Gauge::new(name, help));
         Self {
             utilization: gauge(
                 "nv_cpu_utilization",
@@ -100,7 +102,7 @@ mod tests {
     #[test]
     fn this_machine_has_memory() {
         let registry = Registry::new();
-        let processors = Processors::new(&registry);
+        let processors = ProcessorGauges::new(&registry);
         processors.refresh();
         let total = processors.memory_total.get();
         assert!(total > 0.0 && (0.0..total).contains(&processors.memory_used.get()));

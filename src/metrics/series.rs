@@ -5,8 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use once_cell::sync::Lazy;
 
+use super::outcome::FailureReason;
 use super::table::TABLE;
-use super::{CloseReason, FailureReason};
+use cresset_scheduler::CloseReason;
 
 /// How many handles each version has. A version that is being replaced has two for
 /// a while: the old one finishes its requests while the new one serves.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::Durations;
+use super::outcome::Durations;
 use cresset_protocol::{BatchStatistics, InferenceStatistics, ModelStatistics};
 
 /// The statistics of one version since it was loaded.

@@ -10,8 +10,24 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use prometheus::proto::{Metric, MetricFamily, MetricType, Quantile, Summary};
 
-use super::table::SUMMARIES;
-use super::{Durations, pair};
+use super::outcome::Durations;
+use super::register::pair;
+
+/// Latencies as summaries, if they are asked for: from arrival to answer, and its
+/// parts.
+const SUMMARIES: [(&str, &str); 5] = [
+    ("nv_inference_request_summary_us", "from arrival to answer: the last minute, in microseconds"),
+    ("nv_inference_queue_summary_us", "from arrival until the batch left: the last minute, in microseconds"),
+    (
+        "nv_inference_compute_input_summary_us",
+        "collecting a batch's inputs: the last minute, in microseconds",
+    ),
+    ("nv_inference_compute_infer_summary_us", "the model's forward: the last minute, in microseconds"),
+    (
+        "nv_inference_compute_output_summary_us",
+        "cutting outputs into responses: the last minute, in microseconds",
+    ),
+];
 
 /// The quantiles of each latency; the same as Triton's.
 const QUANTILES: [f64; 5] = [0.5, 0.9, 0.95, 0.99, 0.999];

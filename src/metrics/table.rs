@@ -6,12 +6,12 @@ use std::sync::Mutex;
 use once_cell::sync::Lazy;
 use prometheus::proto::LabelPair;
 use prometheus::{
-    CounterVec, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    core::Collector,
+    GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
-use super::devices::Devices;
-use super::processors::Processors;
+use super::devices::{DeviceFamilies, Devices};
+use super::processors::ProcessorGauges;
+use super::register::register;
 use super::summary::Summaries;
 
 const MODEL: [&str; 2] = ["model", "version"];
@@ -24,22 +24,6 @@ const MICROSECONDS: [f64; 19] = [
 ];
 
 const ROWS: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 12.0, 16.0, 24.0, 32.0, 64.0, 128.0, 256.0];
-
-/// The summaries, if they are turned on: the latency from arrival to answer, and
-/// its parts.
-pub(super) const SUMMARIES: [(&str, &str); 5] = [
-    ("nv_inference_request_summary_us", "from arrival to answer: the last minute, in microseconds"),
-    ("nv_inference_queue_summary_us", "from arrival until the batch left: the last minute, in microseconds"),
-    (
-        "nv_inference_compute_input_summary_us",
-        "collecting a batch's inputs: the last minute, in microseconds",
-    ),
-    ("nv_inference_compute_infer_summary_us", "the model's forward: the last minute, in microseconds"),
-    (
-        "nv_inference_compute_output_summary_us",
-        "cutting outputs into responses: the last minute, in microseconds",
-    ),
-];
 
 /// Every family, registered on first use.
 pub(super) static TABLE: Lazy<Table> = Lazy::new(Table::new);
@@ -66,7 +50,7 @@ pub(super) struct Table {
     pub(super) grpc_responses: IntCounterVec,
     pub(super) request_bytes: IntGauge,
     pub(super) devices: Devices,
-    pub(super) processors: Processors,
+    pub(super) processors: ProcessorGauges,
 }
 
 pub(super) struct TimerFamily {
@@ -122,59 +106,9 @@ impl Table {
             ),
             request_bytes: gauge(&r, "cresset_request_bytes", "bytes of request bodies held in memory"),
             devices: Devices::new(DeviceFamilies::new(&r)),
-            processors: Processors::new(&r),
+            processors: ProcessorGauges::new(&r),
             tags: Mutex::default(),
             registry: r,
-        }
-    }
-}
-
-/// Metrics of devices; NVML's have Triton's names.
-pub(super) struct DeviceFamilies {
-    pub(super) memory_total: GaugeVec,
-    pub(super) memory_used: GaugeVec,
-    pub(super) utilization: GaugeVec,
-    pub(super) power_usage: GaugeVec,
-    pub(super) power_limit: GaugeVec,
-    pub(super) energy: CounterVec,
-    pub(super) allocated: GaugeVec,
-    pub(super) reserved: GaugeVec,
-}
-
-impl DeviceFamilies {
-    pub(super) fn new(r: &Registry) -> Self {
-        const GPU: [&str; 1] = ["gpu_uuid"];
-        const DEVICE: [&str; 1] = ["device"];
-        let readings = |name: &str, help: &str, labels: &[&str]| {
-            register(r, GaugeVec::new(Opts::new(name, help), labels))
-        };
-        Self {
-            memory_total: readings("nv_gpu_memory_total_bytes", "memory of the GPU, in bytes", &GPU),
-            memory_used: readings(
-                "nv_gpu_memory_used_bytes",
-                "memory that all processes use, in bytes",
-                &GPU,
-            ),
-            utilization: readings("nv_gpu_utilization", "how busy the GPU is, from 0 to 1", &GPU),
-            power_usage: readings("nv_gpu_power_usage", "power of the GPU, in watts", &GPU),
-            power_limit: readings("nv_gpu_power_limit", "power limit of the GPU, in watts", &GPU),
-            energy: register(
-                r,
-                CounterVec::new(
-                    Opts::new("nv_energy_consumption", "energy since the server started, in joules"),
-                    &GPU,
-                ),
-            ),
-            allocated: readings(
-                "cresset_device_memory_allocated_bytes",
-                "memory of the device in tensors, in bytes",
-                &DEVICE,
-            ),
-            reserved: readings(
-                "cresset_device_memory_reserved_bytes",
-                "memory taken from the device, in tensors or kept for the next ones, in bytes",
-                &DEVICE,
-            ),
         }
     }
 }
@@ -211,18 +145,6 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
 
 fn histograms(registry: &Registry, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
     register(registry, HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels))
-}
-
-/// Names are constants of this file, so input can't make one invalid. The test
-/// below catches an invalid or duplicate name.
-#[allow(clippy::expect_used)]
-pub(super) fn register<C: Collector + Clone + 'static>(
-    registry: &Registry,
-    metric: prometheus::Result<C>,
-) -> C {
-    let metric = metric.expect("metric names and labels are valid");
-    registry.register(Box::new(metric.clone())).expect("metric names are distinct");
-    metric
 }
 
 #[cfg(test)]

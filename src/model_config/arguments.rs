@@ -9,7 +9,7 @@ use cresset_protocol::Datatype;
 
 /// One place among the arguments: an argument, or a value within one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct ArgumentPlace {
     /// `x`, or `state.0`.
     pub(super) path: String,
     /// The position of its argument.
@@ -35,7 +35,7 @@ pub(super) struct Arguments {
     all: Vec<Argument>,
     /// In the order of the arguments, without the values of lists and
     /// dictionaries: each request decides how many values it sends.
-    pub(super) places: Vec<Place>,
+    pub(super) places: Vec<ArgumentPlace>,
     /// Whether there are lists or dictionaries.
     pub(super) open: bool,
     /// Whether an argument holds several values. It is cached because each request
@@ -56,7 +56,8 @@ impl Arguments {
             Self { all: all.to_vec(), places: Vec::new(), open: false, nests: false, dictionary: None };
         for (position, argument) in all.iter().enumerate() {
             let Argument { name, kind, optional } = argument;
-            let mut walk = Walk { argument: position, optional: *optional, places: Vec::new(), open: false };
+            let mut walk =
+                ArgumentWalk { argument: position, optional: *optional, places: Vec::new(), open: false };
             match (walk.enter(kind, name.clone(), false), optional) {
                 (Ok(()), _) => {
                     made.places.extend(walk.places);
@@ -82,7 +83,7 @@ impl Arguments {
 
     /// The place that an input of this name fills: the path itself, or a key of
     /// the only dictionary.
-    pub(super) fn find(&self, name: &str) -> Option<Place> {
+    pub(super) fn find(&self, name: &str) -> Option<ArgumentPlace> {
         let of_path = self.places.iter().find(|place| place.path == name).cloned();
         of_path.or_else(|| self.find_open(name)).or_else(|| {
             let dictionary = &self.all.get(self.dictionary?)?.name;
@@ -91,16 +92,16 @@ impl Arguments {
     }
 
     /// A place in a list or dictionary.
-    fn find_open(&self, path: &str) -> Option<Place> {
+    fn find_open(&self, path: &str) -> Option<ArgumentPlace> {
         let (first, rest) = path.split_once('.').filter(|(_, rest)| !rest.is_empty())?;
         let argument = self.all.iter().position(|argument| argument.name == first)?;
         let leaf = self.all[argument].kind.at(rest)?.leaf()?;
-        Some(Place { path: path.to_owned(), argument, leaf, presence: Presence::Optional })
+        Some(ArgumentPlace { path: path.to_owned(), argument, leaf, presence: Presence::Optional })
     }
 
     /// The argument at this position as a whole; `None` if its values are sent one by
     /// one.
-    pub(super) fn whole(&self, position: usize) -> Option<&Place> {
+    pub(super) fn whole(&self, position: usize) -> Option<&ArgumentPlace> {
         let name = &self.all.get(position)?.name;
         self.places.iter().find(|place| place.path == *name)
     }
@@ -214,14 +215,14 @@ impl Present<'_> {
 }
 
 /// A walk into one argument.
-struct Walk {
+struct ArgumentWalk {
     argument: usize,
     optional: bool,
-    places: Vec<Place>,
+    places: Vec<ArgumentPlace>,
     open: bool,
 }
 
-impl Walk {
+impl ArgumentWalk {
     /// # Errors
     /// If the argument holds a type that can't be sent.
     fn enter(&mut self, kind: &ArgumentKind, path: String, may_be_none: bool) -> Result<(), String> {
@@ -232,7 +233,7 @@ impl Walk {
                 (true, true) => Presence::WithOthers,
                 (true, false) => Presence::Optional,
             };
-            self.places.push(Place { path, argument: self.argument, leaf, presence });
+            self.places.push(ArgumentPlace { path, argument: self.argument, leaf, presence });
             return Ok(());
         }
         match kind {
@@ -247,7 +248,7 @@ impl Walk {
             ArgumentKind::List(element) | ArgumentKind::Dict(element) => {
                 self.open = true;
                 // Only checks that it can be sent: the request chooses the places.
-                Walk { argument: 0, optional: true, places: Vec::new(), open: false }.enter(
+                ArgumentWalk { argument: 0, optional: true, places: Vec::new(), open: false }.enter(
                     element,
                     String::new(),
                     true,
@@ -262,8 +263,12 @@ impl Walk {
 }
 
 /// Whether a configured input fits its place.
-pub(super) fn check_kind(place: &Place, spec: &TensorConfig, batched: bool) -> Result<(), ConfigError> {
-    let Place { path, leaf, .. } = place;
+pub(super) fn check_kind(
+    place: &ArgumentPlace,
+    spec: &TensorConfig,
+    batched: bool,
+) -> Result<(), ConfigError> {
+    let ArgumentPlace { path, leaf, .. } = place;
     let wrong = |takes: String, wanted: &str| {
         let (name, got) = (&spec.name, spec.datatype);
         let text = format!(

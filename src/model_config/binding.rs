@@ -13,7 +13,7 @@ use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, OnceLock};
 
-use super::arguments::{Arguments, Place, check_kind};
+use super::arguments::{ArgumentPlace, Arguments, check_kind};
 pub use super::arguments::{Lack, Presence};
 use super::{ConfigError, ModelConfig, TensorConfig};
 use cresset_backend::{BatchOutput, Leaf, Signature};
@@ -235,8 +235,12 @@ pub fn output_name(index: usize, key: Option<&str>) -> String {
     key.map_or_else(|| format!("OUTPUT__{index}"), str::to_owned)
 }
 
-fn bound(place: &Place, name: String, spec: Option<&TensorConfig>) -> Result<BoundInput, ConfigError> {
-    let Place { path, argument, leaf, presence } = place;
+fn bound(
+    place: &ArgumentPlace,
+    name: String,
+    spec: Option<&TensorConfig>,
+) -> Result<BoundInput, ConfigError> {
+    let ArgumentPlace { path, argument, leaf, presence } = place;
     let presence = match spec {
         None => *presence,
         Some(spec) if spec.optional && *presence == Presence::Required => {
@@ -263,7 +267,8 @@ fn bind_inputs(
 ) -> Result<(Vec<BoundInput>, NamingConvention), ConfigError> {
     let inputs = &config.inputs;
     // Numbers may come as parameters, and needn't be configured.
-    let required = |place: &&Place| place.presence == Presence::Required && place.leaf.shared().is_none();
+    let required =
+        |place: &&ArgumentPlace| place.presence == Presence::Required && place.leaf.shared().is_none();
     let needed = arguments.places.iter().filter(required).count();
     if (inputs.len() > arguments.places.len() && !arguments.open) || inputs.len() < needed {
         return Err(ConfigError::Binding(format!(
@@ -337,13 +342,13 @@ fn complete(inputs: &[BoundInput], arguments: &Arguments) -> Result<(), ConfigEr
 fn by_convention(
     inputs: &[TensorConfig],
     arguments: &Arguments,
-) -> Result<(Vec<Place>, NamingConvention), ConfigError> {
+) -> Result<(Vec<ArgumentPlace>, NamingConvention), ConfigError> {
     let by_name = |input: &TensorConfig| arguments.find(&input.name);
     if let Some(places) = inputs.iter().map(by_name).collect::<Option<Vec<_>>>() {
         return Ok((places, NamingConvention::ForwardArgument));
     }
     let Some(indices) = indices(inputs)? else {
-        let in_order: Vec<Place> = arguments.places.iter().take(inputs.len()).cloned().collect();
+        let in_order: Vec<ArgumentPlace> = arguments.places.iter().take(inputs.len()).cloned().collect();
         let Some(beyond) = inputs.get(in_order.len()) else {
             return Ok((in_order, NamingConvention::StrictOrder));
         };

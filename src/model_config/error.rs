@@ -1,8 +1,10 @@
-use super::CONFIG_FILENAME;
 use crate::error::Error;
 
-/// Why a model can't be served as configured. One line, for the author of the
-/// file: the place, the expected and the given value.
+/// The configuration's file in a model's directory.
+pub const CONFIG_FILENAME: &str = "config.pbtxt";
+
+/// Why a model can't be served as configured. One line, for the person who
+/// wrote the file: where, what was expected, what came.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// The file exists and can't be read.

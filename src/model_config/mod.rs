@@ -31,11 +31,8 @@ use cresset_protocol::Datatype;
 use cresset_scheduler::LevelPolicy;
 
 pub use binding::{Binding, BoundInput, BoundOutput, Lack, NamingConvention, Presence, output_name};
-pub use error::ConfigError;
+pub use error::{CONFIG_FILENAME, ConfigError};
 pub use filenames::ModelFilenames;
-
-/// The configuration's file in a model's directory.
-pub const CONFIG_FILENAME: &str = "config.pbtxt";
 
 /// A model's configuration, read and checked.
 #[derive(Debug, Clone, PartialEq)]

@@ -62,12 +62,12 @@ struct Root {
     /// The file system's numbers for it, which are the same by every path.
     identity: (u64, u64),
     follow_links: bool,
-    layout: Layout,
+    layout: RepositoryLayout,
 }
 
 /// The kinds of contents of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Layout {
+enum RepositoryLayout {
     /// Models, each in a directory of its own.
     Models,
     /// The versions of one model, of this name.
@@ -270,14 +270,14 @@ impl Root {
     /// The path of the model `name`.
     fn directory_of(&self, name: &str) -> PathBuf {
         match self.layout {
-            Layout::Models => self.given.join(name),
-            Layout::Versions(_) | Layout::File(..) => self.given.clone(),
+            RepositoryLayout::Models => self.given.join(name),
+            RepositoryLayout::Versions(_) | RepositoryLayout::File(..) => self.given.clone(),
         }
     }
 
     /// The names of all directories that aren't hidden, or of the one model.
     fn model_directories(&self) -> Result<Vec<String>, RepositoryError> {
-        if let Layout::Versions(name) | Layout::File(name, _) = &self.layout {
+        if let RepositoryLayout::Versions(name) | RepositoryLayout::File(name, _) = &self.layout {
             return Ok(vec![name.clone()]);
         }
         let failed = |error| RepositoryError::Unreadable(self.given.clone(), error);

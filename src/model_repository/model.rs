@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use super::paths::visible;
-use super::{Layout, ModelEntry, Problem, Root, Unresolved, VersionEntry, validate_model_name};
+use super::{ModelEntry, Problem, RepositoryLayout, Root, Unresolved, VersionEntry, validate_model_name};
 use crate::model_config::{CONFIG_FILENAME, ModelConfig, VersionPolicy, formats};
 
 const LEAVES: &str = "is a symbolic link that leaves the model repository, which --no-follow-links refuses";
@@ -33,8 +33,8 @@ fn fill(root: &Root, entry: &mut ModelEntry, given: Option<&str>) -> Result<(), 
     entry.directory = resolve(root, &entry.directory, "its directory")?;
     // Filled even if the configuration is wrong.
     let alone = match &root.layout {
-        Layout::File(_, file) => Some(file.as_str()),
-        Layout::Models | Layout::Versions(_) => None,
+        RepositoryLayout::File(_, file) => Some(file.as_str()),
+        RepositoryLayout::Models | RepositoryLayout::Versions(_) => None,
     };
     entry.present = match alone {
         Some(_) => vec![1],

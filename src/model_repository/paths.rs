@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::model::is_version;
-use super::{Layout, RepositoryError};
+use super::{RepositoryError, RepositoryLayout};
 use crate::model_config::{CONFIG_FILENAME, formats};
 
 /// The paths in one setting: the whole if such a path exists, else the paths
@@ -38,7 +38,7 @@ pub(super) fn layout(
     given: &Path,
     is_directory: bool,
     named: Option<&str>,
-) -> Result<(PathBuf, Layout), RepositoryError> {
+) -> Result<(PathBuf, RepositoryLayout), RepositoryError> {
     let own = |name: Option<&std::ffi::OsStr>| match (named, name) {
         (Some(named), _) => named.to_owned(),
         (None, Some(name)) => name.to_string_lossy().into_owned(),
@@ -50,7 +50,7 @@ pub(super) fn layout(
             return Err(RepositoryError::NotADirectory(given.into()));
         };
         let parent = given.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let layout = Layout::File(own(given.file_stem()), file.to_string_lossy().into_owned());
+        let layout = RepositoryLayout::File(own(given.file_stem()), file.to_string_lossy().into_owned());
         return Ok((parent.to_owned(), layout));
     }
     // `.` and `/` have no name of their own.
@@ -59,11 +59,11 @@ pub(super) fn layout(
         None => own(fs::canonicalize(given).ok().as_deref().and_then(Path::file_name)),
     };
     let layout = if let Some(file) = formats::model_file_in(given) {
-        Layout::File(name(), file.to_owned())
+        RepositoryLayout::File(name(), file.to_owned())
     } else if given.join(CONFIG_FILENAME).exists() || holds_versions(given) {
-        Layout::Versions(name())
+        RepositoryLayout::Versions(name())
     } else {
-        Layout::Models
+        RepositoryLayout::Models
     };
     Ok((given.to_owned(), layout))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::source::{SettingsError, Source};
+use super::source::{SettingsError, SettingsSource};
 
 /// A longer objective is a mistake.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -28,7 +28,7 @@ pub(super) struct BatchingTable {
     pub(super) split_large_requests: bool,
 }
 
-impl Source<'_> {
+impl SettingsSource<'_> {
     pub(super) fn objective(&self, target: Option<Spanned<String>>) -> Result<Objective, SettingsError> {
         let Some(text) = target else { return Ok(Objective::default()) };
         match humantime::parse_duration(text.get_ref().trim()) {

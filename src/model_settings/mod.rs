@@ -27,14 +27,11 @@ pub use padding::{
     BatchingSettings, LargeRequests, Line, Number, PaddedInput, PaddedOutput, PaddingSettings, Placed, Told,
 };
 use precision::{OptimizeTable, PrecisionTable};
-pub use source::SettingsError;
-use source::Source;
+use source::SettingsSource;
+pub use source::{SETTINGS_FILENAME, SettingsError};
 use transform::TransformTable;
 
-/// The file's name in a model's directory.
-pub const SETTINGS_FILENAME: &str = "cresset.toml";
-
-/// The settings of the file; the defaults if there is no file.
+/// What the file asks for; nothing where there is no such file.
 #[derive(Debug, Clone, Default)]
 pub struct ModelSettings {
     /// `[transform]`: how inputs become tensors, and tensors answers.
@@ -76,7 +73,7 @@ impl ModelSettings {
         let Some(text) = source::read_text(model_directory, SETTINGS_FILENAME)? else {
             return Ok(Self::default());
         };
-        let source = Source { text: &text, directory: model_directory };
+        let source = SettingsSource { text: &text, directory: model_directory };
         let mut file: FileTable = toml::from_str(&text).map_err(|error| source.syntax(&error))?;
         let precision = source.precision(file.precision)?;
         Ok(Self {

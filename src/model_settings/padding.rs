@@ -8,7 +8,7 @@ use serde::Deserialize;
 use toml::{Spanned, Value};
 
 use super::batching::BatchingTable;
-use super::source::{SettingsError, Source, line_of};
+use super::source::{SettingsError, SettingsSource, line_of};
 
 /// Lengths are rounded up to a multiple of this, if the file doesn't say. A
 /// processor's kernels work on 8 or 16 numbers at once, so a row of 8 costs as much
@@ -141,7 +141,7 @@ struct InputTable {
     value: Option<Spanned<Value>>,
 }
 
-impl Source<'_> {
+impl SettingsSource<'_> {
     pub(super) fn batching(
         &self,
         table: BatchingTable,

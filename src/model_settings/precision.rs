@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::source::{SettingsError, Source};
+use super::source::{SettingsError, SettingsSource};
 use cresset_backend::{Optimize, Precision, ReducedType};
 
 #[derive(Default, Deserialize)]
@@ -24,7 +24,7 @@ pub(super) struct OptimizeTable {
     for_inference: Option<Spanned<bool>>,
 }
 
-impl Source<'_> {
+impl SettingsSource<'_> {
     pub(super) fn precision(&self, table: PrecisionTable) -> Result<Precision, SettingsError> {
         if let (Some(weights), Some(autocast)) = (table.weights, &table.autocast) {
             return Err(self.wrong(

@@ -7,7 +7,8 @@ use std::io::{ErrorKind, Read};
 use std::ops::Range;
 use std::path::Path;
 
-use super::SETTINGS_FILENAME;
+/// The file's name in a model's directory.
+pub const SETTINGS_FILENAME: &str = "cresset.toml";
 
 /// The most bytes of settings or labels. ImageNet's labels are 30 kB.
 const MAX_BYTES: u64 = 16 << 20;
@@ -35,12 +36,12 @@ impl fmt::Display for SettingsError {
 impl std::error::Error for SettingsError {}
 
 /// The text of the settings while they are read, for the lines in errors.
-pub(super) struct Source<'a> {
+pub(super) struct SettingsSource<'a> {
     pub(super) text: &'a str,
     pub(super) directory: &'a Path,
 }
 
-impl Source<'_> {
+impl SettingsSource<'_> {
     /// The parser's message, with quotes in place of its backticks, and with the key
     /// if the message lacks it.
     pub(super) fn syntax(&self, error: &toml::de::Error) -> SettingsError {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::labels;
-use super::source::{SettingsError, Source};
+use super::source::{SettingsError, SettingsSource};
 use crate::transform::{Classification, Postprocessor, Preprocessor, Scale, Transforms};
 use image::ImageTable;
 
@@ -37,7 +37,7 @@ fn yes() -> bool {
     true
 }
 
-impl Source<'_> {
+impl SettingsSource<'_> {
     pub(super) fn transforms(&self, table: TransformTable) -> Result<Transforms, SettingsError> {
         let image = table.image.map(|table| self.image(table)).transpose()?;
         let classification = table.classification.map(|table| self.classification(table)).transpose()?;

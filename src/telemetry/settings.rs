@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Levels;
+use super::LogLevels;
 
 /// The value of one setting.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -18,7 +18,7 @@ pub enum Setting {
 }
 
 /// The settings of the log, by name.
-pub type LogSettings = BTreeMap<String, Setting>;
+pub type ShownSettings = BTreeMap<String, Setting>;
 
 /// The settings of traces. They are off: the server has no traces.
 #[must_use]
@@ -59,7 +59,7 @@ pub fn change_traces<'a>(wanted: impl IntoIterator<Item = (&'a str, Vec<String>)
 ///
 /// # Errors
 /// If a setting can't be changed, or doesn't exist.
-pub(super) fn changed(levels: Levels, file: &str, wanted: &LogSettings) -> Result<Levels, String> {
+pub(super) fn changed(levels: LogLevels, file: &str, wanted: &ShownSettings) -> Result<LogLevels, String> {
     let mut levels = levels;
     for (name, value) in wanted {
         match (name.as_str(), value) {
@@ -87,8 +87,8 @@ pub(super) fn changed(levels: Levels, file: &str, wanted: &LogSettings) -> Resul
 }
 
 /// The log's settings, by Triton's names.
-pub(super) fn shown(levels: Levels, file: &str) -> LogSettings {
-    let Levels { verbose, info, warning, error } = levels;
+pub(super) fn shown(levels: LogLevels, file: &str) -> ShownSettings {
+    let LogLevels { verbose, info, warning, error } = levels;
     [
         ("log_file", Setting::Text(file.to_owned())),
         ("log_info", Setting::Switch(info)),
@@ -106,16 +106,16 @@ pub(super) fn shown(levels: Levels, file: &str) -> LogSettings {
 mod tests {
     use super::*;
 
-    fn settings(json: &str) -> LogSettings {
+    fn settings(json: &str) -> ShownSettings {
         serde_json::from_str(json).unwrap()
     }
 
     #[test]
     fn levels_are_changed_by_triton_s_names() {
-        let levels = Levels::default();
+        let levels = LogLevels::default();
         assert_eq!(shown(levels, "")["log_info"], Setting::Switch(true));
         let quiet = changed(levels, "", &settings(r#"{"log_info": false, "log_verbose_level": 0}"#)).unwrap();
-        assert_eq!(quiet, Levels { info: false, ..levels });
+        assert_eq!(quiet, LogLevels { info: false, ..levels });
         assert_eq!(changed(levels, "a", &shown(levels, "a")), Ok(levels), "what is shown may be sent back");
         for (wrong, why) in [
             (r#"{"log_file": "b"}"#, "log file location can not be updated through network protocol"),
@@ -124,7 +124,7 @@ mod tests {
             (r#"{"nope": 1}"#, "unknown log setting 'nope'"),
             (r#"{"log_format": "json"}"#, "ISO8601"),
         ] {
-            let Ok(wanted) = serde_json::from_str::<LogSettings>(wrong) else { continue };
+            let Ok(wanted) = serde_json::from_str::<ShownSettings>(wrong) else { continue };
             let error = changed(levels, "", &wanted).unwrap_err();
             assert!(error.contains(why), "{error}");
         }

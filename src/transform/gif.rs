@@ -6,14 +6,14 @@ use gif::{ColorOutput, DecodeOptions, DecodingError};
 use image::error::ImageFormatHint;
 use image::{ImageError, ImageFormat};
 
-use super::decode::{Channels, Decoded, Layout, check, explain};
 use super::error::TransformError;
 use super::fit::{Size, Turn};
 use super::format::Format;
+use super::pixels::{Channels, Decoded, Layout, check, explain};
 
 /// Where the frame lies, and what isn't in it.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct FramePlace {
     left: usize,
     top: usize,
     width: usize,
@@ -34,7 +34,7 @@ pub(super) fn decode(encoded: &[u8]) -> Result<Decoded, TransformError> {
     let Some(frame) = frame.filter(|frame| frame.width > 0 && frame.height > 0) else {
         return Err(TransformError::Undecodable { format: Format::Gif, reason: "has no frame".to_owned() });
     };
-    let place = Place {
+    let place = FramePlace {
         left: frame.left.into(),
         top: frame.top.into(),
         width: frame.width.into(),
@@ -56,7 +56,7 @@ pub(super) fn decode(encoded: &[u8]) -> Result<Decoded, TransformError> {
 
 /// Puts the frame onto its screen. Without a palette indices are levels of
 /// grey.
-fn lay(indices: &[u8], place: Place, size: Size, palette: Option<&[u8]>) -> Vec<u8> {
+fn lay(indices: &[u8], place: FramePlace, size: Size, palette: Option<&[u8]>) -> Vec<u8> {
     let colours: Vec<[u8; 3]> = (0..=u8::MAX)
         .map(|index| match palette {
             Some(palette) => palette.as_chunks::<3>().0.get(usize::from(index)).copied().unwrap_or_default(),

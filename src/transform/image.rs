@@ -5,10 +5,11 @@ use std::any::Any;
 use serde::Deserialize;
 
 use super::base64::{begins_as_image, from_base64};
-use super::decode::{Channels, Decoded, decode, not_an_image};
+use super::decode::{decode, not_an_image};
 use super::error::TransformError;
 use super::fit::{Fit, Size, Turn};
 use super::format::{looks_like_image, recognise};
+use super::pixels::{Channels, Decoded};
 use super::preprocessor::{Item, ItemForm, ItemKind, MadeInput, MadeRow, Preprocessor};
 use super::resize::{Interpolation, resize};
 use cresset_protocol::Datatype;
@@ -46,10 +47,10 @@ pub struct ImageTransform {
     grey: bool,
     /// `(level / scale - mean) / std` for each of the tensor's channels, as
     /// little-endian bytes.
-    levels: [Box<Levels>; 3],
+    levels: [Box<ChannelLevels>; 3],
 }
 
-type Levels = [[u8; 4]; 256];
+type ChannelLevels = [[u8; 4]; 256];
 
 /// The order of the tensor's channels. Means and deviations are given in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -88,7 +89,7 @@ impl Declared {
 
 impl ImageTransform {
     pub(crate) fn new(declared: Declared) -> Self {
-        let levels = [0, 1, 2].map(|channel: usize| -> Box<Levels> {
+        let levels = [0, 1, 2].map(|channel: usize| -> Box<ChannelLevels> {
             Box::new(std::array::from_fn(|level| declared.value(channel, level as f32).to_le_bytes()))
         });
         let Declared { input, short_side, crop, interpolation, order, .. } = declared;

@@ -6,14 +6,14 @@
 //! the end marker is ignored, a file without an end marker is truncated, and
 //! damage between the two shows as grey or odd blocks.
 
-use super::decode::Layout;
 use super::error::TransformError;
 use super::fit::Size;
 use super::format::Format;
+use super::pixels::Layout;
 
 /// A frame header's facts.
 #[derive(Debug, Clone, Copy)]
-struct Frame {
+struct FrameHeader {
     size: Size,
     components: u8,
     progressive: bool,
@@ -23,12 +23,12 @@ struct Frame {
 
 /// Reads the headers up to the first scan and finds the end marker.
 pub(super) fn layout(encoded: &[u8]) -> Result<Layout, TransformError> {
-    let mut walk = Walk { encoded, at: 2 };
-    let mut frame: Option<Frame> = None;
+    let mut walk = MarkerWalk { encoded, at: 2 };
+    let mut frame: Option<FrameHeader> = None;
     loop {
         let (marker, body) = walk.segment()?;
         match marker {
-            0xc0..=0xc2 if frame.is_none() => frame = Some(Frame::parse(marker, body)?),
+            0xc0..=0xc2 if frame.is_none() => frame = Some(FrameHeader::parse(marker, body)?),
             // The decoder takes one frame; another would leave ours unchecked.
             0xc0..=0xc2 => return Err(undecodable("has a second frame header")),
             // DHT, JPG and DAC share the range of the frame headers.
@@ -58,7 +58,7 @@ pub(super) fn layout(encoded: &[u8]) -> Result<Layout, TransformError> {
     }
 }
 
-impl Frame {
+impl FrameHeader {
     fn parse(marker: u8, body: &[u8]) -> Result<Self, TransformError> {
         let [bits, height_1, height_0, width_1, width_0, components, specs @ ..] = body else {
             return Err(undecodable("has a frame header that is too short"));
@@ -106,12 +106,12 @@ impl Frame {
 }
 
 /// A walk along the markers.
-struct Walk<'a> {
+struct MarkerWalk<'a> {
     encoded: &'a [u8],
     at: usize,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> MarkerWalk<'a> {
     /// The next marker and the segment behind it, if it has one. Stray bytes
     /// before a marker are passed over, as other decoders do.
     fn segment(&mut self) -> Result<(u8, &'a [u8]), TransformError> {

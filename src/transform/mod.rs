@@ -35,6 +35,7 @@ mod format;
 mod gif;
 mod image;
 mod jpeg;
+mod pixels;
 mod png;
 mod pool;
 mod postprocessor;

@@ -1,9 +1,9 @@
 //! What a PNG says of itself before it is decoded: its IHDR chunk.
 
-use super::decode::Layout;
 use super::error::TransformError;
 use super::fit::Size;
 use super::format::Format;
+use super::pixels::Layout;
 
 /// Signature, length, name, and the 10 bytes of IHDR that matter here.
 const HEADER_BYTES: usize = 8 + 4 + 4 + 10;

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::error::Error;
 
-type Job = Box<dyn FnOnce() + Send>;
+type PoolJob = Box<dyn FnOnce() + Send>;
 
 /// A fixed number of long-lived threads behind a bounded queue.
 ///
@@ -25,7 +25,7 @@ type Job = Box<dyn FnOnce() + Send>;
 pub struct Pool {
     /// `None` only while dropping: threads end when the sender is gone and
     /// the queue is empty.
-    queue: Option<SyncSender<Job>>,
+    queue: Option<SyncSender<PoolJob>>,
     capacity: usize,
     threads: Vec<JoinHandle<()>>,
 }
@@ -57,7 +57,7 @@ impl Pool {
     /// panicked.
     pub async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
-        let job: Job = Box::new(move || {
+        let job: PoolJob = Box::new(move || {
             if !reply.is_closed() {
                 // The caller may leave while the job runs; nobody wants it then.
                 let _ = reply.send(job());
@@ -98,7 +98,7 @@ impl Drop for Pool {
     }
 }
 
-fn work(queue: &Mutex<Receiver<Job>>) {
+fn work(queue: &Mutex<Receiver<PoolJob>>) {
     loop {
         // One thread waits in `recv`, the others for the lock.
         let received = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();

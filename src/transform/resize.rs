@@ -13,9 +13,9 @@
 use cresset_bicubic::{Kernel, Source, Span};
 use serde::Deserialize;
 
-use super::decode::Decoded;
 use super::error::TransformError;
 use super::fit::Fit;
+use super::pixels::Decoded;
 
 /// How a pixel comes of those around its place; antialiased either way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]

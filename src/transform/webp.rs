@@ -4,10 +4,10 @@
 //! with the canvas, and by a chunk's length before it has its bytes: both are
 //! checked here first.
 
-use super::decode::Layout;
 use super::error::TransformError;
 use super::fit::Size;
 use super::format::Format;
+use super::pixels::Layout;
 
 /// The file's name and length, and its format's name.
 const HEAD: usize = 12;
@@ -17,7 +17,7 @@ type Chunk<'a> = ([u8; 4], &'a [u8]);
 
 /// How a frame is coded.
 #[derive(Debug, Clone, Copy)]
-struct Frame {
+struct FrameCoding {
     size: Size,
     lossless: bool,
 }
@@ -63,7 +63,7 @@ pub(super) fn layout(encoded: &[u8]) -> Result<Layout, TransformError> {
 
 /// The frame in an animation's: behind its place, size and duration, and
 /// perhaps alpha.
-fn inner(body: &[u8]) -> Result<Option<Frame>, TransformError> {
+fn inner(body: &[u8]) -> Result<Option<FrameCoding>, TransformError> {
     let mut chunks = Chunks { rest: body.get(16..).unwrap_or(&[]) };
     while let Some((name, body)) = chunks.next()? {
         if let Some(frame) = frame(name, body)? {
@@ -74,19 +74,22 @@ fn inner(body: &[u8]) -> Result<Option<Frame>, TransformError> {
 }
 
 /// The size in a chunk of an image; `None` for any other chunk.
-fn frame(name: [u8; 4], body: &[u8]) -> Result<Option<Frame>, TransformError> {
+fn frame(name: [u8; 4], body: &[u8]) -> Result<Option<FrameCoding>, TransformError> {
     let short = || undecodable("has a frame header that is too short");
     match &name {
         b"VP8 " => {
             let [_, _, _, 0x9d, 0x01, 0x2a, w0, w1, h0, h1, ..] = *body else { return Err(short()) };
             let side = |low, high| u32::from(u16::from_le_bytes([low, high]) & 0x3fff);
-            Ok(Some(Frame { size: Size { height: side(h0, h1), width: side(w0, w1) }, lossless: false }))
+            Ok(Some(FrameCoding {
+                size: Size { height: side(h0, h1), width: side(w0, w1) },
+                lossless: false,
+            }))
         }
         b"VP8L" => {
             let [0x2f, b0, b1, b2, b3, ..] = *body else { return Err(short()) };
             let sides = u32::from_le_bytes([b0, b1, b2, b3]);
             let size = Size { height: (sides >> 14 & 0x3fff) + 1, width: (sides & 0x3fff) + 1 };
-            Ok(Some(Frame { size, lossless: true }))
+            Ok(Some(FrameCoding { size, lossless: true }))
         }
         _ => Ok(None),
     }

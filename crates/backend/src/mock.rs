@@ -70,12 +70,12 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// the runs.
 #[derive(Debug, Default)]
 pub struct Control {
-    state: Mutex<State>,
+    state: Mutex<ControlState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct ControlState {
     closed: bool,
     /// Forwards that wait at the gate.
     waiting: usize,
@@ -123,8 +123,8 @@ impl Control {
     }
 
     /// Fails a test that would wait for ever, and reports the state.
-    fn wait_until(&self, what: &str, count: usize, there: impl Fn(&State) -> usize) {
-        let lacks = |state: &mut State| there(state) < count;
+    fn wait_until(&self, what: &str, count: usize, there: impl Fn(&ControlState) -> usize) {
+        let lacks = |state: &mut ControlState| there(state) < count;
         let waited = self.changed.wait_timeout_while(self.lock(), LONGEST_WAIT, lacks);
         let (state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
         assert!(!waited.timed_out(), "waited {LONGEST_WAIT:?} for {count} {what}: {state:?}");
@@ -159,7 +159,7 @@ impl Control {
         state.waiting -= 1;
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ControlState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

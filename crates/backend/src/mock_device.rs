@@ -58,11 +58,11 @@ pub struct MockDevice {
     times: DeviceTimes,
     /// More rows than this exhaust its memory at the launch; zero for no limit.
     memory_rows: i64,
-    state: Mutex<State>,
+    state: Mutex<DeviceState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct DeviceState {
     launches: usize,
     /// When each queue will be free.
     free: [Option<Instant>; 3],
@@ -180,7 +180,7 @@ impl MockDevice {
         Ok(Box::new(MockFlight { device: Arc::clone(self), launch, batch, sum, outputs, fault, lands: at }))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, DeviceState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

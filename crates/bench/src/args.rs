@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use hyper::header::{HeaderName, HeaderValue};
-
 use super::inputs::{Declared, Filling, InputFile, Shape};
 use super::load::{Arrivals, Range, WholeRange};
 use super::objective::{Condition, Objective};
+use super::payload::Format;
+use super::site::Header;
 
 /// Printed after `cresset bench --help`.
 const EXAMPLES: &str = "\
@@ -328,34 +328,6 @@ pub enum Protocol {
     KserveV1,
     /// JSON by input name, to the path of --path
     Plain,
-}
-
-/// How tensors are encoded in an inference request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// The binary tensor extension: raw bytes after a short JSON header, for
-    /// inputs and outputs
-    Binary,
-    /// JSON numbers
-    Json,
-}
-
-/// A header of `--header`.
-#[derive(Debug, Clone)]
-pub struct Header {
-    pub(super) name: HeaderName,
-    pub(super) value: HeaderValue,
-}
-
-impl FromStr for Header {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = || format!("expected NAME: VALUE, got '{text}'");
-        let (name, value) = text.split_once(':').ok_or_else(wrong)?;
-        let name = name.trim().parse().map_err(|_| wrong())?;
-        Ok(Self { name, value: value.trim().parse().map_err(|_| wrong())? })
-    }
 }
 
 /// Both ends of a ramp.

@@ -9,7 +9,7 @@ use cresset_protocol::Datatype;
 
 /// How such a file holds the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum ExpectedForm {
     Json,
     /// Little-endian elements, and nothing else.
     Raw(Datatype),
@@ -17,21 +17,21 @@ enum Form {
 
 /// By the ending after the body's whole name. Strings are missing: their size
 /// doesn't tell them apart from raw elements.
-const ENDINGS: [(&str, Form); 14] = [
-    (".expected.json", Form::Json),
-    (".expected.bool", Form::Raw(Datatype::Bool)),
-    (".expected.uint8", Form::Raw(Datatype::Uint8)),
-    (".expected.uint16", Form::Raw(Datatype::Uint16)),
-    (".expected.uint32", Form::Raw(Datatype::Uint32)),
-    (".expected.uint64", Form::Raw(Datatype::Uint64)),
-    (".expected.int8", Form::Raw(Datatype::Int8)),
-    (".expected.int16", Form::Raw(Datatype::Int16)),
-    (".expected.int32", Form::Raw(Datatype::Int32)),
-    (".expected.int64", Form::Raw(Datatype::Int64)),
-    (".expected.fp16", Form::Raw(Datatype::Fp16)),
-    (".expected.bf16", Form::Raw(Datatype::Bf16)),
-    (".expected.fp32", Form::Raw(Datatype::Fp32)),
-    (".expected.fp64", Form::Raw(Datatype::Fp64)),
+const ENDINGS: [(&str, ExpectedForm); 14] = [
+    (".expected.json", ExpectedForm::Json),
+    (".expected.bool", ExpectedForm::Raw(Datatype::Bool)),
+    (".expected.uint8", ExpectedForm::Raw(Datatype::Uint8)),
+    (".expected.uint16", ExpectedForm::Raw(Datatype::Uint16)),
+    (".expected.uint32", ExpectedForm::Raw(Datatype::Uint32)),
+    (".expected.uint64", ExpectedForm::Raw(Datatype::Uint64)),
+    (".expected.int8", ExpectedForm::Raw(Datatype::Int8)),
+    (".expected.int16", ExpectedForm::Raw(Datatype::Int16)),
+    (".expected.int32", ExpectedForm::Raw(Datatype::Int32)),
+    (".expected.int64", ExpectedForm::Raw(Datatype::Int64)),
+    (".expected.fp16", ExpectedForm::Raw(Datatype::Fp16)),
+    (".expected.bf16", ExpectedForm::Raw(Datatype::Bf16)),
+    (".expected.fp32", ExpectedForm::Raw(Datatype::Fp32)),
+    (".expected.fp64", ExpectedForm::Raw(Datatype::Fp64)),
 ];
 
 /// Whether a file is not a body but the answer to one.
@@ -58,11 +58,11 @@ pub(super) fn expected(body: &Path, tolerance: f64) -> Result<Option<Expected>> 
     }
     let bytes = std::fs::read(&file).with_context(|| format!("cannot read '{}'", file.display()))?;
     Ok(Some(match form {
-        Form::Json => {
+        ExpectedForm::Json => {
             let value =
                 serde_json::from_slice(&bytes).with_context(|| format!("'{}' is no JSON", file.display()))?;
             Expected::json(value, tolerance)
         }
-        Form::Raw(datatype) => Expected::raw(datatype, bytes.into(), tolerance),
+        ExpectedForm::Raw(datatype) => Expected::raw(datatype, bytes.into(), tolerance),
     }))
 }

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::generator::{self, Baton, Counts, Order, Word};
+use super::generator::{self, Baton, Counts, StageOrder, Word};
 use super::load::Load;
 use super::progress::Progress;
 use super::schedule::{End, Share, Windows};
@@ -64,7 +64,7 @@ pub(super) struct Stand<'a> {
 }
 
 /// Runs one stage: all connections first, then the load.
-pub(super) async fn run(order: Order, stand: &mut Stand<'_>) -> Result<Measured> {
+pub(super) async fn run(order: StageOrder, stand: &mut Stand<'_>) -> Result<Measured> {
     let order = Arc::new(order);
     let mut stage = Running::start(&order, stand.threads)?;
     let measured = stage.conduct(&order, stand).await;
@@ -86,7 +86,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(order: &Arc<Order>, threads: usize) -> Result<Self> {
+    fn start(order: &Arc<StageOrder>, threads: usize) -> Result<Self> {
         let threads = match order.stage.load {
             Load::Closed { concurrency } => threads.min(concurrency.get()),
             Load::Open { .. } => threads,
@@ -114,7 +114,7 @@ impl Running {
         Ok(running)
     }
 
-    async fn conduct(&mut self, order: &Order, stand: &mut Stand<'_>) -> Result<Measured> {
+    async fn conduct(&mut self, order: &StageOrder, stand: &mut Stand<'_>) -> Result<Measured> {
         self.all_ready(stand.interrupt).await?;
         // Without a warm-up this is the last moment before the first request.
         let first = match stand.statistician.filter(|_| order.stage.warm_up.is_zero()) {

@@ -20,7 +20,7 @@ use super::worker::{self, Shared};
 
 /// What all threads of a stage do.
 #[derive(Debug)]
-pub(super) struct Order {
+pub(super) struct StageOrder {
     pub(super) stage: Stage,
     pub(super) site: Arc<Site>,
     pub(super) requests: Arc<Requests>,
@@ -63,7 +63,7 @@ pub(super) struct Counts {
 
 /// Runs one thread's share; returns when it is done.
 pub(super) fn run(
-    order: &Arc<Order>,
+    order: &Arc<StageOrder>,
     share: Share,
     baton: Baton,
     words: &mpsc::UnboundedSender<(usize, Word)>,
@@ -74,7 +74,7 @@ pub(super) fn run(
 }
 
 fn generate(
-    order: &Arc<Order>,
+    order: &Arc<StageOrder>,
     share: Share,
     baton: Baton,
     words: &mpsc::UnboundedSender<(usize, Word)>,
@@ -107,7 +107,7 @@ fn generate(
 /// Sends the counts at the end of the warm-up and at every interval after it.
 async fn report(
     shared: &Shared,
-    order: &Order,
+    order: &StageOrder,
     share: Share,
     began: Instant,
     words: &mpsc::UnboundedSender<(usize, Word)>,

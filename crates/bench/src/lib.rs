@@ -45,16 +45,18 @@ use anyhow::{Context, Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 
-pub use args::{Args, BoundsArgs, Format, Header, InputArgs, LoadArgs, Percent, Protocol, Ramp, ReportArgs};
+pub use args::{Args, BoundsArgs, InputArgs, LoadArgs, Percent, Protocol, Ramp, ReportArgs};
 pub use inputs::{Declared, Filling, InputFile, Shape};
 pub use load::{Arrivals, Range, WholeRange};
 pub use objective::{Condition, Objective};
+pub use payload::Format;
 pub use report::{Bucket, Environment, ErrorCount, Lag, Latency, LevelOutcome, Outcome, write};
 pub use series::Point;
+pub use site::Header;
 pub use statistics::ServerTimes;
 
 use conductor::Stand;
-use generator::Order;
+use generator::StageOrder;
 use load::Part;
 use plan::{Bounds, Plan, Stable};
 use progress::Progress;
@@ -99,7 +101,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
         let mut number = 0;
         while let Some(stage) = plan.stage(number) {
             number += 1;
-            let order = Order {
+            let order = StageOrder {
                 stage: stage.clone(),
                 site: Arc::clone(&site),
                 requests: Arc::clone(&requests),

@@ -10,8 +10,7 @@ use hyper::{Method, Request, Uri};
 use prost::Message;
 use serde_json::{Value, json};
 
-use super::args::{Format, Header};
-use super::site::{Site, Wire};
+use super::site::{Header, Site, Wire};
 use cresset_protocol::json::{write_instances, write_named_tensors};
 use cresset_protocol::messages::inference::ModelInferRequest;
 use cresset_protocol::messages::inference::model_infer_request::InferInputTensor;
@@ -35,9 +34,19 @@ pub(super) struct Payload {
     content: String,
 }
 
-/// How tensors are encoded in a request.
+/// How tensors are written in an inference request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// The binary tensor extension: raw bytes behind a short JSON header, and
+    /// outputs asked for in the same form
+    Binary,
+    /// JSON numbers
+    Json,
+}
+
+/// How tensors are put into a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum RequestForm {
     /// Open Inference Protocol over HTTP.
     Oip(Format),
     /// Open Inference Protocol over gRPC.
@@ -78,31 +87,31 @@ impl Payload {
     /// Tensors to `path`, which gRPC ignores.
     pub(super) fn infer(
         tensors: &[Tensor],
-        form: Form,
+        form: RequestForm,
         site: &Site,
         path: &str,
         model: &str,
     ) -> Result<Self> {
         let content = tensors.iter().map(describe).collect::<Vec<_>>().join(", ");
         match form {
-            Form::Oip(Format::Json) => {
+            RequestForm::Oip(Format::Json) => {
                 Self::post(site, path, json_body(tensors)?.into(), JSON, format!("JSON, {content}"))
             }
-            Form::Oip(Format::Binary) => {
+            RequestForm::Oip(Format::Binary) => {
                 let (body, header_length) = binary_body(tensors)?;
                 let mut payload = Self::post(site, path, body, OCTETS, format!("binary, {content}"))?;
                 payload.header(HEADER_LENGTH, HeaderValue::from(header_length));
                 Ok(payload)
             }
-            Form::Grpc => {
+            RequestForm::Grpc => {
                 let message = grpc_message(tensors, model);
                 Self::call(site, "ModelInfer", &message, format!("gRPC, {content}"))
             }
-            Form::KserveV1 => {
+            RequestForm::KserveV1 => {
                 let body = write_instances(tensors)?;
                 Self::post(site, path, body.into(), JSON, format!("JSON instances, {content}"))
             }
-            Form::Named => {
+            RequestForm::Named => {
                 let body = write_named_tensors(tensors, NonFinite::Words);
                 Self::post(site, path, body.into(), JSON, format!("JSON, {content}"))
             }
@@ -250,7 +259,7 @@ mod tests {
         Tensor { name: "x".into(), datatype, shape: vec![1, count], data: Bytes::copy_from_slice(data) }
     }
 
-    fn made(tensors: &[Tensor], form: Form) -> Result<Payload> {
+    fn made(tensors: &[Tensor], form: RequestForm) -> Result<Payload> {
         let site = Site::resolve("127.0.0.1:8000", Vec::new()).unwrap();
         Payload::infer(tensors, form, &site, "/v2/models/m/infer", "m")
     }
@@ -261,7 +270,7 @@ mod tests {
             tensor(Datatype::Int32, &[1, 0, 0, 0, 99, 0, 0, 0], 2),
             tensor(Datatype::Fp32, &0.5_f32.to_le_bytes(), 1),
         ];
-        let payload = made(&tensors, Form::Oip(Format::Binary)).unwrap();
+        let payload = made(&tensors, RequestForm::Oip(Format::Binary)).unwrap();
         assert_eq!(payload.url(), "http://127.0.0.1:8000/v2/models/m/infer");
         assert_eq!(payload.content(), "binary, x INT32 [1, 2], x FP32 [1, 1]");
         let length: usize = payload.headers[HEADER_LENGTH].to_str().unwrap().parse().unwrap();
@@ -279,7 +288,7 @@ mod tests {
         assert_eq!(payload.body[length..], [1, 0, 0, 0, 99, 0, 0, 0, 0, 0, 0, 0x3f]);
     }
 
-    fn body(tensors: &[Tensor], form: Form) -> Value {
+    fn body(tensors: &[Tensor], form: RequestForm) -> Value {
         serde_json::from_slice(&made(tensors, form).unwrap().body).unwrap()
     }
 
@@ -289,21 +298,21 @@ mod tests {
         let tensors = [tensor(Datatype::Fp32, &floats, 2), tensor(Datatype::Uint8, &[7], 1)];
         let first = json!({"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [0.5, 0.25]});
         let second = json!({"name": "x", "datatype": "UINT8", "shape": [1, 1], "data": [7]});
-        assert_eq!(body(&tensors, Form::Oip(Format::Json)), json!({ "inputs": [first, second] }));
+        assert_eq!(body(&tensors, RequestForm::Oip(Format::Json)), json!({ "inputs": [first, second] }));
         let half = [tensor(Datatype::Fp16, &[0, 0], 1)];
-        assert!(made(&half, Form::Oip(Format::Json)).is_err());
+        assert!(made(&half, RequestForm::Oip(Format::Json)).is_err());
     }
 
     #[test]
     fn other_protocols_have_nested_data() {
         let one = [tensor(Datatype::Uint8, &[1, 2], 2)];
-        assert_eq!(body(&one, Form::KserveV1), json!({"instances": [[1, 2]]}));
-        assert_eq!(body(&one, Form::Named), json!({"x": [[1, 2]]}));
+        assert_eq!(body(&one, RequestForm::KserveV1), json!({"instances": [[1, 2]]}));
+        assert_eq!(body(&one, RequestForm::Named), json!({"x": [[1, 2]]}));
     }
 
     #[test]
     fn a_grpc_body_is_a_framed_message() {
-        let payload = made(&[tensor(Datatype::Uint8, &[1, 2], 2)], Form::Grpc).unwrap();
+        let payload = made(&[tensor(Datatype::Uint8, &[1, 2], 2)], RequestForm::Grpc).unwrap();
         assert!(payload.url().ends_with("/inference.GRPCInferenceService/ModelInfer"));
         assert_eq!(payload.body[..5], [&[0, 0, 0, 0][..], &[payload.body.len() as u8 - 5]].concat());
         let message = ModelInferRequest::decode(payload.body.slice(5..)).unwrap();

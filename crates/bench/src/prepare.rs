@@ -11,8 +11,8 @@ use super::client::Client;
 use super::expected::Expected;
 use super::inputs::{self, Case, Declared, Shapes, Source};
 use super::metadata::{self, Metadata};
-use super::payload::{Form, Payload};
-use super::requests::{Order, Prepared, Requests};
+use super::payload::{Payload, RequestForm};
+use super::requests::{PickingOrder, Prepared, Requests};
 use super::site::{Site, Wire};
 
 /// Ready to be sent.
@@ -80,14 +80,14 @@ fn source(inputs: &InputArgs, seed: u64) -> Source<'_> {
 /// A request for each case.
 fn tensors(args: &Args, protocol: Protocol, site: &Site, cases: Vec<Case>) -> Result<Requests> {
     let form = match protocol {
-        Protocol::Oip => Form::Oip(args.inputs.format),
-        Protocol::Grpc => Form::Grpc,
-        Protocol::KserveV1 => Form::KserveV1,
-        Protocol::Torchserve | Protocol::Plain => Form::Named,
+        Protocol::Oip => RequestForm::Oip(args.inputs.format),
+        Protocol::Grpc => RequestForm::Grpc,
+        Protocol::KserveV1 => RequestForm::KserveV1,
+        Protocol::Torchserve | Protocol::Plain => RequestForm::Named,
     };
     let model = args.model.as_deref();
     let path = path(args, Some(protocol), site)?;
-    let order = if args.inputs.input_data.is_some() { Order::InTurn } else { Order::Random };
+    let order = if args.inputs.input_data.is_some() { PickingOrder::InTurn } else { PickingOrder::Random };
     let prepared = cases.into_iter().map(|Case { inputs, expected }| {
         let payload = Payload::infer(&inputs, form, site, &path, model.unwrap_or_default())?;
         let expected = (!expected.is_empty()).then(|| Expected::tensors(expected, args.inputs.tolerance));
@@ -130,5 +130,5 @@ fn bodies(args: &Args, protocol: Option<Protocol>, site: &Site) -> Result<Reques
         Ok(Prepared { payload, expected })
     });
     let prepared: Vec<Prepared> = prepared.collect::<Result<_>>()?;
-    Requests::new(prepared, Order::InTurn).context("--body names an empty folder")
+    Requests::new(prepared, PickingOrder::InTurn).context("--body names an empty folder")
 }

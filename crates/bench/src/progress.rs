@@ -3,7 +3,7 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
-use super::generator::Order;
+use super::generator::StageOrder;
 use super::load::Load;
 use super::schedule::Windows;
 use super::series::Series;
@@ -27,7 +27,7 @@ impl Progress {
         self.stage += 1;
     }
 
-    pub(super) fn show(&self, order: &Order, windows: &Windows, series: &Series, now: Instant) {
+    pub(super) fn show(&self, order: &StageOrder, windows: &Windows, series: &Series, now: Instant) {
         if self.shown {
             write(&line(self.stage, self.stages, order, windows, series, now));
         }
@@ -50,7 +50,7 @@ fn write(line: &str) {
 fn line(
     stage: usize,
     stages: Option<usize>,
-    order: &Order,
+    order: &StageOrder,
     windows: &Windows,
     series: &Series,
     now: Instant,

@@ -11,7 +11,7 @@ use super::schedule::Share;
 #[derive(Debug)]
 pub(super) struct Requests {
     pub(super) all: Vec<Prepared>,
-    order: Order,
+    order: PickingOrder,
 }
 
 /// One request, and its expected answer.
@@ -22,7 +22,7 @@ pub(super) struct Prepared {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
+pub(super) enum PickingOrder {
     /// One after another, again and again.
     InTurn,
     /// Any of them, each as likely.
@@ -32,7 +32,7 @@ pub(super) enum Order {
 /// Which request is next, for one thread.
 #[derive(Debug)]
 pub(super) struct Picker {
-    order: Order,
+    order: PickingOrder,
     count: usize,
     next: usize,
     stride: usize,
@@ -40,7 +40,7 @@ pub(super) struct Picker {
 }
 
 impl Requests {
-    pub(super) fn new(all: Vec<Prepared>, order: Order) -> Result<Self> {
+    pub(super) fn new(all: Vec<Prepared>, order: PickingOrder) -> Result<Self> {
         anyhow::ensure!(!all.is_empty(), "there is nothing to send");
         Ok(Self { all, order })
     }
@@ -73,8 +73,8 @@ impl Picker {
             return 0;
         }
         match self.order {
-            Order::Random => self.random.below(self.count),
-            Order::InTurn => {
+            PickingOrder::Random => self.random.below(self.count),
+            PickingOrder::InTurn => {
                 let number = self.next % self.count;
                 self.next = self.next.wrapping_add(self.stride);
                 number

@@ -1,12 +1,29 @@
 //! The server: its addresses, its name, and its paths.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
 use hyper::Uri;
-use hyper::header::HeaderValue;
+use hyper::header::{HeaderName, HeaderValue};
 
-use super::args::Header;
+/// A header of one's own.
+#[derive(Debug, Clone)]
+pub struct Header {
+    pub(super) name: HeaderName,
+    pub(super) value: HeaderValue,
+}
+
+impl FromStr for Header {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || format!("expected NAME: VALUE, got '{text}'");
+        let (name, value) = text.split_once(':').ok_or_else(wrong)?;
+        let name = name.trim().parse().map_err(|_| wrong())?;
+        Ok(Self { name, value: value.trim().parse().map_err(|_| wrong())? })
+    }
+}
 
 /// A server, by its URL; its name is resolved once.
 #[derive(Debug)]

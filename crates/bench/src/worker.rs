@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use tokio::task::JoinSet;
 
 use super::client::{Answer, Client, Failure, Keep};
-use super::generator::Order;
+use super::generator::StageOrder;
 use super::load::Load;
 use super::requests::{Picker, Prepared};
 use super::schedule::{End, Schedule, Share, Ticket};
@@ -26,7 +26,7 @@ const AT_ONCE: usize = 32;
 
 /// What the clients of a thread share.
 pub(super) struct Shared {
-    order: Arc<Order>,
+    order: Arc<StageOrder>,
     schedule: RefCell<Schedule>,
     picker: RefCell<Picker>,
     pub(super) tally: RefCell<Tally>,
@@ -35,7 +35,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(order: &Arc<Order>, share: Share, end: Arc<End>, began: Instant) -> Result<Self> {
+    pub(super) fn new(order: &Arc<StageOrder>, share: Share, end: Arc<End>, began: Instant) -> Result<Self> {
         let windows = super::schedule::Windows::of(&order.stage, began);
         Ok(Self {
             schedule: RefCell::new(Schedule::begin(&order.stage, share, order.seed, began)),
@@ -83,7 +83,7 @@ async fn exchange(client: &mut Client, prepared: &Prepared, now: Instant) -> Res
 
 /// The connections that a thread begins with: all for a closed loop, one for an
 /// open loop, to check that the server answers.
-pub(super) async fn connect(order: &Order, share: Share) -> Result<Vec<Client>> {
+pub(super) async fn connect(order: &StageOrder, share: Share) -> Result<Vec<Client>> {
     let count = match order.stage.load {
         Load::Closed { concurrency } => share.of(concurrency.get() as u64),
         Load::Open { .. } => 1,

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::batcher::Batcher;
 use super::batching_policy::Leaves;
 use super::earlier;
-use super::forecast::Candidate;
+use super::forecast::BatchCandidate;
 use super::members::{Cut, first};
 use super::request::{CloseReason, Schedulable};
 use super::waiting::{Bucket, Entry};
@@ -62,7 +62,7 @@ impl<T: Schedulable> Batcher<T> {
     /// another instance will be free before the batch is done. The rest
     /// consists only of requests that no later one can overtake, and that
     /// haven't been left before: they are the first of the next batch.
-    fn defer_to_other(&self, bucket: &Bucket<T>, batch: &Candidate<'_>, cut: Cut, now: Instant) -> Cut {
+    fn defer_to_other(&self, bucket: &Bucket<T>, batch: &BatchCandidate<'_>, cut: Cut, now: Instant) -> Cut {
         // The other instance may have other shapes to run first.
         if self.waiting.other_shapes(batch.shape) > 0 {
             return cut;
@@ -112,7 +112,7 @@ impl<T: Schedulable> Batcher<T> {
     }
 
     /// The facts for a forecast about a batch that could leave this bucket.
-    fn candidate<'a>(&self, shape: &'a [i64], bucket: &Bucket<T>, cut: &Cut) -> Candidate<'a> {
+    fn candidate<'a>(&self, shape: &'a [i64], bucket: &Bucket<T>, cut: &Cut) -> BatchCandidate<'a> {
         let max = self.policy.batching.max_batch_size.unwrap_or(1);
         let room = u64::from(max) * self.forecast().free() as u64;
         let mut waiting = 0;
@@ -126,6 +126,6 @@ impl<T: Schedulable> Batcher<T> {
         let members = || cut.members.places().filter_map(|place| bucket.get(place));
         let oldest = members().map(|entry| entry.request.arrival()).min();
         let deadline = members().filter_map(|entry| entry.request.deadline()).min();
-        Candidate { shape, rows: cut.rows, waiting, oldest, deadline }
+        BatchCandidate { shape, rows: cut.rows, waiting, oldest, deadline }
     }
 }

@@ -80,7 +80,7 @@ pub(crate) struct Ahead {
 
 /// A batch that could leave.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Candidate<'a> {
+pub(crate) struct BatchCandidate<'a> {
     pub(crate) shape: &'a [i64],
     /// The rows of the batch.
     pub(crate) rows: u32,
@@ -127,7 +127,7 @@ impl Forecast<'_> {
     /// - The instance that asks isn't the only free one.
     pub(crate) fn size_beside_another(
         &self,
-        batch: &Candidate<'_>,
+        batch: &BatchCandidate<'_>,
         limits: impl Iterator<Item = Instant>,
         now: Instant,
     ) -> Option<u32> {
@@ -151,7 +151,7 @@ impl Forecast<'_> {
     }
 
     /// The most rows that this batch should have.
-    pub(crate) fn size(&self, batch: &Candidate<'_>) -> u32 {
+    pub(crate) fn size(&self, batch: &BatchCandidate<'_>) -> u32 {
         let rows = batch.rows;
         let Some(times) = self.learned.times.of(batch.shape) else { return rows };
         let whole = if self.learned.tries_whole() { rows } else { efficient(times, rows) };
@@ -165,7 +165,7 @@ impl Forecast<'_> {
 
     /// Whether further rows would not improve this batch, even if it could wait
     /// for them.
-    pub(crate) fn is_full(&self, batch: &Candidate<'_>, max: u32) -> bool {
+    pub(crate) fn is_full(&self, batch: &BatchCandidate<'_>, max: u32) -> bool {
         let Some(times) = self.learned.times.of(batch.shape) else { return false };
         batch.rows < max && self.within_target(times, efficient(times, max)) <= batch.rows
     }
@@ -173,7 +173,7 @@ impl Forecast<'_> {
     /// The latest time for a batch to leave, so that its first request is
     /// answered within the target, and each within its deadline. `None` if
     /// there is no target and no deadline, or if nothing is known.
-    pub(crate) fn latest(&self, batch: &Candidate<'_>) -> Option<Instant> {
+    pub(crate) fn latest(&self, batch: &BatchCandidate<'_>) -> Option<Instant> {
         let oldest = batch.oldest?;
         let by = earlier(self.target.and_then(|target| oldest.checked_add(target)), batch.deadline)?;
         let took = self.learned.margin.on(self.learned.times.of(batch.shape)?.at_most(batch.rows)?) + BESIDE;
@@ -182,7 +182,7 @@ impl Forecast<'_> {
 
     /// Until when a batch that could leave waits for more requests, by the
     /// target.
-    pub(crate) fn coalesce_until(&self, batch: &Candidate<'_>, now: Instant) -> Option<Instant> {
+    pub(crate) fn coalesce_until(&self, batch: &BatchCandidate<'_>, now: Instant) -> Option<Instant> {
         let target = self.target?;
         if self.free() > 1 || off(Heuristic::Coalesce) {
             return None;

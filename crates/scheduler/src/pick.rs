@@ -98,12 +98,12 @@ impl Group {
             |padding: u64, growth: u64| lengths.tolerates(padding, growth) && padding_cost.is_worth(padding);
         let mut picked = Picked { members: Members::First(1), full: false };
         let mut places = vec![0];
-        let waiting: Vec<Candidate> = bucket
+        let waiting: Vec<JoiningRequest> = bucket
             .iter()
             .enumerate()
             .take(reach)
             .skip(1)
-            .map(|(place, entry)| Candidate {
+            .map(|(place, entry)| JoiningRequest {
                 place,
                 level: (entry.rank.level, entry.rank.delayed),
                 length: lengths.padded(entry.request.size().length),
@@ -125,11 +125,11 @@ impl Group {
     /// growth. Returns whether a request didn't fit.
     fn join_level(
         &mut self,
-        level: &[Candidate],
+        level: &[JoiningRequest],
         joins: impl Fn(u64, u64) -> bool,
         places: &mut Vec<usize>,
     ) -> bool {
-        let (mut shorter, mut longer): (Vec<&Candidate>, Vec<&Candidate>) =
+        let (mut shorter, mut longer): (Vec<&JoiningRequest>, Vec<&JoiningRequest>) =
             level.iter().partition(|candidate| candidate.length <= self.length);
         // The next one is the last.
         shorter.sort_unstable_by_key(|candidate| (candidate.length, usize::MAX - candidate.place));
@@ -162,7 +162,7 @@ impl Group {
     }
 
     /// How much larger a candidate would make the batch, in units of length.
-    fn growth(&self, candidate: &Candidate) -> u64 {
+    fn growth(&self, candidate: &JoiningRequest) -> u64 {
         let whole = |rows: u32, length: u32| u64::from(rows) * u64::from(length);
         let length = self.length.max(candidate.length);
         let grown = whole(self.rows, length).saturating_add(whole(candidate.rows, length));
@@ -170,19 +170,19 @@ impl Group {
     }
 
     /// How much of the growth would be padding.
-    fn padding(&self, candidate: &Candidate) -> u64 {
+    fn padding(&self, candidate: &JoiningRequest) -> u64 {
         self.growth(candidate).saturating_sub(u64::from(candidate.rows) * u64::from(candidate.length))
     }
 
     /// The padding for each of its rows.
-    fn padding_per_row(&self, candidate: &Candidate) -> u64 {
+    fn padding_per_row(&self, candidate: &JoiningRequest) -> u64 {
         self.padding(candidate) / u64::from(candidate.rows.max(1))
     }
 }
 
 /// A request that may join.
 #[derive(Debug)]
-struct Candidate {
+struct JoiningRequest {
     place: usize,
     level: (u64, bool),
     /// Rounded as if it were alone.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use serde::Deserialize;
 use toml::{Spanned, Value};
 
-use super::super::source::{SettingsError, Source};
+use super::super::source::{SettingsError, SettingsSource};
 use crate::transform::{ChannelOrder, Declared, ImageTransform, Interpolation, Preset, Size};
 
 /// The largest short side and crop, in pixels: a tensor of 201 MB.
@@ -31,7 +31,7 @@ pub(super) struct ImageTable {
 /// The place of a value from a preset.
 const HERE: Range<usize> = 0..0;
 
-impl Source<'_> {
+impl SettingsSource<'_> {
     pub(super) fn image(&self, table: Spanned<ImageTable>) -> Result<ImageTransform, SettingsError> {
         let whole = table.span();
         let table = table.into_inner();

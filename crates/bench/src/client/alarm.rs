@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{Sleep, sleep_until};
 
-use super::{Driver, Failure};
+use super::Failure;
+use super::connection::Driver;
 
 /// A time-out that costs next to nothing as long as requests finish in time:
 /// its timer isn't reset for each request, but moved only if it fires early.

@@ -11,7 +11,7 @@ use super::payload::Payload;
 use super::site::Site;
 use alarm::Alarm;
 pub(super) use answer::{Answer, Failure, Keep, Status};
-use connection::{Connection, Driver, Sent};
+use connection::{Connection, Sent};
 
 /// A client with one connection at a time.
 ///

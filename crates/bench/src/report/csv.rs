@@ -3,9 +3,9 @@
 use super::{LevelOutcome, Outcome};
 
 /// A column, and its cell for a level; empty for none.
-type Column = (&'static str, fn(&LevelOutcome) -> String);
+type CsvColumn = (&'static str, fn(&LevelOutcome) -> String);
 
-const COLUMNS: [Column; 25] = [
+const COLUMNS: [CsvColumn; 25] = [
     ("load", |level| quoted(&level.load)),
     ("concurrency", |level| text(level.concurrency)),
     ("offered_per_second", |level| text(level.offered_rate)),

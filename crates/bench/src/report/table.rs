@@ -5,9 +5,9 @@ use std::fmt;
 use super::{Latency, LevelOutcome, Outcome};
 
 /// A column, and its cell for a level.
-type Column = (&'static str, fn(&LevelOutcome) -> String);
+type TableColumn = (&'static str, fn(&LevelOutcome) -> String);
 
-const LATENCIES: [Column; 6] = [
+const LATENCIES: [TableColumn; 6] = [
     ("p50 ms", |level| latency(level, |latency| latency.p50_ms)),
     ("p90 ms", |level| latency(level, |latency| latency.p90_ms)),
     ("p99 ms", |level| latency(level, |latency| latency.p99_ms)),
@@ -17,8 +17,8 @@ const LATENCIES: [Column; 6] = [
 ];
 
 /// The columns that have something to show for these levels.
-pub(super) fn columns(levels: &[LevelOutcome]) -> Vec<Column> {
-    let mut columns: Vec<Column> = Vec::new();
+pub(super) fn columns(levels: &[LevelOutcome]) -> Vec<TableColumn> {
+    let mut columns: Vec<TableColumn> = Vec::new();
     if levels.iter().all(|level| level.concurrency.is_some()) {
         columns.push(("concurrency", |level| level.concurrency.unwrap_or(0).to_string()));
     } else {
