@@ -81,7 +81,8 @@ impl Context {
             return Vec::new();
         }
         if batch.requests.len() > 1 && !self.rows.shares_of(&batch.requests) {
-            // The batch was formed before its variant was found not to share.
+            // The batch was formed before these requests were known not to
+            // share one.
             let parts = vec![1; batch.requests.len()];
             return cut(batch.requests, &parts, CloseReason::Single);
         }

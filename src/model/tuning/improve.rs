@@ -18,7 +18,7 @@ use cresset_scheduler::Queue;
 /// The product's notion of equal answers: `max|a - b| <= 1e-5 max|b|`.
 const EQUAL: f64 = 1e-5;
 
-/// Less of a gain may be noise.
+/// A smaller gain may be noise.
 const FASTER: f64 = 0.97;
 
 /// Files above this aren't tried: the memory of both forms might be too much,
@@ -69,9 +69,9 @@ impl Drop for HeldWarmUp {
     }
 }
 
-/// Whether a version is to be tried in its other form: on processors alone, as it
-/// was frozen, and only if the settings say nothing about it, nor about a
-/// precision, whose rounding would hide the difference.
+/// Whether a version is to be tried in its other form: if it is frozen and on
+/// processors, and the settings leave it open. They must not ask for a
+/// precision, because its rounding would hide the difference.
 pub(in crate::model) fn is_improvable(options: &LoadOptions, device: Device, file: &Path) -> bool {
     let LoadOptions { precision, optimize, .. } = options;
     device.is_host()
@@ -114,7 +114,7 @@ impl Improvement {
         backend.release_memory();
     }
 
-    /// What is gained, or why the other form isn't to be taken.
+    /// The gain, or why the other form isn't taken.
     fn compare(&self, base: &dyn Model, other: &dyn Model) -> Result<String, String> {
         let failed = |error: BackendError| error.to_string();
         let reference = Reference::of(base, &self.config, &self.binding)?;
@@ -128,7 +128,7 @@ impl Improvement {
         let threads = self.intra_op_threads;
         let laps = race(base, other, &sizes, threads).map_err(failed)?;
         let gain = judge(&laps, &self.binding)?;
-        // The first run of a size costs more: it isn't to be a request's.
+        // The first run of a size costs more, so it must not be a request's.
         warm(other, &self.sizes, threads).map_err(failed)?;
         Ok(gain)
     }
