@@ -1,5 +1,5 @@
-//! The simplest request: photographs, or numbers without ceremony, to a model;
-//! labels or numbers back.
+//! The simplest request: photographs or plain numbers to a model, labels or
+//! numbers back.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use cresset_protocol::{InferenceRequest, InferenceResponse, NonFinite, ResponseF
 /// About a tenth of a millisecond of JSON.
 const INLINE: usize = 32 * 1024;
 
-/// What a model answered to a plain body.
+/// A model's answer to a plain body.
 #[derive(Debug, Clone)]
 pub enum Prediction {
     /// What the model's postprocessor made of its outputs.
@@ -29,8 +29,8 @@ pub enum Prediction {
         model_version: u64,
         /// In the order of the request.
         rows: Vec<Arc<dyn RowAnswer>>,
-        /// Whether the answer is a list of rows, be it of one; else it is the only
-        /// row.
+        /// Whether the answer is a list of rows, even of one; else it is the
+        /// only row.
         several: bool,
     },
     /// The outputs by name, and how their JSON is to be.
@@ -80,8 +80,9 @@ impl Engine {
     }
 
     /// Answers rows, each an array or an object by input name, or whole tensors,
-    /// with tensors: KServe's first protocol, and TensorFlow Serving's. Says
-    /// which it was. Items it answers as [`predict`](Self::predict) does.
+    /// with tensors: KServe's first protocol, and TensorFlow Serving's. Returns
+    /// which form it was. Items are answered as [`predict`](Self::predict)
+    /// does.
     ///
     /// # Errors
     /// What is wrong with the body, or what the model failed with.
