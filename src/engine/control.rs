@@ -21,7 +21,7 @@ pub enum ControlMode {
     Explicit,
 }
 
-/// Whether models are loaded and unloaded on demand, and for whom.
+/// Whether models are loaded and unloaded on demand, and for which clients.
 #[derive(Debug, Clone, Copy)]
 pub struct Control {
     mode: ControlMode,

@@ -76,7 +76,7 @@ impl Schedulable for QueuedRequest {
 pub struct ModelAnswer {
     /// In the order asked for, else the model's; slices of the batch's outputs.
     pub outputs: Vec<Tensor>,
-    /// Where the time went.
+    /// How long each stage took.
     pub durations: Durations,
 }
 

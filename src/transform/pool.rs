@@ -31,8 +31,8 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Starts `threads` threads (at least one); `queue` jobs may wait beyond
-    /// those that run.
+    /// Starts `threads` threads (at least one). `queue` jobs may wait while
+    /// others run.
     ///
     /// # Errors
     /// When the system refuses a thread; those already started are joined.

@@ -175,7 +175,7 @@ impl Preparing<'_> {
         }
         let absolute = differences.iter().map(|one| one.absolute).fold(0.0, f64::max);
         if absolute.is_infinite() {
-            tracing::warn!(model = name, "{what}: answers overflow, or are no numbers, where they should be");
+            tracing::warn!(model = name, "{what}: answers overflow or are NaN, and should be finite");
         }
         if absolute == 0.0 {
             return Some(format!("{what}: answers are the same"));
