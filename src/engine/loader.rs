@@ -82,7 +82,7 @@ impl Loader {
     /// whose configuration doesn't.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// The system gives no thread.
     pub fn new(
         repository: ModelRepository,
         backend: Arc<dyn Backend>,

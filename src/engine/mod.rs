@@ -169,9 +169,8 @@ impl Engine {
         }
     }
 
-    /// The model that `POST /predict` goes to: the one that is named by the
-    /// operator, else the only one, else the only one that takes items, such as
-    /// photographs.
+    /// The model that `POST /predict` goes to: the operator's choice, else the
+    /// only model, else the only model that takes items, such as photographs.
     ///
     /// # Errors
     /// There is no such model; the error lists the names to choose from.

@@ -36,7 +36,7 @@ impl Retirement {
     /// the last version has ended.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// The system gives no thread.
     pub(super) fn new(models: Arc<Models>, backend: Arc<dyn Backend>) -> io::Result<Self> {
         let (sender, receiver) = mpsc::channel();
         let thread = std::thread::Builder::new().name("unload".to_owned());

@@ -33,8 +33,8 @@ impl Turns {
     /// through the receiver, unless the work panics.
     ///
     /// # Errors
-    /// When there is no thread to do it and the system gives none; the work is
-    /// not done then.
+    /// There is no thread for it and the system gives none; then the work is
+    /// not done.
     pub(super) fn submit<T: Send + 'static>(
         self: &Arc<Self>,
         model: &str,

@@ -64,7 +64,7 @@ impl Drop for Server {
 /// both surfaces share.
 ///
 /// # Errors
-/// When the system gives no threads, or can't listen on the socket.
+/// The system gives no threads, or the server can't listen on the socket.
 pub fn serve(
     engine: &Arc<Engine>,
     admission: Admission,

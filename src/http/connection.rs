@@ -192,7 +192,7 @@ impl Connection {
         }
     }
 
-    /// Notes how a write went, and cuts off one that has waited too long.
+    /// Notes the result of a write, and ends a write that has waited too long.
     fn wrote<T>(&self, written: Poll<io::Result<T>>, cx: &Context<'_>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.blocked_since.store(0, Ordering::SeqCst);

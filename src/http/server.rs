@@ -117,7 +117,7 @@ impl Servers {
 /// Starts both servers on the current actix system.
 ///
 /// # Errors
-/// When a bound socket can't be listened on.
+/// The server can't listen on a bound socket.
 pub fn serve(
     engine: Arc<Engine>,
     admission: Admission,

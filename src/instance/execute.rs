@@ -39,7 +39,7 @@ pub(super) struct Context {
 /// A batch that was taken from the queue.
 pub(super) struct RunningBatch {
     pub(super) batch: Batch<QueuedRequest>,
-    /// When it left.
+    /// When it was taken.
     pub(super) left: Instant,
 }
 
@@ -214,7 +214,7 @@ impl Context {
                     self.limit().failed_alone();
                 }
                 // A client can make a model fail as often as it likes: the whole
-                // text is for an operator who asks for it.
+                // text is logged only at the level `debug`.
                 let ids = ids(&requests);
                 tracing::debug!(requests = %ids, %error, detail = error.detail(), "the model failed");
                 error.into()

@@ -54,7 +54,7 @@ struct Pipeline<'a> {
 /// returns whether it ran.
 ///
 /// # Errors
-/// When the system has no more threads; nothing was taken from the queue then.
+/// The system has no more threads; then nothing was taken from the queue.
 pub(super) fn run(
     instance: &mut dyn ModelInstance,
     queue: &Queue<QueuedRequest>,
@@ -97,8 +97,8 @@ impl<'a> Pipeline<'a> {
                 continue;
             };
             let taken = Taken { guard, rows: batch.rows };
-            // A panic is a bug of ours, but not a reason to stop serving: the
-            // responders that it dropped have answered.
+            // A panic is a bug of the server, but no reason to stop serving:
+            // the responders that it dropped have answered.
             let step = AssertUnwindSafe(|| self.collect(batch, taken, memory, place, host_memory));
             match catch_unwind(step) {
                 Ok(Some(collected)) => {

@@ -115,8 +115,8 @@ impl OutputLayout {
         Err(Unfit::NotRows(format!("output '{name}' has shape {:?} for a batch of {rows}", output.shape)))
     }
 
-    /// An output's shape as clients are told it; `None` if the model gave
-    /// another than the declared one.
+    /// An output's shape in answers; `None` if the model gave another than the
+    /// declared one.
     fn declared_shape(self, output: &BatchOutput, spec: &TensorConfig) -> Option<Vec<i64>> {
         let (shape, dims) = (output.shape.as_slice(), spec.dims.as_slice());
         let rows = match self {

@@ -119,7 +119,7 @@ impl Drop for Counted {
 /// Starts an instance's thread; see [`Instance::wait_ready`].
 ///
 /// # Errors
-/// When the system has no more threads.
+/// The system has no more threads.
 pub fn spawn(settings: InstanceSettings) -> std::io::Result<Instance> {
     let (report, ready) = mpsc::sync_channel(1);
     let counted = Counted::one_more()?;
@@ -149,7 +149,7 @@ impl Instance {
     /// Waits until the instance is warm, or says why it isn't.
     ///
     /// # Errors
-    /// What the backend refused.
+    /// The backend's error.
     pub fn wait_ready(&self) -> Result<(), BackendError> {
         self.ready.recv().unwrap_or_else(|_| {
             Err(BackendError::Load {
@@ -283,7 +283,7 @@ fn serve(started: Started, settings: &InstanceSettings) {
             Next::OtherWork => continue,
             Next::Closed => break,
         };
-        // A panic is a bug of ours, but not a reason to stop serving: the
+        // A panic is a bug of the server, but no reason to stop serving: the
         // responders that it dropped have answered.
         match catch_unwind(AssertUnwindSafe(|| inline.run(batch, &context))) {
             Ok(Some(ran)) => guard.finish(ran),

@@ -35,7 +35,7 @@ impl Pool {
     /// others run.
     ///
     /// # Errors
-    /// When the system refuses a thread; those already started are joined.
+    /// The system refuses a thread; the threads already started are joined.
     pub fn new(threads: usize, queue: usize) -> std::io::Result<Self> {
         let (sender, receiver) = sync_channel(queue);
         let receiver = Arc::new(Mutex::new(receiver));

@@ -39,13 +39,13 @@ pub struct ServedModel {
     pub(in crate::model) placements: Vec<Placement>,
     /// What a calibration showed, or why there was none.
     pub(in crate::model) plan_reason: Option<String>,
-    /// The configuration as clients are told it.
+    /// The configuration as clients get it.
     pub(in crate::model) config_json: Bytes,
     /// What its settings do to its answers.
     pub(in crate::model) precision_note: Option<String>,
     pub(in crate::model) load_time: Duration,
     pub(in crate::model) queue: Arc<Queue<QueuedRequest>>,
-    /// If answers are to leave in the order of their requests.
+    /// Present if answers are to leave in the order of their requests.
     pub(in crate::model) order: Option<Arc<Order>>,
     pub(in crate::model) metrics: Arc<ModelMetrics>,
     pub(in crate::model) health: DeviceHealth,
