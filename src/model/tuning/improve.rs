@@ -38,9 +38,9 @@ pub struct Improvement {
     pub(in crate::model) label: String,
     pub(in crate::model) config: Arc<ModelConfig>,
     pub(in crate::model) binding: Arc<Binding>,
-    /// The sizes that are warmed on the server's own account.
+    /// The sizes of the warm-up runs.
     pub(in crate::model) sizes: Vec<Vec<TrialInput>>,
-    /// With which its instances run it.
+    /// The threads of an instance inside one operation.
     pub(in crate::model) intra_op_threads: usize,
     /// Gone if the version was unloaded meanwhile.
     pub(in crate::model) slot: Weak<ModelSlot>,
@@ -83,8 +83,9 @@ pub(in crate::model) fn is_improvable(options: &LoadOptions, device: Device, fil
 
 impl Improvement {
     /// Makes the other form, runs both on the same inputs, and goes over to the
-    /// other if it is equal and faster over all batch sizes that were tried. It takes a while, so it has a thread of its own. `backend` gets the memory
-    /// back that is then free.
+    /// other if its answers are equal and it is faster over all batch sizes
+    /// that were tried. It takes a while, so it has a thread of its own. Then
+    /// `backend` gives free memory back.
     pub fn make(self, backend: &dyn Backend) {
         let Some(slot) = self.slot.upgrade() else { return };
         let (base, _) = slot.current();
@@ -159,7 +160,7 @@ fn judge(laps: &[Lap], binding: &Binding) -> Result<String, String> {
     Ok(gain)
 }
 
-/// Of ratios.
+/// The geometric mean.
 fn mean(shares: &[f64]) -> f64 {
     let product: f64 = shares.iter().product();
     product.powf(1.0 / shares.len().max(1) as f64)
