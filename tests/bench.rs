@@ -47,7 +47,7 @@ enum Manner {
         at: u64,
         time: Duration,
     },
-    /// From this one on nothing is answered for so long, whoever asks.
+    /// From this request on no client gets an answer for so long.
     StallAll {
         at: u64,
         time: Duration,
@@ -166,7 +166,7 @@ async fn echo(body: web::Bytes, seen: web::Data<Seen>, manner: web::Data<Manner>
     behave(&seen, **manner, body).await
 }
 
-/// `{"x": [[1, 2]]}` to `{"y": [[3]]}`; the wrong way where it is more than 99.
+/// `{"x": [[1, 2]]}` to `{"y": [[3]]}`; the wrong answer if it is more than 99.
 async fn sum(body: web::Json<Value>, request: HttpRequest) -> HttpResponse {
     if request.headers().get("authorization").is_none_or(|key| key != "Bearer of news") {
         return HttpResponse::Unauthorized().body("who are you?");

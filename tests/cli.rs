@@ -1,4 +1,4 @@
-//! The command line where it needs no model runtime.
+//! The part of the command line that needs no model runtime.
 // A test may say what it expects.
 #![allow(clippy::unwrap_used)]
 
@@ -32,7 +32,8 @@ fn a_build_without_libtorch_says_what_it_cannot_do() {
     assert!(code == Some(1) && error.contains(&format!("{why} serve")), "{error}");
 }
 
-/// libtorch's MKL takes the program's word for its own only where it can see it.
+/// libtorch's MKL calls the program's function instead of its own only if it
+/// can see it.
 #[cfg(feature = "libtorch")]
 #[test]
 fn matrix_products_ask_the_program_what_processor_this_is() {

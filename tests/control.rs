@@ -1,5 +1,5 @@
 //! Models that come, change and go while they serve, against a mock that adds
-//! the number in its file to what it is asked.
+//! the number in its file to its input.
 // A test may say what it expects.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 // What blocks runs beside the test, once.
@@ -323,8 +323,8 @@ async fn versions_come_and_go_as_the_policy_says() {
     house.load("m").await.unwrap();
     drop(first);
     house.settles("m/1 UNAVAILABLE (unloaded); m/2 UNAVAILABLE (unloaded); m/3 READY; m/4 READY").await;
-    // A version whose directory is gone leaves no trace but in what is said to
-    // who asks for it.
+    // A version whose directory is gone is known only in the error for a client
+    // that asks for it.
     fs::remove_dir_all(house.at("m/4")).unwrap();
     fs::remove_dir_all(house.at("m/1")).unwrap();
     house.load("m").await.unwrap();
@@ -391,7 +391,7 @@ async fn a_model_that_is_being_loaded_holds_nobody_up() {
     let again = tokio::spawn(async move { engine.unload_model("slow", UnloadParameters::default()).await });
     house.load("m").await.unwrap();
     house.unload("m").await;
-    // It waits at the gate too, where one of its own runs is still under way.
+    // It waits at the gate, too, if one of its own runs is still under way.
     let index = house.index().await;
     let either = ["m/1 UNLOADING; slow/1 LOADING", "m/1 UNAVAILABLE (unloaded); slow/1 LOADING"];
     assert!(either.contains(&index.as_str()), "{index}");

@@ -1,5 +1,5 @@
-//! What becomes of a server whose device fails: a whole one, in a process of
-//! its own, over a mock device.
+//! A whole server whose device fails, in a process of its own, over a mock
+//! device.
 // A test may say what it expects.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

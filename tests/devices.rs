@@ -1,6 +1,5 @@
-//! `cresset devices`, and the metrics of GPUs, on a machine without one: what
-//! is said there, and what is said where `tests/devices/*.c` stand in for the
-//! driver's libraries.
+//! `cresset devices`, and the metrics of GPUs, on a machine without one: with
+//! nothing, and with `tests/devices/*.c` in place of the driver's libraries.
 
 // A test may say what it expects; helpers of tests are tests too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -31,7 +30,7 @@ fn libraries(names: &[(&str, &str)]) -> TempDir {
 const DRIVER: (&str, &str) = ("driver.c", "libcuda.so.1");
 const NVML: (&str, &str) = ("nvml.c", "libnvidia-ml.so.1");
 
-/// `cresset devices` where the loader looks into `folder` first.
+/// `cresset devices` with a loader that looks into `folder` first.
 fn devices(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cresset"));
     let before = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();

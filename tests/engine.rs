@@ -1,5 +1,5 @@
-//! Requests through a served model, against a mock whose time and faults are
-//! in the test's hand.
+//! Requests through a served model, against a mock whose time and faults the
+//! test controls.
 // A test may say what it expects.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

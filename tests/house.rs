@@ -1,4 +1,4 @@
-//! The house's invariants, held against the sources themselves.
+//! The invariants of the sources, checked by searching their text.
 // A test may say what it expects.
 #![allow(clippy::unwrap_used)]
 

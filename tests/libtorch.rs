@@ -832,7 +832,7 @@ fn a_batch_that_fails_at_its_launch_says_what_forward_says() {
     let right = vec![0.5; 784];
     let outputs = instance.launch(host(&[fp32("input", &[1, 784], &right)])).unwrap().land().0.unwrap();
     assert_eq!(outputs[0].shape, [1, 10]);
-    // A flight that nobody waits for ends by itself.
+    // A flight that is dropped ends by itself.
     drop(instance.launch(host(&[fp32("input", &[1, 784], &right)])).unwrap());
 }
 

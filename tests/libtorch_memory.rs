@@ -1,5 +1,5 @@
-//! What a flood of failing requests leaves behind. Alone in its process, for
-//! it measures the process.
+//! The memory that many failing requests leave behind. It is alone in its
+//! process, because it measures the process.
 
 #![cfg(feature = "libtorch")]
 // Helpers of tests are tests too; clippy only sees the functions marked so.

@@ -1,5 +1,5 @@
 //! Precision, memory layout and optimising for inference over libtorch, on the
-//! processors: what changes in the answers, and what mustn't.
+//! processors: which answers change, and which mustn't.
 
 #![cfg(feature = "libtorch")]
 // Helpers of tests are tests too; clippy only sees the functions marked so.
@@ -150,7 +150,7 @@ fn autocast_computes_from_whole_weights_and_ends_with_its_forward() {
         let apart = apart(&got[index], &plain[index]);
         assert!(apart > 1e-6 && apart < 0.05, "output {index} is {apart} apart");
     }
-    // On the same thread, where it must be off again, after a failure, too.
+    // On the same thread: it must be off again, even after a failure.
     let model = load("convolutional", &autocast(ReducedType::Bf16)).unwrap();
     assert!(run(&*model, &[1], &[1.0]).is_err());
     let after = answers(&LoadOptions::default());

@@ -1,6 +1,7 @@
-//! Whose rows an answer holds: models whose outputs are rows of their inputs
-//! and models whose outputs aren't, each served as if it batched, under callers
-//! that all ask at once (`tests/rows`, made by `scripts/models/row_fixtures.py`).
+//! Each answer holds its own request's rows: models whose outputs are rows of
+//! their inputs, and models whose outputs aren't, each served as if it batched,
+//! to callers that all ask at once (`tests/rows`, made by
+//! `scripts/models/row_fixtures.py`).
 
 #![cfg(feature = "libtorch")]
 // Helpers of tests are tests too; clippy only sees the functions marked so.
@@ -56,7 +57,7 @@ fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join(format!("{name}.pt"))
 }
 
-/// By its place, where nobody knows what the model calls it.
+/// By its place, if the model's name for it isn't known.
 fn input(name: &str) -> &'static str {
     if name.starts_with("backend/") { "INPUT__0" } else { "x" }
 }
@@ -139,8 +140,8 @@ fn alone(name: &str, callers: usize) -> Vec<Vec<Vec<f32>>> {
     (0..callers).map(&mut run).collect()
 }
 
-/// Whether a model of somebody else's takes such a row at all, and keeps nothing
-/// of it.
+/// Whether a model of another project takes such a row at all, and keeps
+/// nothing of it.
 fn takes_a_row(name: &str) -> bool {
     let Ok(model) = load(name) else { return false };
     let Ok(mut instance) = model.instance(1) else { return false };
@@ -176,8 +177,8 @@ fn is_own(name: &str, got: &[Tensor], expected: &[Vec<f32>], number: usize) -> b
         })
 }
 
-/// Has all callers ask, and counts those that had an answer; one that isn't
-/// the caller's fails the test.
+/// Sends the requests of all callers, and counts the answers. An answer that
+/// isn't the caller's fails the test.
 async fn answered(model: &Arc<ServedModel>, name: &str) -> usize {
     let expected = Arc::new(alone(name, CALLERS_OF_A_MODEL));
     let name: Arc<str> = Arc::from(name);
@@ -276,7 +277,7 @@ async fn what_keeps_requests_apart_is_named() {
     assert!(late.contains(until) && late.ends_with("expected values of 1000 and more"), "{late}");
 }
 
-/// A sample of the model's own, for what nobody would guess.
+/// A sample of the model's own, for inputs that can't be made up.
 #[tokio::test]
 async fn a_warm_up_sample_proves_what_was_made_up_can_not() {
     let directory = tempfile::tempdir().unwrap();

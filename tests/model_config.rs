@@ -1,5 +1,5 @@
-//! Every file of `tests/pbtxt/` and what is made of it: the configuration, or
-//! the line that says what is wrong, in the snapshot of the same name.
+//! Every file of `tests/pbtxt/` and its result: the configuration or the error,
+//! in the snapshot of the same name.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! A format of models that allows less than TorchScript does: what the server
-//! does without.
+//! A model format that allows less than TorchScript: the server does less for
+//! it.
 // A test may say what it expects.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -317,8 +317,8 @@ async fn too_little_memory_halves_the_batch_and_goes_on() {
     assert!(rows.iter().all(|rows| *rows <= 3), "{rows:?}");
     // In halves, not one by one.
     assert!(rows.len() < 8 * 12 * 3 / 4, "{rows:?}");
-    // Once learned it isn't tried again and again: of those that were on their
-    // way when it was, each once as a whole and twice as a half.
+    // Once the limit is learned, it isn't tried again and again. Batches that
+    // were on their way by then tried once as a whole and twice as a half.
     let released = served.device().released();
     assert!((1..12).contains(&released), "{released} times out of memory");
     served.stop().await;
@@ -353,7 +353,8 @@ async fn a_poisoned_device_fails_what_runs_and_what_comes_with_503() {
         let failed = tokio::time::timeout(Duration::from_secs(1), served.health.more_failures_than(0)).await;
         assert_eq!(failed.unwrap(), 1);
         assert_eq!(served.health.fault(Device::Cuda(0)).unwrap().fault, fault);
-        // Whoever takes from the queue answers it as well, without the device.
+        // The stage that takes from the queue answers requests as well, without
+        // the device.
         if fault != DeviceFault::Lost {
             served.model.fail_waiting();
         }
@@ -362,7 +363,7 @@ async fn a_poisoned_device_fails_what_runs_and_what_comes_with_503() {
             assert_eq!(error.code(), ErrorCode::Unavailable);
             assert!(error.to_string().starts_with("device cuda:0 has failed"), "{error}");
         }
-        // What was on its way has met it; nobody else goes near it.
+        // Only batches that were on their way reached the device.
         let refused = served.device().refused();
         assert!(refused <= 4, "{refused} of 20 batches were launched on a device that had failed");
         let after = served.send(value(3)).await.unwrap().unwrap_err();

@@ -139,7 +139,7 @@ async fn what_does_not_fit_together_is_named() {
 #[tokio::test]
 async fn a_budget_of_elements_parts_what_the_count_would_not() {
     let backend = MockBackend::new(Behaviour::Identity, &["ids", "mask"]);
-    // Of its own runs those that are larger are left out: 4 x 2 is not, and 1 x 9 is.
+    // Warm-up runs above the budget are left out: 4 x 2 is not, and 1 x 9 is.
     let settings = format!("[batching]\nmax_elements = 8\n{PADDING}");
     let (model, first) = busy(&backend, &settings, OWN_RUNS - 2).await;
     let before = backend.control().batches().len();

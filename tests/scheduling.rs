@@ -1,5 +1,5 @@
 //! The scheduler's policies through a served model, against a mock that runs
-//! when the test lets it.
+//! when the test says so.
 // A test may say what it expects.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -1,6 +1,6 @@
 //! `docs/settings.md`: every key of `cresset.toml`. The keys are the parser's
-//! own: it names all that a table takes where it meets one that it doesn't
-//! know. Each has a probe that is read and one that is refused.
+//! own: if it meets an unknown key, its error names all that the table takes.
+//! Each key has a probe that is read and one that is refused.
 //!
 //! `UPDATE_SETTINGS=1 cargo test --test settings_page` writes the page anew.
 // A test may say what it expects.
@@ -101,7 +101,7 @@ fn read(text: &str) -> Result<ModelSettings, String> {
     ModelSettings::read(directory.path()).map_err(|error| error.to_string())
 }
 
-/// The keys that the parser names where it meets one that it doesn't know.
+/// The keys that the parser names if it meets an unknown one.
 fn keys_of(table: &str) -> BTreeSet<String> {
     let text = match table {
         "" => "no_such_key = 1\n".to_owned(),

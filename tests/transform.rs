@@ -1,5 +1,6 @@
-//! The image transform against Pillow: every kind of image that is taken, and what Pillow's resize and crop make of it. The images and the
-//! references come from `transform/make.py`.
+//! The image transform against Pillow: every kind of image that is taken,
+//! beside the result of Pillow's resize and crop. The images and the references
+//! come from `transform/make.py`.
 
 // The helpers of a test are tests too.
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -14,9 +15,8 @@ use cresset::transform::{Item, Preprocessor};
 const HEIGHT: usize = 40;
 const WIDTH: usize = 48;
 
-/// How far the mean level may be from Pillow's, of 255. A decoder may round
-/// its cosines and smooth halved colour in its own way; where nothing is lost
-/// it may not.
+/// How far the mean level may be from Pillow's, of 255. A decoder of a lossy
+/// format may round its cosines and smooth halved colour in its own way.
 const MEAN_OF_LOSSY: f64 = 0.5;
 const MEAN_OF_EXACT: f64 = 0.02;
 

@@ -1,4 +1,4 @@
-//! Which of a version's files is loaded on this machine.
+//! The choice of a version's file for this machine.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use cresset_backend::{Backend, ComputeCapability, Device};
 /// version is one file.
 ///
 /// # Errors
-/// That its devices ask for different files, or what is wrong with theirs.
+/// Its devices ask for different files, or their file is wrong.
 pub(super) fn choose(
     entry: VersionEntry,
     config: &ModelConfig,
@@ -23,9 +23,9 @@ pub(super) fn choose(
     if by_capability.is_empty() {
         return Ok(file);
     }
-    // What is wrong with the plan is told when it is carried out.
+    // An error of the plan is reported when the plan is carried out.
     let (placements, _) = plan(&config.instance_groups, false, resources).unwrap_or_default();
-    // As with Triton: GPUs alone have files of their own.
+    // As with Triton, only GPUs have files of their own.
     let of = |device: Device| {
         let capability = backend.compute_capability(device.gpu()?);
         capability.filter(|of| by_capability.contains_key(of))

@@ -1,4 +1,4 @@
-//! Loading and unloading on demand: who may, and what comes of it.
+//! Loading and unloading on demand: which clients may, and the outcome.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,11 +21,11 @@ pub enum ControlMode {
     Explicit,
 }
 
-/// Whether models are loaded and unloaded on demand, and for whom.
+/// Whether models are loaded and unloaded on demand, and for which clients.
 #[derive(Debug, Clone, Copy)]
 pub struct Control {
     mode: ControlMode,
-    /// Whether others than this machine reach the server.
+    /// Whether other machines can reach the server.
     open: bool,
 }
 
@@ -42,11 +42,11 @@ impl Control {
         self.mode == ControlMode::Explicit && self.open
     }
 
-    /// Refuses changes of what is logged where others than this machine reach the
-    /// server: a log that a client can silence tells nobody of it.
+    /// Refuses changes of the log's settings if other machines can reach the
+    /// server: a client could silence the log.
     ///
     /// # Errors
-    /// That they are refused, and what to do.
+    /// Changes are refused; the error says what to do.
     pub fn allow_log_changes(&self) -> Result<()> {
         if !self.open {
             return Ok(());
@@ -58,7 +58,7 @@ impl Control {
         ))
     }
 
-    /// Refuses in Triton's words, where it has some.
+    /// Refuses in Triton's words, if it has some.
     fn allow(&self) -> Result<()> {
         let mode = match self.mode {
             ControlMode::Explicit if !self.open => return Ok(()),
@@ -86,8 +86,9 @@ impl Engine {
     /// loaded, the others stay as they are. Returns when it answers.
     ///
     /// # Errors
-    /// That it isn't allowed, that there is no such model, or why it, or some
-    /// version of it, isn't served; what answered before answers still.
+    /// It isn't allowed, there is no such model, or the reason why the model or
+    /// a version of it isn't served. Versions that answered before still
+    /// answer.
     pub async fn load_model(&self, name: &str, parameters: LoadParameters) -> Result<()> {
         self.control.allow()?;
         validate_model_name(name).map_err(|error| Error::invalid(error.to_string()))?;
@@ -109,8 +110,8 @@ impl Engine {
     }
 
     /// Takes a model out of service. Returns when no further request finds it;
-    /// those that did are answered. A model that isn't there is no error, as
-    /// with Triton.
+    /// earlier requests are answered. A missing model is no error, as with
+    /// Triton.
     ///
     /// # Errors
     /// That it isn't allowed.
@@ -131,7 +132,7 @@ impl Engine {
         if request.ready {
             index.retain(|entry| entry.state == IndexedState::Ready);
         } else if self.control.mode == ControlMode::Explicit {
-            // What could be loaded is told of, too.
+            // The index lists models that could be loaded, too.
             let loader = Arc::clone(&self.loader);
             let listing = self.pool().run(move || loader.repository().listing()).await?;
             let listing = listing.map_err(|error| {
@@ -155,8 +156,8 @@ impl Engine {
         Ok(index)
     }
 
-    /// Has work on a model done by the loader's threads, unless the server
-    /// stops before it is done.
+    /// Runs work on a model on the loader's threads. Ends early if the server
+    /// stops.
     async fn in_turn<T: Send + 'static>(
         &self,
         name: &str,
@@ -175,7 +176,7 @@ impl Engine {
     }
 }
 
-/// What the client is told, in the form of Triton's.
+/// The answer to the client, in Triton's form.
 fn answer(name: &str, outcome: Loaded) -> Result<()> {
     if !outcome.found {
         return Err(Error::internal(format!(
@@ -190,7 +191,8 @@ fn answer(name: &str, outcome: Loaded) -> Result<()> {
         None => format!("{};", problem.reason),
     });
     let reasons: Vec<String> = reasons.collect();
-    // Triton's words for a model that it can't even begin with, and for versions.
+    // Triton has one text for a model that can't be read, and another for its
+    // versions.
     let whole = outcome.failures.iter().all(|problem| problem.version.is_none());
     let failed = if whole {
         format!("failed to load '{name}', failed to poll from model repository")
@@ -202,7 +204,7 @@ fn answer(name: &str, outcome: Loaded) -> Result<()> {
     Err(Error::invalid(format!("{failed}: {} versions that answer: {answering}", reasons.join(" "))))
 }
 
-/// One model's load, as the operator is told of it.
+/// Logs the outcome of a model's load.
 pub(super) fn log(name: &str, outcome: &Loaded) {
     for line in &outcome.loaded {
         tracing::info!("serving {line}");

@@ -1,18 +1,18 @@
-//! Plain tensors as people write them: a row without its batch, texts without
-//! the dimension of one. What has more than one reading stays as it is, and is
-//! refused by whoever checks it.
+//! Fits plain tensors as people write them: a row without its batch, texts
+//! without the dimension of one. A tensor that can be read in several ways
+//! stays as it is; the check of the request refuses it.
 
 use std::sync::Arc;
 
 use crate::model::ServedModel;
 use cresset_protocol::Tensor;
 
-/// What clients name a text, beside the model's own name for it.
+/// The names that clients use for a text, beside the model's own.
 const TEXT: [&str; 4] = ["text", "texts", "data", "inputs"];
 
-/// Gives each tensor the shape that its input is configured to have, where the
-/// nesting of its lists leaves one reading, and a text the name of the model's
-/// only input.
+/// Gives each tensor its input's configured shape, if the nesting of its lists
+/// can be read in one way only, and gives a text the name of the model's only
+/// input.
 pub(super) fn fit(model: &ServedModel, mut inputs: Vec<Tensor>) -> Vec<Tensor> {
     if let ([only], Some(text)) = (inputs.as_mut_slice(), model.only_text())
         && TEXT.contains(&&*only.name)
@@ -30,7 +30,7 @@ pub(super) fn fit(model: &ServedModel, mut inputs: Vec<Tensor>) -> Vec<Tensor> {
     inputs
 }
 
-/// The shape for these dims; `None` where it stays, or could be another too.
+/// The shape for these dims; `None` if it fits already, or if several would.
 fn fitted(shape: &[i64], dims: &[i64], batched: bool) -> Option<Vec<i64>> {
     let rank = dims.len() + usize::from(batched);
     let fits = |shape: &[i64], dims: &[i64]| {
@@ -71,7 +71,7 @@ mod tests {
             (&[], &[1], true, Some(vec![1, 1])),
             (&[], &[-1], false, Some(vec![1])),
             (&[5, 3], &[3, 1], true, Some(vec![5, 3, 1])),
-            // What it is already, and what it can't be.
+            // Shapes that fit already, and shapes that can't.
             (&[0], &[-1], true, None),
             (&[2, 4], &[4], true, None),
             (&[3], &[4], true, None),

@@ -7,18 +7,18 @@ use super::control::log;
 use super::loader::{Loader, Occasion};
 use crate::model_repository::ModelStamp;
 
-/// What a repository looked like when it was last looked at.
+/// The state of a repository at the last look.
 pub struct Follower {
     loader: Arc<Loader>,
     seen: BTreeMap<String, ModelStamp>,
-    /// Why it couldn't be looked at, so that it is said once.
+    /// Why the last look failed, so that this is logged once.
     complaint: Option<String>,
 }
 
 impl Follower {
-    /// Remembers what is there now of the models of these names. To be called
-    /// before they are loaded: a change that comes meanwhile, and a model that
-    /// isn't among them, is found at the first look.
+    /// Remembers the present state of the models of these names. To be called
+    /// before they are loaded, so that the first look finds changes during the
+    /// load, and all other models.
     #[must_use]
     pub fn begin(loader: Arc<Loader>, names: &[String]) -> Self {
         let mut watch = Self { loader, seen: BTreeMap::new(), complaint: None };
@@ -45,7 +45,7 @@ impl Follower {
                 Ok(loading) => under_way.push((name, loading)),
                 Err(error) => {
                     tracing::error!(model = name, %error, "there is no thread to load it now");
-                    // So that the next look finds it changed again.
+                    // The next look must find it changed again.
                     match self.seen.remove(&name) {
                         Some(before) => now.insert(name, before),
                         None => now.remove(&name),

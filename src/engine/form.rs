@@ -1,4 +1,4 @@
-//! The parts of a form (`multipart/form-data`), as what they ask of a model.
+//! Reads the parts of a form (`multipart/form-data`) as a request to a model.
 
 use super::items::{Items, kind, made_input};
 use super::plain::{Asked, Part, Tensors, by_name, no_transform, recognised, whole};
@@ -8,7 +8,7 @@ use crate::transform::{Item, ItemKind};
 use cresset_protocol::Tensor;
 use cresset_protocol::json;
 
-/// What is to be sent in the place of what came.
+/// What the client should send instead.
 fn expected(model: &ServedModel) -> String {
     let item = kind(model).unwrap_or_else(ItemKind::usual).name;
     format!("send a {item} in each part, or in each the JSON of the input that it is named for")
@@ -75,7 +75,7 @@ fn input(model: &ServedModel, Part { name, content }: &Part) -> Result<Option<Te
 }
 
 fn mixed(model: &ServedModel, parts: &[Part]) -> Error {
-    /// Enough to see what went wrong.
+    /// So many show what went wrong.
     const MOST: usize = 8;
     let more = parts.len().saturating_sub(MOST);
     let mut listed: Vec<String> =
@@ -100,7 +100,7 @@ fn what(Part { content, .. }: &Part) -> String {
     }
 }
 
-/// A name as it comes back in an error.
+/// A name, shortened for an error.
 fn shown(name: &str) -> String {
     const LONGEST: usize = 40;
     let mut chars = name.chars();

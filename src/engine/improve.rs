@@ -1,5 +1,5 @@
-//! Faster forms of models that are served, made by one thread in the background,
-//! one after the other, so that the memory of one at most is there twice.
+//! Makes faster forms of served models on one thread in the background, one
+//! after the other, so that at most one model is in memory twice.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,7 +12,7 @@ use cresset_backend::Backend;
 /// tenth of one, which is enough to end.
 const NICENESS: i32 = 10;
 
-/// Improvements that wait for their turn. The thread is there while there are
+/// Improvements that wait for their turn. The thread exists while there are
 /// any.
 pub(super) struct Improver {
     backend: Arc<dyn Backend>,
@@ -22,9 +22,9 @@ pub(super) struct Improver {
 #[derive(Default)]
 struct ImproverState {
     waiting: VecDeque<Improvement>,
-    /// There is a thread.
+    /// Whether there is a thread.
     at_work: bool,
-    /// Models are being loaded, and the server isn't ready yet.
+    /// Whether the server isn't ready yet, because models are being loaded.
     held: bool,
 }
 

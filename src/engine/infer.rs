@@ -9,15 +9,15 @@ use cresset_protocol::{InferenceRequest, InferenceResponse};
 impl Engine {
     /// Answers a request to a model.
     ///
-    /// Whatever a client asks in whatever form comes through here: both surfaces,
-    /// plain bodies, photographs, rows. So what concerns every request (a
-    /// principal's rights, a trace) has one place.
+    /// Every request comes through here: from both surfaces, as a plain body,
+    /// as photographs, as rows. So a concern of every request (a principal's
+    /// rights, a trace) has one place.
     ///
     /// It takes a model that [`Engine::resolve`] or [`Engine::default_model`]
-    /// gave, not a name. A surface resolves the name before it reads a body, so
-    /// that an unknown model is refused before it, and so that the body is read
-    /// by what that very version takes. A version that leaves in the meantime
-    /// stays in service for as long as a request holds it.
+    /// gave, not a name. A surface resolves the name before it reads a body: an
+    /// unknown model is refused at once, and the body is read as that version
+    /// expects. A version that is taken out meanwhile stays in service while a
+    /// request holds it.
     ///
     /// Dropping the future cancels the request.
     ///

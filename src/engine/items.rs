@@ -1,5 +1,5 @@
-//! Items, such as photographs, to a model; tensors back, or what its postprocessor
-//! makes of them.
+//! Sends items, such as photographs, to a model, and answers with tensors or
+//! with what its postprocessor makes of them.
 
 use std::sync::Arc;
 
@@ -16,12 +16,12 @@ use cresset_protocol::{InferenceRequest, Tensor};
 /// The most memory for the tensors of one request's items, in bytes.
 const MOST_BYTES: usize = 512 << 20;
 
-/// What came, and whether the answer is a row for each or one alone.
+/// The items of a request, and whether the answer is a list or a single row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Items {
     /// At least one.
     pub(super) items: Vec<Item>,
-    /// They came as a list, be it of one.
+    /// Whether they came as a list, even of one.
     pub(super) several: bool,
 }
 
@@ -75,8 +75,8 @@ impl Engine {
         }
     }
 
-    /// Makes the rows of each item, one item after the other: they are on as many
-    /// threads as one client's items are to have.
+    /// Makes the rows of each item, one item after the other. One request's
+    /// items use one thread at a time.
     async fn preprocess(
         &self,
         preprocessor: &Arc<dyn Preprocessor>,
@@ -97,8 +97,8 @@ fn same_shapes(rows: &[MadeRow], others: &[MadeRow]) -> bool {
     rows.iter().map(|row| &row.shape).eq(others.iter().map(|other| &other.shape))
 }
 
-/// The rows of all items, behind each other: one tensor of each input. Its batch
-/// dimension, which is the first, counts the items.
+/// Joins the rows of all items: one tensor for each input, with the items along
+/// its first dimension.
 fn joined(rows: Vec<Vec<MadeRow>>) -> Vec<MadeRow> {
     let count = rows.len();
     let mut items = rows.into_iter();
@@ -115,7 +115,7 @@ fn joined(rows: Vec<Vec<MadeRow>>) -> Vec<MadeRow> {
     all
 }
 
-/// What was made, as the model's inputs.
+/// The made rows as the model's inputs.
 fn named(model: &ServedModel, inputs: &[MadeInput], rows: Vec<MadeRow>) -> Vec<Tensor> {
     let tensor = |(input, MadeRow { mut shape, data }): (&MadeInput, MadeRow)| {
         let name = input.name.as_deref().or_else(|| model.only_input()).unwrap_or_default();
@@ -146,7 +146,7 @@ fn check(model: &ServedModel, kind: &ItemKind, inputs: &[MadeInput], count: usiz
     }))
 }
 
-/// The least that a row of an input takes.
+/// The least size of an input's row in bytes.
 fn row_bytes(input: &MadeInput) -> usize {
     let side = |side: &i64| usize::try_from(*side).unwrap_or(1);
     input.shape.iter().map(side).fold(input.datatype.size().unwrap_or(1), usize::saturating_mul)
@@ -165,7 +165,7 @@ fn most_items(model: &ServedModel, inputs: &[MadeInput]) -> usize {
     if inputs.iter().all(open) { usize::MAX } else { 1 }
 }
 
-/// Which of several it is.
+/// Adds the item's number to an error, if there are several.
 fn numbered(error: Error, kind: &ItemKind, index: usize, count: usize) -> Error {
     if count == 1 {
         return error;

@@ -1,4 +1,4 @@
-//! A model repository into served versions, at start and whenever it changes.
+//! Turns a model repository into served versions, at start and at each change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -20,7 +20,7 @@ use crate::model_repository::{ModelEntry, ModelRepository, Problem, RepositoryEr
 use crate::model_settings::{ModelSettings, SettingsError, read_labels};
 use cresset_backend::{Backend, LoadOptions};
 
-/// What came of loading at start.
+/// The outcome of loading at start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoadReport {
     /// A line for each version that is served.
@@ -29,11 +29,11 @@ pub struct LoadReport {
     pub failed: Vec<String>,
 }
 
-/// Brings models into the table and out of it: nothing else does.
+/// Adds models to the table and removes them. Nothing else does.
 ///
-/// A version that is to be replaced answers until the other is warm; one that
-/// is taken out ends when its last request was answered. So a change costs the
-/// memory of both for a while, and no request.
+/// A version that is replaced answers until the new one is warm. A version that
+/// is taken out ends when its last request was answered. So a change loses no
+/// request; for a while it takes the memory of both.
 pub struct Loader {
     models: Arc<Models>,
     turns: Arc<Turns>,
@@ -49,13 +49,13 @@ pub struct Loader {
 /// When a model is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Occasion {
-    /// Before the server is ready, which waits for it.
+    /// Before the server is ready; it waits for the load.
     Start,
-    /// While the server serves: a failure doesn't take its readiness away.
+    /// While the server serves; it stays ready if the load fails.
     Serving,
 }
 
-/// What came of loading one model.
+/// The outcome of loading one model.
 #[derive(Debug, Default)]
 pub(super) struct Loaded {
     /// Whether the repository holds it.
@@ -82,7 +82,7 @@ impl Loader {
     /// whose configuration doesn't.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// The system gives no thread.
     pub fn new(
         repository: ModelRepository,
         backend: Arc<dyn Backend>,
@@ -111,8 +111,8 @@ impl Loader {
     }
 
     /// Loads models of these names, one after the other, each served as soon
-    /// as it is warm. A model that fails fails alone. Returns when all were
-    /// tried.
+    /// as it is warm. A failed model doesn't affect the others. Returns when
+    /// all were tried.
     pub fn start(self: &Arc<Self>, names: &[String]) -> LoadReport {
         let mut report = LoadReport::default();
         self.improver.hold();
@@ -141,7 +141,7 @@ impl Loader {
     /// still has a directory goes on answering. To be called in the model's turn.
     pub(super) fn load(&self, name: &str, config: Option<&str>, occasion: Occasion) -> Loaded {
         let mut wanted = match self.repository.entry(name, config) {
-            // It is the call that is wrong, not the repository: nothing is said of it later.
+            // The call is wrong, not the repository, so the failure isn't kept.
             Ok(Some(ModelEntry { config: None, problems: failures, .. })) if config.is_some() => {
                 let answering = self.models.read().state(name).map_or_else(Vec::new, ModelState::numbers);
                 return Loaded { found: true, answering, failures, ..Loaded::default() };
@@ -152,7 +152,7 @@ impl Loader {
                 return Loaded::default();
             }
             Err(error) => {
-                // With the server's paths, which are nothing for clients.
+                // The log has the server's paths; clients don't see them.
                 tracing::error!(model = name, "{error}");
                 Wanted { failures: vec![whole(for_clients(&error))], ..Wanted::default() }
             }
@@ -196,7 +196,7 @@ impl Loader {
         Loaded { found: true, loaded, answering, failures: wanted.failures }
     }
 
-    /// Takes all versions of a model out of the table; `left` is what they are
+    /// Takes all versions of a model out of the table; `left` is their state
     /// until their last request was answered. To be called in the model's turn.
     pub(super) fn unload(&self, name: &str, left: Transition) {
         let before = self.models.change(|table| {
@@ -217,12 +217,12 @@ impl Loader {
         }
     }
 
-    /// Ends every model: what waits is finished first.
+    /// Ends every model after its waiting requests are answered.
     pub(super) fn stop(&self) {
         self.models.read().models().for_each(|model| model.stop());
     }
 
-    /// Tells the table, and the log, what is about to be loaded.
+    /// Notes in the table and in the log which versions are about to be loaded.
     fn announce(
         &self,
         name: &str,
@@ -244,7 +244,7 @@ impl Loader {
         });
     }
 
-    /// Reads what stands beside a model's versions.
+    /// Reads the files beside a model's versions.
     fn read(&self, entry: ModelEntry) -> Wanted {
         let ModelEntry { directory, config, versions, present, op_libraries, problems: failures, .. } = entry;
         let mut wanted = Wanted { present: present.into_iter().collect(), failures, ..Wanted::default() };
@@ -328,7 +328,7 @@ impl Loader {
                 state.transitions.insert(version, left);
             }
             (state.versions, state.failures) = (next, failures);
-            // What was there once may be missed, but isn't waited for.
+            // A model that was whole once isn't waited for again.
             state.awaited &= !state.whole();
         });
         for (model, why) in leaving {
@@ -337,7 +337,7 @@ impl Loader {
     }
 }
 
-/// What a client is told of a repository that can't be read: no paths.
+/// The error for a client if the repository can't be read; it has no paths.
 fn for_clients(error: &RepositoryError) -> &'static str {
     match error {
         RepositoryError::Duplicate { .. } => {

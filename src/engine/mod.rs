@@ -55,15 +55,15 @@ const EXTENSIONS: &[&str] = &[
 pub struct Engine {
     /// Holds the table of models, and alone changes it.
     loader: Arc<Loader>,
-    /// Whether clients may ask it to.
+    /// Whether clients may change it.
     control: Control,
     /// Set once all models were tried.
     loaded: AtomicBool,
-    /// Set when the server stops: readiness goes, service goes on.
+    /// Set when the server stops: it isn't ready any more, but still serves.
     draining: AtomicBool,
-    /// Cancelled at that moment.
+    /// Cancelled at the same time.
     stopping: CancellationToken,
-    /// The threads that transforms and large bodies are worked on.
+    /// The threads for transforms and large bodies.
     pool: Pool,
     /// The model that `POST /predict` goes to, if the operator named one.
     default_model: Option<String>,
@@ -72,12 +72,12 @@ pub struct Engine {
     identity: Identity,
 }
 
-/// What a server says of itself as a whole.
+/// How a server presents itself.
 #[derive(Debug, Clone)]
 pub struct Identity {
     /// Its name.
     pub name: String,
-    /// Whether it says that it is ready though a model isn't.
+    /// Whether it reports ready even if a model isn't.
     pub lenient: bool,
 }
 
@@ -104,13 +104,13 @@ impl Engine {
         }
     }
 
-    /// The same under a name of its own, and with its own word on readiness.
+    /// The same engine with this name and this rule for readiness.
     #[must_use]
     pub fn with_identity(self, identity: Identity) -> Self {
         Self { identity, ..self }
     }
 
-    /// The same, ready only while all of these devices can be used.
+    /// The same engine, ready only while all of these devices can be used.
     #[must_use]
     pub fn with_health(self, health: DeviceHealth) -> Self {
         Self { health, ..self }
@@ -125,22 +125,22 @@ impl Engine {
         self.loaded.store(true, Ordering::Release);
     }
 
-    /// Readiness goes; what comes is still served.
+    /// The server isn't ready any more; requests are still served.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
-        // A client that waits for a load is told at once: a load may take longer
-        // than a stop.
+        // Clients that wait for a load get an error at once: a load may take
+        // longer than a stop.
         self.stopping.cancel();
     }
 
-    /// Whether the server is on its way out.
+    /// Whether the server is stopping.
     #[must_use]
     pub fn draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
     }
 
-    /// Whether every model that is to be there from the start was served, and
-    /// the server isn't stopping. What is changed later takes nothing away.
+    /// Whether every model that belongs to the start was served, and the server
+    /// isn't stopping. Later changes don't affect it.
     #[must_use]
     pub fn ready(&self) -> bool {
         self.loaded.load(Ordering::Acquire)
@@ -149,7 +149,7 @@ impl Engine {
             && (self.identity.lenient || self.models().read().all_ready())
     }
 
-    /// The threads for work that must not run on the async ones.
+    /// The threads for work that must not run on async threads.
     #[must_use]
     pub fn pool(&self) -> &Pool {
         &self.pool
@@ -170,12 +170,11 @@ impl Engine {
         }
     }
 
-    /// The model that `POST /predict` goes to: the one that is named by the
-    /// operator, else the only one, else the only one that takes items, such as
-    /// photographs.
+    /// The model that `POST /predict` goes to: the operator's choice, else the
+    /// only model, else the only model that takes items, such as photographs.
     ///
     /// # Errors
-    /// The names to choose from, if none of these is.
+    /// There is no such model; the error lists the names to choose from.
     pub fn default_model(&self) -> Result<Arc<ServedModel>> {
         if let Some(name) = &self.default_model {
             return self.resolve(name, None);
@@ -260,12 +259,12 @@ impl Engine {
         names
     }
 
-    /// Answers the requests that wait for devices that have failed, with why.
+    /// Answers the requests that wait for failed devices with the fault.
     pub fn fail_waiting(&self) {
         self.models().read().models().for_each(|model| model.fail_waiting());
     }
 
-    /// Ends every model: what waits is finished first.
+    /// Ends every model after its waiting requests are answered.
     pub fn stop(&self) {
         self.loader.stop();
     }

@@ -6,8 +6,8 @@ use arc_swap::{ArcSwap, Guard};
 
 use super::ModelTable;
 
-/// Read without a lock by every request; replaced whole by whoever changes it,
-/// one after the other.
+/// Requests read it without a lock. Each change replaces the whole table;
+/// changes run one after the other.
 #[derive(Default)]
 pub(super) struct Models {
     table: ArcSwap<ModelTable>,
@@ -23,7 +23,7 @@ impl Models {
     /// Puts a changed copy in the table's place. Readers see all of a change or
     /// nothing of it.
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut ModelTable) -> T) -> T {
-        // The table is whole whatever happened to whoever held the lock.
+        // The table is consistent even if a thread panicked under the lock.
         let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut table = ModelTable::clone(&self.table.load());
         let result = change(&mut table);

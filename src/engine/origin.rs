@@ -1,5 +1,5 @@
-//! What a served version was made of, to tell whether it is still what the
-//! repository holds.
+//! What a served version was made of, to tell whether the repository has
+//! changed since.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use crate::transform::Transforms;
 use cresset_backend::LoadOptions;
 use cresset_protocol::NonFinite;
 
-/// A version's configuration, settings and file, taken before they were
-/// read: a change that comes meanwhile is a change.
+/// A version's configuration, settings and file. It is taken before they are
+/// read, so that a change during the load is noticed.
 #[derive(Clone)]
 pub(super) struct Origin {
     config: Arc<ModelConfig>,
@@ -24,7 +24,7 @@ pub(super) struct Origin {
     non_finite: NonFinite,
     op_libraries: Vec<PathBuf>,
     file: PathBuf,
-    /// `None` where there was no file.
+    /// `None` if there was no file.
     stamp: Option<FileStamp>,
 }
 

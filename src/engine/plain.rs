@@ -1,5 +1,5 @@
-//! What a plain body asks of a model: items, such as photographs, in one of the ways
-//! in which clients send them, or tensors without ceremony.
+//! Reads a plain body as a request to a model: items, such as photographs, in
+//! any form that clients send, or tensors in plain JSON.
 
 use std::borrow::Cow;
 
@@ -42,20 +42,20 @@ impl Plain {
     }
 }
 
-/// What tensors look like in a body.
+/// The form of tensors in a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tensors {
     /// An object of arrays by input name, or a request of the Open Inference
     /// Protocol.
     Named,
-    /// What `:predict` takes: rows, or columns.
+    /// The forms of `:predict`: rows, or columns.
     Predict,
 }
 
-/// What is asked.
+/// A plain body as it was read.
 #[derive(Debug)]
 pub(super) enum Asked {
-    /// Of a model that takes them.
+    /// Items for a model that takes them.
     Items(Items),
     /// Inputs by name.
     Inputs(Vec<Tensor>),
@@ -81,7 +81,7 @@ pub(super) fn read(model: &ServedModel, plain: Plain, tensors: Tensors) -> Resul
 }
 
 impl Asked {
-    /// With plain tensors in the shapes that the model expects.
+    /// Gives plain tensors the shapes that the model expects.
     fn fitted(self, model: &ServedModel) -> Self {
         match self {
             Self::Inputs(inputs) => Self::Inputs(fit(model, inputs)),
@@ -92,7 +92,7 @@ impl Asked {
     }
 }
 
-/// What a body is is read off the body: clients put any Content-Type on it.
+/// Reads a body by its content: its Content-Type may be anything.
 pub(super) fn whole(model: &ServedModel, body: &Bytes, tensors: Tensors) -> Result<Asked> {
     if let Some((item_kind, item)) = recognised(body) {
         return match kind(model) == Some(item_kind) {
@@ -138,7 +138,7 @@ pub(super) fn whole(model: &ServedModel, body: &Bytes, tensors: Tensors) -> Resu
 }
 
 /// The rows of a body whose rows are of different lengths, if the model pads
-/// them. Each is a request of its own, and shares batches as those do.
+/// them. Each is a request of its own, and may share batches like any other.
 fn rows_of_lengths(
     model: &ServedModel,
     body: &Bytes,
@@ -156,7 +156,7 @@ fn rows_of_lengths(
     (rows.len() > 1 && rows.len() <= most).then_some((form, rows))
 }
 
-/// The one item that bytes are, and its kind.
+/// The item that the bytes are, and its kind, if they are one.
 pub(super) fn recognised(body: &Bytes) -> Option<(&'static ItemKind, Item)> {
     let (kind, form) = ItemKind::of(body)?;
     Some((kind, Item::new(form, body.clone())))
@@ -167,7 +167,7 @@ fn takes_strings(model: &ServedModel) -> bool {
     model.metadata(Vec::new()).inputs.iter().any(|input| matches!(&*input.datatype, "" | "BYTES"))
 }
 
-/// The items in a body of JSON, if that is what it holds.
+/// The items in a body of JSON, if it holds items.
 fn in_json(model: &ServedModel, body: &Bytes) -> Result<Option<Items>> {
     let Some(kind) = kind(model) else {
         return match ItemKind::ALL.into_iter().find_map(|kind| Some((kind, foreign(model, kind, body)?))) {
@@ -184,7 +184,7 @@ fn in_json(model: &ServedModel, body: &Bytes) -> Result<Option<Items>> {
     let Some(found) = found? else { return Ok(None) };
     let item = |text| {
         Item::Text(match text {
-            // A slice of the body, with the memory that it was lent.
+            // A slice of the body, which keeps the body's memory permit.
             Cow::Borrowed(text) => body.slice_ref(str::as_bytes(text)),
             Cow::Owned(text) => Bytes::from(text),
         })
@@ -199,21 +199,21 @@ fn names<'a>(kind: &'a ItemKind, own: Option<&'a str>, other: &'a dyn Fn(&str) -
 /// The first item in JSON for a model that takes none, if no string of it is a
 /// tensor.
 fn foreign<'a>(model: &ServedModel, kind: &ItemKind, body: &'a [u8]) -> Option<Cow<'a, str>> {
-    /// It stands at the beginning: a tensor's numbers aren't gone over for it.
+    /// Only the beginning is searched, not all of a tensor's numbers.
     const HEAD: usize = 512;
     let head = body.get(..HEAD).unwrap_or(body);
     let is_item = |text: &[u8]| (kind.recognise)(text) == Some(ItemForm::Text);
     if !head.split(|byte| *byte == b'"').any(is_item) {
         return None;
     }
-    // What is wrong with the JSON is told when it is read as tensors.
+    // An error in the JSON is reported when it is read as tensors.
     let other = |name: &str| model.has_input(name);
     let json::Items { texts, several } = json::items(body, names(kind, None, &other)).ok()??;
     let text = texts.into_iter().next().filter(|text| is_item(text.as_bytes()))?;
     (!several || !takes_strings(model)).then_some(text)
 }
 
-/// An item came for a model that takes none of its kind.
+/// The error for an item that the model doesn't take.
 pub(super) fn no_transform(model: &ServedModel, kind: &ItemKind, item: &[u8]) -> Error {
     Error::invalid(format!(
         "the body is {}, but model '{}' declares no {} in its cresset.toml: send tensors, by input name ({})",
@@ -224,7 +224,7 @@ pub(super) fn no_transform(model: &ServedModel, kind: &ItemKind, item: &[u8]) ->
     ))
 }
 
-/// Neither an item nor an object.
+/// The error for a body that is neither an item nor an object.
 fn no_object(model: &ServedModel, body: &Bytes) -> Error {
     let kind = kind(model);
     match (json::kind(body), kind) {

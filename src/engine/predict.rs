@@ -1,5 +1,5 @@
-//! The simplest request: photographs, or numbers without ceremony, to a model;
-//! labels or numbers back.
+//! The simplest request: photographs or plain numbers to a model, labels or
+//! numbers back.
 
 use std::sync::Arc;
 
@@ -56,8 +56,9 @@ impl Engine {
     }
 
     /// Answers rows, each an array or an object by input name, or whole tensors,
-    /// with tensors: KServe's first protocol, and TensorFlow Serving's. Says
-    /// which it was. Items it answers as [`predict`](Self::predict) does.
+    /// with tensors: KServe's first protocol, and TensorFlow Serving's. Returns
+    /// which form it was. Items are answered as [`predict`](Self::predict)
+    /// does.
     ///
     /// # Errors
     /// What is wrong with the body, or what the model failed with.

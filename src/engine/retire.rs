@@ -1,5 +1,5 @@
-//! The end of versions that aren't served any more: what they took in is
-//! answered first, then they go, then their memory.
+//! The end of versions that aren't served any more: first their requests are
+//! answered, then they end, then their memory is given back.
 
 use std::io;
 use std::sync::Arc;
@@ -10,33 +10,33 @@ use super::models::Models;
 use crate::model::ServedModel;
 use cresset_backend::Backend;
 
-/// How often a version that still has requests is looked at.
+/// How often a version is checked for requests that it still has.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Where versions go that were taken out of the table.
+/// Ends versions that were taken out of the table.
 pub(super) struct Retirement(Sender<Leaving>);
 
-/// A version that nobody can find any more.
+/// A version that requests can't find any more.
 struct Leaving {
     model: Arc<ServedModel>,
     why: Why,
 }
 
-/// What took its place.
+/// Why it left the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Why {
-    /// Another of the same number.
+    /// A new version of the same number took its place.
     Replaced,
-    /// Nothing: the table tells of it until it is gone.
+    /// It was unloaded: the table lists it until it has ended.
     Unloaded,
 }
 
 impl Retirement {
-    /// Starts the thread that sees versions off; it ends when this is dropped
-    /// and the last of them is gone.
+    /// Starts the thread that ends versions. It stops when this is dropped and
+    /// the last version has ended.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// The system gives no thread.
     pub(super) fn new(models: Arc<Models>, backend: Arc<dyn Backend>) -> io::Result<Self> {
         let (sender, receiver) = mpsc::channel();
         let thread = std::thread::Builder::new().name("unload".to_owned());
@@ -44,10 +44,11 @@ impl Retirement {
         Ok(Self(sender))
     }
 
-    /// Sees a version off that was just taken out of the table.
+    /// Ends a version that was just taken out of the table.
     pub(super) fn add(&self, model: Arc<ServedModel>, why: Why) {
         if let Err(mpsc::SendError(leaving)) = self.0.send(Leaving { model, why }) {
-            // The thread is gone, by a bug of ours: better here than never.
+            // The thread is gone by a bug of the server, so the version is
+            // stopped here.
             leaving.model.stop();
         }
     }
@@ -71,15 +72,16 @@ fn see_off(arrivals: &Receiver<Leaving>, models: &Models, backend: &dyn Backend)
     }
 }
 
-/// Ends a version that no request holds; gives it back where one does. A
-/// request that found it just before it left the table holds it, though it
-/// stands in no queue yet.
+/// Ends a version that no request holds; returns it if a request does. A
+/// request may hold it without being queued: it found the version just before
+/// it left the table.
 fn end(leaving: Leaving, models: &Models, backend: &dyn Backend) -> Option<Leaving> {
     let Leaving { model, why } = leaving;
     let model = match Arc::try_unwrap(model) {
         Ok(model) => model,
         Err(model) => {
-            // Nobody who looks for failed devices in the table sees this one.
+            // The check for failed devices looks in the table only, where this
+            // version isn't.
             model.fail_waiting();
             return Some(Leaving { model, why });
         }

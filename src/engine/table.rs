@@ -1,4 +1,4 @@
-//! Which models there are, and how each of them is.
+//! The models and their states.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,23 +14,23 @@ use cresset_protocol::{IndexedModel, IndexedState};
 #[derive(Clone, Default)]
 pub struct ModelTable {
     models: BTreeMap<String, ModelState>,
-    /// Every version that has answered once, also of models whose files are
-    /// gone: of those it isn't said that they can't be found.
+    /// Every version that has answered once, even if its files are gone: the
+    /// error for such a version isn't that it can't be found.
     known: BTreeMap<String, BTreeSet<u64>>,
 }
 
 /// One model's versions.
 #[derive(Clone, Default)]
 pub(super) struct ModelState {
-    /// Those that answer, by number.
+    /// The versions that answer, by number.
     pub(super) versions: BTreeMap<u64, Served>,
     /// Why the model or some of its versions aren't served, or aren't served
     /// as their files are now.
     pub(super) failures: Vec<Problem>,
     /// The versions on their way in or out.
     pub(super) transitions: BTreeMap<u64, Transition>,
-    /// Whether the server isn't ready before this model is whole: one that
-    /// should have been there from the start.
+    /// Whether the server waits for this model before it is ready, because the
+    /// model belongs to the start.
     pub(super) awaited: bool,
 }
 
@@ -42,26 +42,26 @@ pub(super) struct Served {
     pub(super) origin: Origin,
 }
 
-/// Where a version is that doesn't answer.
+/// The state of a version that doesn't answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Transition {
-    /// On its way in.
+    /// It is being loaded.
     Loading,
-    /// Finishing what it took in; it can be loaded again.
+    /// It finishes its requests; it can be loaded again.
     Unloading,
-    /// The same, of one whose files are gone: nothing will be left to tell.
+    /// The same, but its files are gone: its entry will be removed.
     Leaving,
     /// It was served, and isn't any more.
     Unloaded,
 }
 
 impl ModelTable {
-    /// How a model is; `None` where there is none of that name.
+    /// The state of a model; `None` if there is none of that name.
     pub(super) fn state(&self, name: &str) -> Option<&ModelState> {
         self.models.get(name)
     }
 
-    /// The same, to be changed; a model that wasn't known is from now on.
+    /// The state of a model, to be changed. An unknown model is added.
     pub(super) fn state_mut(&mut self, name: &str) -> &mut ModelState {
         self.models.entry(name.to_owned()).or_default()
     }
@@ -71,7 +71,7 @@ impl ModelTable {
         self.known.entry(name.to_owned()).or_default().extend(versions);
     }
 
-    /// A version that left is gone: its last request was answered.
+    /// A version that was taken out has ended: its last request was answered.
     pub(super) fn unloaded(&mut self, name: &str, version: u64) {
         let Some(state) = self.models.get_mut(name) else { return };
         match state.transitions.get(&version) {
@@ -81,13 +81,13 @@ impl ModelTable {
             Some(Transition::Leaving) => {
                 state.transitions.remove(&version);
             }
-            // On its way in again, meanwhile, or in.
+            // Meanwhile it is being loaded again, or loaded.
             Some(Transition::Loading | Transition::Unloaded) | None => {}
         }
         self.forget_if_empty(name);
     }
 
-    /// Removes a model of which there is nothing to tell.
+    /// Removes a model without versions, failures or transitions.
     pub(super) fn forget_if_empty(&mut self, name: &str) {
         if self.models.get(name).is_some_and(ModelState::is_empty) {
             self.models.remove(name);
@@ -99,8 +99,7 @@ impl ModelTable {
         self.models.keys().map(String::as_str)
     }
 
-    /// Whether every model that is waited for answers, in all the versions
-    /// that it should.
+    /// Whether every awaited model answers in all its versions.
     pub(super) fn all_ready(&self) -> bool {
         !self.models.values().any(|state| state.awaited)
     }
@@ -172,7 +171,7 @@ impl ModelState {
         self.versions.keys().copied().collect()
     }
 
-    /// Whether it answers in all the versions that it should.
+    /// Whether it answers in all its versions.
     pub(super) fn whole(&self) -> bool {
         self.failures.is_empty() && !self.versions.is_empty()
     }
@@ -181,7 +180,7 @@ impl ModelState {
         self.versions.is_empty() && self.failures.is_empty() && self.transitions.is_empty()
     }
 
-    /// Why the version that was asked for doesn't answer, Triton's words first;
+    /// Why the requested version doesn't answer, in Triton's words first;
     /// `known` is whether it has answered once.
     fn unavailable(&self, name: &str, version: Option<u64>, known: bool) -> Error {
         let others = !self.versions.is_empty();
@@ -214,8 +213,8 @@ impl ModelState {
         Error::not_found(format!("{what}; served: {}", served.join(", ")))
     }
 
-    /// Ascending by version; what concerns a model that doesn't answer as a
-    /// whole goes first, under no version.
+    /// Ascending by version. A failure of the whole model goes first, without a
+    /// version.
     fn index(&self, name: &str) -> Vec<IndexedModel> {
         let mut told: BTreeMap<Option<u64>, (IndexedState, String)> = BTreeMap::new();
         for problem in &self.failures {
@@ -238,7 +237,7 @@ impl ModelState {
             };
             told.insert(Some(*version), (state, String::new()));
         }
-        // The model answers: what was wrong with it is why it answers as before.
+        // The model answers, so its failure is why it answers as before.
         let whole = if self.versions.is_empty() { None } else { told.remove(&None) };
         for (version, served) in &self.versions {
             let own = told.remove(&Some(*version)).or_else(|| whole.clone());

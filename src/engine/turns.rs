@@ -1,5 +1,5 @@
-//! Threads for loading: a model's loads one after the other, several models'
-//! beside each other, and none on a thread that serves.
+//! Threads for loading: one model's loads run one after the other, several
+//! models' at the same time, and none on a thread that serves.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -14,8 +14,8 @@ const AT_ONCE: usize = 4;
 
 type LoadJob = Box<dyn FnOnce() + Send>;
 
-/// Work on models that waits for its turn. Threads are there while there is
-/// work: libtorch keeps memory for each that ever ran it.
+/// Work on models that waits for its turn. Threads exist only while there is
+/// work: libtorch keeps memory for each thread that runs it.
 #[derive(Default)]
 pub(super) struct Turns(Mutex<TurnState>);
 
@@ -29,12 +29,12 @@ struct TurnState {
 }
 
 impl Turns {
-    /// Has work on `model` done when nothing else is done on it; what it gives
-    /// comes through the receiver, unless it panics.
+    /// Runs work on `model` when no other work on it runs. The result comes
+    /// through the receiver, unless the work panics.
     ///
     /// # Errors
-    /// When there is no thread to do it and the system gives none; the work is
-    /// not done then.
+    /// There is no thread for it and the system gives none; then the work is
+    /// not done.
     pub(super) fn submit<T: Send + 'static>(
         self: &Arc<Self>,
         model: &str,
@@ -42,17 +42,17 @@ impl Turns {
     ) -> io::Result<oneshot::Receiver<T>> {
         let (give, given) = oneshot::channel();
         let job: LoadJob = Box::new(move || {
-            // Who asked may have gone; the work is done all the same.
+            // The caller may have gone; the work is done all the same.
             let _ = give.send(work());
         });
         let mut state = self.lock();
         if state.threads < AT_ONCE {
             let turns = Arc::clone(self);
-            // It waits for this lock before it looks for work.
+            // The thread waits for this lock before it looks for work.
             match std::thread::Builder::new().name("load".to_owned()).spawn(move || turns.work()) {
                 Ok(_) => state.threads += 1,
                 Err(error) if state.threads == 0 => return Err(error),
-                // One of the others gets to it.
+                // One of the other threads does it.
                 Err(_) => {}
             }
         }
@@ -60,7 +60,7 @@ impl Turns {
         Ok(given)
     }
 
-    /// Does what is to be done, then ends.
+    /// Does all work that waits, then ends.
     fn work(&self) {
         let mut state = self.lock();
         while let Some((model, job)) = state.next() {
@@ -72,19 +72,19 @@ impl Turns {
             state = self.lock();
             state.busy.remove(&model);
         }
-        // What still waits is for models that other threads work on, each of
-        // which looks again when it is done.
+        // The remaining work is for models that other threads work on. Each
+        // looks again when it is done.
         state.threads -= 1;
     }
 
-    /// Nothing of ours panics under it.
+    /// No code panics under this lock.
     fn lock(&self) -> MutexGuard<'_, TurnState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl TurnState {
-    /// The first work whose model nobody works on.
+    /// The first work for a model that no thread works on.
     fn next(&mut self) -> Option<(String, LoadJob)> {
         let free = self.waiting.iter().position(|(model, _)| !self.busy.contains(model))?;
         self.waiting.remove(free)

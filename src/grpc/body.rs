@@ -2,10 +2,11 @@
 //! the memory that all requests take together, and ended by a stop of the
 //! server between two messages of a stream.
 //!
-//! The framework reads a body to the end of its message before anything of ours
-//! is asked. So what HTTP does while it reads a body stands around the body
-//! here. What a client sent beyond what was asked for waits in HTTP/2's windows
-//! and isn't counted: they are bounded for each connection.
+//! The framework reads a body to the end of its message before the service is
+//! called. So the checks that HTTP makes while it reads a body are made by the
+//! body itself here. Bytes that a client sent before they were asked for wait
+//! in HTTP/2's windows and aren't counted: each connection's windows are
+//! bounded.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,33 +25,34 @@ use crate::admission::Permit;
 use crate::error::{Error, ErrorCode, Result};
 use cresset_clock as clock;
 
-/// What earns a message a second more of patience, when it has come.
+/// For each of so many bytes that have come, a message gets a second more.
 const BYTES_PER_SECOND: usize = 256 * 1024;
 
-/// For how long a stop takes in messages that have come already; a client that
-/// goes on and on must not hold it up.
+/// How long a stop reads messages that have come already, so that a client that
+/// keeps sending doesn't hold it up.
 const LAST_MESSAGES: Duration = Duration::from_secs(1);
 
 tokio::task_local! {
-    /// Of the call that is worked on: the framework's decoder is given nothing
-    /// but bytes.
+    /// The lease of the current call: the framework's decoder gets nothing but
+    /// bytes.
     static LEASE: Lease;
 }
 
-/// Lends what a message of `length` bytes takes beside `elements` more, which
-/// are made of it, to the call that is worked on.
+/// Lends the current call memory for a message of `length` bytes and for
+/// `elements` bytes that are made of it.
 pub(super) fn lend(length: usize, elements: usize) -> Result<()> {
     let lent = LEASE.try_with(|lease| {
         let mut permit = lease.lock();
         permit.grow(elements)?;
-        // What came compressed takes more than it took on the wire.
+        // A compressed message takes more than it took on the wire.
         permit.cover(length.saturating_add(elements))
     });
-    // Outside of calls are only tests.
+    // Only tests are outside of calls.
     lent.unwrap_or(Ok(()))
 }
 
-/// The memory that a call's messages were lent, for whoever takes the message.
+/// The memory that a call's messages were lent; the code that takes a message
+/// takes its memory from here.
 #[derive(Debug, Clone)]
 pub(super) struct Lease(Arc<Mutex<Permit>>);
 
@@ -59,23 +61,23 @@ impl Lease {
         Self(Arc::new(Mutex::new(permit)))
     }
 
-    /// The lease of a request: it was given one with its body.
+    /// The lease of a request, which came with its body.
     pub(super) fn of<T>(request: &Request<T>) -> Result<Self, Status> {
         let lease = request.extensions().get().cloned();
         lease.ok_or_else(|| status::failed(&Error::internal("the request lost its memory's lease")))
     }
 
-    /// What was lent since the last taking.
+    /// The memory that was lent since the last call of this.
     pub(super) fn take(&self) -> Permit {
         self.lock().take()
     }
 
-    /// Does work on this lease's call.
+    /// Runs work of this lease's call.
     pub(super) fn during<T>(self, work: impl FnOnce() -> T) -> T {
         LEASE.sync_scope(self, work)
     }
 
-    /// The same for work that waits.
+    /// The same for async work.
     pub(super) async fn throughout<T>(self, work: impl Future<Output = T>) -> T {
         LEASE.scope(self, work).await
     }
@@ -156,8 +158,8 @@ pub(super) struct Metered {
     over: bool,
 }
 
-/// Where in its messages a body is: each stands behind a byte of flags and its
-/// length in four.
+/// A body's position in its messages: before each stand a byte of flags and its
+/// length in four bytes.
 #[derive(Debug, Default)]
 struct MessageProgress {
     prefix: [u8; 5],
@@ -245,7 +247,7 @@ impl Metered {
         self.lease.grow(data.len())
     }
 
-    /// What becomes of a body that has nothing now.
+    /// Waits, ends the body for a stop, or gives it up.
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         if self.may_stop() {
             return match self.stop.as_mut().poll(cx) {

@@ -26,7 +26,7 @@ use cresset_clock as clock;
 
 /// The key of a request's name.
 const REQUEST_ID: HeaderName = HeaderName::from_static(RequestId::HEADER);
-/// The key of the span that a client is in.
+/// The key of the client's span.
 const TRACE_PARENT: HeaderName = HeaderName::from_static(TraceParent::HEADER);
 
 /// Answers a call, whatever it is.
@@ -47,7 +47,7 @@ pub(super) async fn answer(
             let mut deadline = Box::pin(tokio::time::sleep(time));
             let response = tokio::select! {
                 response = dispatch(&shared, &path, request, context) => response,
-                // Whatever it was waiting for is dropped, and leaves its queue.
+                // Dropping the call takes its request out of the queue.
                 () = &mut deadline => status::deadline_exceeded().into_http(),
             };
             (response, Some(deadline))
@@ -144,7 +144,7 @@ fn deadline(headers: &HeaderMap) -> Result<Option<Duration>> {
     })
 }
 
-/// What the log says of a call.
+/// The facts of a call for the log.
 struct Called {
     path: String,
     id: RequestId,
@@ -170,7 +170,7 @@ impl Answer {
         deadline: Option<Pin<Box<Sleep>>>,
         busy: OpenCall,
     ) -> Response<Self> {
-        // An error without a message before it stands in the head.
+        // An error without a message before it is in the head.
         let code = code_in(response.headers());
         if let Some(status) = response.extensions().get::<Status>()
             && status::is_server_error(status.code())
@@ -181,9 +181,9 @@ impl Answer {
         response.map(|inner| Self { inner, rest: Bytes::new(), deadline, call, code, over: false, busy })
     }
 
-    /// The next piece of what the framework gave: small, so that a client that
-    /// reads slowly keeps little more than its output in memory, and is seen to
-    /// read at all.
+    /// The next piece of the framework's output. Pieces are small: a client
+    /// that reads slowly keeps little more than its output in memory, and its
+    /// reads are noticed.
     fn piece(&mut self) -> Frame<Bytes> {
         const PIECE: usize = 64 * 1024;
         let piece = self.rest.split_to(self.rest.len().min(PIECE));
@@ -247,7 +247,7 @@ impl http_body::Body for Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        // Without an end of its own the client went away.
+        // If it has no end, the client went away.
         let code = self.code.unwrap_or(status::CANCELLED);
         metrics::grpc_response(i32::from(code));
         let Called { path, id } = &self.call;

@@ -1,10 +1,9 @@
-//! The messages' codec: protobuf, which is measured before anything is made of
-//! it.
+//! The messages' codec: protobuf, which is measured before it is unpacked.
 //!
 //! An empty part takes two bytes on the wire and a hundred in memory, so a
 //! message within its limit could unpack to many times that: parts are bounded.
-//! A number of one byte takes up to eight: that memory is lent, as that of the
-//! message is.
+//! A number of one byte takes up to eight, so that memory is lent like the
+//! message's own.
 
 use std::any::TypeId;
 use std::marker::PhantomData;
@@ -53,7 +52,7 @@ where
     }
 }
 
-/// Reads a message that isn't too many things.
+/// Reads a message if it doesn't have too many parts.
 pub(super) struct Careful<U>(PhantomData<U>);
 
 impl<U: Message + Default + 'static> Decoder for Careful<U> {
@@ -61,7 +60,7 @@ impl<U: Message + Default + 'static> Decoder for Careful<U> {
     type Error = Status;
 
     fn decode(&mut self, source: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        // Taken as it lies: what is made of it are slices.
+        // The message isn't copied: tensors are slices of it.
         let message = source.copy_to_bytes(source.remaining());
         read(message).map(Some).map_err(|error| status::failed(&error))
     }
@@ -70,7 +69,7 @@ impl<U: Message + Default + 'static> Decoder for Careful<U> {
 fn read<U: Message + Default + 'static>(message: Bytes) -> Result<U> {
     let unreadable =
         |error: prost::DecodeError| Error::invalid(format!("the message can't be read: {error}"));
-    // The other messages of the service hold nothing that repeats at length.
+    // The service's other messages have no long repeated fields.
     if TypeId::of::<U>() == TypeId::of::<ModelInferRequest>() {
         let Measure { parts, inner, elements } = Measure::of(&message).map_err(unreadable)?;
         if parts > MOST_PARTS || inner > MOST_INNER_PARTS {

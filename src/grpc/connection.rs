@@ -1,9 +1,12 @@
 //! One connection: its HTTP/2, and its end.
 //!
 //! A stop tells every client that no more calls are taken; the framework then
-//! ends the connection with the last answer. Three kinds of client would hold
-//! that up, or hold memory for nothing: one that never says what it speaks, one
-//! that doesn't answer the goodbye, and one that doesn't read its answers.
+//! ends the connection with the last answer. Three kinds of client would delay
+//! that, or hold memory for nothing:
+//!
+//! - a client that never says which protocol it speaks;
+//! - a client that doesn't answer the goodbye;
+//! - a client that doesn't read its answers.
 
 use std::collections::HashMap;
 use std::io;
@@ -22,19 +25,18 @@ use cresset_clock as clock;
 
 /// How long a client may take to say that it speaks HTTP/2.
 const PREFACE: Duration = Duration::from_secs(10);
-/// How often a client that is silent is asked whether it is there, and how long
-/// it may take to say so.
+/// How often a silent client is pinged, and how long its answer may take.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
-/// How often a connection is looked at.
+/// How often a connection is checked.
 const LOOK: Duration = Duration::from_secs(5);
-/// How often while the server stops, and how long a connection without calls
-/// may take to end.
+/// How often it is checked while the server stops, and how long a connection
+/// without calls may take to end.
 const LAST_LOOKS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
-/// What all calls of a connection together may have under way, in windows of
-/// one.
+/// How many bytes all calls of a connection together may have under way, in
+/// windows of one call.
 const WINDOWS: u32 = 4;
-/// One client can fill the batches of a busy model by itself.
+/// Enough for one client to fill the batches of a busy model.
 const CALLS_AT_A_TIME: u32 = 1024;
 
 /// What is known of one connection.
@@ -44,8 +46,8 @@ pub(super) struct GrpcConnection(Mutex<Calls>);
 #[derive(Debug)]
 struct Calls {
     next: u64,
-    /// Those in progress, each with the time since when a piece of its answer
-    /// waits for the client to read.
+    /// The calls in progress, each with the time since when a piece of its
+    /// answer waits for the client to read.
     open: HashMap<u64, Option<Instant>>,
     idle_since: Instant,
 }
@@ -145,7 +147,7 @@ async fn converse(shared: &Arc<Shared>, socket: Socket) {
         .initial_stream_window_size(shared.window)
         .initial_connection_window_size(shared.window.saturating_mul(WINDOWS))
         .max_concurrent_streams(CALLS_AT_A_TIME)
-        // Many deadlines that pass at once are no attack.
+        // Many deadlines may pass at once; that is no attack.
         .max_pending_accept_reset_streams(CALLS_AT_A_TIME as usize)
         .keep_alive_interval(KEEP_ALIVE.0)
         .keep_alive_timeout(KEEP_ALIVE.1)
@@ -177,8 +179,8 @@ async fn converse(shared: &Arc<Shared>, socket: Socket) {
     }
 }
 
-/// Whether the first bytes are those that every HTTP/2 connection begins with.
-/// They stay in the socket.
+/// Whether the connection begins with HTTP/2's preface. Its bytes stay in the
+/// socket.
 async fn speaks_http2(socket: &TcpStream) -> io::Result<bool> {
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let mut first = [0; PREFACE.len()];
@@ -190,7 +192,8 @@ async fn speaks_http2(socket: &TcpStream) -> io::Result<bool> {
         if first[..count] != PREFACE[..count] {
             return Ok(false);
         }
-        // Bytes that are there are no news: peeking doesn't wait for more.
+        // Peeking returns at once if any bytes are there; it doesn't wait for
+        // more.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -40,17 +40,17 @@ pub(super) fn read(
         Datatype::Fp32 => Ok(whole(&c.fp32_contents, f32::to_le_bytes)),
         Datatype::Fp64 => Ok(whole(&c.fp64_contents, f64::to_le_bytes)),
         Datatype::Bytes => strings(name, &c.bytes_contents),
-        // Refused above: they have no field.
+        // They have no field, and were refused above.
         Datatype::Fp16 | Datatype::Bf16 => Ok((0, Vec::new())),
     }
 }
 
-/// Whether anything stands in them.
+/// Whether they have no elements.
 pub(super) fn is_empty(contents: &InferTensorContents) -> bool {
     filled(contents).next().is_none()
 }
 
-/// Where a datatype's elements stand.
+/// The field for a datatype's elements.
 fn field(datatype: Datatype) -> Option<&'static str> {
     match datatype {
         Datatype::Bool => Some("bool_contents"),

@@ -1,5 +1,5 @@
-//! A message as an inference request. Raw tensors are slices of the message,
-//! not copies, and keep the memory that it was lent.
+//! Reads a message as an inference request. Raw tensors are slices of the
+//! message, not copies, and keep its permit.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use cresset_protocol::{
 
 type Parameters = BTreeMap<String, InferParameter>;
 
-/// Reads a message, whose memory and whose elements' is `permit`'s.
+/// Reads a message. `permit` covers its memory and that of its elements.
 pub(super) fn request(message: ModelInferRequest, permit: Permit) -> Result<InferenceRequest> {
     let ModelInferRequest { model_name, id, parameters, inputs, outputs, raw_input_contents, .. } = message;
     let schedule = schedule(&parameters)?;
@@ -148,7 +148,8 @@ fn check_name(name: &str, whose: &str) -> Result<()> {
     }
 }
 
-/// A region in the place of data would be a request without data.
+/// Shared memory isn't offered, so a region would leave the request without
+/// data.
 fn refuse_shared_memory(what: &str, name: &str, parameters: &Parameters) -> Result<()> {
     if !parameters.contains_key("shared_memory_region") {
         return Ok(());

@@ -1,5 +1,5 @@
-//! A response as a message. Outputs are raw: slices of the model's own, which
-//! the framework copies once, into what it writes.
+//! Writes a response as a message. Outputs are raw: slices of the model's
+//! outputs, which the framework copies once.
 
 use super::proto::ModelInferResponse;
 use super::proto::model_infer_response::InferOutputTensor;

@@ -15,14 +15,13 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use super::status;
 use crate::engine::Engine;
 
-/// How often a watched readiness is looked at.
+/// How often a watched readiness is checked.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// The names that have a health: the whole server, and what it serves.
 const SERVICES: [&str; 2] = ["", "inference.GRPCInferenceService"];
 
-/// Answers from the engine at the moment of asking: nothing is kept that
-/// could be out of date.
+/// Asks the engine for each answer, so that no answer is out of date.
 pub(super) struct Probe {
     pub(super) engine: Arc<Engine>,
     pub(super) stopping: CancellationToken,
@@ -57,8 +56,8 @@ impl Health for Probe {
 
     type WatchStream = BoxStream<HealthCheckResponse>;
 
-    /// What is now, and every change; ends with the server, whose last word is
-    /// that it doesn't serve.
+    /// The present health, and every change. At its end the server says that it
+    /// doesn't serve.
     async fn watch(
         &self,
         request: Request<HealthCheckRequest>,

@@ -18,12 +18,12 @@ use crate::error::Result;
 /// batch, and no more than their answers' memory is worth.
 const AT_A_TIME: usize = 64;
 
-/// Answers one request, whose memory is `permit`'s. Dropping the future cancels
+/// Answers one request; `permit` covers its memory. Dropping the future cancels
 /// it.
 ///
-/// The name of the model stands in the message, and the framework hands a message
-/// over when it has all of it: so an unknown model is refused behind the message
-/// here, and not before it as over HTTP.
+/// The name of the model is in the message, and the framework gives only
+/// complete messages. So an unknown model is refused after the message was
+/// read, not before as over HTTP.
 pub(super) async fn infer(
     engine: &Engine,
     context: RequestContext,
@@ -37,9 +37,9 @@ pub(super) async fn infer(
     Ok(encode::response(response))
 }
 
-/// Answers requests as they come, several at a time and in their order. What
-/// is wrong with one is said in its place; what breaks the stream itself ends
-/// it, behind the answers to what came before.
+/// Answers requests as they come, several at a time and in their order. A
+/// request's error is answered in its place. An error of the stream itself ends
+/// it, after the answers to all earlier requests.
 pub(super) fn stream(
     engine: Arc<Engine>,
     context: RequestContext,
@@ -48,7 +48,7 @@ pub(super) fn stream(
 ) -> impl Stream<Item = Result<ModelStreamInferResponse, Status>> {
     requests
         .map(move |message| {
-            // All bytes that came since the last message are this one's.
+            // All bytes since the last message belong to this one.
             let permit = lease.take();
             let (engine, context) = (Arc::clone(&engine), context.clone());
             async move { Ok::<_, Status>(answer(&engine, context, message?, permit).await) }
@@ -63,7 +63,7 @@ async fn answer(
     permit: Permit,
 ) -> ModelStreamInferResponse {
     let id = context.id.clone();
-    // What tells a client which of its requests an error is about.
+    // Tells a client which of its requests an error is about.
     let about = ModelInferResponse {
         model_name: message.model_name.clone(),
         model_version: message.model_version.clone(),

@@ -1,5 +1,5 @@
-//! What an inference request unpacks to, read off its bytes before anything is
-//! made of them.
+//! Measures what an inference request unpacks to, by its bytes, before it is
+//! unpacked.
 
 use prost::DecodeError;
 use prost::encoding::{WireType, decode_key, decode_varint};
@@ -12,22 +12,22 @@ pub(super) struct Measure {
     /// Fields of the request itself: its inputs, outputs, raw tensors and
     /// parameters.
     pub(super) parts: usize,
-    /// Fields of those, numbers aside: strings of a tensor, as a rule.
+    /// Fields of these fields, without numbers: strings of a tensor, as a rule.
     pub(super) inner: usize,
-    /// Bytes that elements and dimensions take in memory once they are read;
-    /// strings without what is in them, which stays in the message.
+    /// Bytes that elements and dimensions take in memory when they are read. A
+    /// string's content isn't counted: it stays in the message.
     pub(super) elements: usize,
 }
 
 impl Measure {
-    /// Goes over a whole message.
+    /// Measures a whole message.
     pub(super) fn of(message: &[u8]) -> Result<Self, DecodeError> {
         let mut measure = Self::default();
         measure.parts = measure.walk(message, 0)?;
         Ok(measure)
     }
 
-    /// Adds what the fields of a message hold, and gives how many of them are no
+    /// Adds the contents of a message's fields. Returns how many fields are no
     /// numbers.
     fn walk(&mut self, mut message: &[u8], depth: usize) -> Result<usize, DecodeError> {
         let mut fields = 0;
@@ -56,9 +56,9 @@ impl Measure {
     }
 }
 
-/// Takes what stands behind a key: none of it for a number, whose value doesn't
-/// count. `None` where the rest can't be told: it is cut short, or not of this
-/// protocol, which the decoder says in its own words.
+/// Takes the value behind a key; empty for a number, whose value doesn't count.
+/// `None` if the rest can't be read: it is cut short, or not protobuf. Then the
+/// decoder reports the error.
 fn part<'a>(message: &mut &'a [u8], wire_type: WireType) -> Result<Option<&'a [u8]>, DecodeError> {
     let length = match wire_type {
         WireType::Varint => {
@@ -80,7 +80,7 @@ fn varints(packed: &[u8]) -> usize {
     packed.iter().filter(|byte| **byte < 0x80).count()
 }
 
-/// What is read one by one, with the bytes that one takes in memory.
+/// A repeated element, with the bytes that one takes in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Element {
     /// Of one to ten bytes on the wire.

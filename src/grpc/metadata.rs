@@ -1,4 +1,4 @@
-//! What the server and its models say of themselves.
+//! The metadata of the server and its models.
 
 use super::proto::model_metadata_response::TensorMetadata as TensorMessage;
 use super::proto::{ModelMetadataResponse, ServerMetadataResponse};

@@ -1,13 +1,16 @@
 //! The gRPC surface: decode, call the engine, encode. A file for each
 //! resource; codes in [`status`] alone.
 //!
-//! It runs on threads of its own, so that neither surface's clients hold up
-//! the other's. Four things that the framework leaves open are closed here: the
-//! memory that messages take counts before they are read ([`body`], which also
-//! gives up a message that comes too slowly); a client's deadline ends its
-//! call, wherever that is ([`call`]); an answer that nobody reads ends its
-//! connection; and a stop ends connections and streams that are between
-//! requests, and waits for the others ([`connection`]).
+//! It runs on threads of its own, so that the clients of one surface don't
+//! delay the other's. It adds four things to the framework:
+//!
+//! - Memory for messages is lent before they are read, and a message that comes
+//!   too slowly is given up ([`body`]).
+//! - A client's deadline ends its call at any point ([`call`]).
+//! - A client that doesn't read its answer loses its connection
+//!   ([`connection`]).
+//! - A stop ends connections and streams that are between requests, and waits
+//!   for the others ([`connection`]).
 
 mod body;
 mod call;

@@ -1,4 +1,4 @@
-//! What is served, how it is configured, and what it has done.
+//! The repository, configurations and statistics.
 
 use super::metadata::asked_version;
 use super::proto::model_repository_parameter::ParameterChoice;
@@ -87,7 +87,7 @@ pub(super) fn config(engine: &Engine, name: &str, version: &str) -> Result<Model
     Ok(ModelConfigResponse { config: Some(config) })
 }
 
-/// `ModelStatistics`: of every model where none is named.
+/// `ModelStatistics`: of every model if none is named.
 pub(super) fn statistics(engine: &Engine, name: &str, version: &str) -> Result<ModelStatisticsResponse> {
     let statistics = match name {
         "" => engine.statistics(),

@@ -41,18 +41,19 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Not where it waits for its threads: that may be another runtime's.
+        // In the background: waiting for its threads isn't allowed on another
+        // runtime's thread.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }
 }
 
-/// Serves gRPC on `listener`, on threads of its own. Bounds that both surfaces
-/// have are `http`'s.
+/// Serves gRPC on `listener`, on threads of its own. `http` has the bounds that
+/// both surfaces share.
 ///
 /// # Errors
-/// When the system gives no threads, or can't listen on the socket.
+/// The system gives no threads, or the server can't listen on the socket.
 pub fn serve(
     engine: &Arc<Engine>,
     admission: Admission,
@@ -87,9 +88,9 @@ pub fn serve(
     Ok(Server { runtime: Some(runtime), stopping, tasks })
 }
 
-/// Every service that is served. Bounds of a message stand around its body; of
-/// what a compressed one holds the framework keeps `largest`. Answers aren't
-/// compressed: clients say that they take that whether they gain by it or not.
+/// All services. The body bounds a message; the framework bounds a decompressed
+/// one by `largest`. Answers aren't compressed, because clients accept
+/// compression even if they don't gain by it.
 fn routes(engine: &Arc<Engine>, stopping: &CancellationToken, largest: usize) -> anyhow::Result<Vec<Route>> {
     let service = Service { engine: Arc::clone(engine) };
     let probe = Probe { engine: Arc::clone(engine), stopping: stopping.clone() };
@@ -123,7 +124,8 @@ async fn accept(listener: tokio::net::TcpListener, shared: Arc<Shared>, tasks: T
             }
             Err(error) => {
                 tracing::warn!(%error, "can't accept a gRPC connection");
-                // Out of descriptors, as a rule: others must end first.
+                // As a rule there are no descriptors left: other connections
+                // must end first.
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }

@@ -24,8 +24,8 @@ use super::{inference, metadata, repository, settings};
 use crate::context::RequestContext;
 use crate::engine::Engine;
 
-/// The calls that are answered; of the others [`super::call`] says that they
-/// aren't offered, before any of this is asked.
+/// The calls that are answered. [`super::call`] refuses all others, before the
+/// service is asked.
 pub(super) const OFFERED: [&str; 18] = [
     "ServerLive",
     "ServerReady",
@@ -151,8 +151,8 @@ impl GrpcInferenceService for Service {
         shown.map(Response::new).map_err(|error| failed(&error))
     }
 
-    // No region is ever registered: there are none to tell of, and none to take
-    // out, which is no error with Triton.
+    // No region is ever registered, so none is listed. To unregister one is no
+    // error, as with Triton.
     async fn system_shared_memory_status(
         &self,
         _: Request<SystemSharedMemoryStatusRequest>,

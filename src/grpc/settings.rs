@@ -1,4 +1,4 @@
-//! The log's settings, and those of traces.
+//! The settings of the log and of traces.
 
 use std::collections::BTreeMap;
 

@@ -1,9 +1,9 @@
 //! A socket that comes back when HTTP/2 is done with it, to be closed gently.
 //!
-//! A socket that is closed while bytes of the client's are unread, or on their
-//! way, resets the connection, and the client loses what it was sent: the last
-//! answers, and the goodbye that says which calls were taken. So the end is
-//! said first, and what still comes is read until the client ends too.
+//! If a socket is closed while bytes of the client are unread or on their way,
+//! the connection is reset. The client then loses the last answers, and the
+//! goodbye that says which calls were taken. So the server ends its side first,
+//! and reads on until the client ends too.
 
 use std::io;
 use std::pin::Pin;
@@ -17,9 +17,9 @@ use tokio::sync::oneshot;
 /// How long a client may take to end its side.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// A socket on loan.
+/// A socket that returns when this is dropped.
 pub(super) struct Socket {
-    /// Gone only while it is dropped.
+    /// `None` only while it is dropped.
     stream: Option<TcpStream>,
     back: Option<oneshot::Sender<TcpStream>>,
 }
@@ -43,7 +43,7 @@ impl Returned {
             while stream.read(&mut unread).await? > 0 {}
             io::Result::Ok(())
         };
-        // However it ends, there is nobody left to tell.
+        // The socket closes however this ends.
         let _ = tokio::time::timeout(LINGER, until_the_end).await;
     }
 }
@@ -51,7 +51,7 @@ impl Returned {
 impl Drop for Socket {
     fn drop(&mut self) {
         if let (Some(stream), Some(back)) = (self.stream.take(), self.back.take()) {
-            // Nobody may wait for it: then it is closed here.
+            // If no receiver waits for it, it is closed here.
             let _ = back.send(stream);
         }
     }

@@ -4,8 +4,8 @@ use tonic::{Code, Status};
 
 use crate::error::{Error, ErrorCode};
 
-/// The code of each class, as Triton's protocol has them where it knows the
-/// class, else as gRPC's own documents use them.
+/// The code of each class: Triton's, if its protocol knows the class, else as
+/// in gRPC's own documents.
 pub(super) fn code(code: ErrorCode) -> Code {
     match code {
         ErrorCode::InvalidArgument => Code::InvalidArgument,
@@ -29,8 +29,8 @@ pub(super) fn is_server_error(code: Code) -> bool {
     matches!(code, Code::Internal | Code::Unknown | Code::DataLoss)
 }
 
-/// The client gave its request a time, and it is over. The first words are
-/// those of gRPC's own libraries, which clients look for.
+/// The deadline that the client set has passed. Clients look for the first
+/// words, which are those of gRPC's own libraries.
 pub(super) fn deadline_exceeded() -> Status {
     Status::new(
         Code::DeadlineExceeded,
@@ -38,7 +38,7 @@ pub(super) fn deadline_exceeded() -> Status {
     )
 }
 
-/// A stream that the server's stop ends between two requests.
+/// A stream that was ended between two requests because the server stops.
 pub(super) fn stopping() -> Status {
     Status::new(
         Code::Unavailable,
@@ -51,7 +51,7 @@ pub(super) fn broken_off() -> Status {
     Status::new(Code::Cancelled, "the request broke off before its end")
 }
 
-/// A call of a protocol that is served, and isn't itself.
+/// A call that isn't offered, of a service that is.
 pub(super) fn not_offered(path: &str) -> Status {
     let call = path.rsplit('/').next().unwrap_or(path);
     Status::new(Code::Unimplemented, format!("{call} is not offered"))
@@ -62,12 +62,12 @@ pub(super) fn no_such_service(path: &str) -> Status {
     Status::new(Code::Unimplemented, format!("no such call: {path}"))
 }
 
-/// A health check of something that has none.
+/// A health check of an unknown service.
 pub(super) fn unknown_service(name: &str) -> Status {
     Status::new(Code::NotFound, format!("no such service: '{name}'"))
 }
 
-/// The code of a call that nobody waits for any more.
+/// The code of a call whose client doesn't wait any more.
 pub(super) const CANCELLED: Code = Code::Cancelled;
 
 #[cfg(test)]

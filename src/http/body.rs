@@ -1,5 +1,5 @@
-//! Reading a request's body: bounded in bytes, in time and in the memory that
-//! all requests take together, and so is what it inflates to.
+//! Reads a request's body: bounded in bytes, in time and in the memory that all
+//! requests take together. The same bounds hold for an inflated body.
 
 use std::time::Duration;
 
@@ -16,21 +16,22 @@ use crate::admission::lent;
 use crate::error::{Error, ErrorCode, Result};
 use cresset_clock as clock;
 
-/// What earns a body a second more of patience, when it has come: a client
-/// that drips a byte a second is cut off, a large body on a slow line is not.
+/// For each of so many bytes that have come, a body gets a second more. So a
+/// client that sends a byte a second is cut off, and a large body on a slow
+/// line is not.
 const BYTES_PER_SECOND: usize = 256 * 1024;
 
-/// A body of this length at most is read though its request was refused already:
-/// it costs less than a new connection.
+/// A body of at most this length is read even if its request was refused
+/// already: that costs less than a new connection.
 const READ_ALL_THE_SAME: usize = 64 * 1024;
-/// For how long at most.
+/// How long that may take.
 const READ_ALL_THE_SAME_FOR: Duration = Duration::from_secs(1);
 
-/// More room than this isn't made on a client's word alone.
+/// No more memory than this is reserved for a length that a client announces.
 const TRUSTED_LENGTH: usize = 4 * 1024 * 1024;
 
-/// Gives what a request's head decided, with the body that is still to be read,
-/// or refuses the request before that.
+/// Returns what a request's head decided, with the body that is still to be
+/// read, or refuses the request before the body.
 ///
 /// A short body is read all the same, and dropped, so that its connection can be
 /// kept. A longer one isn't. Its client has the answer before it has sent the body,
@@ -64,7 +65,8 @@ pub(super) async fn read(request: &HttpRequest, mut payload: Payload, state: &Ht
              --http-max-input-size to increase the limit"
         )));
     }
-    // Memory is lent as bytes come: a promise of many holds nobody else up.
+    // Memory is lent as bytes come, so that an announced length doesn't block
+    // other requests.
     let mut permit = state.admission.admit(0)?;
     let start = clock::now();
     let mut first: Option<Bytes> = None;
@@ -90,7 +92,7 @@ pub(super) async fn read(request: &HttpRequest, mut payload: Payload, state: &Ht
         }
         permit.grow(chunk.len())?;
         match first.take() {
-            // A body in one piece is taken as it lies.
+            // A body in one piece isn't copied.
             None if joined.is_empty() => first = Some(chunk),
             None => joined.extend_from_slice(&chunk),
             Some(head) => {
@@ -102,14 +104,14 @@ pub(super) async fn read(request: &HttpRequest, mut payload: Payload, state: &Ht
     }
     let body = lent(first.unwrap_or_else(|| joined.freeze()), permit);
     match encoding {
-        // An empty body is none, whatever its header says.
+        // An empty body isn't inflated, whatever its header says.
         Some(encoding) if !body.is_empty() => inflated(body, encoding, state).await,
         Some(_) | None => Ok(body),
     }
 }
 
-/// What a compressed body holds; both have their memory lent until the first
-/// is done with.
+/// Inflates a compressed body. Memory is lent for both until the compressed one
+/// is dropped.
 async fn inflated(body: Bytes, encoding: Encoding, state: &HttpState) -> Result<Bytes> {
     let (limit, permit) = (state.max_body, state.admission.admit(0)?);
     let inflated = state.engine.pool().run(move || inflate(&body, encoding, limit, permit)).await?;

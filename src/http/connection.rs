@@ -1,17 +1,18 @@
-//! Connections as the server sees them: which of them are between requests,
-//! and the end of those.
+//! The server's view of its connections: which of them are between requests,
+//! and when they end.
 //!
-//! The web framework is given this stream in the place of the socket, for
-//! what it can't do itself. A stop must end a kept connection that
-//! waits for its next request, and must not end one whose request was read,
-//! if only its first byte: the framework's own graceful stop reads a request
-//! that comes at that moment and drops it. And a client that drips the head
-//! of its second request would hold its connection for ever: the framework
-//! bounds the first head alone. And a client that doesn't read its answer would
-//! hold the answer's memory.
+//! The web framework gets this stream instead of the socket, for three things
+//! that it can't do:
 //!
-//! Both are decided where bytes are read: a connection that is to end reads
-//! as ended, before a byte of a further request is taken from the kernel.
+//! - A stop must end a kept connection that waits for its next request. It must
+//!   not end one if even a byte of a request was read. The framework's own
+//!   graceful stop reads a request that comes at that moment and drops it.
+//! - A client that sends the head of its second request very slowly would hold
+//!   its connection for ever. The framework bounds only the first head.
+//! - A client that doesn't read its answer would hold the answer's memory.
+//!
+//! The first two are decided where bytes are read: a connection that is to end
+//! reads as ended before a byte of a further request is taken from the kernel.
 
 use std::collections::HashMap;
 use std::io;
@@ -46,27 +47,27 @@ pub(super) struct HttpConnection {
     table: Arc<ConnectionTable>,
     /// Whether a request is being answered.
     busy: AtomicBool,
-    /// Whether a byte was read since the last answer ended: of a request that
-    /// must be answered.
+    /// Whether a byte was read since the last answer ended; then there is a
+    /// request that must be answered.
     begun: AtomicBool,
-    /// Whether its next head took too long: nothing more is read, whatever was
-    /// begun; what is being written still is.
+    /// Whether its next head took too long. Then nothing more is read; an
+    /// answer that is being written is finished.
     expired: AtomicBool,
-    /// Whether its client left its answer unread for too long: nothing more is
-    /// written.
+    /// Whether its client left its answer unread for too long. Then nothing
+    /// more is written.
     stalled: AtomicBool,
     /// When the last answer ended or the next request began, in milliseconds
     /// since the table's start.
     idle_since: AtomicU64,
     /// Since when a write waits for the client to read, in milliseconds since
-    /// the table's start; zero while none does.
+    /// the table's start; zero if no write waits.
     blocked_since: AtomicU64,
-    /// Who waits for bytes, and who waits to write some.
+    /// The tasks that wait to read and to write.
     reader: Mutex<Option<Waker>>,
     writer: Mutex<Option<Waker>>,
 }
 
-/// A socket with the server's say in when it ends.
+/// A socket that the server can end between requests.
 #[derive(Debug)]
 pub(super) struct Stream {
     socket: TcpStream,
@@ -111,9 +112,9 @@ impl Connections {
     }
 
     /// Ends the connections that have waited for a whole request head longer
-    /// than `idle`, and those whose client has read nothing of its answer for
-    /// longer than `stalled`; returns how many. In a stop a head that was begun
-    /// has [`HEAD_IN_A_STOP`] to come whole.
+    /// than `idle`, and the connections whose client has read nothing of its
+    /// answer for longer than `stalled`. Returns how many. In a stop a head
+    /// that was begun has [`HEAD_IN_A_STOP`] to come whole.
     pub(super) fn end_overdue(&self, idle: Duration, stalled: Duration) -> usize {
         let now = self.0.now();
         let draining = self.0.draining.load(Ordering::SeqCst);
@@ -182,7 +183,7 @@ impl HttpConnection {
         }
     }
 
-    /// Notes who is to be woken.
+    /// Notes the task to wake.
     fn wait(waiting: &Mutex<Option<Waker>>, waker: &Waker) {
         let mut known = waiting.lock().unwrap_or_else(PoisonError::into_inner);
         match known.as_mut() {
@@ -191,7 +192,7 @@ impl HttpConnection {
         }
     }
 
-    /// Notes how a write went, and cuts off one that has waited too long.
+    /// Notes the result of a write, and ends a write that has waited too long.
     fn wrote<T>(&self, written: Poll<io::Result<T>>, cx: &Context<'_>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.blocked_since.store(0, Ordering::SeqCst);
@@ -202,7 +203,7 @@ impl HttpConnection {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         let now = self.table.now();
-        // Only the first of several turns in a row.
+        // Only the first of several failed writes in a row counts.
         let _ = self.blocked_since.compare_exchange(0, now, Ordering::SeqCst, Ordering::SeqCst);
         Poll::Pending
     }
@@ -221,12 +222,13 @@ pub(super) struct Busy(Arc<HttpConnection>);
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        // A client that pipelines may have sent more already: in a stop it is
-        // told by this answer's `Connection: close` that it won't be read.
+        // A client that pipelines may have sent more already. In a stop this
+        // answer's `Connection: close` tells it that this won't be read.
         self.0.begun.store(false, Ordering::SeqCst);
         self.0.idle_since.store(self.0.table.now(), Ordering::SeqCst);
         self.0.busy.store(false, Ordering::SeqCst);
-        // A stop that came while it was busy found nobody to tell.
+        // If a stop came while the connection was busy, the reader wasn't
+        // woken.
         if self.0.ends() {
             self.0.wake();
         }
@@ -260,7 +262,8 @@ impl AsyncRead for Stream {
             }
             Poll::Pending => {
                 HttpConnection::wait(&self.connection.reader, cx.waker());
-                // Told to end in between: nobody would wake the reader.
+                // It may have been told to end in between; then the reader
+                // would never be woken.
                 if self.connection.ends() { Poll::Ready(Ok(())) } else { Poll::Pending }
             }
         }

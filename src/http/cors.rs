@@ -12,13 +12,13 @@ use super::state::REQUEST_ID;
 /// For how long a browser needn't ask again, in seconds.
 const MAX_AGE: usize = 3600;
 
-/// The origins of the pages that may.
+/// The origins of the pages that may call.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum AllowedOrigins {
-    /// None, and no answer says anything of origins.
+    /// None; answers have no headers about origins.
     #[default]
     None,
-    /// All that there are.
+    /// All origins.
     Any,
     /// These, as browsers write them.
     These(Vec<String>),
@@ -28,9 +28,9 @@ impl AllowedOrigins {
     /// Reads the values of `--cors-allow-origin`.
     ///
     /// # Errors
-    /// Which value is no origin, and what one looks like.
+    /// A value is no origin; the error shows what one looks like.
     pub fn read(values: &[String]) -> anyhow::Result<Self> {
-        // An empty one is how compose files say that it isn't set.
+        // Compose files write an unset value as an empty one.
         let values: Vec<&str> =
             values.iter().map(|value| value.trim()).filter(|value| !value.is_empty()).collect();
         match values[..] {
@@ -45,7 +45,8 @@ impl AllowedOrigins {
         }
     }
 
-    /// What answers browsers. Each worker of a listener has its own.
+    /// The middleware that answers browsers. Each worker of a listener has its
+    /// own.
     pub(super) fn middleware(&self) -> Condition<Cors> {
         let cors = Cors::default()
             .allowed_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT])
@@ -71,8 +72,8 @@ fn checked(value: &str) -> anyhow::Result<String> {
     })
 }
 
-/// An origin as a browser sends it: lower case, without the port that its
-/// scheme has anyway.
+/// An origin as a browser sends it: lower case, without its scheme's default
+/// port.
 fn origin(value: &str) -> Option<String> {
     let (scheme, authority) = value.split_once("://")?;
     if authority.contains(['/', '?', '#', '@', '*']) {

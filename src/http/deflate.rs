@@ -11,8 +11,8 @@ use super::encoding::Encoding;
 /// An answer that fits one packet gains nothing.
 pub(super) const WORTHWHILE: usize = 1024;
 
-/// The pieces of a body as one compressed stream. Fast rather than small: it
-/// stands between an answer and its client.
+/// Compresses the pieces of a body as one stream. Fast rather than small,
+/// because the client waits.
 pub(super) fn deflate(parts: &[Bytes], encoding: Encoding) -> io::Result<Bytes> {
     let level = Compression::fast();
     let out = match encoding {

@@ -1,4 +1,5 @@
-//! Content encodings: which of them a body has, and which a client takes.
+//! Content encodings: of a request's body, and of the answer that a client
+//! accepts.
 
 use actix_web::HttpRequest;
 use actix_web::http::header::{self, HeaderMap};
@@ -14,7 +15,7 @@ pub(super) enum Encoding {
     Deflate,
 }
 
-/// What a client is told to send instead of an encoding that isn't taken.
+/// The encodings that an error about another one names.
 pub(super) const TAKEN: &str = "gzip, deflate";
 
 impl Encoding {
@@ -49,8 +50,8 @@ pub(super) fn of_body(request: &HttpRequest) -> Result<Option<Encoding>> {
     })
 }
 
-/// The encoding to answer in. Only one that is named is taken: `*` comes from
-/// clients that have said nothing, and to compress costs more than to send.
+/// The encoding of the answer. It must be named: clients send `*` by default,
+/// and compressing costs more than sending.
 pub(super) fn accepted(headers: &HeaderMap) -> Option<Encoding> {
     let mut best: Option<(f32, Encoding)> = None;
     let mut plain = 0.0;

@@ -44,8 +44,8 @@ pub(super) async fn metrics() -> HttpResponse {
     shown(metrics::render())
 }
 
-/// `GET /metrics` on the inference listener. Written on the pool: many models
-/// have many lines, and inference shares this thread.
+/// `GET /metrics` on the inference listener. It is written on the pool: many
+/// models have many lines, and inference shares this thread.
 pub(super) async fn metrics_too(state: Data<HttpState>) -> HttpResult {
     if !state.shows_metrics {
         return Err(Error::not_found(

@@ -23,12 +23,12 @@ use cresset_protocol::{
     encode_response, raw_request,
 };
 
-/// The length of a body's JSON, behind which its binary tensors begin; 0 if it
-/// is nothing but one tensor.
+/// The length of a body's JSON, behind which its binary tensors begin; 0 if the
+/// body is one tensor without JSON.
 const HEADER_LENGTH: &str = "Inference-Header-Content-Length";
 pub(super) const HEADER_LENGTH_NAME: HeaderName = HeaderName::from_static("inference-header-content-length");
 
-/// The answer of a version, or of the newest.
+/// Answers from the version in the path, or the newest.
 pub(super) async fn model(
     state: Data<HttpState>,
     context: ReqData<RequestContext>,
@@ -81,7 +81,7 @@ pub(super) async fn answer(
     match header_length {
         Some(length) => {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-            // Of the body as it was before it was compressed.
+            // The length before compression.
             headers.insert(HEADER_LENGTH_NAME, HeaderValue::from(length));
         }
         None => {
@@ -131,7 +131,7 @@ fn header_length(request: &HttpRequest) -> Result<Option<usize>> {
     })
 }
 
-/// A body in several pieces, each as it lies in memory.
+/// A body in several pieces, which aren't joined.
 struct Parts {
     left: std::collections::VecDeque<Bytes>,
     bytes: u64,

@@ -1,5 +1,5 @@
-//! Compressed request bodies: what comes out is bounded while it comes out,
-//! so that a kilobyte that unpacks to a gigabyte never does.
+//! Inflates request bodies. The output is bounded while it is produced, so that
+//! a kilobyte never unpacks to a gigabyte.
 
 use std::io::Read as _;
 
@@ -11,17 +11,17 @@ use super::encoding::Encoding;
 use crate::admission::Permit;
 use crate::error::{Error, ErrorCode, Result};
 
-/// What comes out at a time, before it is counted.
+/// How many bytes are inflated before they are counted.
 const STEP: usize = 64 * 1024;
 
 /// Inflates a whole body. Never more than `limit` bytes come out, and `permit`
 /// is lent the memory for them before they take it.
 ///
-/// Milliseconds for a megabyte: not for an async thread.
+/// It takes milliseconds for a megabyte, so it isn't for an async thread.
 ///
 /// # Errors
-/// Too large as soon as the limit is met, no memory left to be lent, or not a
-/// stream of its kind.
+/// The body is too large, there is no memory left to lend, or it isn't a stream
+/// of this encoding.
 pub(super) fn inflate(
     body: &[u8],
     encoding: Encoding,
@@ -44,7 +44,8 @@ pub(super) fn inflate(
             ));
         }
         if length > inflated.capacity() {
-            // What is lent is what is taken: doubling, but not past the limit.
+            // Exactly the lent memory is taken: it doubles, but not past the
+            // limit.
             let capacity = length.max(inflated.capacity().saturating_mul(2)).min(limit);
             permit.grow(capacity - inflated.capacity())?;
             inflated.reserve_exact(capacity - inflated.len());
@@ -53,8 +54,8 @@ pub(super) fn inflate(
     }
 }
 
-/// A stream that inflates in steps; each knows its own end, so that one that
-/// broke off is told from one that is whole.
+/// A stream that inflates in steps. Each format marks its end, so that a
+/// truncated stream is noticed.
 enum InflatingSource<'a> {
     Gzip(MultiGzDecoder<&'a [u8]>),
     Deflate { rest: &'a [u8], state: Box<Decompress>, ended: bool },

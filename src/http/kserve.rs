@@ -1,5 +1,5 @@
 //! KServe's first protocol, which is TensorFlow Serving's: rows or photographs
-//! in, predictions out, or whole tensors both ways; and which models there are.
+//! in, predictions out, or whole tensors both ways; and the list of models.
 
 use actix_web::web::{Data, Payload, ReqData};
 use actix_web::{HttpRequest, HttpResponse};
@@ -31,7 +31,7 @@ pub(super) async fn predict(
     let predicted = state.engine.predict_rows_or_columns(context, &model, plain).await;
     let (form, prediction) = predicted.map_err(explained)?;
     let (outputs, non_finite) = match prediction {
-        // A list of predictions, be it of one.
+        // A list of predictions, even of one.
         Prediction::Processed { rows, .. } => {
             let predictions = written(&rows, true, AnswerForm::Brief);
             return Ok(answered([b"{\"predictions\":", predictions.as_slice(), b"}"].concat()));
@@ -56,8 +56,8 @@ pub(super) async fn predict(
     inference::answer_written(&state, &request, write).await
 }
 
-/// `GET /v1/models/{model}[/versions/{version}]`: what KServe's clients read, and
-/// what TensorFlow Serving's do; the newest version first, as there.
+/// `GET /v1/models/{model}[/versions/{version}]`: the fields of KServe and of
+/// TensorFlow Serving; the newest version first, as in the latter.
 pub(super) async fn model(state: Data<HttpState>, path: ModelPath) -> HttpResult {
     let metadata = state.engine.model_metadata(&path.model, path.version)?;
     let status = |version: &String| json!({ "version": version, "state": "AVAILABLE", "status": { "error_code": "OK", "error_message": "" } });

@@ -1,4 +1,4 @@
-//! What the server and its models say of themselves.
+//! The metadata of the server and its models.
 
 use actix_web::HttpResponse;
 use actix_web::web::Data;

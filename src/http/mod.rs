@@ -1,12 +1,15 @@
 //! The HTTP surface: decode, call the engine, encode. A file for each
 //! resource; statuses in [`status`] alone.
 //!
-//! Four things that the web framework leaves open are closed here:
-//! a client that hangs up cancels its request (half-closed connections are
-//! not kept); bodies are never inflated by the framework, whose limit counts
-//! too late, but in bounded steps ([`inflate`]); a body that comes too slowly is given up ([`body`]); and so is a
-//! connection whose next request head doesn't come ([`connection`], which also
-//! lets a stop lose nothing that was read).
+//! It adds four things to the web framework:
+//!
+//! - A client that hangs up cancels its request: half-closed connections are
+//!   not kept.
+//! - Bodies are inflated in bounded steps ([`inflate`]); the framework's own
+//!   limit counts too late.
+//! - A body that comes too slowly is given up ([`body`]).
+//! - A connection whose next request head doesn't come is ended, and a stop
+//!   loses no request that was read ([`connection`]).
 
 mod body;
 mod connection;

@@ -1,5 +1,5 @@
-//! Triton's paths that aren't served: each says so, where a path that nobody
-//! knows is only not found.
+//! Paths of Triton and other servers that aren't served. Each answers that it
+//! isn't offered; an unknown path is not found.
 
 use actix_web::web::{self, ServiceConfig};
 
@@ -16,7 +16,7 @@ const MANAGEMENT: &str = "TorchServe's management API (and SageMaker's multi-mod
 const EXPLANATIONS: &str = "explainers are not offered: a model answers /predictions/{model}";
 const SAGEMAKER: &str = "the paths of Amazon SageMaker are not offered";
 
-/// By path, whatever the method.
+/// By path, for every method.
 const PATHS: [(&str, &str); 14] = [
     ("/v2/models/{model}/generate", GENERATE),
     ("/v2/models/{model}/generate_stream", GENERATE),

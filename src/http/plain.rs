@@ -19,24 +19,24 @@ use crate::error::{Error, ErrorCode, Result};
 /// More than any batch has rows.
 const MOST_PARTS: usize = 1024;
 
-/// A body that was read, and what is to be said if it turns out to be damaged.
+/// A body that was read, and what its error says if it is damaged.
 pub(super) struct Received {
     pub(super) plain: Plain,
-    /// Bytes that came without a line break, as a form: `curl -d @file` takes
-    /// them out, and zeros with what is behind them on their lines.
+    /// Whether it came as a form and without line breaks: `curl -d @file`
+    /// removes them, and zeros with the rest of their lines.
     stripped: bool,
 }
 
 impl Received {
-    /// The body, and what makes the client's error of the engine's.
+    /// The body, and a function that makes the client's error of the engine's.
     pub(super) fn split(self) -> (Plain, impl FnOnce(Error) -> Error) {
         let Self { plain, stripped } = self;
         (plain, move |error| if stripped { advised(error) } else { error })
     }
 }
 
-/// Reads the whole body of `request`. Whether it is a form is what its
-/// Content-Type says, with a boundary.
+/// Reads the whole body of `request`. It is a form if its Content-Type says so,
+/// with a boundary.
 pub(super) async fn read(request: &HttpRequest, payload: Payload, state: &HttpState) -> Result<Received> {
     let body = body::read(request, payload, state).await?;
     let content_type = content_type(request);

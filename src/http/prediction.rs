@@ -98,7 +98,7 @@ pub(super) fn written(rows: &[Arc<dyn RowAnswer>], several: bool, form: AnswerFo
     out
 }
 
-/// What computed the predictions, and the predictions.
+/// The predictions, with the model and version that computed them.
 fn detailed(model_name: &str, model_version: u64, predictions: &[u8]) -> Result<Vec<u8>> {
     #[derive(Serialize)]
     struct Computed<'a> {

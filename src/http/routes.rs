@@ -1,4 +1,4 @@
-//! Which path leads where.
+//! The table of paths.
 
 use actix_web::http::Method;
 use actix_web::web::{self, ServiceConfig};
@@ -10,8 +10,8 @@ use super::{
     statistics, tensorflow,
 };
 
-/// A path, a method, and what answers it. A path that takes several has an entry
-/// for each, one behind the other; any other method is told which there are.
+/// A path, a method, and its handler. A path with several methods has an entry
+/// for each, one behind the other. The answer to any other method lists them.
 struct Entry {
     path: String,
     method: Method,
@@ -29,9 +29,8 @@ pub(super) fn metrics(config: &mut ServiceConfig) {
     register(config, of_metrics());
 }
 
-/// Every path that there is, as the router reads it, in the order in which it
-/// looks: with its method, or with none where it says that it isn't offered
-/// whatever the method.
+/// Every path, in the router's notation and order, with its method; without a
+/// method if it isn't offered.
 #[must_use]
 pub fn paths() -> Vec<(Option<String>, String)> {
     let own = of_inference().into_iter().chain(of_metrics());
@@ -44,13 +43,13 @@ fn of_inference() -> Vec<Entry> {
     let mut entries = Vec::new();
     let mut add =
         |path: &str, method, handler| entries.push(Entry { path: path.to_owned(), method, handler });
-    // Paths are tried in this order, each by a regular expression: what is
-    // asked most comes first.
+    // Paths are tried in this order, each by a regular expression, so the
+    // commonest come first.
     for model in MODEL {
         add(&format!("{model}/infer"), Method::POST, web::post().to(inference::model));
     }
     add("/v2", Method::GET, get().to(metadata::server));
-    // Before the models: none can be reached that has this name, as with Triton.
+    // Before the models: a model of this name can't be reached, as with Triton.
     add("/v2/models/stats", Method::GET, get().to(statistics::all));
     for model in MODEL {
         add(model, Method::GET, get().to(metadata::model));
@@ -121,7 +120,7 @@ fn probes() -> Vec<Entry> {
     ]
 }
 
-/// GET, and HEAD with it: what a load balancer or `curl -I` asks.
+/// GET, and HEAD with it, which load balancers and `curl -I` send.
 fn get() -> Route {
     web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }

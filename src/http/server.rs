@@ -38,17 +38,16 @@ const TRACE_PARENT: HeaderName = HeaderName::from_static(TraceParent::HEADER);
 /// How long a request's head may take.
 const HEAD: Duration = Duration::from_secs(10);
 
-/// How long the rest of a body is read and dropped that was refused before its
-/// end. A client that reads its answer behind its last byte has it then; a
-/// connection that is closed over unread bytes is reset, and the answer may be
-/// lost with it.
+/// How long the rest of a refused body is read and dropped. A client that reads
+/// its answer after its last byte then gets it: if a connection is closed with
+/// unread bytes, it is reset, and the answer may be lost.
 const LINGER: Duration = Duration::from_secs(3);
 
 /// Bound sockets; port 0 was replaced by a free one.
 pub struct Listeners {
     /// Inference.
     pub http: TcpListener,
-    /// Metrics and health by themselves: a flood of clients can't starve a
+    /// Metrics and health on their own, so that many clients can't starve a
     /// probe or a scrape.
     pub metrics: TcpListener,
 }
@@ -57,7 +56,7 @@ impl Listeners {
     /// Binds both addresses.
     ///
     /// # Errors
-    /// Which address can't be had, and why.
+    /// An address can't be bound; the error says which, and why.
     pub fn bind(settings: &HttpSettings) -> anyhow::Result<Self> {
         let bind = |port: u16, flag| listen(SocketAddr::new(settings.host, port), flag);
         Ok(Self {
@@ -104,7 +103,7 @@ impl Servers {
 /// Starts both servers on the current actix system.
 ///
 /// # Errors
-/// When a bound socket can't be listened on.
+/// The server can't listen on a bound socket.
 pub fn serve(
     engine: Arc<Engine>,
     admission: Admission,
@@ -130,7 +129,7 @@ pub fn serve(
     };
     let (threads, exit_timeout) = (settings.http_threads, settings.exit_timeout_secs);
     let inference = plan("inference", threads, exit_timeout, routes::inference, origins);
-    // Nothing that a page in a browser asks.
+    // Pages in browsers don't ask for metrics.
     let metrics = plan("metrics", 1, 1, routes::metrics, AllowedOrigins::None);
     Ok(Servers {
         http: run(state.clone(), listeners.http, inference)?,
@@ -151,7 +150,7 @@ struct Plan {
     origins: AllowedOrigins,
 }
 
-/// The framework's own server, but for the stream under it: see
+/// The framework's own server with another stream under it: see
 /// [`super::connection`].
 fn run(state: Data<HttpState>, listener: TcpListener, plan: Plan) -> std::io::Result<RunningServer> {
     let connections = Connections::new();
@@ -159,7 +158,8 @@ fn run(state: Data<HttpState>, listener: TcpListener, plan: Plan) -> std::io::Re
     let open = connections.clone();
     let server = Server::build()
         .workers(workers)
-        // Later than our own, which tells a clean end from a forced one.
+        // Later than the server's own timeout, which tells a clean end from a
+        // forced one.
         .shutdown_timeout(exit_timeout_secs + 5)
         .disable_signals()
         .listen(name, listener, move || {
@@ -171,8 +171,8 @@ fn run(state: Data<HttpState>, listener: TcpListener, plan: Plan) -> std::io::Re
                 .keep_alive(keep_alive)
                 .client_request_timeout(HEAD)
                 .client_disconnect_timeout(LINGER)
-                // A client that hangs up cancels its request: nothing is computed
-                // that isn't read.
+                // A client that hangs up cancels its request: no answer is
+                // computed that isn't read.
                 .h1_allow_half_closed(false)
                 .on_connect_ext(|stream: &Stream, data: &mut Extensions| {
                     data.insert(Arc::clone(stream.connection()));
@@ -215,7 +215,8 @@ fn app(
     >,
 > {
     let app = App::new().app_data(state).configure(routes).default_service(web::to(routes::not_found));
-    // Inside of what counts answers, so that a browser's questions count too.
+    // Inside the layer that counts answers, so that preflight requests count
+    // too.
     app.wrap(cors).wrap_fn(|request, service| {
         use actix_web::dev::Service as _;
         let busy = request.request().conn_data::<Arc<HttpConnection>>().map(HttpConnection::begin);
@@ -249,7 +250,7 @@ impl<B: MessageBody + Unpin> MessageBody for Guarded<B> {
     }
 }
 
-/// What every answer gets, and what is counted of it.
+/// Adds every answer's headers, and counts it.
 fn finish<B>(response: &mut ServiceResponse<B>, id: &HeaderValue, state: Option<&HttpState>) {
     let status = response.status();
     metrics::http_response(status.as_u16());

@@ -1,4 +1,4 @@
-//! The log's settings, and those of traces, by Triton's extensions.
+//! The settings of the log and of traces, by Triton's extensions.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ pub(super) async fn change_log(state: Data<HttpState>, request: HttpRequest, pay
 
 /// `GET /v2/trace/setting`.
 pub(super) async fn traces() -> HttpResponse {
-    // A list for the levels alone, as Triton has it.
+    // Only the levels are a list, as with Triton.
     let shown = telemetry::traces().into_iter().map(|(name, values)| {
         let value = if name == "trace_level" { Value::from(values) } else { Value::from(values.concat()) };
         (name, value)

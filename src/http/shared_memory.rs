@@ -1,5 +1,5 @@
-//! Triton's shared memory extensions as far as they can be answered where no
-//! region is ever registered; that one can't be says [`super::not_offered`].
+//! The part of Triton's shared memory extensions that can be answered without a
+//! region. No region is ever registered: [`super::not_offered`] refuses that.
 
 use actix_web::HttpResponse;
 

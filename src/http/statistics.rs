@@ -1,4 +1,4 @@
-//! What models have done, as Triton's statistics extension tells it.
+//! The statistics of models, by Triton's statistics extension.
 
 use actix_web::HttpResponse;
 use actix_web::web::Data;

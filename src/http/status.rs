@@ -10,8 +10,8 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use super::encoding::TAKEN;
 use crate::error::{Error, ErrorCode};
 
-/// The status of each class, as Triton's protocol has them; classes that it
-/// doesn't know have the status of RFC 9110.
+/// The status of each class: Triton's, if its protocol knows the class, else
+/// that of RFC 9110.
 pub(super) fn status(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::InvalidArgument => StatusCode::BAD_REQUEST,
@@ -53,7 +53,7 @@ impl ResponseError for HttpError {
             ErrorCode::Unavailable => {
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
-            // What is left of the body isn't read: the connection ends here.
+            // The rest of the body isn't read, so the connection ends here.
             ErrorCode::RequestTimeout | ErrorCode::PayloadTooLarge => {
                 response.head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
             }
@@ -111,5 +111,5 @@ pub(super) fn ping(healthy: bool) -> HttpResponse {
     HttpResponse::build(status).json(serde_json::json!({ "status": text }))
 }
 
-/// What a handler gives.
+/// A handler's result.
 pub(super) type HttpResult = Result<HttpResponse, HttpError>;

@@ -1,4 +1,4 @@
-//! What a model takes and gives, in TensorFlow Serving's words.
+//! A model's metadata, as in TensorFlow Serving.
 
 use actix_web::HttpResponse;
 use actix_web::web::Data;
@@ -22,7 +22,7 @@ fn described(model: &ModelMetadata) -> Value {
         "method_name": "tensorflow/serving/predict",
     });
     json!({
-        // The newest, where the path names none.
+        // The newest, if the path names none.
         "model_spec": { "name": model.name, "signature_name": "", "version": model.versions.last() },
         "metadata": { "signature_def": { "signature_def": { "serving_default": signature } } },
     })
@@ -40,7 +40,7 @@ fn tensor(tensor: &TensorMetadata) -> Value {
     json!({
         "name": tensor.name,
         "dtype": datatype.map_or("DT_INVALID", name),
-        // Where only the model file is known, it tells none.
+        // Unknown if there is only a model file, which has no shapes.
         "tensor_shape": { "dim": dims, "unknown_rank": datatype.is_none() },
     })
 }

@@ -1,5 +1,5 @@
-//! Triton's classification extension: the best of a row's scores as strings,
-//! `<score>:<index>[:<label>]`, in the place of the tensor.
+//! Triton's classification extension: instead of a tensor, the best scores of
+//! each row as strings, `<score>:<index>[:<label>]`.
 
 use std::cmp::Ordering;
 use std::fmt::Write as _;
@@ -66,7 +66,7 @@ fn pick<T: Element>(row: &[u8], count: usize, labels: &[String], out: &mut Vec<u
     }
 }
 
-/// Best first, what is no number last, equal ones in the order of the tensor.
+/// Best first, NaN last, equal scores in the order of the tensor.
 fn falling<T: PartialOrd>(a: &(usize, T), b: &(usize, T)) -> Ordering {
     let is_nan = |value: &T| value.partial_cmp(value).is_none();
     let order = b.1.partial_cmp(&a.1).unwrap_or_else(|| is_nan(&a.1).cmp(&is_nan(&b.1)));

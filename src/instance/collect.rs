@@ -8,11 +8,11 @@ use crate::error::{Error, Result};
 use cresset_backend::{HostBatch, HostBuffer, HostInput, HostMemory};
 use cresset_protocol::{Datatype, Tensor};
 
-/// Writes the inputs of `requests` one behind the other into `batch`, whose
-/// memory is kept from the one before or comes from `memory`. All are of one
-/// bucket: their shapes differ in the first dimension alone, and there only
-/// where the model is batched, or in the one that is padded. What they leave
-/// out has no place in the batch.
+/// Writes the inputs of `requests` one behind the other into `batch`. Its
+/// memory is kept from the batch before, or comes from `memory`. All requests
+/// are of one bucket: their shapes differ only in the first dimension, if the
+/// model is batched, and in the padded one. Inputs that they leave out have no
+/// place in the batch.
 pub(super) fn collect(
     batch: &mut HostBatch,
     requests: &[QueuedRequest],
@@ -63,8 +63,8 @@ pub(super) fn collect(
     Ok(())
 }
 
-/// What a tensor of this shape takes; nothing for strings, which grow as they
-/// come.
+/// The size of a tensor of this shape in bytes; zero for strings, whose size
+/// isn't known before.
 fn bytes(shape: &[i64], datatype: Datatype) -> usize {
     let elements: i64 = shape.iter().product();
     usize::try_from(elements).unwrap_or(0) * datatype.size().unwrap_or(0)

@@ -1,4 +1,4 @@
-//! One batch's end: its answers, or what is tried again.
+//! The end of a batch: its requests are answered, or run again.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,10 +36,10 @@ pub(super) struct Context {
     pub(super) limit: Mutex<RowLimit>,
 }
 
-/// A batch that left the queue.
+/// A batch that was taken from the queue.
 pub(super) struct RunningBatch {
     pub(super) batch: Batch<QueuedRequest>,
-    /// When it left.
+    /// When it was taken.
     pub(super) left: Instant,
 }
 
@@ -66,14 +66,14 @@ pub(super) struct Failed {
 pub(super) enum Cause {
     /// The model or its device.
     Backend(BackendError),
-    /// Something of ours, or outputs that aren't what they should be.
+    /// A fault of the server, or outputs that aren't as declared.
     Server(Error),
 }
 
 impl Context {
-    /// Takes a batch on: it doesn't wait any more. Gives the parts that the device
-    /// has memory for. If the device has failed, the requests are answered with
-    /// that, and there are no parts.
+    /// Begins with a batch: its requests no longer count as waiting. Returns
+    /// the parts that the device has memory for. If the device has failed, the
+    /// requests are answered with that error, and there are no parts.
     pub(super) fn begin(&self, mut batch: Batch<QueuedRequest>) -> Vec<Batch<QueuedRequest>> {
         batch.requests.iter_mut().for_each(|request| request.pending = None);
         if let Some(fault) = self.health.fault(self.device) {
@@ -81,8 +81,8 @@ impl Context {
             return Vec::new();
         }
         if batch.requests.len() > 1 && !self.rows.shares_of(&batch.requests) {
-            // It was formed before that was known, or of a variant of which it
-            // isn't.
+            // The batch was formed before these requests were known not to
+            // share one.
             let parts = vec![1; batch.requests.len()];
             return cut(batch.requests, &parts, CloseReason::Single);
         }
@@ -111,7 +111,7 @@ impl Context {
             Ok(outputs) => outputs,
             Err(error) => return Err(Failed { requests, rows, cause: Cause::Server(error.into()) }),
         };
-        // What runs by itself has all of it.
+        // A request that runs alone gets all of the outputs.
         let shared = requests.len() > 1;
         self.limit().passed();
         let padding = self.padding.as_deref().map(|padding| (padding, padding.length(&requests)));
@@ -144,9 +144,9 @@ impl Context {
         Ok(())
     }
 
-    /// The outputs of a batch of so many requests, as declared. What shows
-    /// that it wasn't rows, though that was proved, is taken in before any
-    /// request has its answer; one that ran alone has its own all the same.
+    /// The outputs of a batch, as declared. If they aren't rows, though that
+    /// was proved, this is noted before any request is answered; a request that
+    /// ran alone is answered all the same.
     fn named(
         &self,
         outputs: &[BatchOutput],
@@ -173,8 +173,8 @@ impl Context {
         if alone { name_outputs(outputs, &self.binding, OutputLayout::Alone(rows)) } else { named }
     }
 
-    /// Keeps what one request gave by itself, if that may prove whose the answers
-    /// of a batch are.
+    /// Keeps the outputs of a request that ran alone, if they may help to prove
+    /// that outputs are rows.
     pub(super) fn learn(&self, inputs: &HostBatch, outputs: &Outputs, requests: &[QueuedRequest]) {
         if let ([only], Ok(outputs)) = (requests, outputs)
             && self.batched
@@ -183,8 +183,8 @@ impl Context {
         }
     }
 
-    /// What is to be run again of a batch that failed; the rest is answered
-    /// with why.
+    /// The parts of a failed batch that run again; all other requests are
+    /// answered with the error.
     pub(super) fn after(&self, failed: Failed) -> Vec<Batch<QueuedRequest>> {
         let Failed { requests, rows, cause } = failed;
         let several = requests.len() > 1 && self.repeatable;
@@ -196,7 +196,7 @@ impl Context {
                 fail(requests, &error);
                 return Vec::new();
             }
-            // None of them can run by itself either.
+            // Not one of the requests can run, not even alone.
             Cause::Backend(error @ BackendError::Gone { .. }) => {
                 tracing::warn!(%error, detail = error.detail(), "what ran the model is gone");
                 fail(requests, &error.into());
@@ -214,7 +214,7 @@ impl Context {
                     self.limit().failed_alone();
                 }
                 // A client can make a model fail as often as it likes: the whole
-                // text is for an operator who asks for it.
+                // text is logged only at the level `debug`.
                 let ids = ids(&requests);
                 tracing::debug!(requests = %ids, %error, detail = error.detail(), "the model failed");
                 error.into()
@@ -236,7 +236,7 @@ impl Context {
     }
 }
 
-/// Requests into batches of these many, in order.
+/// Cuts requests into batches of these sizes, in order.
 fn cut(requests: Vec<QueuedRequest>, parts: &[usize], reason: CloseReason) -> Vec<Batch<QueuedRequest>> {
     let mut requests = requests.into_iter();
     let part = |count: &usize| {

@@ -1,4 +1,4 @@
-//! Batches on processors: each from start to end on the instance's thread.
+//! Batches on processors: each runs from start to end on the instance's thread.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ pub(super) struct Inline {
 }
 
 impl Inline {
-    /// Runs a batch and answers each of its requests. Tells how it ran, if it
-    /// went as one from start to end.
+    /// Runs a batch and answers each of its requests. Returns how it ran, if it
+    /// ran as a whole.
     pub(super) fn run(&mut self, batch: Batch<QueuedRequest>, context: &Context) -> Option<Ran> {
         let began = clock::now();
         let mut whole = true;

@@ -1,10 +1,11 @@
-//! How many rows a device has memory for, learned from when it hadn't.
+//! How many rows a device has memory for, learned from batches that had too
+//! little.
 
 /// After this many batches without trouble twice as many rows are tried.
 const BATCHES_UNTIL_MORE: u32 = 256;
 
-/// This many batches after a halving, what it learned is of more than one
-/// request.
+/// This many batches after a halving, the lower limit is known to be the
+/// device's and not one request's.
 const BATCHES_UNTIL_SURE: u32 = 8;
 
 /// The most rows that are tried at once; none until memory ran out.
@@ -26,16 +27,16 @@ impl RowLimit {
         self.since = 0;
     }
 
-    /// A request alone had too little: it asks for too much by itself, and
-    /// others needn't go in smaller batches for it.
+    /// A request alone had too little memory: it asks for too much by itself,
+    /// so batches of other requests needn't be smaller.
     pub(super) fn failed_alone(&mut self) {
         if let Some(before) = self.before.take() {
             self.rows = before;
         }
     }
 
-    /// A batch had enough. Memory that others took may have come back, so the
-    /// limit grows again, slowly: each trial that fails costs a batch's time.
+    /// A batch had enough. Memory that other processes took may be free again,
+    /// so the limit grows, slowly: each trial that fails costs a batch's time.
     pub(super) fn passed(&mut self) {
         let Some(rows) = self.rows else { return };
         self.since += 1;
@@ -48,9 +49,9 @@ impl RowLimit {
         }
     }
 
-    /// How `rows`, each the size of a request, are to be parted: the lengths
-    /// of runs whose sums keep to the limit. A request that is larger by
-    /// itself goes alone.
+    /// Cuts requests of these `rows` into runs: the number of requests in each.
+    /// The rows of a run keep to the limit; a request that is larger than the
+    /// limit goes alone.
     pub(super) fn parts(&self, rows: impl Iterator<Item = u32>) -> Vec<usize> {
         let limit = self.rows.unwrap_or(u32::MAX);
         let mut parts = Vec::new();
@@ -105,7 +106,7 @@ mod tests {
         }
         limit.failed_alone();
         assert_eq!(limit.parts([1; 16].into_iter()), [16]);
-        // Where batches pass at the lower limit, it is the device's.
+        // If batches pass at the lower limit, it is the device's.
         limit.failed(16);
         for _ in 0..BATCHES_UNTIL_SURE {
             limit.passed();

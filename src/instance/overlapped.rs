@@ -1,9 +1,9 @@
-//! Batches on a device that computes by itself, in three stages at once: a
-//! batch is collected while the device computes the one before, and the one
-//! before that is answered.
+//! Batches on a device that computes by itself, in three stages at once: one
+//! batch is collected, the batch before it is computed, and the one before that
+//! is answered.
 //!
 //! Each stage has a thread. A batch's memory moves with it and comes back when
-//! the device has landed it, so that it can't be written while it is read.
+//! the batch has landed, so that it can't be written while the device reads it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -54,7 +54,7 @@ struct Pipeline<'a> {
 /// returns whether it ran.
 ///
 /// # Errors
-/// When the system has no more threads; nothing was taken from the queue then.
+/// The system has no more threads; then nothing was taken from the queue.
 pub(super) fn run(
     instance: &mut dyn ModelInstance,
     queue: &Queue<QueuedRequest>,
@@ -69,7 +69,7 @@ pub(super) fn run(
         let (collected, to_launch) = channel();
         let (launched, to_answer) = channel();
         let named = |stage: &str| std::thread::Builder::new().name(format!("{label}/{stage}"));
-        // The last one first: if the first can't be started, the others end
+        // The last stage first: if the first can't be started, the others end
         // with their channels.
         let pipeline = &pipeline;
         named("out").spawn_scoped(scope, move || pipeline.answer_all(&to_answer))?;
@@ -81,12 +81,12 @@ pub(super) fn run(
 }
 
 impl<'a> Pipeline<'a> {
-    /// The first stage. It ends when the queue is closed and nothing can come
-    /// back to it any more.
+    /// The first stage. It ends when the queue is closed and no batch can be
+    /// given back to it any more.
     fn collect_all(&self, to: &Sender<Collected<'a>>, host_memory: Option<&Arc<dyn HostMemory>>) {
         loop {
             let (place, memory) = self.places.take();
-            // Asked before the queue: what failed is given back before it
+            // Asked before the queue is: a failed batch is given back before it
             // counts as answered.
             let quiet = self.places.is_quiet();
             let Next::Batch(batch, guard) = self.queue.next(self.places) else {
@@ -97,8 +97,8 @@ impl<'a> Pipeline<'a> {
                 continue;
             };
             let taken = Taken { guard, rows: batch.rows };
-            // A panic is a bug of ours, but not a reason to stop serving: the
-            // responders that it dropped have answered.
+            // A panic is a bug of the server, but no reason to stop serving:
+            // the responders that it dropped have answered.
             let step = AssertUnwindSafe(|| self.collect(batch, taken, memory, place, host_memory));
             match catch_unwind(step) {
                 Ok(Some(collected)) => {
@@ -167,7 +167,8 @@ impl<'a> Pipeline<'a> {
                         return;
                     }
                 }
-                // Who collects may be waiting for it to be out of the way.
+                // The collecting stage may wait for this batch to be out of the
+                // way.
                 Ok(None) => self.queue.wake(),
                 Err(_) => {
                     report_panic();
@@ -187,7 +188,7 @@ impl<'a> Pipeline<'a> {
             }
             Err(error) => {
                 if let BackendError::OutOfMemory { .. } = error {
-                    // What the others hold comes back first.
+                    // The memory of earlier batches comes back first.
                     self.places.wait_until_idle();
                     instance.release_memory();
                 }
@@ -214,16 +215,16 @@ impl<'a> Pipeline<'a> {
         }
     }
 
-    /// Returns when the device had landed it.
+    /// Answers a batch. Returns when it landed.
     fn answer(&self, launched: Launched<'a>, before: Option<Instant>) -> Instant {
         let Launched { running, flight, mut place, at, taken } = launched;
         let (outputs, memory) = flight.land();
         let computed = clock::now();
         self.context.learn(&memory, &outputs, &running.batch.requests);
-        // Until the one before had landed, the device was busy with that.
+        // The device was busy with the batch before until that landed.
         let began = before.map_or(at, |before| before.max(at));
         place.land(memory, began, computed);
-        // Not that of a part, if there wasn't memory for the whole.
+        // Only of a whole batch: a part's time says nothing of it.
         let whole = outputs.is_ok() && running.batch.rows == taken.rows;
         if whole {
             let took = computed.saturating_duration_since(began);
@@ -248,7 +249,8 @@ impl<'a> Pipeline<'a> {
         computed
     }
 
-    /// What is to be run again goes back to the queue, from which all instances take.
+    /// Gives requests that run again back to the queue, from which all
+    /// instances take.
     fn retry(&self, failed: Failed) {
         for batch in self.context.after(failed) {
             self.queue.give_back(batch);

@@ -1,20 +1,20 @@
-//! When the device will be free: measured, so that a batch is collected just
-//! before. Earlier, it would leave without those who come in between; later,
-//! the device would wait.
+//! When the device will be free, by measured times, so that a batch is
+//! collected just before. If it were collected earlier, requests that come in
+//! between would miss it; if later, the device would wait.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use cresset_scheduler::Turn;
 
-/// Room for what a guess misses: threads that wake late.
+/// Room for the error of a guess: threads wake late.
 const MARGIN: Duration = Duration::from_micros(200);
 
-/// Names a batch on its way over the device.
+/// Identifies a batch on the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Crossing(u64);
 
-/// What was learned of an instance's times.
+/// The measured times of an instance.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     /// How long batches of each number of rows compute.
@@ -50,15 +50,15 @@ impl Pace {
         self.left(crossing, now);
     }
 
-    /// A batch is not on the device any more, landed or not. The next one
-    /// computes from now on.
+    /// A batch has left the device, landed or failed. The next one computes
+    /// from now on.
     pub(super) fn left(&mut self, crossing: Crossing, now: Instant) {
         self.on_device.retain(|(known, _)| *known != crossing);
         let guesses = self.on_device.iter().map(|(_, rows)| self.guess(*rows));
         self.expected = guesses.sum::<Option<Duration>>().map(|rest| now + rest);
     }
 
-    /// What whoever collects should do.
+    /// What the collecting stage should do.
     pub(super) fn turn(&self) -> Turn {
         match (self.on_device.len(), self.expected) {
             (0, _) | (1, None) => Turn::Now,
@@ -70,15 +70,15 @@ impl Pace {
         }
     }
 
-    /// As of the nearest number of rows that is known, from above first: a
-    /// guess that is too long only takes a batch a little later.
+    /// The time of the nearest known number of rows, larger ones first: if a
+    /// guess is too long, a batch is only taken a little later.
     fn guess(&self, rows: u32) -> Option<Duration> {
         let above = self.compute.range(rows..).next();
         above.or_else(|| self.compute.range(..rows).next_back()).map(|(_, took)| *took)
     }
 }
 
-/// Follows changes within a few batches, and shrugs a single one off.
+/// Follows changes within a few batches; a single outlier counts little.
 fn average(known: Duration, new: Duration) -> Duration {
     if known.is_zero() { new } else { (known * 3 + new) / 4 }
 }
@@ -109,7 +109,7 @@ mod tests {
         pace.landed(first, 20 * MS, start + 20 * MS);
         let second = pace.handed_over(8, MS, start + 20 * MS);
         assert_eq!(pace.turn(), Turn::At(start + 40 * MS - 2 * MS - MARGIN));
-        // Behind it another: both have to land.
+        // A second batch behind it: both have to land.
         let third = pace.handed_over(8, MS, start + 38 * MS);
         pace.landed(second, 20 * MS, start + 40 * MS);
         assert_eq!(pace.turn(), Turn::At(start + 60 * MS - 2 * MS - MARGIN));
@@ -117,7 +117,7 @@ mod tests {
         pace.landed(third, 20 * MS, start + 60 * MS);
         let fourth = pace.handed_over(3, MS, start + 60 * MS);
         assert_eq!(pace.turn(), Turn::At(start + 80 * MS - 2 * MS - MARGIN));
-        // What failed at its launch is not waited for.
+        // A batch that failed at its launch is not waited for.
         pace.left(fourth, start + 61 * MS);
         assert_eq!(pace.turn(), Turn::Now);
         // Nor is a guess that was too long, once it has landed.

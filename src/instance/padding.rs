@@ -34,7 +34,7 @@ pub enum Fill {
         /// The bytes of one element.
         element: Vec<u8>,
     },
-    /// The same with zeros; where a request has none it is made: ones for the
+    /// The same with zeros. If a request has no mask, it is made: ones for the
     /// request's own length.
     Mask {
         /// Along which.
@@ -42,7 +42,8 @@ pub enum Fill {
         /// The type of its elements; not strings.
         datatype: Datatype,
     },
-    /// The request's length, for each row; made where a request hasn't sent it.
+    /// The request's length, for each row; it is made if the request hasn't
+    /// sent it.
     Length {
         /// A type of whole numbers.
         datatype: Datatype,
@@ -56,7 +57,7 @@ pub struct CutBack {
     pub name: String,
     /// Which.
     pub dimensions: Vec<usize>,
-    /// Who says so.
+    /// What says so.
     pub rule: CutRule,
 }
 
@@ -65,12 +66,13 @@ pub struct CutBack {
 pub enum CutRule {
     /// The settings name it: it must.
     Named,
-    /// It is configured as one that varies: where it is, it is cut.
+    /// It is configured as one that varies: if it is as long as the batch, it
+    /// is cut.
     Varies,
 }
 
 impl Padding {
-    /// What these requests are padded to.
+    /// The length that these requests are padded to.
     pub(super) fn length(&self, requests: &[QueuedRequest]) -> u32 {
         let longest = requests.iter().map(|request| request.size.length).max().unwrap_or(0);
         self.lengths.padded(longest)

@@ -1,5 +1,5 @@
-//! The places that batches take on their way over a device, and whose turn it
-//! is.
+//! The places that batches take on their way over a device, and when the next
+//! batch is collected.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -60,8 +60,8 @@ impl Places {
         (BatchPlace { places: self, stage: PlaceStage::Collecting }, batch)
     }
 
-    /// Whether each batch that was taken has been answered or given back, but
-    /// for the one that is being collected.
+    /// Whether each batch that was taken has been answered or given back,
+    /// except the one that is being collected.
     pub(super) fn is_quiet(&self) -> bool {
         self.lock().unanswered <= 1
     }
@@ -86,7 +86,7 @@ impl Places {
     }
 }
 
-/// Whether the stage that collects should take what there is.
+/// Whether the collecting stage should take the requests that wait.
 impl Taker for Places {
     fn turn(&self) -> Turn {
         self.lock().pace.turn()

@@ -28,9 +28,9 @@ pub struct QueuedRequest {
     pub bucket: Vec<i64>,
     /// How large its rows are, if the model's batching asks for that.
     pub size: RowSize,
-    /// When it came.
+    /// When it arrived.
     pub arrival: Instant,
-    /// Its own wishes.
+    /// Its own priority and timeout.
     pub schedule: Schedule,
     /// The way back, with the request's context; answers by itself when it is
     /// dropped unanswered.
@@ -71,18 +71,18 @@ impl Schedulable for QueuedRequest {
     }
 }
 
-/// What the model made of one request.
+/// The model's answer to one request.
 #[derive(Debug, Clone)]
 pub struct ModelAnswer {
     /// In the order asked for, else the model's; slices of the batch's outputs.
     pub outputs: Vec<Tensor>,
-    /// Where the time went.
+    /// How long each stage took.
     pub durations: Durations,
 }
 
-/// The one-time way back to a waiting client. Whatever becomes of the request
-/// (a panic, a dead thread), dropping this answers: nothing that was accepted
-/// is lost. Each answer is counted here, once.
+/// The way back to a waiting client, used once. Dropping it answers with an
+/// error, so that no accepted request is lost by a panic or a dead thread. Each
+/// answer is counted here, once.
 #[derive(Debug)]
 pub struct Responder {
     channel: Option<oneshot::Sender<Result<ModelAnswer>>>,
@@ -90,12 +90,12 @@ pub struct Responder {
     metrics: Arc<ModelMetrics>,
     arrival: Instant,
     turn: Option<ResponseTurn>,
-    /// If it isn't a client's, but that of a part of a request.
+    /// Present if this is the responder of a part of a request.
     part: Option<Box<dyn PartOfRequest>>,
 }
 
-/// The way back of one part of a request that runs in several: to the request's
-/// own responder, through what the parts share.
+/// The way back of one part of a request that runs in several parts: to the
+/// request's own responder.
 pub(super) trait PartOfRequest: fmt::Debug + Send {
     /// Whether its answer isn't waited for any more.
     fn cancelled(&self) -> bool;
@@ -167,8 +167,8 @@ impl Responder {
         &self.context
     }
 
-    /// From now on it answers behind the requests that were put into this order
-    /// before it.
+    /// From now on its answer follows those of the requests that were put into
+    /// this order before.
     #[must_use]
     pub fn in_turn(mut self, order: &Arc<Order>) -> Self {
         let number = order.lock().unwrap_or_else(PoisonError::into_inner).enter();
@@ -203,13 +203,13 @@ impl Responder {
         self.send(Err(error));
     }
 
-    /// Answers a request that doesn't run with an error, out of its turn.
+    /// Answers with an error, out of turn, because the request doesn't run.
     pub fn refuse(mut self, error: Error) {
         if let Some(part) = self.part.take() {
             return part.refuse(error);
         }
-        // Before the requests behind it, whose answers may only have waited for
-        // this one.
+        // Before the later requests: their answers may have waited for this one
+        // only.
         let turn = self.turn.take();
         self.fail(FailureReason::Rejected, error);
         if let Some(turn) = turn {

@@ -1,5 +1,5 @@
-//! A batch's outputs into responses: each request gets its own rows, as
-//! slices of one memory.
+//! A batch's outputs as responses: each request gets its own rows, as slices of
+//! one memory.
 
 use std::sync::Arc;
 
@@ -23,8 +23,7 @@ pub enum OutputLayout {
 /// Why outputs can't be answered with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
-    /// The model gives no such output, or one of another datatype, whatever it
-    /// is asked.
+    /// The model never gives such an output, or gives it in another datatype.
     #[error("{0}")]
     Never(String),
     /// This time the shape isn't as declared.
@@ -116,8 +115,8 @@ impl OutputLayout {
         Err(Unfit::NotRows(format!("output '{name}' has shape {:?} for a batch of {rows}", output.shape)))
     }
 
-    /// An output's shape as clients are told it; `None` if the model gave
-    /// another than the declared one.
+    /// An output's shape in answers; `None` if the model gave another than the
+    /// declared one.
     fn declared_shape(self, output: &BatchOutput, spec: &TensorConfig) -> Option<Vec<i64>> {
         let (shape, dims) = (output.shape.as_slice(), spec.dims.as_slice());
         let rows = match self {
@@ -130,15 +129,16 @@ impl OutputLayout {
         } else if fits(inner, dims) && batch.len() == usize::from(rows.is_some()) {
             Some(shape.to_vec())
         } else if inner.is_empty() || output.datatype == Datatype::Bytes {
-            // Strings, numbers of Python's and one number a row have no shape of
-            // their own, or one that dims can't spell: theirs is the configuration's.
+            // Strings, Python's numbers and one number a row have no shape of
+            // their own, or one that dims can't spell: they take the
+            // configuration's.
             let wanted: Vec<i64> = rows.into_iter().chain(dims.iter().copied()).collect();
             fill_shape(&wanted, shape)
         } else {
             None
         };
-        // What isn't rows may have been declared as it comes: all of it is the one
-        // row's.
+        // Outputs that aren't rows may be declared as they come: all of them
+        // belong to the one row.
         declared.or_else(|| match self {
             Self::Alone(1) if fits(shape, dims) => Some([&[1], shape].concat()),
             Self::Alone(_) if fits(shape, dims) => Some(shape.to_vec()),

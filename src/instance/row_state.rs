@@ -1,5 +1,5 @@
-//! Whether requests of several callers may share a batch: only while it is
-//! proved that outputs are rows of inputs. What isn't known at load is found on
+//! Whether requests of several callers may share a batch: only if it is proved
+//! that outputs are rows of inputs. If that isn't known at load, it is found on
 //! the first requests, which run alone until then.
 
 use std::collections::HashMap;
@@ -18,8 +18,8 @@ use cresset_backend::{BackendError, BatchOutput, HostBatch, ModelInstance};
 use cresset_protocol::Tensor;
 use cresset_scheduler::Queue;
 
-/// So many requests of one shape are kept until their answers differ; then the
-/// oldest goes.
+/// At most so many requests of one shape are kept until their answers differ;
+/// then the oldest goes.
 const MOST_OF_A_SHAPE: usize = 12;
 
 /// So many shapes are kept at a time.
@@ -43,7 +43,7 @@ pub struct RowState {
     /// Whether enough requests have run alone for a proof.
     due: AtomicBool,
     stage: Mutex<Sharing>,
-    /// What of that holds for which requests, if they vary.
+    /// What is known of each variant, if requests vary.
     variants: Variants,
     /// Requests that ran alone, for a proof.
     kept: Mutex<Kept>,
@@ -123,7 +123,7 @@ impl RowState {
         }
     }
 
-    /// All sizes have run: what they were held to isn't needed any more.
+    /// Drops the requests that batches were compared with: all sizes have run.
     pub fn forget_requests(&self) {
         *self.requests.lock().unwrap_or_else(PoisonError::into_inner) = Arc::default();
     }
@@ -134,7 +134,7 @@ impl RowState {
         self.rows.load(Ordering::Acquire)
     }
 
-    /// The same of requests that have all but rows in common.
+    /// The same of requests that differ in rows only.
     pub(super) fn shares_of(&self, requests: &[QueuedRequest]) -> bool {
         self.shares() && requests.first().is_none_or(|first| self.shares_like(&first.inputs))
     }
@@ -158,7 +158,7 @@ impl RowState {
         }
     }
 
-    /// What these gave isn't rows after all.
+    /// The outputs of these requests aren't rows after all.
     pub(super) fn refute_of(&self, requests: &[QueuedRequest], reason: &str) {
         let variant = requests.first().map(|first| self.variants.of(&first.inputs)).unwrap_or_default();
         self.refute_variant(variant, reason);
@@ -176,8 +176,8 @@ impl RowState {
         }
     }
 
-    /// What a batch of the model gave isn't rows after all: from now on each
-    /// request runs by itself.
+    /// The outputs of a batch aren't rows after all: from now on each request
+    /// runs by itself.
     pub(super) fn refute(&self, reason: &str) {
         let mut stage = self.lock();
         if matches!(*stage, Sharing::Apart(_)) {
@@ -190,9 +190,9 @@ impl RowState {
         self.queue.share_batches(None);
     }
 
-    /// Keeps a request that ran alone, with what the model gave for it, until
-    /// there are enough for a proof, if it isn't known yet whether that is rows.
-    /// `of` are its own inputs, `inputs` what ran.
+    /// Keeps a request that ran alone, with its outputs, until there are enough
+    /// for a proof, if it isn't known yet whether outputs are rows. `of` are
+    /// its own inputs, `inputs` what ran.
     pub(super) fn keep(&self, of: &[Tensor], inputs: &HostBatch, outputs: &[BatchOutput]) {
         if self.due.load(Ordering::Acquire) {
             return;
@@ -310,7 +310,8 @@ impl Kept {
         enough
     }
 
-    /// Those of which there are enough, the latest first: their answers differ.
+    /// The requests of which there are enough, the latest first: their answers
+    /// differ.
     fn take_ready(&mut self) -> (Variant, Vec<Alone>) {
         let key = self.ready.take().unwrap_or_default();
         let ready = self.by_shape.remove(&key).unwrap_or_default();

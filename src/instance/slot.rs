@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cresset_backend::Model;
 
-/// A model and the number of those before it. Its instances look between two
-/// batches whether it is still theirs.
+/// A model, and how many came before it. Between two batches its instances
+/// check whether it was replaced.
 pub struct ModelSlot {
-    /// Beside the model, so that looking costs no lock.
+    /// Beside the model, so that the check takes no lock.
     number: AtomicU64,
     model: Mutex<Arc<dyn Model>>,
 }

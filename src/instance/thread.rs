@@ -1,4 +1,4 @@
-//! The thread itself: born once, warmed up, ended with its queue.
+//! An instance's thread: started once, warmed up, ended with its queue.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,7 +23,7 @@ use cresset_backend::{BackendError, Device, Drive, HostBatch, ModelInstance};
 use cresset_clock as clock;
 use cresset_scheduler::{Next, Queue, Taker};
 
-/// What an instance's thread is given.
+/// The settings of an instance.
 #[derive(Clone)]
 pub struct InstanceSettings {
     /// For the thread's name: `simple/1.0`.
@@ -32,11 +32,11 @@ pub struct InstanceSettings {
     pub slot: Arc<ModelSlot>,
     /// The device that it is on.
     pub device: Device,
-    /// To which it reports that the device has failed.
+    /// The place to report that the device has failed.
     pub health: DeviceHealth,
     /// Threads inside one operation.
     pub intra_op_threads: usize,
-    /// From which its batches come.
+    /// The queue of its batches.
     pub queue: Arc<Queue<QueuedRequest>>,
     /// How inputs and outputs are named.
     pub binding: Arc<Binding>,
@@ -48,10 +48,10 @@ pub struct InstanceSettings {
     pub rows: Arc<RowState>,
     /// How requests of different lengths run together, if they do.
     pub padding: Option<Arc<Padding>>,
-    /// What it runs on its own account before it is ready.
+    /// The runs that no client asked for, before it is ready.
     pub warm_up: Arc<WarmUp>,
-    /// What it runs on its own account once it is ready, while no request waits;
-    /// shared with the other instances on processors.
+    /// The runs that no client asked for once it is ready, while no request
+    /// waits; shared with the other instances on processors.
     pub warm_up_queue: Arc<WarmUpQueue>,
 }
 
@@ -65,7 +65,7 @@ pub struct WarmUp {
     pub first: Vec<Vec<TrialInput>>,
     /// Once it is, one after the other, while no request waits.
     pub later: Vec<Vec<TrialInput>>,
-    /// What requests of this shape have as their bucket.
+    /// The bucket of requests of this shape.
     pub bucket: Vec<i64>,
 }
 
@@ -119,7 +119,7 @@ impl Drop for Counted {
 /// Starts an instance's thread; see [`Instance::wait_ready`].
 ///
 /// # Errors
-/// When the system has no more threads.
+/// The system has no more threads.
 pub fn spawn(settings: InstanceSettings) -> std::io::Result<Instance> {
     let (report, ready) = mpsc::sync_channel(1);
     let counted = Counted::one_more()?;
@@ -149,7 +149,7 @@ impl Instance {
     /// Waits until the instance is warm, or says why it isn't.
     ///
     /// # Errors
-    /// What the backend refused.
+    /// The backend's error.
     pub fn wait_ready(&self) -> Result<(), BackendError> {
         self.ready.recv().unwrap_or_else(|_| {
             Err(BackendError::Load {
@@ -189,15 +189,15 @@ fn start(settings: &InstanceSettings) -> Result<Started, BackendError> {
     }
     let warm = first.iter().all(|inputs| warm(instance.as_mut(), inputs, settings));
     if !warm {
-        // These are no input for this model: larger batches of them neither.
+        // The model takes no such input, so it takes no larger batches of it.
         settings.warm_up_queue.done(false);
         settings.rows.forget_requests();
     }
     Ok(Started { instance, number })
 }
 
-/// Whether a run on zeros passes. They may be no input for this model: its
-/// clients will tell.
+/// Whether a run on zeros passes. A failure is no error: zeros may be no input
+/// for this model.
 fn warm(instance: &mut dyn ModelInstance, inputs: &[TrialInput], settings: &InstanceSettings) -> bool {
     let began = clock::now();
     let held = settings.rows.run_held(instance, inputs);
@@ -283,7 +283,7 @@ fn serve(started: Started, settings: &InstanceSettings) {
             Next::OtherWork => continue,
             Next::Closed => break,
         };
-        // A panic is a bug of ours, but not a reason to stop serving: the
+        // A panic is a bug of the server, but no reason to stop serving: the
         // responders that it dropped have answered.
         match catch_unwind(AssertUnwindSafe(|| inline.run(batch, &context))) {
             Ok(Some(ran)) => guard.finish(ran),
@@ -296,9 +296,9 @@ fn serve(started: Started, settings: &InstanceSettings) {
     }
 }
 
-/// Runs what no request asked for: a proof that is due, or, while no request
-/// waits, a further batch size, which the first request of that size would pay
-/// for. Returns whether anything ran.
+/// Runs that no request asked for: a proof that is due, or, while no request
+/// waits, a further batch size, so that the first request of that size doesn't
+/// pay for it. Returns whether anything ran.
 fn run_own(instance: &mut dyn ModelInstance, settings: &InstanceSettings) -> bool {
     if settings.rows.is_due() {
         return catch_unwind(AssertUnwindSafe(|| settings.rows.prove(instance))).unwrap_or(false);
@@ -312,8 +312,8 @@ fn run_own(instance: &mut dyn ModelInstance, settings: &InstanceSettings) -> boo
     true
 }
 
-/// Goes on with the model that the slot has now, or with the one before if an
-/// instance of it can't be made. Returns the number of the slot's model.
+/// Goes on with the model that the slot has now. If an instance of it can't be
+/// made, the one before stays. Returns the number of the slot's model.
 fn renew(inline: &mut Inline, settings: &InstanceSettings) -> u64 {
     let (model, number) = settings.slot.current();
     match model.instance(settings.intra_op_threads) {

@@ -1,7 +1,7 @@
-//! Requests that differ in more than the rows of their inputs: in what they
-//! leave out, and in values that a whole batch shares. What is proved of one
-//! such variant says nothing of another: a switch may well turn rows into
-//! something else.
+//! Requests that differ in more than the rows of their inputs: in the inputs
+//! that they leave out, and in values that a whole batch shares. A proof for
+//! one variant says nothing of another: a switch may turn rows into something
+//! else.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,13 +10,13 @@ use crate::model_config::Binding;
 use crate::trial::TrialInput;
 use cresset_protocol::Tensor;
 
-/// So many are remembered; then the one that wasn't asked for longest goes.
+/// At most so many are remembered; then the least recently used one goes.
 const MOST: usize = 256;
 
-/// So many are told in the log for being no rows.
+/// At most so many are logged because their outputs are no rows.
 const TOLD: usize = 8;
 
-/// What [`Binding::variant`] tells apart; empty where nothing varies.
+/// What [`Binding::variant`] tells apart; empty if nothing varies.
 pub(super) type Variant = Vec<i64>;
 
 /// Which variants' outputs are rows.
@@ -28,7 +28,8 @@ pub(super) struct Variants {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// Whether requests of one share batches, and when that was asked last.
+    /// By variant: whether its requests share batches, and when that was asked
+    /// last.
     rows: HashMap<Variant, (bool, u64)>,
     /// Counts what is asked.
     asked: u64,
@@ -68,8 +69,8 @@ impl Variants {
         self.of(&inputs)
     }
 
-    /// Whether its outputs are rows; `None` where that isn't known. All are of
-    /// one kind where nothing varies, which isn't asked here.
+    /// Whether its outputs are rows; `None` if that isn't known. It isn't asked
+    /// if nothing varies: then there is one variant.
     pub(super) fn are_rows(&self, variant: &Variant) -> Option<bool> {
         if variant.is_empty() {
             return Some(true);
@@ -82,8 +83,8 @@ impl Variants {
         Some(*rows)
     }
 
-    /// Takes in what was found of one. Whether that is to be told: it is news,
-    /// and one of the first.
+    /// Notes whether a variant's outputs are `rows`. Returns whether to log it:
+    /// it is news, and one of the first.
     pub(super) fn found(&self, variant: Variant, rows: bool) -> bool {
         if variant.is_empty() {
             return false;

@@ -1,28 +1,28 @@
-//! Runs on the server's own account that are left for when no request waits: each
-//! further batch size, so that no client pays for being the first with it.
+//! Warm-up runs for times when no request waits: each further batch size, so
+//! that the first request of a size doesn't pay for it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::trial::TrialInput;
 
-/// A size's first run costs what is only paid once; the second tells how long
+/// The first run of a size has costs that occur once; the second tells how long
 /// it takes.
 const RUNS_EACH: usize = 2;
 
 /// The runs that are left. The instances of one model on processors share them:
-/// what the first run of a size makes is the model's, and while one instance is
-/// busy with it the others are there for requests.
+/// one run of a size warms the model for all, and the other instances serve
+/// requests meanwhile.
 #[derive(Debug, Default)]
 pub struct WarmUpQueue(Mutex<WarmUpRuns>);
 
 #[derive(Debug, Default)]
 struct WarmUpRuns {
     runs: Vec<Arc<[TrialInput]>>,
-    /// How many were given out.
+    /// How many runs were given out.
     given: usize,
-    /// An instance runs one.
+    /// Whether an instance runs one.
     taken: bool,
-    /// Not yet: the model may soon be another.
+    /// Whether they wait, because the model may soon be replaced.
     deferred: bool,
 }
 
@@ -31,14 +31,14 @@ struct WarmUpRuns {
 pub(super) enum WarmUpJob {
     /// Run this, and say that it is done.
     Run(Arc<[TrialInput]>),
-    /// Nothing: another instance runs one, or it isn't time.
+    /// Nothing now: another instance runs one, or the runs are deferred.
     NotNow,
     /// Nothing any more.
     Nothing,
 }
 
 impl WarmUpQueue {
-    /// These, one after the other, each often enough.
+    /// A queue of these runs, one after the other, each `RUNS_EACH` times.
     #[must_use]
     pub fn new(sizes: &[Vec<TrialInput>]) -> Self {
         let each = sizes.iter().map(|inputs| Arc::from(inputs.as_slice()));

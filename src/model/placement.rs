@@ -1,5 +1,4 @@
-//! What the machine lends to models, and on which devices a model's instances
-//! are.
+//! The machine's resources for models, and the devices of a model's instances.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -20,7 +19,7 @@ pub enum DevicePreference {
     Cuda,
 }
 
-/// What the machine lends.
+/// The resources for models.
 #[derive(Debug, Clone)]
 pub struct Resources {
     /// Processors that this process may use: affinity and cgroup quota, not
@@ -35,18 +34,19 @@ pub struct Resources {
     /// Whether models on processors are driven as on an accelerator:
     /// [`LoadRequest::overlapped`](cresset_backend::LoadRequest).
     pub overlapped: bool,
-    /// If plans that nothing fixes are to be chosen by a calibration at load, which
-    /// runs the model a few times more: held during one, so that calibrations of
-    /// models that are loaded together don't disturb each other. `None` for none.
+    /// Held during a calibration at load, so that models that are loaded
+    /// together don't disturb each other's. A calibration runs the model a few
+    /// times more, and chooses a plan if the configuration leaves it open.
+    /// `None` if there are to be none.
     pub trials: Option<Arc<Mutex<()>>>,
-    /// How long instances look out for work before they sleep, as of
+    /// How long instances spin for work before they sleep, as of
     /// [`Policy::spin_before_park`](cresset_scheduler::Policy).
     pub spin_before_park: Duration,
 }
 
 impl Resources {
     /// So many processors and no accelerator; nothing is calibrated, and no
-    /// instance looks out.
+    /// instance spins.
     #[must_use]
     pub fn of_processors(processors: usize) -> Self {
         Self {

@@ -10,8 +10,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use super::error::TransformError;
 use super::format::looks_like_image;
 
-/// Padding may be there or not. The bits that a last character has too many
-/// don't count.
+/// Padding is optional. Spare bits of a last character are ignored.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new()
@@ -22,7 +21,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 /// The bytes that a text in base64 stands for.
 ///
 /// # Errors
-/// [`TransformError::NotBase64`]: which character isn't of it, counted from 1.
+/// [`TransformError::NotBase64`]: which character is wrong, counted from 1.
 pub(super) fn from_base64(text: &[u8]) -> Result<Vec<u8>, TransformError> {
     let (head, text) = split_url(text.trim_ascii())?;
     if text.is_empty() {
@@ -80,7 +79,7 @@ fn split_url(text: &[u8]) -> Result<(usize, &[u8]), TransformError> {
     Ok((comma + 1, data))
 }
 
-/// The text in the standard alphabet, on one line; or where a byte is that
+/// The text in the standard alphabet, on one line; or the place of a byte that
 /// isn't of base64.
 fn clean(text: &[u8]) -> Result<Cow<'_, [u8]>, usize> {
     let data = text.len() - text.iter().rev().take_while(|byte| matches!(byte, b'=' | b'\r' | b'\n')).count();

@@ -1,4 +1,4 @@
-//! A row of scores to its best labels.
+//! Turns a row of scores into its best labels.
 
 use std::any::Any;
 use std::cmp::Ordering;
@@ -78,9 +78,9 @@ impl Classification {
     /// large logits don't overflow.
     ///
     /// # Errors
-    /// [`TransformError::Scores`] when there isn't one score for each label,
-    /// or when one is NaN or infinite: nothing can be said of such a row.
-    /// Negative infinity passes under softmax, as probability 0.
+    /// [`TransformError::Scores`] if there isn't one score for each label, or
+    /// if a score is NaN or infinite. Negative infinity passes under softmax,
+    /// as probability 0.
     fn apply(&self, scores: &[f32]) -> Result<Vec<Ranked>, TransformError> {
         self.check(scores)?;
         let (peak, total) = match self.scale {

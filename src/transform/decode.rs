@@ -1,5 +1,5 @@
-//! Encoded bytes to pixels, with everything that can be refused refused
-//! before memory is asked for.
+//! Decodes bytes to pixels. All that can be refused is refused before memory is
+//! allocated.
 
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,13 +20,17 @@ use super::{gif, jpeg, png, webp};
 /// What a decoder works on: it reads the header when it is made.
 type Opened<'a> = Box<dyn ImageDecoder + 'a>;
 
-/// Decodes an image; of several frames or pages the first.
+/// Decodes an image; if it has several frames or pages, the first.
 ///
-/// Palettes become RGB, samples of 1, 2 and 4 bits are widened, of samples of
-/// 16 bits the high byte is taken, CMYK becomes RGB as `(255-c)(255-k)/255`
-/// (inverted in a JPEG, as Adobe and everyone after it stores it). Colour
-/// profiles are passed over, and so is alpha: the colour is taken that is
-/// stored under it. Pillow does the same.
+/// As in Pillow:
+///
+/// - a palette becomes RGB;
+/// - samples of 1, 2 and 4 bits are widened;
+/// - of samples of 16 bits the high byte is taken;
+/// - CMYK becomes RGB as `(255-c)(255-k)/255`; in a JPEG it is inverted, as
+///   Adobe stores it;
+/// - colour profiles are ignored, and so is alpha: the colour stored under it
+///   is taken.
 pub(super) fn decode(encoded: &[u8]) -> Result<Decoded, TransformError> {
     let format = recognise(encoded).ok_or_else(|| not_an_image(encoded))?.taken()?;
     let layout = match format {
@@ -57,8 +61,8 @@ pub(super) fn decode(encoded: &[u8]) -> Result<Decoded, TransformError> {
     })
 }
 
-/// The decoders are others' work on a stranger's bytes: a panic in one is the
-/// image's fault, not the server's.
+/// A panic in a decoder's library counts as an error of the image, not of the
+/// server: the bytes are a client's.
 fn caught<T>(format: Format, work: impl FnOnce() -> Result<T, TransformError>) -> Result<T, TransformError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
         let reason = "can't be decoded: it is damaged in a way that the decoder doesn't know".to_owned();
@@ -83,7 +87,7 @@ fn open(format: Format, encoded: &[u8]) -> Result<Option<Opened<'_>>, ImageError
     }))
 }
 
-/// What a decoder has read in the header.
+/// The size and memory that the header promises.
 fn promised(format: Format, decoder: &dyn ImageDecoder) -> Result<Layout, TransformError> {
     let color = decoder.color_type();
     if matches!(color, ColorType::Rgb32F | ColorType::Rgba32F) {
@@ -108,8 +112,8 @@ fn stored(decoder: &dyn ImageDecoder) -> u64 {
     if ink { given / 3 * 4 } else { given }
 }
 
-/// Bounds what a decoder takes beside the pixels that it gives: a TIFF's strip
-/// may be larger than the image.
+/// Bounds the memory that a decoder takes beside its pixels: a TIFF's strip may
+/// be larger than the image.
 fn limit(format: Format, decoder: &mut dyn ImageDecoder) -> Result<(), ImageError> {
     match format {
         Format::Tiff => {
@@ -117,7 +121,7 @@ fn limit(format: Format, decoder: &mut dyn ImageDecoder) -> Result<(), ImageErro
             limits.max_alloc = Some(MAX_BYTES.saturating_sub(decoder.total_bytes()));
             decoder.set_limits(limits)
         }
-        // Held to already: by the header, or since it was opened.
+        // These are bounded already: by the header, or when they were opened.
         Format::Jpeg | Format::Png | Format::WebP | Format::Gif | Format::Bmp => Ok(()),
     }
 }
@@ -156,10 +160,10 @@ fn keep_high_bytes(samples: &mut Vec<u8>) {
     samples.truncate(count);
 }
 
-/// The bytes are of no kind that is known: how they begin is shown, as text
-/// where they are text.
+/// The error for bytes of no known format. It shows their beginning, as text if
+/// they are text.
 pub(super) fn not_an_image(bytes: &[u8]) -> TransformError {
-    /// Enough to know what was sent.
+    /// So many show what was sent.
     const SHOWN: usize = 24;
     let head = &bytes[..bytes.len().min(SHOWN)];
     let text = String::from_utf8_lossy(head);
@@ -287,7 +291,7 @@ mod tests {
         assert_eq!(bytes, [0x00, 0x01, 0x80, 0xff]);
     }
 
-    /// What each format that is taken begins with.
+    /// The first bytes of each format that is taken.
     const SIGNATURES: [&[u8]; 8] = [
         b"\xff\xd8\xff",
         b"\x89PNG\r\n\x1a\n",

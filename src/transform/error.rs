@@ -1,4 +1,4 @@
-//! What can go wrong with a transform, and whose fault it is.
+//! The errors of transforms: the client's and the server's.
 
 use super::format::{Format, TAKEN};
 use crate::error::{Error, ErrorCode};
@@ -27,21 +27,21 @@ pub enum TransformError {
         /// What it was.
         format: Format,
     },
-    /// Text that was to be an image in base64.
+    /// A text that should be an image in base64, and isn't.
     #[error("not base64: {reason}")]
     NotBase64 {
         /// Which character is wrong, or what it is.
         reason: String,
     },
-    /// It says that it is an image, and is damaged or of a kind not taken.
+    /// An image that is damaged, or of a kind that isn't taken.
     #[error("the {format} {reason}")]
     Undecodable {
-        /// What it says it is.
+        /// Its format, by its first bytes.
         format: Format,
         /// The rest of the sentence: `is truncated: …`.
         reason: String,
     },
-    /// Its header asks for more pixels or memory than is given to one image.
+    /// An image with more pixels, or more memory to decode, than is allowed.
     #[error("the {format} is too large: {reason}")]
     TooLarge {
         /// What it is.
@@ -52,7 +52,7 @@ pub enum TransformError {
     /// The model's scores can't be ranked.
     #[error("the scores can't be ranked: {0}")]
     Scores(String),
-    /// A fault of our own.
+    /// A fault of the server.
     #[error("the image could not be transformed: {0}")]
     Internal(String),
 }

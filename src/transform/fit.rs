@@ -14,9 +14,9 @@ pub(crate) struct Size {
     pub(crate) width: u32,
 }
 
-/// How stored pixels become upright ones: upright `(y, x)` is stored at
-/// `(y, x)`, or at `(x, y)` where the axes are swapped, counted from the far
-/// end of each stored axis that is flipped.
+/// How stored pixels become upright ones: upright `(y, x)` is stored at `(y,
+/// x)`, or at `(x, y)` if the axes are swapped. On a flipped axis it is counted
+/// from the far end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Turn {
     pub(super) swap_axes: bool,

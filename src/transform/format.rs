@@ -1,4 +1,4 @@
-//! What bytes are, by how they begin.
+//! Recognises formats by their first bytes.
 
 use std::fmt;
 
@@ -17,23 +17,23 @@ pub enum Format {
     Gif,
     /// BMP of any depth, packed or not.
     Bmp,
-    /// TIFF of grey, RGB or CMYK, of 8 or 16 bits; of several the first page.
+    /// TIFF of grey, RGB or CMYK, of 8 or 16 bits; of several pages the first.
     Tiff,
 }
 
-/// Those formats, for a client that sent another.
+/// The names of these formats, for a client that sent another.
 pub(super) const TAKEN: &str = "JPEG, PNG, WebP, GIF, BMP or TIFF";
 
-/// What bytes say that they are. Says nothing of those behind their first.
+/// What bytes are by their beginning. It says nothing of the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// An image that is taken.
     Taken(Format),
-    /// A picture, or a document that is often sent for one, that isn't: its
-    /// name with its article.
+    /// A picture, or a document often sent as one, of a format that isn't
+    /// taken: its name with its article.
     NotTaken(&'static str),
-    /// An image whose first bytes have lost what a text's line breaks are, and
-    /// zeros: `curl -d @file` takes them out.
+    /// An image whose first bytes have lost line breaks and zeros: `curl -d
+    /// @file` removes them.
     Stripped(Format),
 }
 
@@ -61,7 +61,7 @@ impl fmt::Display for Kind {
 }
 
 impl Kind {
-    /// The format, where it is taken.
+    /// The format, if it is taken.
     pub(super) fn taken(self) -> Result<Format, TransformError> {
         match self {
             Self::Taken(format) => Ok(format),
@@ -77,7 +77,7 @@ pub(super) fn looks_like_image(bytes: &[u8]) -> bool {
     recognise(bytes).is_some()
 }
 
-/// What the bytes are, where they begin as something that is known.
+/// The kind of the bytes, if their beginning is known.
 pub(super) fn recognise(bytes: &[u8]) -> Option<Kind> {
     taken(bytes).map(Kind::Taken).or_else(|| stripped(bytes)).or_else(|| not_taken(bytes).map(Kind::NotTaken))
 }
@@ -88,10 +88,10 @@ fn taken(bytes: &[u8]) -> Option<Format> {
         [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Format::Png,
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Format::WebP,
         [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Format::Gif,
-        // 43 in the place of 42: of 64 bits.
+        // 43 instead of 42: BigTIFF, with 64 bits.
         [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Format::Tiff,
-        // Two letters say too little: the length of the header behind them must be
-        // one of those that there are.
+        // Two letters say too little, so the length of the header must be a
+        // known one, too.
         [
             b'B',
             b'M',
@@ -119,7 +119,7 @@ fn taken(bytes: &[u8]) -> Option<Format> {
 
 fn stripped(bytes: &[u8]) -> Option<Kind> {
     match bytes {
-        // Whichever of its breaks are left.
+        // Whichever of its line breaks are left.
         [0x89, b'P', b'N', b'G', ..] => Some(Kind::Stripped(Format::Png)),
         [b'R', b'I', b'F', b'F', rest @ ..] => {
             let head = rest.get(..8).unwrap_or(rest);
@@ -166,7 +166,7 @@ fn iso_media(bytes: &[u8]) -> &'static str {
 
 /// Whether it is text in which an SVG's first tag comes soon.
 fn is_svg(bytes: &[u8]) -> bool {
-    /// Behind it a declaration and a comment or two have ended.
+    /// A declaration and a comment or two fit in before it.
     const SOON: usize = 1024;
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii_start();
     text.first() == Some(&b'<') && text[..text.len().min(SOON)].windows(4).any(|tag| tag == b"<svg")

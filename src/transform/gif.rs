@@ -1,6 +1,6 @@
-//! A GIF's first frame on its screen, as Pillow lays it there: what the frame
-//! leaves free has the colour of its transparent index, else of the first, and
-//! a screen that is too small for it grows.
+//! A GIF's first frame on its screen, as in Pillow. The area beside the frame
+//! has the colour of the transparent index, or else the first colour. A screen
+//! that is too small for the frame grows.
 
 use gif::{ColorOutput, DecodeOptions, DecodingError};
 use image::error::ImageFormatHint;
@@ -11,7 +11,7 @@ use super::fit::{Size, Turn};
 use super::format::Format;
 use super::pixels::{Channels, Decoded, Layout, check, explain};
 
-/// Where the frame lies, and what isn't in it.
+/// The place of the frame on the screen, and the colour beside it.
 #[derive(Debug, Clone, Copy)]
 struct FramePlace {
     left: usize,
@@ -45,7 +45,7 @@ pub(super) fn decode(encoded: &[u8]) -> Result<Decoded, TransformError> {
         height: screen.height.max(u32::from(frame.top) + u32::from(frame.height)),
         width: screen.width.max(u32::from(frame.left) + u32::from(frame.width)),
     };
-    // The indices of its pixels beside those that they become.
+    // One byte for the index of each pixel, and three for its colour.
     check(Format::Gif, Layout::of(size, 4))?;
     let mut indices = vec![0; decoder.buffer_size()];
     decoder.read_into_buffer(&mut indices).map_err(explained)?;

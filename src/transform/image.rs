@@ -1,4 +1,4 @@
-//! A photograph to the tensor that a vision model takes.
+//! Turns a photograph into the tensor that a vision model takes.
 
 use std::any::Any;
 
@@ -14,7 +14,7 @@ use super::preprocessor::{Item, ItemForm, ItemKind, MadeInput, MadeRow, Preproce
 use super::resize::{Interpolation, resize};
 use cresset_protocol::Datatype;
 
-/// What `[transform.image]` takes: a photograph as its bytes, or in base64.
+/// The items of `[transform.image]`: photographs as bytes, or in base64.
 pub(super) const PHOTOGRAPH: ItemKind = ItemKind {
     table: "[transform.image]",
     name: "photograph",
@@ -65,7 +65,7 @@ pub(crate) enum ChannelOrder {
     Grey,
 }
 
-/// What is declared of a picture, each value checked: `crop` lies within
+/// The declared settings of a picture, each value checked: `crop` lies within
 /// `short_side`, `scale` and `std` are above 0.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Declared {
@@ -81,7 +81,7 @@ pub(crate) struct Declared {
 }
 
 impl Declared {
-    /// What becomes of a level, in torchvision's order of operations.
+    /// The value of a level, in torchvision's order of operations.
     pub(crate) fn value(&self, channel: usize, level: f32) -> f32 {
         (level / self.scale - self.mean[channel]) / self.std[channel]
     }
@@ -119,8 +119,8 @@ impl ImageTransform {
     /// `(level / scale - mean) / std`.
     ///
     /// # Errors
-    /// What the bytes are instead, what is wrong with them, or that they are too
-    /// large; never a panic, whatever the bytes are.
+    /// The bytes are no image, or damaged, or the image is too large. No bytes
+    /// cause a panic.
     fn apply(&self, encoded: &[u8]) -> Result<Vec<u8>, TransformError> {
         let decoded = decode(encoded)?;
         let fit = Fit::new(decoded.size, decoded.turn, self.short_side, self.crop);

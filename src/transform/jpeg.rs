@@ -1,10 +1,10 @@
-//! What a JPEG says of itself before it is decoded, after ITU-T T.81.
+//! Reads a JPEG's headers before it is decoded, after ITU-T T.81.
 //!
-//! The decoder is lenient on purpose: it fills what is missing with grey and
-//! says nothing. So the sizes, and whether the data is all there, are read
-//! here first. The rules are those of Pillow over libjpeg: everything after
-//! the end marker is ignored, a file without an end marker is truncated, and
-//! damage between the two shows as grey or odd blocks.
+//! The decoder is lenient on purpose: it fills missing data with grey and
+//! reports nothing. So the sizes and the completeness of the data are checked
+//! here first. The rules are those of Pillow over libjpeg: everything after the
+//! end marker is ignored, a file without an end marker is truncated, and damage
+//! between the two shows as grey or odd blocks.
 
 use super::error::TransformError;
 use super::fit::Size;
@@ -29,7 +29,7 @@ pub(super) fn layout(encoded: &[u8]) -> Result<Layout, TransformError> {
         let (marker, body) = walk.segment()?;
         match marker {
             0xc0..=0xc2 if frame.is_none() => frame = Some(FrameHeader::parse(marker, body)?),
-            // The decoder takes one frame; another would leave ours unchecked.
+            // The decoder takes one frame; a second one would be unchecked.
             0xc0..=0xc2 => return Err(undecodable("has a second frame header")),
             // DHT, JPG and DAC share the range of the frame headers.
             0xc3..=0xcf if !matches!(marker, 0xc4 | 0xc8 | 0xcc) => {
@@ -40,7 +40,7 @@ pub(super) fn layout(encoded: &[u8]) -> Result<Layout, TransformError> {
             0xd9 => return Err(undecodable("ends before its first scan")),
             0xda => {
                 let frame = frame.ok_or_else(|| undecodable("has a scan and no frame header"))?;
-                // libjpeg would fill what the scans leave out with grey.
+                // libjpeg would fill missing data with grey.
                 if frame.blocks.div_ceil(8) > encoded.len() as u64 {
                     return Err(undecodable(&format!(
                         "is truncated: {} x {} pixels take at least {} bytes, and there are {}",

@@ -1,17 +1,17 @@
-//! What a model declares in front of and behind its tensors: a photograph to
-//! an input tensor, a row of scores to labels.
+//! The transforms that a model declares before and behind its tensors: from a
+//! photograph to an input tensor, from a row of scores to labels.
 //!
 //! The declaration is `cresset.toml` in the model's directory, which
-//! `model_settings` reads into a [`Preprocessor`] and a [`Postprocessor`]. These
-//! say which tensors they make and read. All other code goes by what they say:
-//! whether they fit a model, how bodies are read and how answers are written. So a
-//! further one is a file here and its table in `model_settings`. [`ItemKind::ALL`]
-//! lists what preprocessors take.
+//! `model_settings` reads into a [`Preprocessor`] and a [`Postprocessor`].
+//! These declare which tensors they make and read. All other code goes by these
+//! declarations: whether they fit a model, how bodies are read and how answers
+//! are written. So a further transform is a file here and its table in
+//! `model_settings`. [`ItemKind::ALL`] lists what preprocessors take.
 //!
 //! Both are pure: bytes in, tensors or answers out, no clock and no threads. They
 //! take milliseconds, so callers on async threads run them on a [`Pool`].
 //!
-//! A photograph's walk:
+//! The way of a photograph:
 //!
 //! 1. `format`: what its first bytes say that it is.
 //! 2. `decode`: its pixels. The header is read first, by `jpeg`, `png`, `webp` or
@@ -86,7 +86,7 @@ pub struct Transforms {
 }
 
 impl Transforms {
-    /// What stands in front of a model's tensors, and what stands behind them.
+    /// Transforms of a preprocessor and a postprocessor.
     #[must_use]
     pub fn new(
         preprocessor: Option<Arc<dyn Preprocessor>>,
@@ -95,13 +95,13 @@ impl Transforms {
         Self { preprocessor, postprocessor }
     }
 
-    /// What makes tensors of the items that clients send.
+    /// The preprocessor, which makes tensors of items that clients send.
     #[must_use]
     pub fn preprocessor(&self) -> Option<&Arc<dyn Preprocessor>> {
         self.preprocessor.as_ref()
     }
 
-    /// What makes answers of the model's outputs.
+    /// The postprocessor, which makes answers of the model's outputs.
     #[must_use]
     pub fn postprocessor(&self) -> Option<&Arc<dyn Postprocessor>> {
         self.postprocessor.as_ref()

@@ -1,4 +1,4 @@
-//! What a PNG says of itself before it is decoded: its IHDR chunk.
+//! Reads a PNG's IHDR chunk before it is decoded.
 
 use super::error::TransformError;
 use super::fit::Size;

@@ -13,14 +13,14 @@ type PoolJob = Box<dyn FnOnce() + Send>;
 
 /// A fixed number of long-lived threads behind a bounded queue.
 ///
-/// Not tokio's blocking pool: that one grows to hundreds of threads under
-/// load, each with a decoded photograph in its hands. Here both the
-/// processors and the memory that transforms take have a bound.
+/// Tokio's blocking pool grows to hundreds of threads under load, each of which
+/// would hold a decoded photograph. This pool bounds both the processors and
+/// the memory that transforms take.
 ///
-/// Jobs start in the order in which they came. A job that panics ends with an
-/// error and its thread goes on; a job whose caller is gone before it starts
-/// is passed over. Dropping the pool runs what is queued and joins the
-/// threads, so it blocks for as long as that takes.
+/// Jobs start in the order in which they came. If a job panics, its caller gets
+/// an error and the thread goes on. If the caller is gone before the job
+/// starts, the job is dropped. Dropping the pool runs what is queued and joins
+/// the threads, so it blocks for as long as that takes.
 #[derive(Debug)]
 pub struct Pool {
     /// `None` only while dropping: threads end when the sender is gone and
@@ -31,11 +31,11 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Starts `threads` threads (at least one); `queue` jobs may wait beyond
-    /// those that run.
+    /// Starts `threads` threads (at least one). `queue` jobs may wait while
+    /// others run.
     ///
     /// # Errors
-    /// When the system refuses a thread; those already started are joined.
+    /// The system refuses a thread; the threads already started are joined.
     pub fn new(threads: usize, queue: usize) -> std::io::Result<Self> {
         let (sender, receiver) = sync_channel(queue);
         let receiver = Arc::new(Mutex::new(receiver));
@@ -50,16 +50,17 @@ impl Pool {
 
     /// Runs `job` on one of the threads and gives what it returns.
     ///
-    /// Dropping the future gives the job up where it hasn't started.
+    /// Dropping the future drops the job if it hasn't started.
     ///
     /// # Errors
-    /// `Unavailable` at once when the queue is full; `Internal` when the job
+    /// `Unavailable` at once if the queue is full; `Internal` if the job
     /// panicked.
     pub async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
         let job: PoolJob = Box::new(move || {
             if !reply.is_closed() {
-                // The caller may leave while the job runs; nobody wants it then.
+                // The caller may leave while the job runs; then the result is
+                // dropped.
                 let _ = reply.send(job());
             }
         });
@@ -91,7 +92,7 @@ impl Drop for Pool {
         for thread in self.threads.drain(..) {
             // A job may hold the last handle to the pool it runs on.
             if thread.thread().id() != here {
-                // An error is a panic, and those were caught and reported.
+                // An error is a panic; panics were caught and reported.
                 let _ = thread.join();
             }
         }
@@ -103,7 +104,7 @@ fn work(queue: &Mutex<Receiver<PoolJob>>) {
         // One thread waits in `recv`, the others for the lock.
         let received = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = received else { return };
-        // What a job touches is its own, and its caller hears of the panic.
+        // A job shares nothing, and its caller gets an error.
         if catch_unwind(AssertUnwindSafe(job)).is_err() {
             tracing::error!("a transform panicked; its thread goes on");
         }

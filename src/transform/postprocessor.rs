@@ -1,4 +1,4 @@
-//! What stands behind a model's tensors, and what it says of itself.
+//! Postprocessors: what they do and what they declare.
 
 use std::any::Any;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::error::TransformError;
 use cresset_protocol::{Datatype, Tensor};
 
-/// Makes of outputs what a client reads, of scores labels for instance.
+/// Makes an answer of a model's outputs, such as labels of scores.
 ///
 /// It is pure: no clock and no threads.
 pub trait Postprocessor: Any + fmt::Debug + Send + Sync {
@@ -27,7 +27,7 @@ pub trait Postprocessor: Any + fmt::Debug + Send + Sync {
     /// [`outputs`](Self::outputs), each of the datatype that is declared there.
     ///
     /// # Errors
-    /// That nothing can be made of what the model gave.
+    /// No answer can be made of these outputs.
     fn postprocess(&self, outputs: &[&Tensor]) -> Result<Vec<Arc<dyn RowAnswer>>, TransformError>;
 
     /// Whether the other is of the same type and makes the same of all outputs.
@@ -54,7 +54,7 @@ pub struct ReadOutput {
     pub elements: &'static str,
 }
 
-/// What a postprocessor made of a row.
+/// A postprocessor's answer for one row.
 pub trait RowAnswer: fmt::Debug + Send + Sync {
     /// Writes it as JSON.
     fn write(&self, form: AnswerForm, out: &mut Vec<u8>);

@@ -1,4 +1,4 @@
-//! What stands in front of a model's tensors, and what it says of itself.
+//! Preprocessors: what they do and what they declare.
 
 use std::any::Any;
 use std::fmt;
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::error::TransformError;
 use cresset_protocol::Datatype;
 
-/// Makes tensors of an item that a client sends, of a photograph for instance.
+/// Makes tensors of an item that a client sends, such as a photograph.
 ///
 /// It is pure: no clock and no threads. A row may take milliseconds, so callers on
 /// async threads run [`preprocess`](Self::preprocess) on a [`Pool`](super::Pool).
@@ -28,8 +28,7 @@ pub trait Preprocessor: Any + fmt::Debug + Send + Sync {
     /// Makes a row of each input, in the order of [`inputs`](Self::inputs).
     ///
     /// # Errors
-    /// What the item is instead, or what is wrong with it; never a panic, whatever
-    /// a client sends.
+    /// The item is of another kind, or damaged. No item causes a panic.
     fn preprocess(&self, item: Item) -> Result<Vec<MadeRow>, TransformError>;
 
     /// Whether the other is of the same type and makes the same of every item.
@@ -92,8 +91,9 @@ pub enum ItemForm {
     Text,
 }
 
-/// A kind of items that clients send in the place of tensors. It is known without
-/// a model: a client that sends an item to a model that takes none is told so.
+/// A kind of items that clients send in the place of tensors. It is known
+/// without a model, so that a model that takes no items can refuse one by its
+/// name.
 #[derive(Debug)]
 pub struct ItemKind {
     /// The table of `cresset.toml` that makes a model take such items.

@@ -5,7 +5,7 @@
 
 use super::resize::Interpolation;
 
-/// What a name stands for; all of them take red, green and blue of 0 to 1.
+/// The settings of a name; all take red, green and blue of 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Preset {
     pub(crate) name: &'static str,
@@ -67,12 +67,12 @@ const PRESETS: &[Preset] = &[
 ];
 
 impl Preset {
-    /// The one of this name.
+    /// The preset of this name.
     pub(crate) fn of(name: &str) -> Option<&'static Self> {
         PRESETS.iter().find(|preset| preset.name == name)
     }
 
-    /// All names, for whoever meant another one.
+    /// All names, for the error about an unknown one.
     pub(crate) fn names() -> String {
         PRESETS.iter().map(|preset| preset.name).collect::<Vec<_>>().join(", ")
     }

@@ -1,14 +1,15 @@
 //! The part of an image that survives the crop, at its final size.
 //!
 //! Pillow's `BICUBIC` and `BILINEAR`: a convolution with Catmull and Rom's
-//! kernel (a = -0.5) or with a triangle, widened by the scale where it shrinks, across first and then
-//! down, rounded to 8 bits after each. Every output pixel depends only on the
-//! stored pixels under its kernel, so resizing a part of the image gives the
-//! same pixels as cropping it out of the whole, for less work.
+//! kernel (a = -0.5) or with a triangle, which is widened by the scale if the
+//! image shrinks. It goes across first and then down, and is rounded to 8 bits
+//! after each. Every output pixel depends only on the stored pixels under its
+//! kernel, so resizing a part of the image gives the same pixels as cropping it
+//! out of the whole, for less work.
 //!
-//! The order matters because of the rounding: down first, as the library has
-//! it, is 0.2 levels off on average, across first 0.002. The two steps cost
-//! a few percent of a photograph's time, most of which is decoding.
+//! The order matters because of the rounding: down first, as in the library, is
+//! 0.2 levels off on average; across first is 0.002. The two steps cost a few
+//! percent of a photograph's time, most of which is decoding.
 
 use cresset_bicubic::{Kernel, Source, Span};
 use serde::Deserialize;
@@ -17,11 +18,11 @@ use super::error::TransformError;
 use super::fit::Fit;
 use super::pixels::Decoded;
 
-/// How a pixel comes of those around its place; antialiased either way.
+/// How a pixel is computed from its neighbours; both kernels are antialiased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Interpolation {
-    /// As torchvision resizes where nothing is said.
+    /// Torchvision's default.
     Bilinear,
     /// Sharper.
     #[default]
@@ -65,8 +66,8 @@ fn convolve(decoded: &Decoded, fit: &Fit, interpolation: Interpolation) -> Resul
     };
     let Fit { horizontal, vertical } = *fit;
     if decoded.turn.swap_axes {
-        // What is down here is across once it stands upright, and down first
-        // is the library's own order.
+        // Down becomes across when the image is upright, and the library goes
+        // down first.
         return cresset_bicubic::resize(stored, horizontal, vertical, kernel);
     }
     let rows = rows_under(vertical, stored.height, interpolation.reach());

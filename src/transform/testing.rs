@@ -17,8 +17,7 @@ pub(super) fn png(picture: &DynamicImage) -> Vec<u8> {
     oriented_png(picture, 1)
 }
 
-/// As a camera that is held that way stores it: `picture` are the pixels as
-/// stored.
+/// A PNG with this EXIF orientation: `picture` has the pixels as stored.
 pub(super) fn oriented_png(picture: &DynamicImage, orientation: u8) -> Vec<u8> {
     let mut encoded = Vec::new();
     let mut encoder = PngEncoder::new(&mut encoded);

@@ -1,7 +1,7 @@
-//! What a WebP says of itself before it is decoded, after RFC 9649.
+//! Reads a WebP's headers before it is decoded, after RFC 9649.
 //!
-//! The decoder takes memory by the frame's own size before it compares that
-//! with the canvas, and by a chunk's length before it has its bytes: both are
+//! The decoder allocates memory by a frame's own size before it compares that
+//! with the canvas, and by a chunk's length before it has the bytes. Both are
 //! checked here first.
 
 use super::error::TransformError;
@@ -43,7 +43,7 @@ pub(super) fn layout(encoded: &[u8]) -> Result<Layout, TransformError> {
     };
     let canvas = Size { height: three([h0, h1, h2]) + 1, width: three([w0, w1, w2]) + 1 };
     let animated = flags & 2 != 0;
-    // Nothing is decoded of those behind the first.
+    // Frames behind the first aren't decoded.
     let mut first = None;
     while let Some((name, body)) = chunks.next()? {
         first = match name {
@@ -101,7 +101,7 @@ struct Chunks<'a> {
 }
 
 impl<'a> Chunks<'a> {
-    /// The next; `None` where they end.
+    /// The next chunk; `None` at the end.
     fn next(&mut self) -> Result<Option<Chunk<'a>>, TransformError> {
         let Some((head, behind)) = self.rest.split_first_chunk::<8>() else { return Ok(None) };
         let [n0, n1, n2, n3, l0, l1, l2, l3] = *head;

@@ -1,4 +1,4 @@
-//! What `forward` takes, and what it says when it fails.
+//! The arguments of `forward`, and its errors.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use crate::server::{Server, checkout, get, post};
 use crate::surfaces::{both, floats, strings, tensor};
 use cresset_protocol::Datatype;
 
-/// Models of `tests/arguments`, each with its configuration where it has one.
+/// Models of `tests/arguments`, each with its configuration if it has one.
 fn repository(models: &[(&str, &str, &str)]) -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
     for (name, file, config) in models {
@@ -267,7 +267,7 @@ async fn requests_share_batches_only_with_their_like() {
     while let Some(done) = callers.join_next().await {
         done.unwrap();
     }
-    // Once they are proved, those that are rows run together.
+    // Once it is proved that outputs are rows, requests run together.
     for model in ["shifted", "masked"] {
         let (_, statistics) = get(&server.url(&format!("/v2/models/{model}/stats"))).await;
         let statistics = &statistics["model_stats"][0];

@@ -1,6 +1,5 @@
-//! The probes of `docs/compatibility.md`: what the page says of a path, a call
-//! or a field is what the server does. And what the scheduler is asked for, on
-//! both surfaces.
+//! The probes of `docs/compatibility.md`: the server does what the page says of
+//! a path, a call or a field. And the scheduler's parameters on both surfaces.
 
 use bytes::{Buf as _, BufMut as _};
 use cresset::grpc::proto::DESCRIPTORS;
@@ -133,7 +132,7 @@ fn repository(model: &str, more: &str) -> tempfile::TempDir {
 
 #[tokio::test]
 async fn a_request_that_is_late_is_told_so_on_both_surfaces() {
-    // Whoever is alone waits for company for an hour.
+    // A request that is alone waits an hour for others.
     let scheduling = "dynamic_batching { max_queue_delay_microseconds: 3600000000
         default_queue_policy { allow_timeout_override: true } }";
     let root = repository("identity", scheduling);
@@ -169,7 +168,7 @@ async fn a_configured_warm_up_runs_and_one_that_fails_keeps_its_model_from_being
     let root = repository("fails", &sample("zero_data: true"));
     drop(Server::start(root.path(), &[]));
 
-    // It fails where a number is below zero.
+    // It fails if a number is below zero.
     let root = repository("fails", &sample(r#"input_data_file: "below""#));
     let directory = root.path().join("fails/warmup");
     std::fs::create_dir(&directory).unwrap();

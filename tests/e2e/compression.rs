@@ -1,4 +1,4 @@
-//! Compressed bodies, both ways, and bodies that are compressed to do harm.
+//! Compressed requests and answers, and bodies that are compressed to do harm.
 
 use std::io::{Read as _, Write as _};
 

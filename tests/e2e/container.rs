@@ -1,5 +1,4 @@
-//! What only a container can show; `scripts/test-images` starts one and runs
-//! these.
+//! Tests that need a container; `scripts/test-images` starts one and runs them.
 
 use std::net::SocketAddr;
 use std::process::Command;

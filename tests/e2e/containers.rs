@@ -1,6 +1,6 @@
-//! What Triton's back end refuses, served: containers of outputs by key path,
-//! numbers of Python's, tensors beside a dictionary, arguments left to their
-//! defaults.
+//! Models that Triton's back end refuses and Cresset serves: containers of
+//! outputs by key path, Python's numbers, tensors beside a dictionary,
+//! arguments left to their defaults.
 
 use cresset::grpc::proto::ModelInferRequest;
 use cresset_protocol::Datatype;

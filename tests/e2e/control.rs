@@ -1,5 +1,5 @@
 //! Models that come, change and go while the server serves: over both surfaces,
-//! and by looking at the repository.
+//! and by polling the repository.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -397,7 +397,7 @@ async fn saving_files_while_polling_loses_no_request() {
     assert!(client.await.unwrap().0 > 100);
 }
 
-/// As with Triton, the server never looks again.
+/// As with Triton, the repository isn't polled again.
 #[tokio::test]
 async fn polling_every_zero_seconds_never_looks_again() {
     let root = repository();

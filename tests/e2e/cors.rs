@@ -1,4 +1,4 @@
-//! Browsers: which pages may call, and what they are told.
+//! Browsers: which pages may call, and the answers to them.
 
 use reqwest::{Client, Method, Response};
 use serde_json::json;
@@ -98,7 +98,7 @@ async fn other_pages_are_told_nothing() {
         );
         let answer = send(Method::GET, &server.url("/v2"), origin, "").await;
         assert_eq!((answer.status().as_u16(), header(&answer, "access-control-allow-origin")), (200, None));
-        // A cache must not hand this to those who are let in.
+        // A cache must not give this to pages that are allowed.
         assert!(words(&answer, "vary").contains(&"origin".to_owned()), "{answer:?}");
     }
     let metrics = format!("http://{}/metrics", server.metrics);

@@ -1,5 +1,5 @@
-//! Every datatype there and back, in every form, through a model that gives
-//! its input back; and to whom it belongs, when many ask at once.
+//! Every datatype there and back, in every form, through a model that gives its
+//! input back. With many requests at once, each gets its own data.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! What a configuration declares, and what the model gives: a version that
-//! can't answer isn't served, and no answer holds another caller's rows.
+//! The configuration's outputs beside the model's: a version that can't answer
+//! as declared isn't served, and no answer holds another caller's rows.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! GPUs as a server sees them, with libraries that stand in for the driver's
-//! and for libtorch's part of CUDA.
+//! GPUs as a server sees them, with libraries in place of the driver's and of
+//! libtorch's part of CUDA.
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! The gRPC surface with a client of its own service: what it says, what it
-//! computes, and that a bad request gets the words that HTTP has for it.
+//! The gRPC surface with a client of its own service: its metadata and its
+//! answers. A bad request gets the same error as over HTTP.
 
 use std::time::{Duration, Instant};
 
@@ -472,7 +472,7 @@ async fn a_call_that_is_given_up_leaves_the_queue() {
             break;
         }
     }
-    // They aren't computed for nobody.
+    // Cancelled requests aren't computed.
     assert!(cancelled > 0.0, "{cancelled} were taken out of the queue");
 }
 

@@ -1,4 +1,5 @@
-//! Messages that come compressed: taken, and bounded by what they hold.
+//! Compressed messages: they are taken, and bounded by their size when they are
+//! unpacked.
 
 use bytes::Bytes;
 use cresset::grpc::proto::ModelInferRequest;

@@ -1,5 +1,5 @@
-//! A stop under load over gRPC: what was taken is answered, and a client that
-//! keeps its stream open doesn't hold the server.
+//! A stop under load over gRPC: accepted requests are answered, and a client
+//! that keeps its stream open doesn't hold the server up.
 
 use std::error::Error as _;
 use std::io;
@@ -33,9 +33,9 @@ fn busy_alone() -> tempfile::TempDir {
     root
 }
 
-/// Connects once. A call behind the server's goodbye would open another
-/// connection, which the kernel takes and nobody else; its reset would look
-/// like a loss.
+/// Connects once. A call after the server's goodbye would open another
+/// connection. Only the kernel accepts that, and its reset would look like a
+/// loss.
 #[derive(Clone, Default)]
 struct Once(Arc<AtomicBool>);
 
@@ -62,8 +62,8 @@ async fn client_of_one_connection(server: &Server) -> Client {
     Client::new(endpoint.connect_with_connector(Once::default()).await.unwrap())
 }
 
-/// Whether a failed call was never taken: nobody listens any more, or the
-/// server's goodbye, which names the last call that it took, came first.
+/// Whether a failed call was never taken: the server doesn't listen any more,
+/// or its goodbye, which names the last call that it took, came first.
 fn was_not_taken(status: &Status) -> bool {
     let mut cause = status.source();
     while let Some(error) = cause {

@@ -1,4 +1,4 @@
-//! Clients that mean no good, or know no better.
+//! Clients that are hostile or broken.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};

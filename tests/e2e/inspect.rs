@@ -1,4 +1,4 @@
-//! `cresset inspect`: its configurations serve as those made by hand do.
+//! `cresset inspect`: its configurations serve like handmade ones.
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -1,4 +1,4 @@
-//! Clients that keep a server busy, and know of every request how it ended.
+//! Clients that keep a server busy, and record how each request ended.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -111,7 +111,8 @@ impl Load {
 }
 
 async fn client(address: SocketAddr, request: Arc<str>, stopping: Arc<AtomicBool>) -> Vec<(End, bool)> {
-    // A container's address goes with it, and then nobody refuses.
+    // A container's address goes with it; then connections aren't refused but
+    // time out.
     let connect = || tokio::time::timeout(Duration::from_secs(2), TcpStream::connect(address));
     let mut ends = Vec::new();
     'connections: while let Ok(Ok(mut stream)) = connect().await {

@@ -1,4 +1,4 @@
-//! The whole of it: the real binary, real sockets, real models.
+//! End to end: the real binary, real sockets, real models.
 #![cfg(feature = "libtorch")]
 // A test may say what it expects.
 #![allow(

@@ -1,5 +1,5 @@
-//! How configurations name and shape what a file takes and gives: each way of
-//! Triton's, on both surfaces.
+//! Names and shapes of inputs and outputs in configurations: each of Triton's
+//! ways, on both surfaces.
 
 use crate::server::get;
 use crate::surfaces::{assert_alike, both, floats, repository, start, tensor};

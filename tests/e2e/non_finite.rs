@@ -1,5 +1,5 @@
-//! NaN and infinities: JSON has no number for them, and its strict parsers
-//! read no answer that has. `serde_json` is one.
+//! NaN and infinities: JSON has no number for them, and strict parsers, such as
+//! `serde_json`, refuse an answer that has some.
 
 use std::path::Path;
 

@@ -107,7 +107,7 @@ async fn boxes_that_overlap_are_suppressed() {
     );
 }
 
-/// Compiles a library; `None` where this machine has no compiler.
+/// Compiles a library; `None` if this machine has no compiler.
 fn compile(folder: &Path, name: &str, source: &str, arguments: &[&str]) -> Option<PathBuf> {
     let (code, library) = (folder.join(format!("{name}.cc")), folder.join(name));
     std::fs::write(&code, source).unwrap();

@@ -1,4 +1,4 @@
-//! A model in reduced precision beside the same one as its file is.
+//! A model in reduced precision beside the same model without.
 
 use std::path::Path;
 

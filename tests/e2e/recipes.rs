@@ -1,5 +1,5 @@
-//! `docs/recipes.md`: the files that the page shows are served, the requests
-//! that it shows are sent, and the answers are those that it shows.
+//! `docs/recipes.md`: the files that the page shows are served, its requests
+//! are sent, and the answers are the ones that it shows.
 
 use std::io::{ErrorKind, Write as _};
 use std::path::Path;
@@ -71,7 +71,7 @@ fn recipes() -> Vec<Recipe> {
     recipes
 }
 
-/// What a program prints that asks `server`; `None` where this machine hasn't
+/// The output of a program that asks `server`; `None` if this machine lacks
 /// what it needs.
 fn run(program: &Program, server: &Server) -> Option<Value> {
     let text = program.text.replace(ADDRESS, &server.http.to_string());

@@ -139,7 +139,7 @@ pub(crate) async fn post(url: &str, body: impl Into<reqwest::Body>) -> (u16, Val
     (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
 }
 
-/// Gets a path; the body is null where it is empty.
+/// Gets a path; an empty body is null.
 pub(crate) async fn get(url: &str) -> (u16, Value) {
     let response = reqwest::get(url).await.expect("an answer");
     let status = response.status().as_u16();

@@ -1,4 +1,4 @@
-//! Statistics beside the metrics: the same events, and both add up.
+//! Statistics beside the metrics: both count the same events.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! A stop under load loses nothing that was accepted.
+//! A stop under load loses no accepted request.
 
 use std::time::Duration;
 

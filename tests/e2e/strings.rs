@@ -1,5 +1,5 @@
-//! Strings in and out: batched over requests, whatever their bytes, and what
-//! is malformed refused.
+//! Strings in and out, of any bytes: batched over requests. Malformed ones are
+//! refused.
 
 use std::sync::Arc;
 

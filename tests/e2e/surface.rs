@@ -1,4 +1,4 @@
-//! The paths of the protocol, whole bodies.
+//! The protocol's paths, with whole bodies.
 
 use serde_json::{Value, json};
 

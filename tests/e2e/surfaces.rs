@@ -1,4 +1,4 @@
-//! One request on every surface and in every form, and what came back.
+//! One request on every surface and in every form, with its answer.
 
 use std::path::Path;
 use std::sync::Arc;

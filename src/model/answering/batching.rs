@@ -26,7 +26,7 @@ impl Batching {
     /// different callers don't run together, if they don't.
     ///
     /// # Errors
-    /// The line whose name or number the model has no place for.
+    /// The line with a name or number that doesn't fit the model.
     pub(in crate::model) fn new(
         settings: &BatchingSettings,
         config: &ModelConfig,
@@ -79,8 +79,7 @@ impl Batching {
         self.large_requests == LargeRequests::Split
     }
 
-    /// How large the rows of a request are, whose inputs are these and whose
-    /// length is this.
+    /// The size of a request's rows, by its inputs and its length.
     pub(in crate::model) fn row_size(&self, inputs: &[Tensor], length: u32) -> RowSize {
         let mut size = RowSize { length, per_length: 0, fixed: 0 };
         if self.max_elements.is_none() {

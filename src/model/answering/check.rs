@@ -1,5 +1,6 @@
-//! A request against the model it asks: names, datatypes, shapes, rows. What
-//! passes can be batched and run; what doesn't is named.
+//! Checks a request against its model: names, datatypes, shapes, rows. A
+//! request that passes can be batched and run; for any other the error names
+//! what is wrong.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -13,9 +14,12 @@ use cresset_backend::Leaf;
 use cresset_protocol::{Datatype, RequestedOutput, Tensor, check_strings, fill_shape};
 use cresset_scheduler::RowSize;
 
-/// A request's inputs in step with the binding's, each under its place; one that
-/// is left out is absent, and one that is made while the batch is collected has
-/// its shape and no data. Behind them are those that nothing configures.
+/// A request's inputs in the order of the binding's, each under its place:
+///
+/// - an input that the request leaves out is absent;
+/// - an input that is made while the batch is collected has its shape and no
+///   data;
+/// - inputs that the configuration doesn't declare come last.
 #[derive(Debug)]
 pub(in crate::model) struct Checked {
     pub(in crate::model) inputs: Vec<Tensor>,
@@ -149,7 +153,8 @@ fn values_of(
     Ok(values)
 }
 
-/// The inputs that nothing configures: values of lists and dictionaries.
+/// The inputs that the configuration doesn't declare: values of lists and
+/// dictionaries.
 fn further(given: &mut HashMap<Arc<str>, Tensor>, binding: &Binding, model: &str) -> Result<Vec<Tensor>> {
     if !binding.open {
         return Ok(Vec::new());
@@ -180,7 +185,7 @@ fn lacking(given: &[Arc<str>], missing: &[String], binding: &Binding, model: &st
     };
     let declared = binding.inputs.iter().any(|input| input.spec.is_some());
     let least = binding.inputs.iter().filter(|input| input.presence == Presence::Required).count();
-    // A client needn't know of numbers that have defaults.
+    // A client needn't send numbers that have defaults.
     let counts =
         |input: &&BoundInput| !declared || input.spec.is_some() || input.presence == Presence::Required;
     let most = binding.inputs.iter().filter(counts).count();
@@ -256,8 +261,8 @@ fn check_one(mut input: Tensor, bound: &BoundInput, config: &ModelConfig) -> Res
     Ok(input)
 }
 
-/// Checks what the bytes alone can be wrong in. `strings` says that the
-/// argument takes strings and nothing else.
+/// Checks the bytes of an input. `strings` says that the argument takes strings
+/// and nothing else.
 fn check_values(input: &Tensor, strings: bool, model: &str) -> Result<()> {
     let name = &input.name;
     if strings != (input.datatype == Datatype::Bytes) {
@@ -295,8 +300,7 @@ fn model_dims(spec: &TensorConfig) -> &[i64] {
     spec.reshape.as_ref().unwrap_or(&spec.dims)
 }
 
-/// In the place of an input that the request leaves to be made: absent, until
-/// its shape is known.
+/// Stands for an input that the server makes: absent until its shape is known.
 fn to_be_made(bound: &BoundInput) -> Tensor {
     let absent = Tensor::absent(Arc::clone(&bound.place));
     Tensor { datatype: bound.datatype().unwrap_or(absent.datatype), ..absent }
@@ -319,7 +323,8 @@ fn length(inputs: &[Tensor], config: &ModelConfig, batching: &Batching) -> Resul
             config.name
         )));
     }
-    // What is made for a length is as long: it must have been sent.
+    // A made input follows the length of the sent ones, so none of these may be
+    // empty.
     if length > 0
         && inputs
             .iter()

@@ -1,5 +1,5 @@
-//! The way of a request through a version in service: checked, queued, whole
-//! or in parts, and waited for.
+//! A request's way through a version in service: it is checked, queued whole or
+//! in parts, and waited for.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,7 +16,8 @@ use cresset_clock as clock;
 use cresset_protocol::{InferenceRequest, InferenceResponse, Tensor};
 use cresset_scheduler::{Bound, Refused, RowSize, Submitted};
 
-/// A request is cut into so many parts at most: rows may be empty, and many.
+/// The most parts of a request: rows may be empty, so a small body can have
+/// very many.
 const MOST_PARTS: u32 = 1024;
 
 impl ServedModel {
@@ -64,8 +65,9 @@ impl ServedModel {
             None => self.submit(queued),
         };
         if let Some(wake) = wake {
-            // What other connections have sent at this moment is read first, and
-            // leaves in the same batch: one turn of the runtime's, no timer.
+            // Requests that other connections have sent at this moment are read
+            // first and leave in the same batch. It takes one turn of the
+            // runtime, no timer.
             tokio::task::yield_now().await;
             drop(wake);
         }
@@ -129,17 +131,17 @@ impl ServedModel {
         let parts: Vec<u32> = (0..rows.div_ceil(most)).map(|part| most.min(rows - part * most)).collect();
         let inputs = split(inputs, &parts);
         let responders = responder.parts(rows, parts.len());
-        // The first one's instance is woken when all are there.
+        // The instance is woken when all parts are queued.
         let mut all = Submitted { deadline: None, wake: None };
         let last = parts.len() - 1;
         for (index, ((rows, inputs), responder)) in parts.into_iter().zip(inputs).zip(responders).enumerate()
         {
-            // One that is refused ends the request.
+            // A part that is refused ends the request.
             if responder.cancelled() {
                 break;
             }
             let (asked, bucket) = (asked.clone(), bucket.clone());
-            // It counts as waiting until the last of them leaves.
+            // The request counts as waiting until its last part leaves.
             let pending = if index == last { pending.take() } else { None };
             let part =
                 QueuedRequest { inputs, asked, rows, bucket, size, arrival, schedule, responder, pending };

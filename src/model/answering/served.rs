@@ -39,13 +39,13 @@ pub struct ServedModel {
     pub(in crate::model) placements: Vec<Placement>,
     /// What a calibration showed, or why there was none.
     pub(in crate::model) plan_reason: Option<String>,
-    /// The configuration as clients are told it.
+    /// The configuration as clients get it.
     pub(in crate::model) config_json: Bytes,
     /// What its settings do to its answers.
     pub(in crate::model) precision_note: Option<String>,
     pub(in crate::model) load_time: Duration,
     pub(in crate::model) queue: Arc<Queue<QueuedRequest>>,
-    /// If answers are to leave in the order of their requests.
+    /// Present if answers are to leave in the order of their requests.
     pub(in crate::model) order: Option<Arc<Order>>,
     pub(in crate::model) metrics: Arc<ModelMetrics>,
     pub(in crate::model) health: DeviceHealth,
@@ -73,13 +73,13 @@ impl ServedModel {
         self.version
     }
 
-    /// What makes its inputs of the items that clients send.
+    /// Its preprocessor, which makes inputs of items that clients send.
     #[must_use]
     pub fn preprocessor(&self) -> Option<&Arc<dyn Preprocessor>> {
         self.transforms.as_ref()?.preprocessor()
     }
 
-    /// What makes answers of its outputs.
+    /// Its postprocessor, which makes answers of its outputs.
     #[must_use]
     pub fn postprocessor(&self) -> Option<&Arc<dyn Postprocessor>> {
         self.transforms.as_ref()?.postprocessor()
@@ -117,7 +117,7 @@ impl ServedModel {
     /// if all is as configured.
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
-        // Clients may know better what it takes.
+        // If a client's request has succeeded, the model works.
         let fails = self.fails.as_ref().filter(|_| self.statistics().inference_count == 0);
         let fails = fails.map(|error| format!("it fails on every input that was tried: {error}"));
         let apart = if self.asked_to_batch { self.rows.apart() } else { None };
@@ -176,8 +176,8 @@ impl ServedModel {
     }
 
     /// The dims of an input as they are configured, and whether a batch is in
-    /// front of them. `None` for what isn't, and for what is the same for all
-    /// rows.
+    /// front of them. `None` if the input isn't configured, or is the same for
+    /// all rows.
     #[must_use]
     pub fn input_dims(&self, name: &str) -> Option<(&[i64], bool)> {
         let input = self.binding.input(name)?;
@@ -239,8 +239,8 @@ impl ServedModel {
         self.placements.iter().find_map(|placement| self.health.fault(placement.device))
     }
 
-    /// Answers the requests that wait with the fault of its device, and takes none
-    /// in any more. Nothing happens if its devices are well.
+    /// Answers the waiting requests with the fault of its device, and accepts
+    /// no more. Nothing happens if its devices are well.
     pub fn fail_waiting(&self) {
         let Some(fault) = self.fault() else { return };
         for request in self.queue.close_and_take() {
@@ -248,7 +248,7 @@ impl ServedModel {
         }
     }
 
-    /// Takes no request in any more, finishes those that wait, and ends the
+    /// Accepts no more requests, finishes the waiting ones, and ends the
     /// instances.
     pub fn stop(&self) {
         self.queue.close();

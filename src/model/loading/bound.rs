@@ -53,7 +53,8 @@ impl<'a> BoundModel<'a> {
         Ok(Self { config, apart, binding, batching, samples, loaded })
     }
 
-    /// The same with each request in a batch of its own, because of `reason`.
+    /// The same model with each request in a batch of its own, because of
+    /// `reason`.
     ///
     /// # Errors
     /// A setting that is about batches.
@@ -74,8 +75,7 @@ fn warn(loaded: &LoadedModel<'_>, binding: &Binding) {
         tracing::warn!(
             model,
             reason,
-            "the model keeps state, which all callers share: a request changes what those after it get, whoever \
-             sends them"
+            "the model keeps state, which all callers share: a request changes the answers to later requests"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What can go wrong on the way.
+//! The errors of loading.
 
 use super::plan::PlanError;
 use crate::model_config::ConfigError;
@@ -23,7 +23,7 @@ pub enum LoadError {
     /// The declared transform doesn't fit the model.
     #[error("cresset.toml: {0}")]
     Transform(String),
-    /// It runs as its file is, and not as its settings ask.
+    /// The model runs as its file is, but fails as its settings ask.
     #[error("cresset.toml: with {what} the model fails, and without it doesn't: {error}; {advice}")]
     Precision {
         /// `bf16 weights, channels last`.
@@ -33,7 +33,7 @@ pub enum LoadError {
         /// What to ask for instead.
         advice: String,
     },
-    /// What is declared can't come.
+    /// The model can't give a declared output.
     #[error("the model doesn't give what config.pbtxt declares: {0}")]
     Declared(String),
     /// A configured sample isn't a request of the model.

@@ -1,4 +1,4 @@
-//! A first request to a model: what it ran on when it was loaded.
+//! An example of a request: inputs that the model ran on when it was loaded.
 
 use std::sync::Arc;
 

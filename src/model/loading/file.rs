@@ -6,7 +6,7 @@ use super::source::ModelSource;
 use crate::model::placement::Resources;
 use cresset_backend::{Backend, BackendError, Device, LoadOptions, LoadRequest, Model};
 
-/// A version that isn't loaded yet, and what it is loaded with.
+/// A version that isn't loaded yet, and all that loading it needs.
 #[derive(Clone, Copy)]
 pub(super) struct ModelFile<'a> {
     pub(super) backend: &'a dyn Backend,

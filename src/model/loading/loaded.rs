@@ -9,8 +9,8 @@ use super::plan::plan;
 use super::prepare::{PreparedModel, prepare};
 use cresset_backend::{BackendError, Device, LoadOptions, Model, Signature};
 
-/// A version whose file is loaded, on the first of its devices: what the file is
-/// decides the rest.
+/// A version whose file is loaded on the first of its devices. All further
+/// steps depend on the file.
 pub(super) struct LoadedModel<'a> {
     pub(super) file: ModelFile<'a>,
     /// The first device that it is placed on.
@@ -18,7 +18,7 @@ pub(super) struct LoadedModel<'a> {
     pub(super) model: Arc<dyn Model>,
     /// The options in effect.
     pub(super) options: LoadOptions,
-    /// What they do to the answers.
+    /// The effect of the options on the answers.
     pub(super) precision_note: Option<String>,
     /// Whether an instance has the model that was loaded first.
     taken: bool,

@@ -57,11 +57,11 @@ pub enum PlanError {
 /// the model itself may show otherwise. A model that keeps state has one instance,
 /// whatever is configured: its answers would depend on which one a request meets.
 ///
-/// The second value says in what the plan differs from what was asked for.
+/// The second value lists how the plan differs from the configuration.
 ///
 /// # Errors
-/// A GPU that isn't there, on a machine that has some; or none at all, if there
-/// must be one.
+/// The configuration names a missing GPU on a machine that has others, or there
+/// must be a GPU and there is none.
 pub fn plan(
     groups: &[InstanceGroup],
     stateful: bool,

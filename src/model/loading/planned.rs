@@ -36,7 +36,7 @@ impl<'a> PlannedModel<'a> {
         if bound.batching.padding.is_none()
             && let Some(ran) = rehearsed.ran.first()
         {
-            // Known to run, in the place of zeros.
+            // These inputs are known to run, so they replace zeros.
             warm_up.first.iter_mut().for_each(|inputs| inputs.clone_from(&ran.inputs));
         }
         let mut planned = Self { placements, reason: None, warm_up, rehearsed };
@@ -64,18 +64,18 @@ impl<'a> PlannedModel<'a> {
         };
         let calibrated = calibrate(loaded.model.as_ref(), placements, &input, trials);
         if !ran.is_empty() || calibrated.as_ref().is_some_and(|calibrated| calibrated.steady) {
-            // What is left is what each instance's thread has by itself: the second
-            // run tells how long one takes.
+            // The remaining costs are each thread's own. The second run tells
+            // how long one takes.
             warm_up.first.truncate(2);
         }
         self.reason = calibrated.map(|Calibrated { reason, .. }| reason);
     }
 
-    /// Leaves out the runs that this model mustn't have, and adds the configured.
+    /// Removes runs that this model mustn't have, and adds the configured ones.
     fn complete_warm_up(&mut self) {
         let Self { rehearsed, warm_up, .. } = self;
         if rehearsed.bound.loaded.is_stateful() {
-            // A run would change its state: only what is asked for.
+            // A run would change its state, so only configured samples run.
             *warm_up = WarmUp::default();
         }
         if matches!(rehearsed.rule, RowRule::Unknown(_)) {

@@ -16,7 +16,7 @@ pub(super) fn policy(planned: &PlannedModel<'_>, queue_capacity: usize) -> Polic
     let dynamic = config.dynamic_batching.as_ref().filter(|_| config.max_batch_size > 0);
     let spin = loaded.file.resources.spin_before_park;
     Policy {
-        // What is asked for the waiting holds for requests that run alone too.
+        // The queue's settings hold for requests that run alone, too.
         queue: queue_policy(source.config.dynamic_batching.as_ref(), queue_capacity),
         batching: batching.policy(config.max_batch_size, dynamic),
         timing: TimingPolicy {

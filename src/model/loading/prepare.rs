@@ -1,5 +1,6 @@
-//! Loads a version as its settings ask for it, and says what that does to its
-//! answers: the plain form and the changed one run on the same inputs.
+//! Loads a version in the form that its settings ask for, and measures the
+//! effect on its answers: the plain and the changed form run on the same
+//! inputs.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use crate::trial::compare::{Difference, two_digits};
 use cresset_backend::{BackendError, BatchOutput, Device, LoadOptions, Model, OutputType, Precision};
 
 /// How far `for_inference` may move an output, relative to the output's largest
-/// value. What a precision itself costs may be doubled.
+/// value. If a precision costs more by itself, as much again is allowed.
 const EQUAL: f64 = 1e-3;
 
 /// A model in the form that its settings ask for.
@@ -62,8 +63,8 @@ impl Preparing<'_> {
     fn prepare(&self) -> Result<PreparedModel, LoadError> {
         let config = &self.file.source.config;
         let plain_options = self.file.source.options.plain();
-        // First: a switch of the whole process that the changed form turns
-        // would be on for the plain one, too.
+        // The plain form first: the changed one may turn a switch of the whole
+        // process, which would then be on for both.
         let plain = self.load(&plain_options)?;
         let binding = Binding::new(config, plain.signature())?;
         let mut asked = LoadOptions { outputs: output_types(&binding), ..self.file.source.options.clone() };
@@ -174,7 +175,7 @@ impl Preparing<'_> {
         }
         let absolute = differences.iter().map(|one| one.absolute).fold(0.0, f64::max);
         if absolute.is_infinite() {
-            tracing::warn!(model = name, "{what}: answers overflow, or are no numbers, where they should be");
+            tracing::warn!(model = name, "{what}: answers overflow or are NaN, and should be finite");
         }
         if absolute == 0.0 {
             return Some(format!("{what}: answers are the same"));
@@ -201,7 +202,7 @@ fn worst(differences: &[Difference]) -> f64 {
     differences.iter().map(|one| one.relative).fold(0.0, f64::max)
 }
 
-/// What floating results are to come back as.
+/// The datatypes that floating outputs are to have.
 fn output_types(binding: &Binding) -> Vec<OutputType> {
     let of = |output: &crate::model_config::BoundOutput| {
         let datatype = output.spec.as_ref()?.datatype;

@@ -15,7 +15,7 @@ use crate::trial::run::apart;
 use cresset_backend::{BackendError, Device, LoadOptions, Model};
 use cresset_clock as clock;
 
-/// No further inputs are tried if the inputs before have cost this.
+/// No further inputs are tried if earlier ones took this long in total.
 const MOST: Duration = Duration::from_secs(3);
 
 /// The largest batch is tried if it is expected to take no longer.
@@ -56,8 +56,8 @@ enum Attempt {
 }
 
 impl Rehearsal<'_> {
-    /// Runs the model on one input after the other until it shows what its
-    /// outputs are, on an instance of its own: what keeps state keeps it.
+    /// Runs the model on one input after the other until it is known whether
+    /// its outputs are rows. It runs on an instance of its own.
     ///
     /// # Errors
     /// An output that can't come as it is declared, or a device that failed.
@@ -161,7 +161,8 @@ impl Rehearsal<'_> {
 
     /// How many requests like this one are to run by themselves.
     fn wanted(&self, first: &Alone) -> usize {
-        /// If nothing is batched: enough to tell whether a shape is always wrong.
+        /// For a model without batches: enough to tell whether a shape is
+        /// always wrong.
         const SEVERAL: usize = 3;
         match self.config.dynamic_batching {
             Some(_) => wanted(first, self.most(&first.inputs)).max(1),
@@ -204,8 +205,8 @@ impl Rehearsal<'_> {
     }
 }
 
-/// What the failure of a run means: that the model doesn't take such inputs, or
-/// the end of the rehearsal.
+/// What a failed run means: either the model doesn't take such inputs, or the
+/// rehearsal ends.
 fn failed(error: BackendError) -> Result<Attempt, LoadError> {
     match error {
         BackendError::Execute { message, .. } | BackendError::OutOfMemory { message, .. } => {

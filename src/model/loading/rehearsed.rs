@@ -23,7 +23,7 @@ impl<'a> RehearsedModel<'a> {
     ///
     /// # Errors
     /// An output that can't come as it is declared, a device that failed, or a
-    /// setting about batches that there aren't.
+    /// setting about batches for a model without them.
     pub(super) fn rehearse(mut bound: BoundModel<'a>) -> Result<Self, LoadError> {
         let rehearsal = Rehearsal {
             model: bound.loaded.model.as_ref(),

@@ -37,8 +37,8 @@ pub(super) fn samples(
     config.warm_up.iter().map(run).collect()
 }
 
-/// The inputs in the order of the arguments; behind them those that nothing
-/// configures, in the order of their names.
+/// The inputs in the order of the arguments; behind them, in the order of their
+/// names, the inputs that the configuration doesn't declare.
 fn inputs(
     sample: &WarmUpSample,
     config: &ModelConfig,
@@ -76,7 +76,7 @@ fn inputs(
     Ok(inputs)
 }
 
-/// Whether data can be what an argument takes that is no tensor.
+/// Checks the data for an argument that is a number, a string or a list.
 fn check_value(bound: &BoundInput, data: &WarmUpData) -> Result<(), String> {
     let Some(scalar) = bound.leaf.shared() else { return Ok(()) };
     let one = data.dims.iter().product::<i64>() == 1;
@@ -127,7 +127,7 @@ const EMPTY_STRING: usize = 4;
 
 /// The first `expected` bytes of a file; all of it if that isn't known.
 fn read(path: &Path, expected: Option<usize>) -> Result<Vec<u8>, String> {
-    /// What is longer is another file.
+    /// A longer file can't be meant.
     const MOST: usize = 1 << 30;
     let file = File::open(path).map_err(|error| format!("can't be read: {error}"))?;
     if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {

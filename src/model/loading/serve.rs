@@ -60,8 +60,7 @@ fn improvable(planned: &PlannedModel<'_>) -> bool {
     is_improvable(&loaded.options, loaded.device, &loaded.file.source.file)
 }
 
-/// A version without instances yet, with the file that they run and what they run
-/// on their own account.
+/// A version without instances yet, and what their start needs.
 fn assemble<'a>(
     planned: PlannedModel<'a>,
     queue_capacity: usize,
@@ -71,7 +70,7 @@ fn assemble<'a>(
     let RehearsedModel { bound, rule, ran, fails, rounding } = rehearsed;
     let BoundModel { loaded, config, binding, batching, .. } = bound;
     let source = loaded.file.source;
-    // What is asked for the waiting holds for requests that run alone too.
+    // The queue's settings hold for requests that run alone, too.
     let asked = source.config.dynamic_batching.as_ref();
     let ordered = asked.is_some_and(|batching| batching.preserve_ordering);
     let metrics = Arc::new(ModelMetrics::new(&config.name, source.version));

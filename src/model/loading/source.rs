@@ -14,8 +14,8 @@ use cresset_protocol::NonFinite;
 pub struct ModelSource {
     /// The version's number.
     pub version: u64,
-    /// The model's directory, with what stands beside its versions; `None` if it
-    /// has none.
+    /// The model's directory, which holds the files beside its versions; `None`
+    /// if it has none.
     pub directory: Option<PathBuf>,
     /// The model file, with links followed.
     pub file: PathBuf,
@@ -23,21 +23,21 @@ pub struct ModelSource {
     pub op_libraries: Vec<PathBuf>,
     /// The model's configuration.
     pub config: Arc<ModelConfig>,
-    /// What stands in front of and behind its tensors.
+    /// Its preprocessor and its postprocessor.
     pub transforms: Option<Arc<Transforms>>,
-    /// What it is to compute in and to become.
+    /// Its precision, layout and optimisations.
     pub options: LoadOptions,
     /// How its requests share batches.
     pub batching: BatchingSettings,
-    /// What its scheduler aims at.
+    /// The goal of its scheduler.
     pub objective: Objective,
     /// What stands for NaN and infinities if JSON is meant to be strict.
     pub non_finite: NonFinite,
 }
 
 impl ModelSource {
-    /// Version 1 of a model of one file, with nothing beside it and nothing asked
-    /// for but what its configuration says.
+    /// Version 1 of a model of one file, without a directory and with default
+    /// settings.
     #[must_use]
     pub fn new(file: impl Into<PathBuf>, config: ModelConfig) -> Self {
         Self {

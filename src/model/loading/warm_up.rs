@@ -1,6 +1,6 @@
 //! Runs before clients' own: libtorch profiles a graph on its first run,
 //! compiles it on the second and is at its steady speed from the third. A
-//! further batch size costs little, and that once.
+//! further batch size costs little, and only once.
 
 use crate::instance::{Padding, WarmUp};
 use crate::model::answering::batching::Batching;

@@ -28,7 +28,7 @@ const TOO_LONG: Duration = Duration::from_millis(500);
 /// A calibration that has cost this ends, and changes nothing.
 const MOST: Duration = Duration::from_secs(3);
 
-/// All layouts are measured at most so often. What else the machine does makes a
+/// All layouts are measured at most so often. Other load on the machine makes a
 /// layout slower, never faster, so the best of its times counts.
 const ROUNDS: u32 = 4;
 
@@ -38,8 +38,7 @@ const ROUNDS_TO_CHANGE: u32 = 2;
 /// No further round begins if the rounds before have cost this.
 const ENOUGH: Duration = Duration::from_millis(60);
 
-/// A version to calibrate: what its configuration leaves open, and what it runs
-/// on.
+/// A version to calibrate: what its configuration fixes, and the inputs to run.
 pub(in crate::model) struct TuningInput<'a> {
     /// As configured.
     pub(in crate::model) groups: &'a [InstanceGroup],
@@ -217,8 +216,8 @@ fn pick(
         if took.mul_f64(share) > longest {
             break;
         }
-        // The first run of a size may cost what is only paid once. A size on which
-        // the model fails is none for it.
+        // The first run of a size may have costs that occur once. If the model
+        // fails on a size, the size isn't used.
         let Ok(again) = time(&larger).and_then(|_| time(&larger)) else { break };
         (took, picked) = (again, larger);
     }

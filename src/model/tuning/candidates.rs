@@ -94,7 +94,7 @@ fn shapes(binding: &Binding, batched: bool, batching: Option<&Batching>) -> Vec<
     if let Some(padding) = batching.and_then(|batching| batching.padding.as_deref()) {
         let most = padding.lengths.max_length.unwrap_or(u32::MAX);
         let mut lengths = PADDED_LENGTHS.map(|length| padding.lengths.padded(length).min(most)).to_vec();
-        // Rounded up they may be one.
+        // Rounded up they may be equal.
         lengths.dedup();
         return lengths.iter().filter_map(|length| padded_inputs(binding, padding, 1, *length)).collect();
     }
@@ -142,8 +142,8 @@ fn given(sample: &WarmUpSampleRun, batched: bool, binding: &Binding) -> Candidat
     CandidateInputs { inputs: sample.inputs.iter().map(first_row).collect(), values: None, shared }
 }
 
-/// The same elements in another place: what a model takes, it mostly takes in
-/// another order too. Strings stay.
+/// The same elements in another order, which a model mostly takes, too. Strings
+/// stay.
 fn turned(input: &TrialInput, by: u64) -> TrialInput {
     let (Some(size), Some(data)) = (input.datatype.size(), &input.data) else { return input.clone() };
     let count = data.len() / size;

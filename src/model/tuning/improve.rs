@@ -18,7 +18,7 @@ use cresset_scheduler::Queue;
 /// The product's notion of equal answers: `max|a - b| <= 1e-5 max|b|`.
 const EQUAL: f64 = 1e-5;
 
-/// Less of a gain may be noise.
+/// A smaller gain may be noise.
 const FASTER: f64 = 0.97;
 
 /// Files above this aren't tried: the memory of both forms might be too much,
@@ -38,9 +38,9 @@ pub struct Improvement {
     pub(in crate::model) label: String,
     pub(in crate::model) config: Arc<ModelConfig>,
     pub(in crate::model) binding: Arc<Binding>,
-    /// The sizes that are warmed on the server's own account.
+    /// The sizes of the warm-up runs.
     pub(in crate::model) sizes: Vec<Vec<TrialInput>>,
-    /// With which its instances run it.
+    /// The threads of an instance inside one operation.
     pub(in crate::model) intra_op_threads: usize,
     /// Gone if the version was unloaded meanwhile.
     pub(in crate::model) slot: Weak<ModelSlot>,
@@ -69,9 +69,9 @@ impl Drop for HeldWarmUp {
     }
 }
 
-/// Whether a version is to be tried in its other form: on processors alone, as it
-/// was frozen, and only if the settings say nothing about it, nor about a
-/// precision, whose rounding would hide the difference.
+/// Whether a version is to be tried in its other form: if it is frozen and on
+/// processors, and the settings leave it open. They must not ask for a
+/// precision, because its rounding would hide the difference.
 pub(in crate::model) fn is_improvable(options: &LoadOptions, device: Device, file: &Path) -> bool {
     let LoadOptions { precision, optimize, .. } = options;
     device.is_host()
@@ -83,8 +83,9 @@ pub(in crate::model) fn is_improvable(options: &LoadOptions, device: Device, fil
 
 impl Improvement {
     /// Makes the other form, runs both on the same inputs, and goes over to the
-    /// other if it is equal and faster over all batch sizes that were tried. It takes a while, so it has a thread of its own. `backend` gets the memory
-    /// back that is then free.
+    /// other if its answers are equal and it is faster over all batch sizes
+    /// that were tried. It takes a while, so it has a thread of its own. Then
+    /// `backend` gives free memory back.
     pub fn make(self, backend: &dyn Backend) {
         let Some(slot) = self.slot.upgrade() else { return };
         let (base, _) = slot.current();
@@ -114,7 +115,7 @@ impl Improvement {
         backend.release_memory();
     }
 
-    /// What is gained, or why the other form isn't to be taken.
+    /// The gain, or why the other form isn't taken.
     fn compare(&self, base: &dyn Model, other: &dyn Model) -> Result<String, String> {
         let failed = |error: BackendError| error.to_string();
         let reference = Reference::of(base, &self.config, &self.binding)?;
@@ -128,7 +129,7 @@ impl Improvement {
         let threads = self.intra_op_threads;
         let laps = race(base, other, &sizes, threads).map_err(failed)?;
         let gain = judge(&laps, &self.binding)?;
-        // The first run of a size costs more: it isn't to be a request's.
+        // The first run of a size costs more, so it must not be a request's.
         warm(other, &self.sizes, threads).map_err(failed)?;
         Ok(gain)
     }
@@ -159,7 +160,7 @@ fn judge(laps: &[Lap], binding: &Binding) -> Result<String, String> {
     Ok(gain)
 }
 
-/// Of ratios.
+/// The geometric mean.
 fn mean(shares: &[f64]) -> f64 {
     let product: f64 = shares.iter().product();
     product.powf(1.0 / shares.len().max(1) as f64)

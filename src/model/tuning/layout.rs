@@ -1,5 +1,5 @@
-//! Layouts of a version on the processors, and which of those that were measured
-//! is taken: pure functions.
+//! Layouts of a version on the processors, and the choice among the measured
+//! ones: pure functions.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,6 +1,6 @@
-//! What is found out about a model by running it on inputs that no client sent,
-//! and what follows from it. Each piece stands alone, and reaches the model
-//! through [`Experiment`](crate::trial::experiment::Experiment):
+//! Runs a model on inputs that no client sent, to find how it is best served.
+//! Each piece stands alone, and reaches the model through
+//! [`Experiment`](crate::trial::experiment::Experiment):
 //!
 //! - `candidates` and `declared`: inputs that a model may run on.
 //! - `calibrate`, with `layout` and `throughput`: how many instances with how

@@ -1,5 +1,5 @@
 //! Two forms of a model on the same inputs, on the same thread, one after the
-//! other, so that what else the machine does falls on both.
+//! other, so that other load on the machine slows both.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const ROUNDS_OF_SEVERAL: usize = 5;
 /// Further rounds are left out if the timed runs of a size have cost this.
 const ENOUGH: Duration = Duration::from_millis(150);
 
-/// What the sizes may cost that are run once.
+/// How long the sizes that are run once may take.
 const WARM_UP: Duration = Duration::from_millis(1500);
 
 /// What came of one size: of each form its last outputs, and the shortest of its
@@ -46,8 +46,8 @@ pub(super) fn race(
     })
 }
 
-/// What else the machine does counts only if it can't be told apart: if several
-/// threads compute.
+/// Other load on the machine counts only if several threads compute: then it
+/// can't be told apart.
 fn experiment(model: &dyn Model, threads: usize) -> Experiment<'_> {
     Experiment::on(model).timed_by(if threads > 1 { clock::monotonic } else { clock::thread_time })
 }

@@ -1,6 +1,6 @@
-//! What a model answers as its file is, on inputs that were made up: another
-//! form of it is held against that, so that what a change of precision does to
-//! the answers is known in numbers.
+//! The answers of a model in the form of its file, on made-up inputs. Another
+//! form is compared with them, so that the effect of a change of precision is
+//! known in numbers.
 
 use super::candidates::candidates;
 use crate::model_config::{Binding, ModelConfig};
@@ -34,7 +34,7 @@ impl Reference {
         binding: &Binding,
     ) -> Result<Self, String> {
         let mut failed = "config.pbtxt declares no inputs".to_owned();
-        // The device isn't known here, so the ranges are those that end no process.
+        // The device isn't known here, so the ranges are safe on all devices.
         for candidate in candidates(config, binding, None, &[], Device::AsSaved) {
             let inputs = candidate.row(0);
             match run(plain, &inputs) {
