@@ -2,8 +2,14 @@
 // A test may say what it expects.
 #![allow(clippy::unwrap_used)]
 
+#[path = "house/sources.rs"]
+mod sources;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use sources::{Module, Sources};
 
 /// Every Rust source under `src/<room>`, with its text.
 fn sources(room: &str) -> Vec<(PathBuf, String)> {
@@ -104,6 +110,73 @@ fn rooms_know_each_other_downwards_only() {
     ] {
         assert_eq!(offences(room, above, ""), [""; 0], "{room}");
     }
+}
+
+/// The sources of every crate of the workspace, by their folders.
+fn crates() -> Vec<(String, Sources)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let names = fs::read_dir(root.join("crates")).unwrap().map(|entry| entry.unwrap().file_name());
+    let folders = names.map(|name| format!("crates/{}/src", name.to_str().unwrap()));
+    let folders = std::iter::once("src".to_owned()).chain(folders);
+    folders.map(|folder| (folder.clone(), Sources::read(root, &folder))).collect()
+}
+
+/// The files of each circle of imports, by their modules.
+fn circles(sources: &Sources) -> BTreeSet<BTreeSet<&Module>> {
+    let imports: BTreeMap<&Module, BTreeSet<&Module>> =
+        sources.0.keys().map(|module| (module, sources.imported_by(module))).collect();
+    let reached = |from: &Module| {
+        let mut found = BTreeSet::new();
+        let mut next: Vec<&Module> = imports[from].iter().copied().collect();
+        while let Some(module) = next.pop() {
+            if found.insert(module) {
+                next.extend(&imports[module]);
+            }
+        }
+        found
+    };
+    let reached: BTreeMap<&Module, BTreeSet<&Module>> =
+        sources.0.keys().map(|module| (module, reached(module))).collect();
+    let circle = |(module, others): (&&Module, &BTreeSet<&Module>)| -> BTreeSet<_> {
+        sources.0.keys().filter(|other| others.contains(other) && reached[other].contains(module)).collect()
+    };
+    reached.iter().map(circle).filter(|circle| circle.len() > 1).collect()
+}
+
+/// A room is a crate under `crates`, or a directory or a single file under `src`.
+/// [`Sources::imported_by`] says what an import is. What is compiled for tests only
+/// may import what it likes.
+#[test]
+fn files_import_each_other_in_circles_of_three_at_most_and_within_a_room() {
+    let mut wrong = Vec::new();
+    for (folder, sources) in crates() {
+        for circle in circles(&sources) {
+            let room = |module: &&Module| (folder == "src").then(|| module.first().cloned());
+            let rooms: BTreeSet<_> = circle.iter().map(room).collect();
+            if circle.len() > 3 || rooms.len() > 1 {
+                let files = circle.iter().map(|module| sources.0[*module].path.display().to_string());
+                wrong.push(files.collect::<Vec<_>>().join(", "));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "these files import each other in circles:\n{}", wrong.join("\n"));
+}
+
+/// A name that is two things has to be looked up each time that it is read.
+#[test]
+fn no_type_name_is_defined_twice_within_a_crate() {
+    let mut twice = Vec::new();
+    for (_, sources) in crates() {
+        let mut defined: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for source in sources.0.values() {
+            for name in source.types() {
+                defined.entry(name).or_default().push(source.path.display().to_string());
+            }
+        }
+        let several = defined.into_iter().filter(|(_, files)| files.len() > 1);
+        twice.extend(several.map(|(name, files)| format!("{name}: {}", files.join(", "))));
+    }
+    assert!(twice.is_empty(), "these names are defined more than once:\n{}", twice.join("\n"));
 }
 
 #[test]

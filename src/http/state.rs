@@ -1,5 +1,4 @@
-//! What every handler holds, and the header that both sides of one name a
-//! request by.
+//! The state that all handlers share, and the header of a request's name.
 
 use std::sync::Arc;
 use std::time::Duration;
