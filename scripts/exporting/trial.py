@@ -44,7 +44,7 @@ def named(answer):
 
 
 def walk(value, path, has_name, into):
-    """By the server's rules (`src/backend/libtorch/outputs.cc`)."""
+    """By the server's rules (`crates/libtorch/src/outputs.cc`)."""
     place = ".".join(path) if has_name else None
     if isinstance(value, torch.Tensor):
         into.append((place, value))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Goal:
-    """`at least` or `at most` a bound; `excluded` where the bound itself doesn't meet it."""
+    """`at least` or `at most` a bound; `excluded` if the bound itself doesn't meet it."""
 
     way: str
     bound: float
@@ -28,7 +28,7 @@ def at_most(bound: float) -> Goal:
 
 @dataclass
 class Figure:
-    """One value a round, mostly a ratio of two sides measured in that round; no goal where it only informs."""
+    """One value a round, mostly a ratio of two sides measured in that round; no goal if it only informs."""
 
     what: str
     values: list[float]

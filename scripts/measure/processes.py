@@ -31,7 +31,7 @@ class Bench:
     seconds: float
     # Nothing is built: what is measured is there.
     built: bool = False
-    # Levels of a closed loop to be measured, of those that a row has; all where it is empty.
+    # Levels of a closed loop to be measured, of those that a row has; all if it is empty.
     clients: list[int] = field(default_factory=list)
     # The busiest that the generator was with several clients, and what it did then. One client's is never idle.
     busiest: tuple[float, str] = (0.0, "")

@@ -33,7 +33,7 @@ def kind(figure: dict) -> str | None:
 
 
 def gain(figure: dict, at: str = "median") -> float:
-    """1 where it just earns its place; below 0 where it costs."""
+    """1 if it just earns its place; below 0 if it costs."""
     value = figure["value"][at]
     return (value - 1) / (RATE - 1) if kind(figure) == "rate" else (1 - value) / (1 - P99)
 

@@ -53,7 +53,7 @@ impl Control {
         }
         Err(Error::new(
             ErrorCode::PermissionDenied,
-            "what is logged isn't changed on an address that others reach, and there are no keys yet to tell who \
+            "what is logged isn't changed on an address that others reach, and there are no keys yet to tell which clients \
              may: start the server with --log, or listen on a loopback address (--host 127.0.0.1)",
         ))
     }
@@ -66,7 +66,7 @@ impl Control {
                 return Err(Error::new(
                     ErrorCode::PermissionDenied,
                     "explicit model load / unload is not allowed on an address that others reach: \
-                     a model is a program, and there are no keys yet to tell who may load one; \
+                     a model is a program, and there are no keys yet to tell which clients may load one; \
                      listen on a loopback address (--host 127.0.0.1), \
                      or let --model-control-mode=poll follow the model repository",
                 ));

@@ -42,7 +42,7 @@ fn page() -> String {
         "# Compatibility with Triton Inference Server\n\n\
          What is served of Triton's configuration and protocols, and what is refused and why. A test makes this page: \
          it takes every field, path and call from the descriptors and the tables in `tests/compatibility`, tries each, \
-         and fails where the page says otherwise.\n\n\
+         and fails if the page says otherwise.\n\n\
          A field of `config.pbtxt` that is refused keeps its model from being served, with the words of this table; set \
          to its default it asks for nothing.\n",
     );

@@ -95,7 +95,7 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
     ("POST", "/predictions/{model}", "/predictions/identity", r#"{"INPUT0":[[1,2]]}"#, 200, "[[1.0,2.0]]", Served("TorchServe: inference")),
     ("POST", "/predictions/{model}/{version}", "/predictions/identity/1", r#"{"INPUT0":[[1,2]]}"#, 200, "[[1.0,2.0]]", Served("TorchServe: by one version")),
     ("GET", "/", "/", "", 200, r#"{"status":"alive"}"#, Served("KServe's first protocol: the server lives")),
-    ("GET", "/health", "/health", "", 200, r#"{"ready":true}"#, Served("as `/v2/health/ready`, but 503 where that is 400")),
+    ("GET", "/health", "/health", "", 200, r#"{"ready":true}"#, Served("as `/v2/health/ready`, but 503 in place of 400")),
     ("GET", "/healthz", "/healthz", "", 200, r#"{"live":true}"#, Served("as `/v2/health/live`")),
     ("GET", "/metrics", "/metrics", "", 200, "nv_inference_request_success", Served("Prometheus, on the metrics port and, unless `--http-metrics=false`, on the inference port")),
     ("POST", "/predict", "/predict", r#"{"INPUT0":[[1,2]]}"#, 200, "[[1.0,2.0]]", Served("inference by the default model: photographs, or plain JSON")),
@@ -145,7 +145,7 @@ const REGION: &str = "model_name: 'identity' inputs { name: 'INPUT0' datatype: '
 const ONE_CLASS: &str = "model_name: 'identity' inputs { name: 'INPUT0' datatype: 'FP32' shape: [1, 2] contents { fp32_contents: [1, 2] } }
     outputs { name: 'OUTPUT0' parameters { key: 'classification' value { int64_param: 1 } } }";
 const AS_BYTES: &str = "model_name: 'identity' inputs { name: 'INPUT0' datatype: 'FP32' shape: [1, 1] } raw_input_contents: '\\000\\000\\000\\000'";
-const WRONG_TYPE: &str = "no parameter has this type; where a number is meant, it says so";
+const WRONG_TYPE: &str = "no parameter has this type; if a number is meant, the answer says so";
 
 /// Of the calls that are answered; those of the others go with their call.
 #[rustfmt::skip]
@@ -163,7 +163,7 @@ pub(crate) const FIELDS: &[Asked] = &[
     ("ModelInferRequest.InferInputTensor.datatype", "ModelInfer", "model_name: 'identity' inputs { name: 'INPUT0' datatype: 'FP99' shape: [1, 1] }", INVALID, "FP99", Served("checked")),
     ("ModelInferRequest.InferInputTensor.shape", "ModelInfer", "model_name: 'identity' inputs { name: 'INPUT0' datatype: 'FP32' shape: [1, 3] contents { fp32_contents: 1 } }", INVALID, "3 elements", Served("checked")),
     ("ModelInferRequest.InferInputTensor.parameters", "ModelInfer", REGION, INVALID, "shared memory", Served("`shared_memory_region` is refused")),
-    ("ModelInferRequest.InferInputTensor.contents", "ModelInfer", GRPC_INFER, OK, "OUTPUT0", Served("where the request has no raw contents")),
+    ("ModelInferRequest.InferInputTensor.contents", "ModelInfer", GRPC_INFER, OK, "OUTPUT0", Served("if the request has no raw contents")),
     ("InferTensorContents.bool_contents", "ModelInfer", "model_name: 'identity' inputs { name: 'INPUT0' datatype: 'BOOL' shape: [1, 1] contents { bool_contents: true } }", INVALID, "is 'BOOL'", Served("BOOL")),
     ("InferTensorContents.int_contents", "ModelInfer", "model_name: 'identity' inputs { name: 'INPUT0' datatype: 'INT16' shape: [1, 1] contents { int_contents: 1 } }", INVALID, "is 'INT16'", Served("INT8, INT16, INT32")),
     ("InferTensorContents.int64_contents", "ModelInfer", "model_name: 'identity' inputs { name: 'INPUT0' datatype: 'INT64' shape: [1, 1] contents { int64_contents: 1 } }", INVALID, "is 'INT64'", Served("INT64")),

@@ -19,7 +19,7 @@
 //!    its content, not by its name.
 //! 3. In the server: a line in the table of `src/model_config/formats.rs`.
 //!
-//! No other code distinguishes formats. The server asks [`ModelFormat::allows`]
+//! The server asks a format, and doesn't know its name. The server asks [`ModelFormat::allows`]
 //! before it shares, batches or rewrites a model.
 
 use std::collections::BTreeMap;

@@ -36,11 +36,11 @@ def measure(bench: Bench) -> Row:
 
     Threads of the HTTP server; kernels of MKL's by the processor's features over those by its name (CRESSET_MKL); the
     allocator of requests over the C library's (the feature `system-allocator`, built for this and built back after it),
-    and over jemalloc for requests and tensors, where it is here; TCP_NODELAY over sockets that wait for
+    and over jemalloc for requests and tensors, if it is here; TCP_NODELAY over sockets that wait for
     acknowledgements; kept connections over one for each request; threads where the kernel puts them over HTTP threads
     and instances that are held to one processor each. Then, over gRPC, tensors of a picture's size through the identity
     model, 8 clients, windows of HTTP/2 of 1 MiB over the protocol's own of 64 KiB and over 16 MiB. Last what 8 requests
-    sent ahead on each connection bring over one at a time, by wrk, where it is here.
+    sent ahead on each connection bring over one at a time, by wrk, if it is here.
     """
     mlp = bench.repository("mlp", MODELS / "mlp")
     chosen = Way(ours(bench))

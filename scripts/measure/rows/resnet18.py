@@ -98,7 +98,7 @@ def bf16(bench: Bench) -> Row:
     """The same with BF16 and channels-last asked for, 8 to 32 clients.
 
     Over the bare loop with the same settings at its best batch and plan, and over the bare FP32 loop with
-    channels-last. The second has a goal only where the processor has AMX; without instructions for BF16 (AMX, AVX-512)
+    channels-last. The second has a goal only if the processor has AMX; without instructions for BF16 (AMX, AVX-512)
     nothing is measured.
     """
     flags = Path("/proc/cpuinfo").read_text()
