@@ -9,6 +9,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::sync::oneshot;
 
 use crate::admission::Admission;
 use crate::device_health::DeviceHealth;
@@ -95,6 +96,54 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
     if settings.http.metrics_summaries {
         metrics::show_summaries();
     }
+    let server = assemble(settings, &backend)?;
+    let Server { engine, surfaces, addresses, resources, .. } = &server;
+    tracing::info!(
+        "listening on http://{}, gRPC on {}, metrics on http://{}/metrics",
+        addresses.http,
+        addresses.grpc,
+        addresses.metrics
+    );
+    let poll_interval = settings.control.poll_interval();
+    let watch =
+        poll_interval.map(|every| (Follower::begin(Arc::clone(&server.loader), &server.names), every));
+    let loading = load_models(&server)?;
+    tokio::select! {
+        report = loading => {
+            let report = report.context("loading the models ended in a panic; see the log")?;
+            announce(&report, addresses, backend.as_ref(), resources, settings)?;
+            tell_ready(&report, &server, settings)?;
+        }
+        end = end(&mut signals, engine, &resources.health, settings) => {
+            // Models that are loaded already may have clients.
+            return Ok(finish(end, engine, surfaces, settings, &mut signals).await);
+        }
+    }
+    // Polling ends when this is dropped.
+    let _looking = match watch {
+        Some((watch, every)) => Some(look(watch, every)?),
+        None => None,
+    };
+    let end = end(&mut signals, engine, &resources.health, settings).await;
+    Ok(finish(end, engine, surfaces, settings, &mut signals).await)
+}
+
+/// A server that listens; its models aren't loaded yet.
+struct Server {
+    engine: Arc<Engine>,
+    loader: Arc<Loader>,
+    surfaces: Surfaces,
+    addresses: Addresses,
+    resources: Resources,
+    /// The models that it begins with.
+    names: Vec<String>,
+}
+
+/// From settings to a server that listens.
+///
+/// # Errors
+/// A setting that can't be followed on this machine.
+fn assemble(settings: &ServeSettings, backend: &Arc<dyn Backend>) -> anyhow::Result<Server> {
     let origins = AllowedOrigins::read(&settings.http.cors_allow_origin)?;
     let (repository, names) = repository(settings)?;
     // An empty path counts as not set: compose files write it so.
@@ -103,7 +152,7 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
     }
     let resources = resources(settings, backend.as_ref())?;
     if resources.preference != DevicePreference::Cpu {
-        monitoring::devices(Arc::clone(&backend));
+        monitoring::devices(Arc::clone(backend));
     }
     let listeners = Listeners::bind(&settings.http)?;
     let grpc_listener = listen(SocketAddr::new(settings.http.host, settings.grpc.grpc_port), "grpc-port")?;
@@ -115,7 +164,7 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
 
     let pool =
         Pool::new(resources.processors, settings.max_queue_size).context("no threads for transforms")?;
-    let loader = Loader::new(repository, Arc::clone(&backend), resources.clone(), settings.max_queue_size);
+    let loader = Loader::new(repository, Arc::clone(backend), resources.clone(), settings.max_queue_size);
     let loader = Arc::new(loader.context("no thread for unloading")?);
     let control = control(settings);
     let engine = Engine::new(pool, settings.default_model().map(str::to_owned), Arc::clone(&loader), control);
@@ -127,52 +176,39 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
         http: http::serve(Arc::clone(&engine), admission.clone(), listeners, &settings.http, origins)?,
         grpc: grpc::serve(&engine, admission, grpc_listener, &settings.http, &settings.grpc)?,
     };
-    tracing::info!(
-        "listening on http://{}, gRPC on {}, metrics on http://{}/metrics",
-        addresses.http,
-        addresses.grpc,
-        addresses.metrics
-    );
+    Ok(Server { engine, loader, surfaces, addresses, resources, names })
+}
 
-    let poll_interval = settings.control.poll_interval();
-    let watch = poll_interval.map(|every| (Follower::begin(Arc::clone(&loader), &names), every));
-    let loading = {
-        let engine = Arc::clone(&engine);
-        let (done, report) = tokio::sync::oneshot::channel();
-        std::thread::Builder::new().name("start".to_owned()).spawn(move || {
-            let report = loader.start(&names);
-            engine.finish_loading();
-            let _ = done.send(report);
-        })?;
-        report
-    };
+/// Loads the models that a server begins with, on a thread of its own; the report
+/// comes through the channel.
+fn load_models(server: &Server) -> std::io::Result<oneshot::Receiver<LoadReport>> {
+    let (loader, engine) = (Arc::clone(&server.loader), Arc::clone(&server.engine));
+    let names = server.names.clone();
+    let (done, report) = oneshot::channel();
+    std::thread::Builder::new().name("start".to_owned()).spawn(move || {
+        let report = loader.start(&names);
+        engine.finish_loading();
+        let _ = done.send(report);
+    })?;
+    Ok(report)
+}
+
+/// The last lines of the start: what to try, and whether all is ready.
+///
+/// # Errors
+/// That the model named as the default isn't there.
+fn tell_ready(report: &LoadReport, server: &Server, settings: &ServeSettings) -> anyhow::Result<()> {
     let format = settings.log.log_format;
-    tokio::select! {
-        report = loading => {
-            let report = report.context("loading the models ended in a panic; see the log")?;
-            announce(&report, &addresses, backend.as_ref(), &resources, settings)?;
-            if let Some(name) = settings.default_model() {
-                check_default_model(&engine, name, settings.control.model_control_mode)?;
-            }
-            say!(format, "try         {}", example::line(&engine, settings, addresses.http));
-            memory::warn_where_tight();
-            match report.failed.len() {
-                0 => say!(format, "ready"),
-                failed => say!(format, "NOT ready: {failed} of the models above can't be served; the others are"),
-            }
-        }
-        end = end(&mut signals, &engine, &resources.health, settings) => {
-            // Models that are loaded already may have clients.
-            return Ok(finish(end, &engine, &surfaces, settings, &mut signals).await);
-        }
+    if let Some(name) = settings.default_model() {
+        check_default_model(&server.engine, name, settings.control.model_control_mode)?;
     }
-    // Polling ends when this is dropped.
-    let _looking = match watch {
-        Some((watch, every)) => Some(look(watch, every)?),
-        None => None,
-    };
-    let end = end(&mut signals, &engine, &resources.health, settings).await;
-    Ok(finish(end, &engine, &surfaces, settings, &mut signals).await)
+    say!(format, "try         {}", example::line(&server.engine, settings, server.addresses.http));
+    memory::warn_where_tight();
+    match report.failed.len() {
+        0 => say!(format, "ready"),
+        failed => say!(format, "NOT ready: {failed} of the models above can't be served; the others are"),
+    }
+    Ok(())
 }
 
 /// Why a server ends.
@@ -329,7 +365,7 @@ async fn stop(engine: &Arc<Engine>, surfaces: &Surfaces, timeout: Duration) -> b
     engine.drain();
     let both = async { tokio::join!(surfaces.http.stop_http(), surfaces.grpc.stop()) };
     let finished = tokio::time::timeout(timeout, both).await.is_ok();
-    let (done, stopped) = tokio::sync::oneshot::channel();
+    let (done, stopped) = oneshot::channel();
     let models = Arc::clone(engine);
     let ending = std::thread::Builder::new().name("stop".to_owned()).spawn(move || {
         models.stop();

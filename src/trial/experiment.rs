@@ -47,8 +47,9 @@ impl<'m> Experiment<'m> {
         Self { clock, ..self }
     }
 
-    /// Runs the model on `inputs` with so many intra-op threads. The time excludes
-    /// making the instance.
+    /// Runs the model on `inputs` with so many intra-op threads: the same number in
+    /// all runs on one operating system's thread, because libtorch keeps it for the
+    /// thread. The time excludes making the instance.
     ///
     /// # Errors
     /// As of [`Model::instance`] and [`ModelInstance::forward`].
@@ -58,6 +59,14 @@ impl<'m> Experiment<'m> {
         let began = clock();
         let outputs = run_here(instance, inputs)?;
         Ok(Timed { outputs, took: clock().saturating_sub(began) })
+    }
+
+    /// Makes the instance with so many intra-op threads, so that no run has to.
+    ///
+    /// # Errors
+    /// As of [`Model::instance`].
+    pub fn prepare(&mut self, threads: usize) -> Result<(), BackendError> {
+        self.instance(threads).map(drop)
     }
 
     fn instance(&mut self, threads: usize) -> Result<&mut dyn ModelInstance, BackendError> {

@@ -139,8 +139,8 @@ impl<T: Schedulable> Batcher<T> {
         )
     }
 
-    /// What an instance that is free at `now` should do. Late requests are
-    /// taken out first. Of several batches that may leave, it is the one with
+    /// What an instance that is free at `now` should do, once the caller has taken
+    /// the late requests out ([`Batcher::take_expired`]). Of several batches that may leave, it is the one with
     /// the first request in order.
     pub fn next(&mut self, now: Instant) -> Decision<T> {
         let mut best: Option<(Rank, &[i64], Cut)> = None;

@@ -185,9 +185,9 @@ impl<T: Schedulable> Queue<T> {
             return Err(Refused::Closed(request));
         }
         if let Some(late) = guarded.batcher.late(&request) {
-            guarded = match self.make_room_in_time(guarded, &request) {
-                Some(guarded) => guarded,
-                None => return Err(Refused::Late(request, late)),
+            guarded = match self.make_room_in_time(guarded, &request, late) {
+                Ok(guarded) => guarded,
+                Err(late) => return Err(Refused::Late(request, late)),
             };
             if guarded.closed {
                 return Err(Refused::Closed(request));
@@ -212,24 +212,28 @@ impl<T: Schedulable> Queue<T> {
     }
 
     /// A request would be late, but perhaps because of requests whose clients
-    /// have gone: removes these. `None` if it is late all the same. Scans are
+    /// have gone: removes these. Gives why it is late all the same. Scans are
     /// limited: scanning all waiting requests for each of many simultaneous
     /// requests would block the instances.
     fn make_room_in_time<'a>(
         &'a self,
         mut guarded: MutexGuard<'a, Guarded<T>>,
         request: &T,
-    ) -> Option<MutexGuard<'a, Guarded<T>>> {
+        late: Late,
+    ) -> Result<MutexGuard<'a, Guarded<T>>, Late> {
         let now = clock::now();
         if guarded.scanned.is_some_and(|scanned| now.saturating_duration_since(scanned) < SCAN) {
-            return None;
+            return Err(late);
         }
         guarded.scanned = Some(now);
         let gone = guarded.batcher.take_cancelled();
-        let late = guarded.batcher.late(request).is_some();
+        let late = guarded.batcher.late(request);
         drop(guarded);
         drop(gone);
-        (!late).then(|| self.lock())
+        match late {
+            Some(late) => Err(late),
+            None => Ok(self.lock()),
+        }
     }
 
     fn submitted(&self, guarded: &Guarded<T>, deadline: Option<Instant>) -> Submitted<'_, T> {

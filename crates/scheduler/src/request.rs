@@ -61,7 +61,7 @@ pub enum CloseReason {
     /// An instance was free and no delay is asked for.
     Ready,
     /// It had the best number of rows. Further rows would take longer each, or
-    /// belong to another instance that is or will be free, or aren't warm yet.
+    /// belong to another instance that is or will be free.
     Efficient,
     /// Its oldest request had waited for the whole delay, or for the part of it
     /// that a target or a deadline allows.

@@ -68,7 +68,12 @@ impl Rehearsal<'_> {
             let rule = RowRule::Unknown("config.pbtxt doesn't declare its inputs".to_owned());
             return Ok(Rehearsed { rule, ran: Vec::new(), fails: None });
         }
-        apart(|| Ok(self.try_all(&mut Experiment::on(self.model), &candidates)))?
+        apart(|| {
+            let mut experiment = Experiment::on(self.model);
+            // Want of memory here is no failure on an input.
+            experiment.prepare(1)?;
+            Ok(self.try_all(&mut experiment, &candidates))
+        })?
     }
 
     fn try_all(
