@@ -97,7 +97,7 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
         metrics::show_summaries();
     }
     let server = assemble(settings, &backend)?;
-    let Server { engine, surfaces, addresses, resources, .. } = &server;
+    let ListeningServer { engine, surfaces, addresses, resources, .. } = &server;
     tracing::info!(
         "listening on http://{}, gRPC on {}, metrics on http://{}/metrics",
         addresses.http,
@@ -129,7 +129,7 @@ async fn serve(settings: &ServeSettings, backend: Arc<dyn Backend>) -> anyhow::R
 }
 
 /// A server that listens; its models aren't loaded yet.
-struct Server {
+struct ListeningServer {
     engine: Arc<Engine>,
     loader: Arc<Loader>,
     surfaces: Surfaces,
@@ -143,7 +143,7 @@ struct Server {
 ///
 /// # Errors
 /// A setting that can't be followed on this machine.
-fn assemble(settings: &ServeSettings, backend: &Arc<dyn Backend>) -> anyhow::Result<Server> {
+fn assemble(settings: &ServeSettings, backend: &Arc<dyn Backend>) -> anyhow::Result<ListeningServer> {
     let origins = AllowedOrigins::read(&settings.http.cors_allow_origin)?;
     let (repository, names) = repository(settings)?;
     // An empty path counts as not set: compose files write it so.
@@ -176,12 +176,12 @@ fn assemble(settings: &ServeSettings, backend: &Arc<dyn Backend>) -> anyhow::Res
         http: http::serve(Arc::clone(&engine), admission.clone(), listeners, &settings.http, origins)?,
         grpc: grpc::serve(&engine, admission, grpc_listener, &settings.http, &settings.grpc)?,
     };
-    Ok(Server { engine, loader, surfaces, addresses, resources, names })
+    Ok(ListeningServer { engine, loader, surfaces, addresses, resources, names })
 }
 
 /// Loads the models that a server begins with, on a thread of its own; the report
 /// comes through the channel.
-fn load_models(server: &Server) -> std::io::Result<oneshot::Receiver<LoadReport>> {
+fn load_models(server: &ListeningServer) -> std::io::Result<oneshot::Receiver<LoadReport>> {
     let (loader, engine) = (Arc::clone(&server.loader), Arc::clone(&server.engine));
     let names = server.names.clone();
     let (done, report) = oneshot::channel();
@@ -197,7 +197,7 @@ fn load_models(server: &Server) -> std::io::Result<oneshot::Receiver<LoadReport>
 ///
 /// # Errors
 /// That the model named as the default isn't there.
-fn tell_ready(report: &LoadReport, server: &Server, settings: &ServeSettings) -> anyhow::Result<()> {
+fn tell_ready(report: &LoadReport, server: &ListeningServer, settings: &ServeSettings) -> anyhow::Result<()> {
     let format = settings.log.log_format;
     if let Some(name) = settings.default_model() {
         check_default_model(&server.engine, name, settings.control.model_control_mode)?;
