@@ -27,15 +27,21 @@ pub struct RequestContext {
 
 impl RequestContext {
     /// The context for the values of [`RequestId::HEADER`] and
-    /// [`TraceParent::HEADER`] in a request's head. The surface adds the deadline.
+    /// [`TraceParent::HEADER`] in a request's head, and the name as a value for the
+    /// head of its answer. The surface adds the deadline.
     #[must_use]
-    pub fn of_head(id: Option<&[u8]>, trace_parent: Option<&[u8]>) -> Self {
-        Self {
-            id: RequestId::given_or_next(id),
-            principal: Principal::Anonymous,
-            deadline: None,
-            trace: trace_parent.and_then(TraceParent::parse),
-        }
+    pub fn of_head<V>(id: Option<&V>, trace_parent: Option<&V>) -> (Self, V)
+    where
+        V: AsRef<[u8]> + Clone + From<u64>,
+    {
+        // A clone shares the header's memory.
+        let given = id.and_then(|value| Some((RequestId::given(value.as_ref())?, value.clone())));
+        let (id, shown) = given.unwrap_or_else(|| {
+            let number = next_number();
+            (RequestId::Made(number), V::from(number))
+        });
+        let trace = trace_parent.and_then(|value| TraceParent::parse(value.as_ref()));
+        (Self { id, principal: Principal::Anonymous, deadline: None, trace }, shown)
     }
 }
 
@@ -52,25 +58,21 @@ impl RequestId {
     /// The header, or the key of gRPC's metadata, that carries it.
     pub const HEADER: &str = "x-request-id";
 
-    /// The client's name for its request if it is valid (printable, 128 bytes at
-    /// most), else the next number.
+    /// The client's name for its request; `None` if it isn't valid: printable, and
+    /// 128 bytes at most.
     #[must_use]
-    pub fn given_or_next(header: Option<&[u8]>) -> Self {
+    pub fn given(header: &[u8]) -> Option<Self> {
         const LONGEST: usize = 128;
         let printable = |byte: &u8| *byte == b'\t' || (b' '..=b'~').contains(byte);
-        let given = header.filter(|id| id.len() <= LONGEST && id.iter().all(printable));
-        match given.and_then(|id| str::from_utf8(id).ok()) {
-            Some(id) => Self::Given(Arc::from(id)),
-            None => Self::next(),
-        }
+        let valid = header.len() <= LONGEST && header.iter().all(printable);
+        str::from_utf8(header).ok().filter(|_| valid).map(|id| Self::Given(Arc::from(id)))
     }
+}
 
-    /// The next number: no other request of this process has it.
-    #[must_use]
-    pub fn next() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self::Made(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
+/// The next number: no other request of this process has it.
+fn next_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 impl Default for RequestId {
@@ -154,20 +156,33 @@ fn hexadecimal<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     #[test]
     fn an_id_is_the_clients_if_it_can_be_one() {
-        let shown = |header: &[u8]| RequestId::given_or_next(Some(header)).to_string();
-        assert_eq!(shown(b"seen again"), "seen again");
-        assert_eq!(shown(&[b'x'; 128]), "x".repeat(128));
-        let made: Vec<RequestId> = [Some(&[b'x'; 129][..]), Some(b"a\nb"), Some("é".as_bytes()), None]
-            .into_iter()
-            .map(RequestId::given_or_next)
-            .collect();
-        for (index, id) in made.iter().enumerate() {
+        let shown = |header: &[u8]| RequestId::given(header).map(|id| id.to_string());
+        assert_eq!(shown(b"seen again").unwrap(), "seen again");
+        assert_eq!(shown(&[b'x'; 128]).unwrap(), "x".repeat(128));
+        for wrong in [&[b'x'; 129][..], b"a\nb", "é".as_bytes()] {
+            assert_eq!(shown(wrong), None);
+        }
+    }
+
+    #[test]
+    fn a_head_shows_the_client_s_id_or_a_number_of_its_own() {
+        let value = |text: &str| HeaderValue::from_bytes(text.as_bytes()).unwrap();
+        let (context, shown) = RequestContext::of_head(Some(&value("mine")), None);
+        assert_eq!((context.id.to_string(), shown), ("mine".to_owned(), value("mine")));
+        let mut made: Vec<RequestId> = Vec::new();
+        for given in [Some("x".repeat(129)), Some("é".to_owned()), None] {
+            let given = given.map(|text| value(&text));
+            let (RequestContext { id, .. }, shown) = RequestContext::of_head(given.as_ref(), None);
             assert!(matches!(id, RequestId::Made(1..)), "{id:?}");
-            assert!(!made[..index].contains(id), "{id} twice");
+            assert!(!made.contains(&id), "{id} twice");
+            assert_eq!(shown, value(&id.to_string()));
+            made.push(id);
         }
     }
 

@@ -37,7 +37,8 @@ pub(super) async fn answer(
 ) -> Result<Response<Answer>, Infallible> {
     let busy = connection.begin();
     let path = request.uri().path().to_owned();
-    let (mut context, shown) = context(request.headers());
+    let headers = request.headers();
+    let (mut context, shown) = RequestContext::of_head(headers.get(REQUEST_ID), headers.get(TRACE_PARENT));
     let id = context.id.clone();
     let (mut response, deadline) = match deadline(request.headers()) {
         Err(error) => (status::failed(&error).into_http(), None),
@@ -55,21 +56,6 @@ pub(super) async fn answer(
     };
     response.headers_mut().insert(REQUEST_ID, shown);
     Ok(Answer::of(response, Called { path, id }, deadline, busy))
-}
-
-/// A call's context but for its deadline, and its name as metadata of its answer.
-fn context(headers: &HeaderMap) -> (RequestContext, HeaderValue) {
-    let given = headers.get(REQUEST_ID);
-    let parent = headers.get(TRACE_PARENT);
-    let context =
-        RequestContext::of_head(given.map(HeaderValue::as_bytes), parent.map(HeaderValue::as_bytes));
-    let shown = match (&context.id, given) {
-        (RequestId::Made(number), _) => HeaderValue::from(*number),
-        // Shares the header's memory.
-        (RequestId::Given(_), Some(given)) => given.clone(),
-        (RequestId::Given(_), None) => HeaderValue::from_static(""),
-    };
-    (context, shown)
 }
 
 async fn dispatch(

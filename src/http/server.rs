@@ -18,7 +18,7 @@ use actix_web::http::ConnectionType;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Condition;
 use actix_web::web::{self, Data, ServiceConfig};
-use actix_web::{App, HttpMessage as _, HttpRequest};
+use actix_web::{App, HttpMessage as _};
 use bytes::Bytes;
 
 use super::connection::{Busy, Connections, HttpConnection, Stream};
@@ -26,7 +26,7 @@ use super::cors::AllowedOrigins;
 use super::routes;
 use super::state::{HttpState, REQUEST_ID};
 use crate::admission::Admission;
-use crate::context::{RequestContext, RequestId, TraceParent};
+use crate::context::{RequestContext, TraceParent};
 use crate::engine::Engine;
 use crate::listen::listen;
 use crate::metrics;
@@ -220,7 +220,10 @@ fn app(
     app.wrap(cors).wrap_fn(|request, service| {
         use actix_web::dev::Service as _;
         let busy = request.request().conn_data::<Arc<HttpConnection>>().map(HttpConnection::begin);
-        let (context, id) = context(request.request());
+        // HTTP has no header for a deadline. A request's own `timeout` bounds how long
+        // it waits in the queue, and is the scheduler's.
+        let headers = request.headers();
+        let (context, id) = RequestContext::of_head(headers.get(REQUEST_ID), headers.get(TRACE_PARENT));
         request.extensions_mut().insert(context);
         let state = request.app_data::<Data<HttpState>>().cloned();
         let answer = service.call(request);
@@ -266,21 +269,4 @@ fn finish<B>(response: &mut ServiceResponse<B>, id: &HeaderValue, state: Option<
     } else {
         tracing::debug!(request = id, %method, path, status = status.as_u16(), "request answered");
     }
-}
-
-/// The request's context, and its name as a header of its answer.
-fn context(request: &HttpRequest) -> (RequestContext, HeaderValue) {
-    let given = request.headers().get(REQUEST_ID);
-    let parent = request.headers().get(TRACE_PARENT);
-    // HTTP has no header for a deadline. A request's own `timeout` bounds how long
-    // it waits in the queue, and is the scheduler's.
-    let context =
-        RequestContext::of_head(given.map(HeaderValue::as_bytes), parent.map(HeaderValue::as_bytes));
-    let shown = match (&context.id, given) {
-        (RequestId::Made(number), _) => HeaderValue::from(*number),
-        // Shares the header's memory.
-        (RequestId::Given(_), Some(given)) => given.clone(),
-        (RequestId::Given(_), None) => HeaderValue::from_static(""),
-    };
-    (context, shown)
 }
