@@ -111,7 +111,7 @@ impl<T: Schedulable> Batcher<T> {
         }
         let policy = queue.policy(level);
         let deadline = policy.deadline(request.arrival(), request.timeout());
-        let refused_at = policy.refused_at(request.arrival(), request.timeout());
+        let refused_at = deadline.filter(|_| policy.refuses());
         self.learned.arrived(request.arrival(), request.rows());
         self.waiting.insert(request, level, deadline);
         Ok(refused_at)
@@ -122,7 +122,8 @@ impl<T: Schedulable> Batcher<T> {
     #[must_use]
     pub fn late(&self, request: &T) -> Option<Late> {
         let level = self.policy.queue.level(request.priority());
-        let run = self.policy.queue.policy(level).refused_at(request.arrival(), request.timeout());
+        let policy = self.policy.queue.policy(level);
+        let run = policy.deadline(request.arrival(), request.timeout()).filter(|_| policy.refuses());
         let ahead = Ahead {
             rows: self.waiting.rows_before(level),
             other_shapes: self.waiting.other_shapes(request.bucket()) as u64,
@@ -140,8 +141,8 @@ impl<T: Schedulable> Batcher<T> {
     }
 
     /// What an instance that is free at `now` should do, once the caller has taken
-    /// the late requests out ([`Batcher::take_expired`]). Of several batches that may leave, it is the one with
-    /// the first request in order.
+    /// the late requests out ([`Batcher::take_expired`]). Of several batches that
+    /// may leave, it is the one with the first request in order.
     pub fn next(&mut self, now: Instant) -> Decision<T> {
         let mut best: Option<(Rank, &[i64], Cut)> = None;
         let mut wake: Option<Instant> = None;

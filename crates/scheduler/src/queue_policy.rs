@@ -87,8 +87,8 @@ impl LevelPolicy {
         arrival.checked_add(time)
     }
 
-    /// The same, if a request is refused then.
-    pub(crate) fn refused_at(&self, arrival: Instant, asked: Option<Duration>) -> Option<Instant> {
-        self.deadline(arrival, asked).filter(|_| self.timeout_action == TimeoutAction::Reject)
+    /// Whether a request whose time is over is refused.
+    pub(crate) fn refuses(&self) -> bool {
+        self.timeout_action == TimeoutAction::Reject
     }
 }

@@ -20,9 +20,13 @@ pub trait Schedulable {
     /// Whether its client has gone, so that no answer is needed.
     fn cancelled(&self) -> bool;
     /// The priority level that it asks for; zero for none.
-    fn priority(&self) -> u64;
+    fn priority(&self) -> u64 {
+        0
+    }
     /// The longest wait that it asks for.
-    fn timeout(&self) -> Option<Duration>;
+    fn timeout(&self) -> Option<Duration> {
+        None
+    }
     /// When its client stops waiting for the answer; `None` for never.
     fn deadline(&self) -> Option<Instant> {
         None

@@ -315,12 +315,6 @@ impl Schedulable for Plain {
     fn cancelled(&self) -> bool {
         false
     }
-    fn priority(&self) -> u64 {
-        0
-    }
-    fn timeout(&self) -> Option<Duration> {
-        None
-    }
     fn expire(self) {}
 }
 

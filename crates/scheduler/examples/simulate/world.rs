@@ -65,12 +65,6 @@ impl Schedulable for Request {
     fn cancelled(&self) -> bool {
         false
     }
-    fn priority(&self) -> u64 {
-        0
-    }
-    fn timeout(&self) -> Option<Duration> {
-        None
-    }
     fn expire(self) {}
 }
 
