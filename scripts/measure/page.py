@@ -6,6 +6,7 @@ import re
 import sys
 import textwrap
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from . import worth
@@ -61,12 +62,10 @@ def heuristics(runs: list[dict]) -> str:
     """The section on what each heuristic is worth."""
     rows = {name: known for name, known in merged(runs).items() if name in HEURISTICS}
     simulated = rows.get(SIMULATED, (None,))[0]
-    where = dict.fromkeys(f"{run['processors']} processors ({run['processor']})" for run in runs)
-    dates = sorted({run["date"] for run in runs})
     parts = [
         worth.TITLE + "\n",
         wrapped(
-            f"Printed by `scripts/limits --only ablation` on {' and '.join(dates)}, on a virtual machine of {' and '.join(where)}. "
+            f"Printed by `scripts/limits --only ablation` {measured_on(runs)}. "
             "Each figure is that of the server over that of the same server without the heuristic: a rate above 1 and a p99 below "
             f"1 are what it brings. {worth.RULE}"
         ),
@@ -76,21 +75,16 @@ def heuristics(runs: list[dict]) -> str:
         *(lines(rows[name][0]) for name in HEURISTICS if name in rows),
         "",
     ]
-    for name in HEURISTICS:
-        if name in rows:
-            parts += describe(name, *rows[name])
-    return "\n".join(parts).rstrip() + "\n"
+    return finished(parts, HEURISTICS, rows)
 
 
 def page(runs: list[dict]) -> str:
     """The whole page, of one run or of several with different rows."""
     rows = merged(runs)
-    where = dict.fromkeys(f"{run['processors']} processors ({run['processor']})" for run in runs)
-    dates = sorted({run["date"] for run in runs})
     parts = [
         "# Limits\n",
         wrapped(
-            f"Printed by `scripts/limits` on {' and '.join(dates)}, on a virtual machine of {' and '.join(where)} with the "
+            f"Printed by `scripts/limits` {measured_on(runs)} with the "
             "load generator on it. Medians, with quartiles in brackets, of rounds in which ours and what bounds it took "
             "turns. Rates on such a machine mean little; ratios within a round hold."
         ),
@@ -99,10 +93,19 @@ def page(runs: list[dict]) -> str:
         *(lines(rows[name][0]) for name in ROWS if name in rows),
         "\n## What the rows mean\n",
     ]
-    for name in ROWS:
-        if name in rows:
-            parts += describe(name, *rows[name])
-    return "\n".join(parts).rstrip() + "\n"
+    return finished(parts, ROWS, rows)
+
+
+def measured_on(runs: list[dict]) -> str:
+    where = dict.fromkeys(f"{run['processors']} processors ({run['processor']})" for run in runs)
+    dates = sorted({run["date"] for run in runs})
+    return f"on {' and '.join(dates)}, on a virtual machine of {' and '.join(where)}"
+
+
+def finished(parts: list[str], names: Iterable[str], rows: dict) -> str:
+    """A page of these parts, and what each row that was measured means."""
+    meanings = [line for name in names if name in rows for line in describe(name, *rows[name])]
+    return "\n".join(parts + meanings).rstrip() + "\n"
 
 
 def merged(runs: list[dict]) -> dict[str, tuple[dict, dict]]:
