@@ -59,6 +59,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rustc-link-search=native={}", lib.display());
     println!("cargo::rustc-link-lib=dylib=torch_cpu");
     println!("cargo::rustc-link-lib=dylib=c10");
+    // This crate's own tests find them without an environment; nothing that
+    // links this crate inherits the argument.
+    println!("cargo::rustc-link-arg=-Wl,-rpath,{}", lib.display());
     // Tells the server's build script where they are.
     println!("cargo::metadata=lib={}", lib.display());
     Ok(())
