@@ -9,10 +9,48 @@ use prost_reflect::DynamicMessage;
 
 use super::json::{self, Written};
 use super::{
-    CONFIG_FILENAME, ConfigError, ModelConfig, ModelFilenames, VersionPolicy, fields, filenames, formats,
-    parameters, pbtxt, scheduling, tensor, version, warm_up,
+    CONFIG_FILENAME, ConfigError, DynamicBatching, InstanceGroup, ModelFilenames, TensorConfig,
+    VersionPolicy, WarmUpSample, fields, filenames, formats, parameters, pbtxt, scheduling, tensor, version,
+    warm_up,
 };
+use cresset_backend::Parameters;
 use cresset_protocol::messages::config::{self as proto, model_config::SchedulingChoice};
+
+/// A model's configuration, read and checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelConfig {
+    /// The model's name: its directory's.
+    pub name: String,
+    /// If it is zero, `dims` are whole shapes and nothing is batched. Otherwise
+    /// dimension 0 of every tensor is the batch, and `dims` leave it out.
+    pub max_batch_size: u32,
+    /// In the order of the file; empty if it names none.
+    pub inputs: Vec<TensorConfig>,
+    /// In the order of the file; empty if it names none.
+    pub outputs: Vec<TensorConfig>,
+    /// Batches requests of several callers; `None` runs each by itself.
+    pub dynamic_batching: Option<DynamicBatching>,
+    /// The devices and numbers of its instances; empty for the default plan.
+    pub instance_groups: Vec<InstanceGroup>,
+    /// Which of the version directories are served.
+    pub version_policy: VersionPolicy,
+    /// The files inside a version's directory.
+    pub model_filename: ModelFilenames,
+    /// `model_operations`: libraries of operators, inside the model's directory.
+    pub op_libraries: Vec<String>,
+    /// `parameters { key … value { string_value … } }`.
+    pub parameters: Parameters,
+    /// `metric_tags`: labels of its metrics, beside the labels of every model.
+    pub metric_tags: BTreeMap<String, String>,
+    /// `model_warmup`: the samples that run before it is ready.
+    pub warm_up: Vec<WarmUpSample>,
+    /// Whether it was read from a `config.pbtxt`; `false` if there is none.
+    pub declared: bool,
+    /// Possible mistakes in the file, a line each, for the log.
+    pub warnings: Vec<String>,
+    /// The file's message, as it was written.
+    message: json::Written,
+}
 
 impl ModelConfig {
     /// The configuration of a model without `config.pbtxt`: its shapes are whole,

@@ -1,12 +1,58 @@
 //! Reads `dynamic_batching` and `instance_group`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{ConfigError, DynamicBatching, InstanceGroup, InstanceKind};
+use super::ConfigError;
 use cresset_protocol::messages::config::{
     self as proto, model_instance_group::Kind, model_queue_policy::TimeoutAction as Action,
 };
 use cresset_scheduler::{LevelPolicy, TimeoutAction};
+
+/// `dynamic_batching { … }`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DynamicBatching {
+    /// Sizes at which a batch leaves without waiting for its delay, ascending.
+    pub preferred_batch_sizes: Vec<u32>,
+    /// How long the oldest request may wait for others, from its arrival.
+    pub max_queue_delay: Duration,
+    /// Whether answers leave in the order in which their requests came.
+    pub preserve_ordering: bool,
+    /// How many levels there are: 1 is served first. Zero for one queue.
+    pub priority_levels: u64,
+    /// The level of a request that names none, from 1; zero without levels.
+    pub default_priority_level: u64,
+    /// `default_queue_policy { … }`: for levels without a policy of their own.
+    pub default_queue_policy: LevelPolicy,
+    /// `priority_queue_policy`, by level.
+    pub priority_queue_policy: BTreeMap<u64, LevelPolicy>,
+}
+
+/// `instance_group [ … ]`, one element.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceGroup {
+    /// The name of its instances; empty for the model's name.
+    pub name: String,
+    /// How many instances on each device; `None` for the default.
+    pub count: Option<u32>,
+    /// What kind of device.
+    pub kind: InstanceKind,
+    /// Which CUDA devices; empty for all of them.
+    pub gpus: Vec<u32>,
+}
+
+/// `instance_group { kind }`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InstanceKind {
+    /// A GPU if there is one, else the processors.
+    Auto,
+    /// A GPU.
+    Gpu,
+    /// The processors.
+    Cpu,
+    /// The model's file decides; its inputs stay on the host.
+    Model,
+}
 
 /// Longer than any sensible delay, and short enough to be added to any time without
 /// overflow.

@@ -4,9 +4,29 @@ use std::collections::HashSet;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
-use super::{ConfigError, TensorConfig};
+use super::ConfigError;
 use cresset_protocol::Datatype;
 use cresset_protocol::messages::config::{self as proto, DataType, model_input::Format};
+
+/// An input or an output, as configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorConfig {
+    /// Its name on the wire.
+    pub name: String,
+    /// The type of its elements.
+    pub datatype: Datatype,
+    /// -1 for a dimension that varies; without the batch dimension.
+    pub dims: Vec<i64>,
+    /// The shape that the model itself sees or gives, without the batch
+    /// dimension, if it differs from `dims`.
+    pub reshape: Option<Vec<i64>>,
+    /// Whether a request may leave it out; inputs only.
+    pub optional: bool,
+    /// A file of labels, one a line, beside the configuration; outputs only.
+    pub label_filename: Option<String>,
+    /// The labels in that file, once it was read: one for each score.
+    pub labels: Arc<[String]>,
+}
 
 /// Reads all inputs; `batched` if dimension 0 is the batch.
 pub(super) fn inputs(

@@ -1,7 +1,18 @@
 //! `version_policy`: which of the version directories are served.
 
-use super::{ConfigError, VersionPolicy};
+use super::ConfigError;
 use cresset_protocol::messages::config::{self as proto, model_version_policy::PolicyChoice};
+
+/// `version_policy { … }`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VersionPolicy {
+    /// The highest-numbered ones, this many.
+    Latest(u32),
+    /// All of them.
+    All,
+    /// These.
+    Specific(Vec<u64>),
+}
 
 impl VersionPolicy {
     /// The versions that it picks of these, ascending.

@@ -1,9 +1,48 @@
 //! `model_warmup [ … ]`: the requests that a model answers before it is ready.
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path};
 
-use super::{ConfigError, WarmUpData, WarmUpSample, WarmUpSource, tensor};
+use super::{ConfigError, tensor};
+use cresset_protocol::Datatype;
 use cresset_protocol::messages::config::{self as proto, model_warmup::input::InputDataType};
+
+/// `model_warmup [ … ]`, one element.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WarmUpSample {
+    /// Its name in errors.
+    pub name: String,
+    /// How many requests run together, each of one row; 1 or more.
+    pub batch_size: u32,
+    /// How often it runs; 1 or more.
+    pub count: u32,
+    /// By the input's name.
+    pub inputs: BTreeMap<String, WarmUpData>,
+}
+
+/// One input of a request of a [`WarmUpSample`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WarmUpData {
+    /// The type of its elements.
+    pub datatype: Datatype,
+    /// Its shape without the batch dimension; none varies.
+    pub dims: Vec<i64>,
+    /// Its elements.
+    pub source: WarmUpSource,
+}
+
+/// The source of a warm-up input's elements.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WarmUpSource {
+    /// Zeros; empty strings.
+    Zero,
+    /// Floating numbers from 0 to 1, integers and booleans of 0 or 1, empty strings.
+    /// Any model takes such values: no index is beyond a table.
+    Random,
+    /// The raw elements, in this file of the directory `warmup` beside the
+    /// configuration.
+    File(String),
+}
 
 /// The most bytes of one input of a sample: a larger one is a mistake.
 const MOST_BYTES: u64 = 1 << 31;
