@@ -49,7 +49,7 @@ pub struct ModelConfig {
     /// Possible mistakes in the file, a line each, for the log.
     pub warnings: Vec<String>,
     /// The file's message, as it was written.
-    message: json::Written,
+    pub(super) message: json::Written,
 }
 
 impl ModelConfig {
