@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anyhow::Context;
 use cresset_backend::{Device, LoadOptions, LoadRequest, Model, ReducedType};
 
 /// Which model, and what of `cresset.toml` is asked for.
@@ -47,6 +48,12 @@ pub(crate) fn load(path: &Path, options: &LoadOptions) -> anyhow::Result<Arc<dyn
     let device = Device::Cpu;
     let request = LoadRequest { path, device, parameters: &parameters, overlapped: false, options };
     Ok(backend.load(&request)?)
+}
+
+/// The name of its first argument: the loops give a model one tensor.
+pub(crate) fn first_argument(model: &dyn Model) -> anyhow::Result<String> {
+    let first = model.signature().arguments.first().context("the model takes no argument")?;
+    Ok(first.name.clone())
 }
 
 fn reduced(text: &str) -> Result<ReducedType, String> {

@@ -7,7 +7,7 @@ use cresset_backend::{BatchInput, HostBuffer, ModelInstance};
 use cresset_clock as clock;
 use cresset_protocol::Datatype;
 
-use crate::loaded::ModelArgs;
+use crate::loaded::{ModelArgs, first_argument};
 use crate::plan::Plan;
 
 /// Items a second of a model with one FP32 input, by batch and plan
@@ -30,17 +30,18 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let model = args.model.load()?;
+    let name = first_argument(model.as_ref())?;
     let time = Duration::from_secs_f64(args.seconds);
     for plan in Plan::or_usual(&args.plan) {
         for batch in args.batch.iter().copied() {
-            let (model, shape) = (model.clone(), args.shape.clone());
+            let (model, name, shape) = (model.clone(), name.clone(), args.shape.clone());
             let measured = plan.run(move |barrier| {
                 let mut instance = model.instance(plan.threads)?;
                 let shape: Vec<i64> = std::iter::once(batch).chain(shape.iter().copied()).collect();
                 let mut buffer = HostBuffer::within(instance.host_memory());
                 fill(&mut buffer, shape.iter().product());
                 let data = buffer.as_slice();
-                let inputs = [BatchInput { name: "x", datatype: Datatype::Fp32, shape: &shape, data }];
+                let inputs = [BatchInput { name: &name, datatype: Datatype::Fp32, shape: &shape, data }];
                 warm(instance.as_mut(), &inputs, time)?;
                 barrier.wait();
                 measure(instance.as_mut(), &inputs, time)

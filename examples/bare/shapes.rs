@@ -9,7 +9,7 @@ use anyhow::{Context as _, ensure};
 use cresset_backend::{BatchInput, HostBuffer, ModelInstance};
 use cresset_protocol::Datatype;
 
-use crate::loaded::ModelArgs;
+use crate::loaded::{ModelArgs, first_argument};
 use crate::plan::Plan;
 
 /// Resident memory after each thousand requests of a model with one FP32 input
@@ -36,6 +36,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let shapes: Vec<Vec<i64>> = text.lines().map(shape).collect::<Result<_, _>>()?;
     ensure!(!shapes.is_empty() && args.each > 0, "shapes, and how often memory is told");
     let model = args.model.load()?;
+    let name = first_argument(model.as_ref())?;
     let (requests, each, plan) = (args.requests, args.each, args.plan);
     let (next, told) = (AtomicUsize::new(0), Arc::new(Mutex::new(Vec::new())));
     let telling = Arc::clone(&told);
@@ -44,7 +45,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         let mut buffer = HostBuffer::within(instance.host_memory());
         // As a server is warm before the first request: what shapes take is asked, not what code does.
         for _ in 0..3 {
-            forward(instance.as_mut(), &mut buffer, &shapes[0])?;
+            forward(instance.as_mut(), &mut buffer, &name, &shapes[0])?;
         }
         if barrier.wait().is_leader() {
             telling.lock().unwrap_or_else(PoisonError::into_inner).push((0, resident()?));
@@ -55,7 +56,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             if number >= requests {
                 return Ok(());
             }
-            forward(instance.as_mut(), &mut buffer, &shapes[number % shapes.len()])?;
+            forward(instance.as_mut(), &mut buffer, &name, &shapes[number % shapes.len()])?;
             if (number + 1) % each == 0 {
                 let line = (number + 1, resident()?);
                 telling.lock().unwrap_or_else(PoisonError::into_inner).push(line);
@@ -70,14 +71,19 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn forward(instance: &mut dyn ModelInstance, buffer: &mut HostBuffer, shape: &[i64]) -> anyhow::Result<()> {
+fn forward(
+    instance: &mut dyn ModelInstance,
+    buffer: &mut HostBuffer,
+    name: &str,
+    shape: &[i64],
+) -> anyhow::Result<()> {
     let elements: i64 = shape.iter().product();
     buffer.begin(elements as usize * 4);
     for _ in 0..elements {
         buffer.extend(&0.5_f32.to_le_bytes());
     }
     let data = buffer.as_slice();
-    instance.forward(&[BatchInput { name: "x", datatype: Datatype::Fp32, shape, data }])?;
+    instance.forward(&[BatchInput { name, datatype: Datatype::Fp32, shape, data }])?;
     Ok(())
 }
 
