@@ -155,7 +155,7 @@ pub struct InstanceGroup {
     pub count: Option<u32>,
     /// What kind of device.
     pub kind: InstanceKind,
-    /// Which CUDA devices; empty for all of them.
+    /// Which GPUs, by number; empty for all of them.
     pub gpus: Vec<u32>,
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{ConfigError, DynamicBatching, InstanceGroup, InstanceKind};
+use cresset_backend::AcceleratorKind;
 use cresset_protocol::messages::config::{
     self as proto, model_instance_group::Kind, model_queue_policy::TimeoutAction as Action,
 };
@@ -180,7 +181,9 @@ fn instance_group(field: &str, group: proto::ModelInstanceGroup) -> Result<Insta
     let mut gpus = Vec::with_capacity(group.gpus.len());
     for gpu in group.gpus {
         let Ok(number) = u32::try_from(gpu) else {
-            return Err(ConfigError::value(format!("{field}.gpus"), "numbers of CUDA devices", gpu));
+            let kinds: Vec<_> = AcceleratorKind::ALL.iter().map(|kind| kind.title()).collect();
+            let expected = format!("numbers of {} devices", kinds.join(" or "));
+            return Err(ConfigError::value(format!("{field}.gpus"), expected, gpu));
         };
         gpus.push(number);
     }
