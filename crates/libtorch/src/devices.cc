@@ -79,7 +79,7 @@ void settle_node(Graph& graph, Node* node, c10::Device target, Found& found) {
     }
     return;
   }
-  // `x.cuda()` of a script.
+  // `x.cuda()` of a script, which knows no other kind.
   static const auto cuda = c10::Symbol::fromQualString("aten::cuda");
   if (node->kind() == cuda && !target.is_cuda()) {
     found.replaced.insert("cuda");
