@@ -181,8 +181,7 @@ fn instance_group(field: &str, group: proto::ModelInstanceGroup) -> Result<Insta
     let mut gpus = Vec::with_capacity(group.gpus.len());
     for gpu in group.gpus {
         let Ok(number) = u32::try_from(gpu) else {
-            let kinds: Vec<_> = AcceleratorKind::ALL.iter().map(|kind| kind.title()).collect();
-            let expected = format!("numbers of {} devices", kinds.join(" or "));
+            let expected = format!("numbers of {} devices", AcceleratorKind::titles());
             return Err(ConfigError::value(format!("{field}.gpus"), expected, gpu));
         };
         gpus.push(number);

@@ -30,6 +30,12 @@ impl AcceleratorKind {
         }
     }
 
+    /// The titles of all kinds: `CUDA or XPU`.
+    #[must_use]
+    pub fn titles() -> String {
+        Self::ALL.iter().map(|kind| kind.title()).collect::<Vec<_>>().join(" or ")
+    }
+
     /// What `--help` says about it as a value of `--device`.
     #[must_use]
     pub const fn help(self) -> &'static str {
@@ -197,5 +203,6 @@ mod tests {
             AcceleratorKind::ALL.iter().map(|kind| kind.name()).collect();
         assert_eq!(names.len(), AcceleratorKind::ALL.len());
         assert!(!names.contains("cpu") && !names.contains("auto"), "values of --device");
+        assert_eq!(AcceleratorKind::titles(), "CUDA");
     }
 }
