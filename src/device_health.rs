@@ -167,8 +167,8 @@ mod tests {
 
     use super::*;
 
-    const FIRST: Device = Device::Cuda(0);
-    const SECOND: Device = Device::Cuda(1);
+    const FIRST: Device = Device::cuda(0);
+    const SECOND: Device = Device::cuda(1);
 
     fn fault(device: Device, message: &str) -> Fault {
         Fault { device, fault: DeviceFault::Assert, message: message.to_owned() }

@@ -387,27 +387,24 @@ async fn stop(engine: &Arc<Engine>, surfaces: &Surfaces, timeout: Duration) -> b
 }
 
 fn resources(settings: &ServeSettings, backend: &dyn Backend) -> anyhow::Result<Resources> {
-    let accelerators = backend.accelerators();
-    match (&accelerators, settings.device) {
-        (Accelerators::None(reason), DevicePreference::Cuda) => {
-            anyhow::bail!("--device cuda: there is no GPU to use: {reason}")
-        }
-        (Accelerators::None(reason), DevicePreference::Auto) => {
-            tracing::info!("serving on the CPU: {reason}")
-        }
-        (Accelerators::None(_) | Accelerators::Cuda(_), _) => {}
-    }
     let processors = processors();
     let spare = processors > 1 && !has_quota(processors);
-    Ok(Resources {
+    let resources = Resources {
         processors,
-        accelerators,
+        accelerators: backend.accelerators(),
         preference: settings.device,
         health: DeviceHealth::new(),
         overlapped: settings.overlapped,
         trials: Some(Arc::default()),
         spin_before_park: if spare { SPIN_BEFORE_PARK } else { Duration::ZERO },
-    })
+    };
+    resources.check_preference()?;
+    if let (Accelerators::None(reason), DevicePreference::Auto) =
+        (&resources.accelerators, resources.preference)
+    {
+        tracing::info!("serving on the CPU: {reason}");
+    }
+    Ok(resources)
 }
 
 /// Prints the models and addresses that are served.
@@ -433,13 +430,9 @@ fn announce(
     for line in &report.failed {
         tracing::error!("not served: {line}");
     }
-    let device = match (&resources.accelerators, resources.preference) {
-        (Accelerators::Cuda(count), DevicePreference::Auto | DevicePreference::Cuda) => {
-            format!("{count} GPUs and {} processors", resources.processors)
-        }
-        (Accelerators::Cuda(_), DevicePreference::Cpu) | (Accelerators::None(_), _) => {
-            format!("{} processors", resources.processors)
-        }
+    let device = match resources.gpus().len() {
+        0 => format!("{} processors", resources.processors),
+        gpus => format!("{gpus} GPUs and {} processors", resources.processors),
     };
     say!(format, "cresset {} with {} on {device}", env!("CARGO_PKG_VERSION"), backend.description());
     for line in &report.served {

@@ -181,7 +181,7 @@ async fn a_gpu_of_a_generation_that_has_a_file_of_its_own_gets_that() {
         let backend = MockBackend::new(Behaviour::AddsFile, &["x"]).with_capabilities(&gpus);
         let accelerators = match u32::try_from(gpus.len()).unwrap() {
             0 => Accelerators::None("none in this test".to_owned()),
-            count => Accelerators::Cuda(count),
+            count => Accelerators::cuda(count),
         };
         let house = House::on(backend, accelerators, ControlMode::Explicit, 1, &files);
         let config = CONFIG.replace("count: 1 kind: KIND_CPU", group);

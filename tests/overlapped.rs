@@ -54,12 +54,12 @@ impl Served {
         let source = ModelSource::new("model.pt", ModelConfig::from_pbtxt(config, "m").unwrap());
         let health = DeviceHealth::new();
         let resources = Resources {
-            accelerators: Accelerators::Cuda(1),
+            accelerators: Accelerators::cuda(1),
             health: health.clone(),
             ..Resources::of_processors(2)
         };
         let model = Arc::new(ServedModel::load(&backend, &source, &resources, 10_000).unwrap().model);
-        assert_eq!(model.placements()[0].device, Device::Cuda(0));
+        assert_eq!(model.placements()[0].device, Device::cuda(0));
         // What was tried at load isn't what is looked at.
         backend.device().unwrap().forget_timeline();
         Self { backend, model, health }
@@ -352,7 +352,7 @@ async fn a_poisoned_device_fails_what_runs_and_what_comes_with_503() {
         let queued: Vec<Pending> = (0..8 * 20).map(|index| served.send(value(index))).collect();
         let failed = tokio::time::timeout(Duration::from_secs(1), served.health.more_failures_than(0)).await;
         assert_eq!(failed.unwrap(), 1);
-        assert_eq!(served.health.fault(Device::Cuda(0)).unwrap().fault, fault);
+        assert_eq!(served.health.fault(Device::cuda(0)).unwrap().fault, fault);
         // The stage that takes from the queue answers requests as well, without
         // the device.
         if fault != DeviceFault::Lost {
@@ -389,7 +389,7 @@ async fn what_runs_a_model_may_go_and_the_device_stays() {
     let error = served.send([255, 0]).await.unwrap().unwrap_err();
     assert_eq!(error.code(), ErrorCode::Unavailable);
     assert_eq!(error.to_string(), "what ran the model is gone");
-    assert!(served.health.is_healthy(Device::Cuda(0)));
+    assert!(served.health.is_healthy(Device::cuda(0)));
     served.answers(value(1)).await;
     served.stop().await;
 }

@@ -45,7 +45,7 @@ fn look(backend: Option<&dyn Backend>) -> Report {
         library: backend.map(|backend| Library {
             name: backend.description(),
             vectors: backend.vector_level(),
-            uses_gpus: matches!(accelerators, Some(Accelerators::Cuda(_))),
+            uses_gpus: matches!(accelerators, Some(Accelerators::Found { .. })),
         }),
         default_instances: default_instances(processors.allowed, accelerators.as_ref()),
         processors,
@@ -105,10 +105,15 @@ fn not_used(
     surroundings: &Surroundings,
 ) -> Vec<NotUsed> {
     let mut not_used = Vec::new();
-    if let Some(problem) = problem {
-        not_used.push(advice::on_driver(problem, surroundings));
-    } else if let Some(Accelerators::None(reason)) = accelerators {
-        not_used.push(NotUsed { what: "GPU", why: reason.clone(), advice: String::new() });
+    match (accelerators, problem) {
+        // The missing driver may be that of another kind of GPU.
+        (Some(Accelerators::Found { .. }), _) | (None, None) => {}
+        (Some(Accelerators::None(_)) | None, Some(problem)) => {
+            not_used.push(advice::on_driver(problem, surroundings));
+        }
+        (Some(Accelerators::None(reason)), None) => {
+            not_used.push(NotUsed { what: "GPU", why: reason.clone(), advice: String::new() });
+        }
     }
     if accelerators.is_none() {
         not_used.push(NotUsed {
@@ -178,7 +183,9 @@ mod tests {
         assert_eq!(missing[0].why, "no NVIDIA driver (libcuda.so.1 was not found)");
         let library = not_used(None, Some(&none), &here);
         assert_eq!(library[0].why, "libtorch_cuda.so can't be opened: …");
-        assert_eq!(not_used(None, Some(&Accelerators::Cuda(1)), &here), []);
+        for problem in [None, Some(&DriverProblem::NotFound)] {
+            assert_eq!(not_used(problem, Some(&Accelerators::cuda(1)), &here), []);
+        }
         assert_eq!(not_used(None, None, &here)[0].what, "libtorch");
     }
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::advice::NotUsed;
 use super::processors::Processors;
+use cresset_backend::Device;
 
 /// The findings of `cresset devices`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -94,7 +95,7 @@ fn or_nothing(words: &[&str]) -> String {
 impl fmt::Display for Gpu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.cuda {
-            Some(index) => write!(f, "{:<12}{}", format!("cuda:{index}"), self.name)?,
+            Some(index) => write!(f, "{:<12}{}", Device::cuda(index).to_string(), self.name)?,
             None => write!(f, "hidden      {}", self.name)?,
         }
         match (self.memory_free_bytes, self.memory_total_bytes) {

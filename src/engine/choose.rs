@@ -27,7 +27,7 @@ pub(super) fn choose(
     let (placements, _) = plan(&config.instance_groups, false, resources).unwrap_or_default();
     // As with Triton, only GPUs have files of their own.
     let of = |device: Device| {
-        let capability = backend.compute_capability(device.gpu()?);
+        let capability = backend.compute_capability(device);
         capability.filter(|of| by_capability.contains_key(of))
     };
     let ModelFilenames { default, by_capability: names, .. } = &config.model_filename;

@@ -15,5 +15,5 @@ pub use loading::error::LoadError;
 pub use loading::plan::{PlanError, plan};
 pub use loading::serve::LoadOutcome;
 pub use loading::source::ModelSource;
-pub use placement::{DevicePreference, Placement, Resources};
+pub use placement::{DevicePreference, NoSuchKind, Placement, Resources};
 pub use tuning::improve::Improvement;

@@ -1,22 +1,53 @@
 //! The machine's resources for models, and the devices of a model's instances.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
+
+use clap::builder::PossibleValue;
 
 use crate::device_health::DeviceHealth;
 use crate::model_config::{InstanceGroup, InstanceKind};
-use cresset_backend::{Accelerators, Device};
+use cresset_backend::{AcceleratorKind, Accelerators, Device};
 
 /// `--device`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DevicePreference {
     /// A GPU if there is one, else the processors.
     Auto,
     /// The processors, whatever the configuration says.
     Cpu,
-    /// A GPU; without one the server doesn't start.
-    Cuda,
+    /// A GPU of this kind; without one the server doesn't start.
+    Kind(AcceleratorKind),
+}
+
+/// By hand, because each kind is a value of its own.
+impl clap::ValueEnum for DevicePreference {
+    fn value_variants<'a>() -> &'a [Self] {
+        static VALUES: LazyLock<Vec<DevicePreference>> = LazyLock::new(|| {
+            let kinds = AcceleratorKind::ALL.iter().copied().map(DevicePreference::Kind);
+            [DevicePreference::Auto, DevicePreference::Cpu].into_iter().chain(kinds).collect()
+        });
+        &VALUES
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Auto => PossibleValue::new("auto").help("A GPU if there is one, else the processors"),
+            Self::Cpu => PossibleValue::new("cpu").help("The processors, whatever the configuration says"),
+            Self::Kind(kind) => PossibleValue::new(kind.name()).help(kind.help()),
+        })
+    }
+}
+
+/// `--device` names a kind of GPU that can't be used here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("--device {kind}: there is no GPU to use: {reason}")]
+pub struct NoSuchKind {
+    /// As asked for.
+    pub kind: AcceleratorKind,
+    /// Why there is none.
+    pub reason: String,
 }
 
 /// The resources for models.
@@ -60,12 +91,30 @@ impl Resources {
         }
     }
 
-    /// How many GPUs models may be placed on.
-    pub(super) fn gpus(&self) -> u32 {
-        match (self.preference, &self.accelerators) {
-            (DevicePreference::Auto | DevicePreference::Cuda, Accelerators::Cuda(count)) => *count,
-            (DevicePreference::Cpu, Accelerators::Cuda(_)) | (_, Accelerators::None(_)) => 0,
-        }
+    /// The GPUs that models may be placed on, by their numbers.
+    #[must_use]
+    pub fn gpus(&self) -> Vec<Device> {
+        let mut gpus = self.accelerators.devices();
+        gpus.retain(|gpu| match (self.preference, gpu) {
+            (DevicePreference::Auto, _) => true,
+            (DevicePreference::Cpu, _) => false,
+            (DevicePreference::Kind(asked), gpu) => gpu.kind() == Some(asked),
+        });
+        gpus
+    }
+
+    /// Whether the kind of GPU that must be used is here.
+    ///
+    /// # Errors
+    /// It isn't.
+    pub fn check_preference(&self) -> Result<(), NoSuchKind> {
+        let DevicePreference::Kind(asked) = self.preference else { return Ok(()) };
+        let reason = match &self.accelerators {
+            Accelerators::Found { kind, .. } if *kind == asked => return Ok(()),
+            Accelerators::Found { kind, .. } => format!("the GPUs here are of kind {kind}"),
+            Accelerators::None(reason) => reason.clone(),
+        };
+        Err(NoSuchKind { kind: asked, reason })
     }
 }
 
@@ -87,7 +136,7 @@ impl Placement {
     pub(super) fn group(&self) -> InstanceGroup {
         let (kind, gpus) = match self.device {
             Device::Cpu => (InstanceKind::Cpu, Vec::new()),
-            Device::Cuda(gpu) => (InstanceKind::Gpu, vec![gpu]),
+            Device::Accelerator(_, gpu) => (InstanceKind::Gpu, vec![gpu]),
             Device::AsSaved => (InstanceKind::Model, Vec::new()),
         };
         InstanceGroup { name: self.name.clone(), count: u32::try_from(self.instances).ok(), kind, gpus }
@@ -100,5 +149,25 @@ impl fmt::Display for Placement {
         let threads = if self.intra_op_threads == 1 { "thread" } else { "threads" };
         let (count, each) = (self.instances, self.intra_op_threads);
         write!(f, "{}, {count} {instances} x {each} {threads}", self.device)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum as _;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_of_gpu_is_a_value_of_device() {
+        let values: Vec<String> = DevicePreference::value_variants()
+            .iter()
+            .filter_map(|value| Some(value.to_possible_value()?.get_name().to_owned()))
+            .collect();
+        let kinds = AcceleratorKind::ALL.iter().map(|kind| kind.name());
+        assert_eq!(values, ["auto", "cpu"].into_iter().chain(kinds).collect::<Vec<_>>());
+        for kind in AcceleratorKind::ALL {
+            assert_eq!(DevicePreference::from_str(kind.name(), false), Ok(DevicePreference::Kind(*kind)));
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::ConfigError;
+use cresset_backend::AcceleratorKind;
 use cresset_protocol::messages::config::{
     self as proto, model_instance_group::Kind, model_queue_policy::TimeoutAction as Action,
 };
@@ -37,7 +38,7 @@ pub struct InstanceGroup {
     pub count: Option<u32>,
     /// What kind of device.
     pub kind: InstanceKind,
-    /// Which CUDA devices; empty for all of them.
+    /// Which GPUs, by number; empty for all of them.
     pub gpus: Vec<u32>,
 }
 
@@ -226,7 +227,8 @@ fn instance_group(field: &str, group: proto::ModelInstanceGroup) -> Result<Insta
     let mut gpus = Vec::with_capacity(group.gpus.len());
     for gpu in group.gpus {
         let Ok(number) = u32::try_from(gpu) else {
-            return Err(ConfigError::value(format!("{field}.gpus"), "numbers of CUDA devices", gpu));
+            let expected = format!("numbers of {} devices", AcceleratorKind::titles());
+            return Err(ConfigError::value(format!("{field}.gpus"), expected, gpu));
         };
         gpus.push(number);
     }

@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_backends_memory_is_in_the_metrics() {
-        let memory = DeviceMemory { device: Device::Cuda(1), allocated: 1 << 30, reserved: 3 << 30 };
+        let memory = DeviceMemory { device: Device::cuda(1), allocated: 1 << 30, reserved: 3 << 30 };
         let backend = MockBackend::new(Behaviour::Identity, &["x"]).with_device_memory(&[memory]);
         devices(Arc::new(backend));
         let text = String::from_utf8(metrics::render()).unwrap();

@@ -31,7 +31,7 @@ use cresset_protocol::Datatype;
 pub use arguments::{Argument, ArgumentKind, Leaf, Scalar};
 pub use buffer::{HostBlock, HostBuffer, HostMemory};
 pub use cresset_nvidia::ComputeCapability;
-pub use device::{Device, DeviceFault};
+pub use device::{AcceleratorKind, Accelerators, Device, DeviceFault};
 pub use format::{
     Allows, FormatNames, ModelFiles, ModelFormat, ParameterError, Parameters, Switch, SwitchKind, SwitchValue,
 };
@@ -75,8 +75,9 @@ pub trait Backend: Send + Sync {
         Vec::new()
     }
 
-    /// The generation of a GPU; `None` if that isn't known.
-    fn compute_capability(&self, _gpu: u32) -> Option<ComputeCapability> {
+    /// The generation of an NVIDIA GPU; `None` if that isn't known, or the device
+    /// is none.
+    fn compute_capability(&self, _device: Device) -> Option<ComputeCapability> {
         None
     }
 
@@ -116,15 +117,6 @@ pub struct DeviceMemory {
     pub allocated: u64,
     /// Bytes allocated from the device: in tensors, or kept for the next ones.
     pub reserved: u64,
-}
-
-/// The result of a search for accelerators.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Accelerators {
-    /// This many CUDA devices, numbered from zero.
-    Cuda(u32),
-    /// None, and why not: `no NVIDIA driver (libcuda.so.1 was not found)`.
-    None(String),
 }
 
 /// What to load, and how.

@@ -130,7 +130,7 @@ impl Precision {
     }
 
     fn rounds_to_tf32(&self, device: Device) -> bool {
-        self.tf32 == Some(true) && !device.is_host()
+        self.tf32 == Some(true) && device.has_tf32()
     }
 }
 
@@ -163,17 +163,17 @@ mod tests {
         asked.optimize.freeze = Some(false);
         asked.precision.tf32 = Some(true);
         assert!(!asked.changes_answers(Device::Cpu), "TF32 is CUDA's");
-        assert!(asked.changes_answers(Device::Cuda(0)));
+        assert!(asked.changes_answers(Device::cuda(0)));
         asked.precision.weights = Some(ReducedType::Bf16);
         asked.precision.channels_last = true;
         asked.optimize.for_inference = Some(true);
         assert_eq!(asked.describe(Device::Cpu), "bf16 weights, channels last, optimised for inference");
         assert_eq!(
-            asked.without_for_inference().describe(Device::Cuda(1)),
+            asked.without_for_inference().describe(Device::cuda(1)),
             "bf16 weights, channels last, TF32"
         );
         let plain = asked.plain();
         assert_eq!((plain.precision, plain.optimize.freeze), (Precision::default(), Some(false)));
-        assert!(!plain.changes_answers(Device::Cuda(0)));
+        assert!(!plain.changes_answers(Device::cuda(0)));
     }
 }

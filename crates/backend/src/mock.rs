@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::mock_device::MockDevice;
 use super::{
     Accelerators, Argument, ArgumentKind, Backend, BackendError, BatchInput, BatchOutput, ComputeCapability,
-    DeclaredTensor, DeviceFault, DeviceMemory, Drive, Flight, HostBatch, HostMemory, LoadRequest, Model,
-    ModelFormat, ModelInstance, Signature, TORCH_SCRIPT,
+    DeclaredTensor, Device, DeviceFault, DeviceMemory, Drive, Flight, HostBatch, HostMemory, LoadRequest,
+    Model, ModelFormat, ModelInstance, Signature, TORCH_SCRIPT,
 };
 use cresset_clock as clock;
 
@@ -266,7 +266,7 @@ impl Backend for MockBackend {
 
     fn accelerators(&self) -> Accelerators {
         match self.device {
-            Some(_) => Accelerators::Cuda(1),
+            Some(_) => Accelerators::cuda(1),
             None => Accelerators::None("a mock has none".to_owned()),
         }
     }
@@ -275,8 +275,9 @@ impl Backend for MockBackend {
         self.memory.clone()
     }
 
-    fn compute_capability(&self, gpu: u32) -> Option<ComputeCapability> {
-        self.capabilities.get(usize::try_from(gpu).ok()?).copied()
+    fn compute_capability(&self, device: Device) -> Option<ComputeCapability> {
+        let Device::Accelerator(_, index) = device else { return None };
+        self.capabilities.get(usize::try_from(index).ok()?).copied()
     }
 
     fn load(&self, request: &LoadRequest<'_>) -> Result<Arc<dyn Model>, BackendError> {

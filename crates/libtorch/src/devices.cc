@@ -3,6 +3,7 @@
 #include <optional>
 #include <set>
 
+#include <ATen/DeviceAccelerator.h>
 #include <torch/csrc/jit/api/function_impl.h>
 #include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/ir/ir.h>
@@ -70,7 +71,7 @@ bool is_the_target(c10::Device named, c10::Device target) {
 void settle_node(Graph& graph, Node* node, c10::Device target, Found& found) {
   const torch::jit::WithInsertPoint here(node);
   if (const auto named = device_of(node)) {
-    if (named->is_cuda() && !is_the_target(*named, target)) {
+    if (at::accelerator::isAccelerator(named->type()) && !is_the_target(*named, target)) {
       found.replaced.insert(named->str());
       node->output()->replaceAllUsesWith(graph.insertConstant(target));
     } else if (named->is_cpu() && !target.is_cpu() && node->output()->hasUses()) {
@@ -78,9 +79,9 @@ void settle_node(Graph& graph, Node* node, c10::Device target, Found& found) {
     }
     return;
   }
-  // `x.cuda()` of a script.
+  // `x.cuda()` of a script, which knows no other kind.
   static const auto cuda = c10::Symbol::fromQualString("aten::cuda");
-  if (node->kind() == cuda && target.is_cpu()) {
+  if (node->kind() == cuda && !target.is_cuda()) {
     found.replaced.insert("cuda");
     Value* moved = graph.insert(aten::to, {node->input(0), graph.insertConstant(target)});
     node->output()->replaceAllUsesWith(moved);

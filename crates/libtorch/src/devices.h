@@ -9,7 +9,7 @@
 
 namespace cresset {
 
-// Replaces every CUDA device that the code names by `target`: a trace made on a
+// Replaces every accelerator that the code names by `target`: a trace made on a
 // GPU contains the GPU's number, while weights and constants went to the target
 // when the file was read. Names of the processors stay if the target is a GPU:
 // some are intended.

@@ -6,33 +6,22 @@
 
 use std::path::Path;
 
+use super::accelerators::libraries;
 use super::cause::cause;
 use super::ffi::Failure;
 use super::{device, operators};
 use cresset_backend::{
-    BackendError, Device, DeviceFault, EXPORT_TORCH_SCRIPT as EXPORT, TORCH_SCRIPT, file_kind,
+    AcceleratorKind, BackendError, Device, DeviceFault, EXPORT_TORCH_SCRIPT as EXPORT, TORCH_SCRIPT,
+    file_kind,
 };
 
 /// A client's line is cut to this length: a model can put any text into its
 /// messages.
 const LONGEST_LINE: usize = 400;
 
-/// Words that identify libtorch's texts for this; any one of them suffices.
-const OUT_OF_MEMORY: [&str; 6] = [
-    "can't allocate memory",
-    "CUDA out of memory",
-    "std::bad_alloc",
-    "CUDA error: out of memory",
-    // cuBLAS's and cuDNN's.
-    "_ALLOC_FAILED",
-    "_ALLOCATION_FAILED",
-];
-
-/// Words of failures that may be the device's. They are not certain ("no kernel
-/// image is available"), and a model may raise any of them, so the device is
-/// asked.
-const DEVICE: [&str; 6] =
-    ["CUDA error", "CUBLAS_STATUS", "CUDNN_STATUS", "cuDNN error", "cuFFT error", "CUDA driver"];
+/// Words that identify libtorch's texts for too little memory on the host; any
+/// one of them suffices.
+const OUT_OF_MEMORY: [&str; 2] = ["can't allocate memory", "std::bad_alloc"];
 
 /// `forward` failed.
 pub(super) fn execute(failure: Failure, device: Device) -> BackendError {
@@ -49,7 +38,11 @@ pub(super) fn load(failure: Failure, device: Device) -> BackendError {
         Ok(detail) => detail,
         Err(error) => return error,
     };
-    let message = if device == Device::AsSaved && detail.to_lowercase().contains("cuda") {
+    let names_accelerator = || {
+        let detail = detail.to_lowercase();
+        AcceleratorKind::ALL.iter().any(|kind| detail.contains(kind.name()))
+    };
+    let message = if device == Device::AsSaved && names_accelerator() {
         format!(
             "its tensors were saved on a GPU, where KIND_MODEL leaves them, and it can't be used here: take \
              KIND_AUTO, or KIND_CPU (can't be loaded: {})",
@@ -96,7 +89,7 @@ fn said(failure: Failure) -> Result<String, BackendError> {
 }
 
 /// The failures that are not caused by the request or the file. `probe` tells
-/// whether a CUDA device still answers, and its error if not.
+/// whether an accelerator still answers, and its error if not.
 fn classified(
     message: &str,
     detail: &str,
@@ -105,10 +98,12 @@ fn classified(
 ) -> Option<BackendError> {
     let says = |words: &[&str]| words.iter().any(|word| detail.contains(word));
     // First, because a library that finds no memory may be on a failed device.
-    let answer = if !device.is_host() && says(&DEVICE) { probe(device).err() } else { None };
+    let may_be_failed = !device.is_host() && libraries().any(|library| says(library.failure));
+    let answer = if may_be_failed { probe(device).err() } else { None };
     let Some(answer) = answer else {
         let (message, detail) = (message.to_owned(), detail.to_owned());
-        return says(&OUT_OF_MEMORY).then_some(BackendError::OutOfMemory { message, detail });
+        let no_memory = says(&OUT_OF_MEMORY) || libraries().any(|library| says(library.out_of_memory));
+        return no_memory.then_some(BackendError::OutOfMemory { message, detail });
     };
     let fault = fault_in(detail, &answer);
     let cause = match fault {
@@ -121,10 +116,10 @@ fn classified(
 
 /// The kind of a device's failure, by the first text and by its own answer.
 fn fault_in(detail: &str, answer: &str) -> DeviceFault {
-    let says = |word: &str| detail.contains(word) || answer.contains(word);
-    if says("device-side assert") {
+    let says = |words: &[&str]| words.iter().any(|word| detail.contains(word) || answer.contains(word));
+    if libraries().any(|library| says(library.assert)) {
         DeviceFault::Assert
-    } else if says("illegal memory access") || says("misaligned address") {
+    } else if libraries().any(|library| says(library.illegal_address)) {
         DeviceFault::IllegalAddress
     } else {
         DeviceFault::Lost
@@ -248,7 +243,7 @@ RuntimeError: mat1 and mat2 shapes cannot be multiplied (2x785 and 784x512)
             Some(BackendError::Device { fault, .. }) => Some(fault),
             _ => None,
         };
-        let gpu = Device::Cuda(0);
+        let gpu = Device::cuda(0);
         assert_eq!(fault(on(ASSERT, gpu, broken("device-side assert triggered"))), Some(DeviceFault::Assert));
         let address = "an illegal memory access was encountered";
         let elsewhere = "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED";

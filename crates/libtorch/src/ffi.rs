@@ -114,7 +114,7 @@ unsafe extern "C" {
     pub(super) fn cresset_set_inter_op_threads(count: i32) -> i32;
     pub(super) fn cresset_module_load(
         path: *const c_char,
-        device: i32,
+        device: *const c_char,
         options: *const RawOptions,
         precision: *const RawPrecision,
         module: *mut *mut RawModule,
@@ -142,7 +142,11 @@ unsafe extern "C" {
         outputs: *mut *mut RawOutputs,
         error: *mut *mut c_char,
     ) -> i32;
-    pub(super) fn cresset_lane_new(device: i32, lane: *mut *mut RawLane, error: *mut *mut c_char) -> i32;
+    pub(super) fn cresset_lane_new(
+        device: *const c_char,
+        lane: *mut *mut RawLane,
+        error: *mut *mut c_char,
+    ) -> i32;
     pub(super) fn cresset_lane_free(lane: *mut RawLane);
     pub(super) fn cresset_module_launch(
         module: *const RawModule,
@@ -159,25 +163,26 @@ unsafe extern "C" {
     ) -> i32;
     pub(super) fn cresset_flight_free(flight: *mut RawFlight);
     pub(super) fn cresset_pinned_new(
-        device: i32,
+        device: *const c_char,
         bytes: usize,
         pinned: *mut *mut RawPinned,
         error: *mut *mut c_char,
     ) -> i32;
     pub(super) fn cresset_pinned_start(pinned: *mut RawPinned) -> *mut c_void;
     pub(super) fn cresset_pinned_free(pinned: *mut RawPinned);
-    pub(super) fn cresset_device_synchronize(device: i32, error: *mut *mut c_char) -> i32;
+    pub(super) fn cresset_device_count(kind: *const c_char) -> i32;
+    pub(super) fn cresset_device_synchronize(device: *const c_char, error: *mut *mut c_char) -> i32;
     pub(super) fn cresset_outputs_items(outputs: *mut RawOutputs, count: *mut usize) -> *mut RawOutput;
     pub(super) fn cresset_outputs_free(outputs: *mut RawOutputs);
     pub(super) fn cresset_module_note(module: *const RawModule, index: usize) -> *const c_char;
     pub(super) fn cresset_cpu_capability() -> *const c_char;
     pub(super) fn cresset_device_memory(
-        device: i32,
+        device: *const c_char,
         allocated: *mut u64,
         reserved: *mut u64,
         error: *mut *mut c_char,
     ) -> i32;
-    pub(super) fn cresset_empty_caches(error: *mut *mut c_char) -> i32;
+    pub(super) fn cresset_empty_caches(kind: *const c_char, error: *mut *mut c_char) -> i32;
     pub(super) fn cresset_use_allocator_settings(settings: *const c_char, error: *mut *mut c_char) -> i32;
 }
 

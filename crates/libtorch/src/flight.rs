@@ -3,7 +3,7 @@
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use super::device;
+use super::device::DeviceName;
 use super::error;
 use super::ffi::{self, RawFlight, RawLane, RawPinned};
 use super::instance::raw_input;
@@ -18,9 +18,10 @@ pub(super) struct Lane {
 
 impl Lane {
     pub(super) fn new(device: Device) -> Result<Self, BackendError> {
-        let number = device::number(device);
-        // SAFETY: both pointers come from `made`.
-        let lane = ffi::made(|lane, error| unsafe { ffi::cresset_lane_new(number, lane, error) });
+        let name = DeviceName::of(device);
+        // SAFETY: the name outlives the call, and both other pointers come from
+        // `made`.
+        let lane = ffi::made(|lane, error| unsafe { ffi::cresset_lane_new(name.as_ptr(), lane, error) });
         lane.map(|raw| Self { raw }).map_err(|failure| error::execute(failure, device))
     }
 
@@ -85,20 +86,21 @@ impl Drop for LibtorchFlight {
 
 /// Pinned memory for a device.
 pub(super) struct PinnedMemory {
-    device: i32,
+    device: DeviceName,
 }
 
 impl PinnedMemory {
     pub(super) fn of(device: Device) -> Self {
-        Self { device: device::number(device) }
+        Self { device: DeviceName::of(device) }
     }
 }
 
 impl HostMemory for PinnedMemory {
     fn allocate(&self, bytes: usize) -> Option<Box<dyn HostBlock>> {
         let made = ffi::made(|pinned, error| {
-            // SAFETY: both pointers come from `made`.
-            unsafe { ffi::cresset_pinned_new(self.device, bytes, pinned, error) }
+            // SAFETY: the name lives as long as `self`, and both other pointers
+            // come from `made`.
+            unsafe { ffi::cresset_pinned_new(self.device.as_ptr(), bytes, pinned, error) }
         });
         match made {
             Ok(raw) => {

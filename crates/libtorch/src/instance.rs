@@ -41,7 +41,7 @@ impl ModelInstance for LibtorchInstance {
 
     fn host_memory(&self) -> Option<Arc<dyn HostMemory>> {
         let device = self.module.device();
-        device.gpu().map(|_| Arc::new(PinnedMemory::of(device)) as Arc<dyn HostMemory>)
+        device.is_accelerator().then(|| Arc::new(PinnedMemory::of(device)) as Arc<dyn HostMemory>)
     }
 
     fn forward(&mut self, inputs: &[BatchInput<'_>]) -> Result<Vec<BatchOutput>, BackendError> {

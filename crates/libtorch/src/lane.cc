@@ -34,8 +34,8 @@ std::mutex& Lane::mutex() {
   return mutex;
 }
 
-std::map<int, std::vector<Lane::Streams>>& Lane::left() {
-  static std::map<int, std::vector<Streams>> left;
+std::unordered_map<at::Device, std::vector<Lane::Streams>>& Lane::left() {
+  static std::unordered_map<at::Device, std::vector<Streams>> left;
   return left;
 }
 
@@ -45,7 +45,7 @@ Lane::Lane(at::Device device) : device_(device) {
   }
   {
     const std::lock_guard<std::mutex> lock(mutex());
-    auto& free = left()[device.index()];
+    auto& free = left()[device];
     if (!free.empty()) {
       streams_ = free.back();
       free.pop_back();
@@ -60,7 +60,7 @@ Lane::Lane(at::Device device) : device_(device) {
 Lane::~Lane() {
   if (streams_) {
     const std::lock_guard<std::mutex> lock(mutex());
-    left()[device_.index()].push_back(*streams_);
+    left()[device_].push_back(*streams_);
   }
 }
 

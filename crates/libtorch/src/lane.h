@@ -3,10 +3,10 @@
 // have no streams, but the copies are made all the same.
 #pragma once
 
-#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <unordered_map>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -57,7 +57,7 @@ class Lane {
   static std::mutex& mutex();
   // The streams that earlier lanes of each device have left. They are reused,
   // because libtorch keeps memory for each stream that ever computed.
-  static std::map<int, std::vector<Streams>>& left();
+  static std::unordered_map<at::Device, std::vector<Streams>>& left();
 
   at::Device device_;
   std::optional<Streams> streams_;

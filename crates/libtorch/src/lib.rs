@@ -9,8 +9,8 @@
 //!
 //! Both sides catch every C++ exception before it reaches Rust.
 
+mod accelerators;
 mod cause;
-mod cuda;
 mod device;
 mod error;
 mod ffi;
@@ -27,6 +27,7 @@ mod outputs;
 mod scalar_type;
 mod tf32;
 mod threads;
+mod torch_folder;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -35,18 +36,17 @@ use cresset_backend::{
     Accelerators, Backend, BackendError, ComputeCapability, Device, DeviceFault, DeviceMemory, LoadRequest,
     MemorySettings, Model, OnUnload,
 };
-use cresset_nvidia::Driver;
 pub use library_trial::{run as try_libraries, try_with as try_libraries_with};
 use module::LibtorchModel;
 pub use threads::intra_op_threads;
 
-/// The backend of this build. It opens CUDA if the machine has it. So it must
-/// be made before any other code asks libtorch for a device, and before the
-/// process has a second thread.
+/// The backend of this build. It opens libtorch's part for the accelerators that
+/// the machine has. So it must be made before any other code asks libtorch for a
+/// device, and before the process has a second thread.
 ///
 /// The allocator's settings have the grammar of libtorch's
-/// `PYTORCH_ALLOC_CONF`, and replace that variable. Without CUDA they have no
-/// effect.
+/// `PYTORCH_ALLOC_CONF`, and replace that variable. Without an accelerator they
+/// have no effect.
 ///
 /// # Errors
 /// If libtorch refuses the allocator's settings. A machine without accelerators
@@ -57,7 +57,7 @@ pub fn backend_with(settings: MemorySettings<'_>) -> Result<Arc<dyn Backend>, Ba
         memory::offer_settings(settings);
     }
     let backend = LibtorchBackend { on_unload: settings.on_unload, ..LibtorchBackend::new() };
-    if let (Some(settings), Accelerators::Cuda(_)) = (allocator, &backend.accelerators) {
+    if let (Some(settings), Accelerators::Found { .. }) = (allocator, &backend.accelerators) {
         memory::use_settings(settings)?;
     }
     Ok(Arc::new(backend))
@@ -80,18 +80,23 @@ pub struct LibtorchBackend {
 }
 
 impl LibtorchBackend {
-    /// Opens CUDA if there is a driver; [`Backend::accelerators`] tells the
-    /// result.
+    /// Opens libtorch's part for the accelerators that are here;
+    /// [`Backend::accelerators`] tells the result.
     #[must_use]
     pub fn new() -> Self {
-        Self { accelerators: cuda::open(), tf32: tf32::Switch::default(), on_unload: OnUnload::default() }
+        Self {
+            accelerators: accelerators::open(),
+            tf32: tf32::Switch::default(),
+            on_unload: OnUnload::default(),
+        }
     }
 
     fn check(&self, device: Device) -> Result<(), BackendError> {
-        let Some(gpu) = device.gpu() else { return Ok(()) };
+        let Device::Accelerator(kind, index) = device else { return Ok(()) };
         let why = match &self.accelerators {
-            Accelerators::Cuda(count) if gpu < *count => return Ok(()),
-            Accelerators::Cuda(count) => format!("this machine has {count}"),
+            Accelerators::Found { kind: found, .. } if *found != kind => format!("this machine has {found}"),
+            Accelerators::Found { count, .. } if index < *count => return Ok(()),
+            Accelerators::Found { count, .. } => format!("this machine has {count}"),
             Accelerators::None(reason) => reason.clone(),
         };
         let message = format!("device {device} can't be used: {why}");
@@ -162,11 +167,8 @@ impl Backend for LibtorchBackend {
         memory::of_devices(&self.accelerators)
     }
 
-    fn compute_capability(&self, gpu: u32) -> Option<ComputeCapability> {
-        // Only loading asks, and models are few: the driver is asked again each
-        // time.
-        let gpus = Driver::open().ok()?.gpus();
-        gpus.into_iter().find(|known| known.index == gpu)?.compute_capability
+    fn compute_capability(&self, device: Device) -> Option<ComputeCapability> {
+        accelerators::compute_capability(device)
     }
 
     fn vector_level(&self) -> Option<String> {

@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use super::{cuda, operators};
+use super::{accelerators, operators};
 use cresset_clock as clock;
 
 /// The command that calls [`run`].
@@ -84,7 +84,7 @@ fn told(status: ExitStatus, said: &str) -> String {
 /// # Errors
 /// The loader's message about the first library that can't be opened.
 pub fn run(torchvision: bool, libraries: &[PathBuf]) -> Result<(), String> {
-    let accelerators = cuda::open();
+    let accelerators = accelerators::open();
     if torchvision {
         operators::open_torchvision(&accelerators)?;
     }

@@ -6,9 +6,9 @@
 namespace cresset {
 namespace {
 
-// Null without CUDA, and before its first use.
-c10::DeviceAllocator* allocator() {
-  auto* found = dynamic_cast<c10::DeviceAllocator*>(c10::GetAllocator(c10::kCUDA));
+// Null if the kind's library isn't open, and before its first use.
+c10::DeviceAllocator* allocator(c10::DeviceType type) {
+  auto* found = dynamic_cast<c10::DeviceAllocator*>(c10::GetAllocator(type));
   return found != nullptr && found->initialized() ? found : nullptr;
 }
 
@@ -19,17 +19,17 @@ uint64_t bytes(const c10::CachingAllocator::StatArray& sums) {
 
 }  // namespace
 
-DeviceMemory device_memory(int32_t device) {
-  auto* from = allocator();
+DeviceMemory device_memory(c10::Device device) {
+  auto* from = allocator(device.type());
   if (from == nullptr) {
     return {};
   }
-  const auto stats = from->getDeviceStats(static_cast<c10::DeviceIndex>(device));
+  const auto stats = from->getDeviceStats(device.index());
   return {bytes(stats.allocated_bytes), bytes(stats.reserved_bytes)};
 }
 
-void empty_caches() {
-  if (auto* from = allocator()) {
+void empty_caches(c10::DeviceType type) {
+  if (auto* from = allocator(type)) {
     from->emptyCache();
   }
 }
@@ -37,7 +37,7 @@ void empty_caches() {
 void use_allocator_settings(const std::string& settings) {
   using Config = c10::CachingAllocator::AcceleratorAllocatorConfig;
   if (c10::CachingAllocator::getAllocatorSettings() == settings) {
-    // CUDA's own keys: for the parser that CUDA registered.
+    // The kind's own keys: for the parser that its library registered.
     Config::callDeviceConfigParserHook(settings);
   } else {
     c10::CachingAllocator::setAllocatorSettings(settings);

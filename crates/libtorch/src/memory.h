@@ -1,10 +1,12 @@
-// Memory of CUDA devices in libtorch's caching allocator. It uses the interface
-// of every device's allocator, so it needs no header of CUDA, and has no effect
-// if CUDA isn't opened.
+// Memory of accelerators in libtorch's caching allocators. It uses the interface
+// of every kind's allocator, so it needs no header of any, and has no effect on a
+// kind whose library isn't open.
 #pragma once
 
 #include <cstdint>
 #include <string>
+
+#include <c10/core/Device.h>
 
 namespace cresset {
 
@@ -15,11 +17,11 @@ struct DeviceMemory {
   uint64_t reserved = 0;
 };
 
-// For the CUDA device of this number; zeros before its first use.
-DeviceMemory device_memory(int32_t device);
+// Zeros before the device's first use.
+DeviceMemory device_memory(c10::Device device);
 
-// Returns unused memory to every CUDA device.
-void empty_caches();
+// Returns unused memory to every device of this type.
+void empty_caches(c10::DeviceType type);
 
 // Makes the allocator use these settings, which the environment holds already.
 // If this is the first call that needs them, libtorch reads them now; else they

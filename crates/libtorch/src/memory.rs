@@ -1,9 +1,10 @@
-//! Memory of CUDA devices, which libtorch allocates in large pieces and keeps.
+//! Memory of accelerators, which libtorch allocates in large pieces and keeps.
 
 use std::ffi::CString;
 
+use super::device::DeviceName;
 use super::ffi::{self, Failure};
-use cresset_backend::{Accelerators, BackendError, Device, DeviceFault, DeviceMemory};
+use cresset_backend::{AcceleratorKind, Accelerators, BackendError, Device, DeviceFault, DeviceMemory};
 
 /// The variable from which libtorch reads its allocator's settings.
 const SETTINGS: &str = "PYTORCH_ALLOC_CONF";
@@ -11,7 +12,7 @@ const SETTINGS: &str = "PYTORCH_ALLOC_CONF";
 /// Its older name, which is read as well.
 const OLD_SETTINGS: &str = "PYTORCH_CUDA_ALLOC_CONF";
 
-/// Sets the variable that CUDA's library reads while it is opened: the kind of
+/// Sets the variable that an accelerator's library reads while it is opened: the kind of
 /// allocator can't be changed later on.
 ///
 /// Only to be called while this thread is the only one.
@@ -49,29 +50,28 @@ pub(super) fn use_settings(settings: &str) -> Result<(), BackendError> {
 
 /// libtorch's memory on each device; zero before a device's first use.
 pub(super) fn of_devices(accelerators: &Accelerators) -> Vec<DeviceMemory> {
-    let count = match accelerators {
-        Accelerators::Cuda(count) => *count,
-        Accelerators::None(_) => 0,
-    };
-    (0..count).filter_map(of_device).collect()
+    accelerators.devices().into_iter().filter_map(of_device).collect()
 }
 
-fn of_device(index: u32) -> Option<DeviceMemory> {
-    let number = i32::try_from(index).ok()?;
+fn of_device(device: Device) -> Option<DeviceMemory> {
+    let name = DeviceName::of(device);
     let (mut allocated, mut reserved) = (0, 0);
-    // SAFETY: both numbers outlive the call.
+    // SAFETY: the name and both numbers outlive the call.
     ffi::done(|error| unsafe {
-        ffi::cresset_device_memory(number, &raw mut allocated, &raw mut reserved, error)
+        ffi::cresset_device_memory(name.as_ptr(), &raw mut allocated, &raw mut reserved, error)
     })
     .ok()?;
-    Some(DeviceMemory { device: Device::Cuda(index), allocated, reserved })
+    Some(DeviceMemory { device, allocated, reserved })
 }
 
-/// Returns unused memory to every CUDA device. It waits for the devices' work,
+/// Returns unused memory to every accelerator. It waits for the devices' work,
 /// and slows down the next allocation.
 pub(super) fn empty_caches() {
-    // SAFETY: no precondition.
-    if let Err(failure) = ffi::done(|error| unsafe { ffi::cresset_empty_caches(error) }) {
-        tracing::warn!(?failure, "the memory that CUDA devices keep can't be given back");
+    for kind in AcceleratorKind::ALL {
+        let name = DeviceName::of_kind(*kind);
+        // SAFETY: a terminated text that outlives the call.
+        if let Err(failure) = ffi::done(|error| unsafe { ffi::cresset_empty_caches(name.as_ptr(), error) }) {
+            tracing::warn!(?failure, "the memory that {} devices keep can't be given back", kind.title());
+        }
     }
 }

@@ -5,11 +5,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+use super::device::DeviceName;
 use super::ffi::{self, RawModule};
 use super::instance::LibtorchInstance;
 use super::options::{Options, Precision};
 use super::outputs::Outputs;
-use super::{device, error, memory, tf32, threads};
+use super::{error, memory, tf32, threads};
 use cresset_backend::{
     Argument, ArgumentKind, BackendError, Device, Drive, Fact, LoadOptions, LoadRequest, Model, ModelFormat,
     ModelInstance, Signature, TORCH_SCRIPT,
@@ -19,7 +20,7 @@ use cresset_backend::{
 pub(super) struct Module {
     raw: NonNull<RawModule>,
     device: Device,
-    /// CUDA devices get their unused memory back after each run.
+    /// Accelerators get their unused memory back after each run.
     cache_cleaning: bool,
 }
 
@@ -38,19 +39,19 @@ impl Module {
             message: "the model file's path holds a zero byte".to_owned(),
             detail: error.to_string(),
         })?;
-        let device = device::number(request.device);
+        let device = DeviceName::of(request.device);
         let raw = options.raw();
         let precision = Precision::new(request.options);
         let raw_precision = precision.raw();
         // Two threads here would halve the instances' speed later on.
         let _one = threads::Count::set_for_now(1);
         ffi::made(|module, error| {
-            // SAFETY: the path is terminated, and all pointers are to values
+            // SAFETY: the path and the name are terminated, and all pointers are to values
             // that outlive the call.
             unsafe {
                 ffi::cresset_module_load(
                     path.as_ptr(),
-                    device,
+                    device.as_ptr(),
                     &raw const raw,
                     &raw const raw_precision,
                     module,
@@ -212,7 +213,7 @@ impl LibtorchModel {
             }
         }
         // A file that places itself makes its own copies.
-        let overlaps = request.device.gpu().is_some() || (request.device.is_host() && request.overlapped);
+        let overlaps = request.device.is_accelerator() || (request.device.is_host() && request.overlapped);
         let drive = if overlaps { Drive::Overlapped } else { Drive::Inline };
         Ok(Self { signature: module.signature(), module: Arc::new(module), options, drive, tf32 })
     }

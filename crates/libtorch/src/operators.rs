@@ -18,7 +18,8 @@ use std::hash::Hasher as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use super::{cuda, error, ffi, library_trial};
+use super::torch_folder::{c_path, torch_folder};
+use super::{accelerators, error, ffi, library_trial};
 use cresset_backend::{Accelerators, BackendError};
 use cresset_nvidia::dl::Library;
 
@@ -31,8 +32,6 @@ const TORCHVISION_LIBRARY: &str = "libtorchvision.so";
 const TORCH: &str = "libtorch.so";
 /// Needed, without use, by any library built as an extension of Python's torch.
 const PYTHON: &str = "libtorch_python.so";
-/// Needed by libraries built for CUDA; with CUDA the real ones are there.
-const CUDA: [&str; 2] = ["libc10_cuda.so", "libtorch_cuda.so"];
 
 /// libtorch's text for an unknown operator.
 const UNKNOWN: &str = "Unknown builtin op: ";
@@ -74,7 +73,7 @@ pub(super) fn open(path: &Path, accelerators: &Accelerators) -> Result<(), Backe
 /// Opens it in this process, without a trial.
 pub(super) fn open_here(path: &Path, accelerators: &Accelerators) -> Result<(), String> {
     open_stand_ins(accelerators);
-    let path = cuda::c_path(path)?;
+    let path = c_path(path)?;
     // All symbols now, because a symbol that is missing in the middle of a
     // request would end the process.
     let flags = libc::RTLD_NOW | libc::RTLD_LOCAL;
@@ -174,7 +173,7 @@ pub(super) fn open_torchvision(accelerators: &Accelerators) -> Result<(), String
         return Ok(());
     }
     let open = || {
-        let folder = cuda::torch_folder().ok_or("libtorch's folder isn't known")?.join(TORCHVISION);
+        let folder = torch_folder().ok_or("libtorch's folder isn't known")?.join(TORCHVISION);
         let library = folder.join(TORCHVISION_LIBRARY);
         if !library.is_file() {
             return Err(format!(
@@ -189,7 +188,7 @@ pub(super) fn open_torchvision(accelerators: &Accelerators) -> Result<(), String
         }
         open_stand_ins(accelerators);
         // Lazily: images carry stubs for functions that aren't called.
-        Library::open(&cuda::c_path(&library)?, libc::RTLD_LAZY | libc::RTLD_LOCAL).map_err(|why| {
+        Library::open(&c_path(&library)?, libc::RTLD_LAZY | libc::RTLD_LOCAL).map_err(|why| {
             format!("torchvision's operators can't be opened: {}", without_folder(&why, &library))
         })?;
         tracing::info!("opened torchvision's operators");
@@ -202,17 +201,14 @@ pub(super) fn open_torchvision(accelerators: &Accelerators) -> Result<(), String
 /// loader goes by the libraries' own names, so the real ones take precedence if
 /// they are open.
 fn open_stand_ins(accelerators: &Accelerators) {
-    let Some(folder) = cuda::torch_folder() else { return };
-    let cuda: &[&str] = match accelerators {
-        Accelerators::Cuda(_) => &[],
-        Accelerators::None(_) => &CUDA,
-    };
+    let Some(folder) = torch_folder() else { return };
     let stand_ins = folder.join(TORCHVISION);
-    let by_name = [PYTHON].iter().chain(cuda).map(|name| stand_ins.join(name));
+    let missing = accelerators::missing_files(accelerators);
+    let by_name = std::iter::once(PYTHON).chain(missing).map(|name| stand_ins.join(name));
     for path in std::iter::once(folder.join(TORCH)).chain(by_name) {
         // If one is missing, the loader's error about the library that needs it
         // says so.
-        if let Ok(path) = cuda::c_path(&path) {
+        if let Ok(path) = c_path(&path) {
             let _ = Library::open(&path, libc::RTLD_LAZY | libc::RTLD_LOCAL);
         }
     }

@@ -31,7 +31,7 @@ pub(super) struct Options {
     pub(super) inter_op_threads: Option<usize>,
     /// The inverse of `DISABLE_CUDNN`: global to the process.
     pub(super) cudnn: Option<bool>,
-    /// `ENABLE_CACHE_CLEANING`: CUDA devices get unused memory back after each
+    /// `ENABLE_CACHE_CLEANING`: accelerators get unused memory back after each
     /// run.
     pub(super) cache_cleaning: bool,
 }

@@ -15,6 +15,7 @@
 #include <dlfcn.h>
 
 #include <ATen/Context.h>
+#include <ATen/DeviceAccelerator.h>
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 #include <c10/core/DeviceGuard.h>
@@ -191,21 +192,31 @@ void describe(CressetOutputs& made) {
   }
 }
 
-// Waits for all streams of a device; for CRESSET_AS_SAVED, of every device.
-// Loading wrote on a stream that no lane waits for.
-void synchronize(int32_t device) {
-  if (device >= 0) {
-    c10::impl::VirtualGuardImpl(at::kCUDA).synchronizeDevice(static_cast<c10::DeviceIndex>(device));
-  } else if (device == CRESSET_AS_SAVED && at::globalContext().hasCUDA()) {
-    const c10::impl::VirtualGuardImpl guard(at::kCUDA);
-    for (c10::DeviceIndex index = 0; index < guard.deviceCount(); ++index) {
-      guard.synchronizeDevice(index);
+// Waits for all streams of a device. Loading wrote on a stream that no lane
+// waits for.
+void synchronize(at::Device device) {
+  if (!device.is_cpu()) {
+    c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.index());
+  }
+}
+
+// Waits for all streams of every device of every kind that is open.
+void synchronize_all() {
+  for (size_t number = 0; number < at::COMPILE_TIME_MAX_DEVICE_TYPES; ++number) {
+    const auto type = static_cast<at::DeviceType>(number);
+    if (at::accelerator::isAccelerator(type) && c10::impl::hasDeviceGuardImpl(type)) {
+      const c10::impl::VirtualGuardImpl guard(type);
+      for (c10::DeviceIndex index = 0; index < guard.deviceCount(); ++index) {
+        guard.synchronizeDevice(index);
+      }
     }
   }
 }
 
-at::Device device_of(int32_t index) {
-  return index < 0 ? at::Device(at::kCPU) : at::Device(at::kCUDA, static_cast<int8_t>(index));
+// The device of a module's inputs; a module that places itself, whose device has
+// no name, takes them on the host.
+at::Device device_of(const char* name) {
+  return name == nullptr ? at::Device(at::kCPU) : at::Device(name);
 }
 
 }  // namespace
@@ -243,13 +254,11 @@ int32_t cresset_set_inter_op_threads(int32_t count) {
   return in_effect();
 }
 
-CressetStatus cresset_module_load(const char* path, int32_t device_index, const CressetOptions* options,
+CressetStatus cresset_module_load(const char* path, const char* device_name, const CressetOptions* options,
                                   const CressetPrecision* asked, CressetModule** module, char** error) {
   return guarded(error, [&] {
-    // The device of its inputs; a module that places itself takes them on the
-    // host.
-    const auto device = device_of(device_index);
-    const bool as_saved = device_index == CRESSET_AS_SAVED;
+    const auto device = device_of(device_name);
+    const bool as_saved = device_name == nullptr;
     const Setting setting(*options);
     auto loaded = torch::jit::load(path, as_saved ? std::nullopt : std::optional<at::Device>(device));
     loaded.eval();
@@ -299,7 +308,7 @@ CressetStatus cresset_module_load(const char* path, int32_t device_index, const 
         writes.arguments,
         std::move(notes),
         writes.forks});
-    synchronize(device_index);
+    as_saved ? synchronize_all() : synchronize(device);
     *module = made.release();
   });
 }
@@ -311,7 +320,7 @@ CressetStatus cresset_module_copy(const CressetModule* module, CressetModule** c
     copied->module = module->module.deepcopy();
     copied->forward = copied->module.get_method("forward");
     choose_executor(copied->forward, copied->options);
-    synchronize(copied->device.is_cpu() ? -1 : copied->device.index());
+    synchronize(copied->device);
     *copy = copied.release();
   });
 }
@@ -425,7 +434,7 @@ struct CressetPinned {
   cresset::Pinned memory;
 };
 
-CressetStatus cresset_lane_new(int32_t device, CressetLane** lane, char** error) {
+CressetStatus cresset_lane_new(const char* device, CressetLane** lane, char** error) {
   return guarded(error, [&] { *lane = new CressetLane{cresset::Lane(device_of(device))}; });
 }
 
@@ -492,7 +501,7 @@ void cresset_flight_free(CressetFlight* flight) {
   delete flight;
 }
 
-CressetStatus cresset_pinned_new(int32_t device, size_t bytes, CressetPinned** pinned, char** error) {
+CressetStatus cresset_pinned_new(const char* device, size_t bytes, CressetPinned** pinned, char** error) {
   return guarded(error, [&] {
     *pinned = new CressetPinned{cresset::Pinned::allocate(device_of(device).type(), bytes)};
   });
@@ -507,8 +516,16 @@ void cresset_pinned_free(CressetPinned* pinned) {
   delete pinned;
 }
 
-CressetStatus cresset_device_synchronize(int32_t device, char** error) {
-  return guarded(error, [&] { synchronize(device); });
+int32_t cresset_device_count(const char* kind) {
+  try {
+    return at::globalContext().getAcceleratorHooksInterface(device_of(kind).type()).deviceCount();
+  } catch (...) {
+    return 0;
+  }
+}
+
+CressetStatus cresset_device_synchronize(const char* device, char** error) {
+  return guarded(error, [&] { device == nullptr ? synchronize_all() : synchronize(device_of(device)); });
 }
 
 const char* cresset_module_note(const CressetModule* module, size_t index) {
@@ -524,16 +541,16 @@ const char* cresset_cpu_capability() {
   }
 }
 
-CressetStatus cresset_device_memory(int32_t device, uint64_t* allocated, uint64_t* reserved, char** error) {
+CressetStatus cresset_device_memory(const char* device, uint64_t* allocated, uint64_t* reserved, char** error) {
   return guarded(error, [&] {
-    const auto memory = cresset::device_memory(device);
+    const auto memory = cresset::device_memory(device_of(device));
     *allocated = memory.allocated;
     *reserved = memory.reserved;
   });
 }
 
-CressetStatus cresset_empty_caches(char** error) {
-  return guarded(error, [] { cresset::empty_caches(); });
+CressetStatus cresset_empty_caches(const char* kind, char** error) {
+  return guarded(error, [&] { cresset::empty_caches(device_of(kind).type()); });
 }
 
 CressetStatus cresset_use_allocator_settings(const char* settings, char** error) {

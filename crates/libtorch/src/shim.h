@@ -22,8 +22,9 @@ typedef enum {
   CRESSET_OUT_OF_MEMORY = 2,
 } CressetStatus;
 
-// The device number for a module that stays on the devices of its file.
-#define CRESSET_AS_SAVED (-2)
+// A device is named as torch writes it, "cpu" or "cuda:0"; null is for a module
+// that stays on the devices of its file. A kind is a name without a number,
+// "cuda", and stands for all its devices.
 
 typedef struct CressetModule CressetModule;
 typedef struct CressetOutputs CressetOutputs;
@@ -125,9 +126,7 @@ int32_t cresset_set_inter_op_threads(int32_t count);
 // default. Global to the process.
 void cresset_set_tf32(int32_t allowed);
 
-// `device` is -1 for the processors, -2 for the devices of the file's tensors
-// when it was saved, else the number of a CUDA device.
-CressetStatus cresset_module_load(const char* path, int32_t device, const CressetOptions* options,
+CressetStatus cresset_module_load(const char* path, const char* device, const CressetOptions* options,
                                   const CressetPrecision* precision, CressetModule** module, char** error);
 
 // A module with attributes of its own, for a module that can't be shared.
@@ -161,7 +160,7 @@ typedef struct CressetLane CressetLane;
 // A batch on the device. Freeing it waits for its end.
 typedef struct CressetFlight CressetFlight;
 
-CressetStatus cresset_lane_new(int32_t device, CressetLane** lane, char** error);
+CressetStatus cresset_lane_new(const char* device, CressetLane** lane, char** error);
 void cresset_lane_free(CressetLane* lane);
 
 // Enqueues copies in, forward and copies out on the device's streams and
@@ -178,13 +177,17 @@ void cresset_flight_free(CressetFlight* flight);
 // Host memory that a device copies from without waiting. libtorch keeps it for
 // the next use.
 typedef struct CressetPinned CressetPinned;
-CressetStatus cresset_pinned_new(int32_t device, size_t bytes, CressetPinned** pinned, char** error);
+CressetStatus cresset_pinned_new(const char* device, size_t bytes, CressetPinned** pinned, char** error);
 void* cresset_pinned_start(CressetPinned* pinned);
 void cresset_pinned_free(CressetPinned* pinned);
 
-// Waits for all work of the device (of every CUDA device for CRESSET_AS_SAVED).
-// Fails on a device that the process can't use any more.
-CressetStatus cresset_device_synchronize(int32_t device, char** error);
+// How many devices of the kind there are; 0 if its library isn't open. libtorch
+// remembers the first answer.
+int32_t cresset_device_count(const char* kind);
+
+// Waits for all work of the device; for null, of every device. Fails on a device
+// that the process can't use any more.
+CressetStatus cresset_device_synchronize(const char* device, char** error);
 
 CressetOutput* cresset_outputs_items(CressetOutputs* outputs, size_t* count);
 void cresset_outputs_free(CressetOutputs* outputs);
@@ -197,15 +200,16 @@ const char* cresset_module_note(const CressetModule* module, size_t index);
 // null; never freed.
 const char* cresset_cpu_capability(void);
 
-// Bytes of a CUDA device in tensors, and bytes allocated from it; zero before
+// Bytes of an accelerator in tensors, and bytes allocated from it; zero before
 // its first use.
-CressetStatus cresset_device_memory(int32_t device, uint64_t* allocated, uint64_t* reserved, char** error);
+CressetStatus cresset_device_memory(const char* device, uint64_t* allocated, uint64_t* reserved, char** error);
 
-// Returns unused memory to the CUDA devices. Waits for their work.
-CressetStatus cresset_empty_caches(char** error);
+// Returns unused memory to the kind's devices. Waits for their work.
+CressetStatus cresset_empty_caches(const char* kind, char** error);
 
-// Makes CUDA's allocator use the settings in PYTORCH_ALLOC_CONF, and fails if
-// they are invalid. Only to be called with CUDA open, which knows its keys.
+// Makes the accelerators' allocator use the settings in PYTORCH_ALLOC_CONF, and
+// fails if they are invalid. Only to be called with the library of a kind open,
+// which knows its own keys.
 CressetStatus cresset_use_allocator_settings(const char* settings, char** error);
 
 #ifdef __cplusplus

@@ -1,9 +1,9 @@
 //! How many instances of a model run on which device, with how many threads: a
 //! pure decision, which a calibration may change before it is printed at start.
 
-use crate::model::placement::{DevicePreference, Placement, Resources};
+use crate::model::placement::{DevicePreference, NoSuchKind, Placement, Resources};
 use crate::model_config::{InstanceGroup, InstanceKind};
-use cresset_backend::{Accelerators, Device};
+use cresset_backend::Device;
 
 /// The most instances of one model: more threads than any machine computes on.
 /// The process ends if there is no memory left for a thread's stack.
@@ -18,7 +18,7 @@ pub enum PlanError {
         /// As configured.
         wanted: u32,
         /// The highest number there is.
-        last: u32,
+        last: usize,
     },
     /// More instances than threads can be made for.
     #[error(
@@ -32,11 +32,8 @@ pub enum PlanError {
         most: usize,
     },
     /// A GPU must be used, and there is none.
-    #[error("--device cuda: there is no GPU to use: {reason}")]
-    NoGpu {
-        /// Why there is none.
-        reason: String,
-    },
+    #[error(transparent)]
+    NoGpu(#[from] NoSuchKind),
 }
 
 /// Places a model's instances, by what Triton means by each kind:
@@ -108,7 +105,8 @@ fn place(
     let name = || group.name.clone();
     let on_processors = || vec![WantedInstances { name: name(), device: Device::Cpu, count }];
     let gpus = resources.gpus();
-    let missing = group.gpus.iter().copied().find(|gpu| *gpu >= gpus);
+    let gpu = |number: u32| usize::try_from(number).ok().and_then(|number| gpus.get(number).copied());
+    let missing = group.gpus.iter().copied().find(|number| gpu(*number).is_none());
     match group.kind {
         InstanceKind::Cpu => return Ok(on_processors()),
         InstanceKind::Model if resources.preference == DevicePreference::Cpu => return Ok(on_processors()),
@@ -121,12 +119,8 @@ fn place(
         }
         InstanceKind::Auto | InstanceKind::Gpu => {}
     }
-    if gpus == 0 {
-        if let (DevicePreference::Cuda, Accelerators::None(reason)) =
-            (resources.preference, &resources.accelerators)
-        {
-            return Err(PlanError::NoGpu { reason: reason.clone() });
-        }
+    if gpus.is_empty() {
+        resources.check_preference()?;
         if group.kind == InstanceKind::Gpu {
             notes
                 .push("instance_group asks for KIND_GPU: no GPU is used here, it runs on the CPU".to_owned());
@@ -134,7 +128,7 @@ fn place(
         return Ok(on_processors());
     }
     if let Some(wanted) = missing {
-        let last = gpus - 1;
+        let last = gpus.len() - 1;
         if group.kind == InstanceKind::Gpu {
             return Err(PlanError::NoSuchGpu { wanted, last });
         }
@@ -143,8 +137,9 @@ fn place(
         ));
         return Ok(on_processors());
     }
-    let chosen = if group.gpus.is_empty() { (0..gpus).collect() } else { group.gpus.clone() };
-    let on_gpu = |gpu| WantedInstances { name: name(), device: Device::Cuda(gpu), count: count.or(Some(1)) };
+    let named: Vec<Device> = group.gpus.iter().filter_map(|number| gpu(*number)).collect();
+    let chosen = if named.is_empty() { gpus } else { named };
+    let on_gpu = |device| WantedInstances { name: name(), device, count: count.or(Some(1)) };
     Ok(chosen.into_iter().map(on_gpu).collect())
 }
 
@@ -170,18 +165,22 @@ fn share_out(wanted: &[WantedInstances], processors: usize) -> Vec<Placement> {
 impl WantedInstances {
     /// Whether it computes, or may compute, on the processors.
     fn is_on_host(&self) -> bool {
-        self.device.gpu().is_none()
+        !self.device.is_accelerator()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cresset_backend::{AcceleratorKind, Accelerators};
+
+    /// `--device cuda`.
+    const CUDA: DevicePreference = DevicePreference::Kind(AcceleratorKind::Cuda);
 
     fn machine(processors: usize, gpus: u32, preference: DevicePreference) -> Resources {
         let accelerators = match gpus {
             0 => Accelerators::None("no driver".to_owned()),
-            gpus => Accelerators::Cuda(gpus),
+            gpus => Accelerators::cuda(gpus),
         };
         Resources { accelerators, preference, ..Resources::of_processors(processors) }
     }
@@ -253,7 +252,7 @@ mod tests {
 
     #[test]
     fn every_gpu_has_its_own_count() {
-        let four = machine(8, 4, DevicePreference::Cuda);
+        let four = machine(8, 4, CUDA);
         assert_eq!(
             shown(&[group(InstanceKind::Gpu, Some(2), &[])], false, &four),
             [
@@ -278,7 +277,7 @@ mod tests {
             ]
         );
         let (placements, notes) = plan(&groups, true, &four).unwrap();
-        assert_eq!(placements, [placed(Device::Cuda(0), 1, 1)]);
+        assert_eq!(placements, [placed(Device::cuda(0), 1, 1)]);
         assert_eq!(notes, ["7 instances are asked for, but the model keeps state: it has one"]);
     }
 
@@ -322,7 +321,7 @@ mod tests {
     /// each preference.
     #[test]
     fn every_combination_has_one_meaning() {
-        use DevicePreference::{Auto, Cpu, Cuda};
+        use DevicePreference::{Auto, Cpu};
         use InstanceKind as Kind;
         let cases: [Case; 11] = [
             (Kind::Auto, None, &[], "cuda:0 1, cuda:1 1", "cpu 4"),
@@ -344,7 +343,7 @@ mod tests {
         };
         for (kind, count, gpus, with, without) in cases {
             let groups = [group(kind, count, gpus)];
-            for preference in [Auto, Cuda] {
+            for preference in [Auto, CUDA] {
                 assert_eq!(told(&groups, &machine(4, 2, preference)).unwrap(), with, "{groups:?}");
             }
             assert_eq!(told(&groups, &machine(4, 0, Auto)).unwrap(), without, "{groups:?}");
@@ -356,10 +355,11 @@ mod tests {
             for gpus in [0, 2] {
                 assert_eq!(told(&groups, &machine(4, gpus, Cpu)).unwrap(), on_cpu, "{groups:?}");
             }
-            let must = told(&groups, &machine(4, 0, Cuda));
+            let must = told(&groups, &machine(4, 0, CUDA));
             match kind {
                 Kind::Auto | Kind::Gpu => {
-                    assert_eq!(must, Err(PlanError::NoGpu { reason: "no driver".to_owned() }));
+                    let told = must.unwrap_err().to_string();
+                    assert_eq!(told, "--device cuda: there is no GPU to use: no driver");
                 }
                 Kind::Cpu | Kind::Model => assert_eq!(must.unwrap(), without),
             }

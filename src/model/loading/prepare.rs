@@ -31,8 +31,9 @@ pub(super) struct PreparedModel {
 /// That the file can't be loaded, or that it runs as it is and not as asked.
 pub(super) fn prepare(file: ModelFile<'_>, device: Device) -> Result<PreparedModel, LoadError> {
     let options = &file.source.options;
-    if options.precision.tf32.is_some() && device.is_host() {
-        tracing::info!(model = file.source.config.name, "[precision] tf32 has no effect on the CPU");
+    if options.precision.tf32.is_some() && !device.has_tf32() {
+        let shown = if device.is_host() { "the CPU".to_owned() } else { device.to_string() };
+        tracing::info!(model = file.source.config.name, "[precision] tf32 has no effect on {shown}");
     }
     if !options.changes_answers(device) {
         let model = file.load(device, options)?;

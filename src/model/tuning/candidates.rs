@@ -180,7 +180,7 @@ mod tests {
         let sizes = [8, 8, 8, 64, 64, 64, 224, 224, 224, 1, 1, 1, 16_000, 16_000, 16_000];
         assert_eq!(shapes(&text), sizes.map(|size| vec![1, size]));
         // An index beyond a table ends a process that runs on a GPU.
-        let on_gpu = all(r#"{ name: "x" data_type: TYPE_INT64 dims: [ -1 ] }"#, Device::Cuda(0));
+        let on_gpu = all(r#"{ name: "x" data_type: TYPE_INT64 dims: [ -1 ] }"#, Device::cuda(0));
         assert_eq!(shapes(&on_gpu), [8, 64, 224, 1, 16_000].map(|size| vec![1, size]));
         assert!(on_gpu.iter().all(|candidate| candidate.values.unwrap().whole == (0, 1)));
         let square = all(r#"{ name: "x" data_type: TYPE_FP32 dims: [ -1, -1 ] }"#, Device::Cpu);

@@ -153,7 +153,10 @@ fn instance_groups_name_devices_that_fit_their_kind() {
     );
     assert_refused(
         "instance_group { kind: KIND_GPU gpus: [ 0, -1 ] }",
-        "'instance_group[0].gpus': expected numbers of CUDA devices, got -1",
+        &format!(
+            "'instance_group[0].gpus': expected numbers of {} devices, got -1",
+            cresset_backend::AcceleratorKind::titles()
+        ),
     );
     assert_refused(
         "instance_group { kind: 7 }",

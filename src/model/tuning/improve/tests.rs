@@ -62,6 +62,6 @@ fn only_what_the_settings_leave_open_is_tried() {
     assert!(!open(&|asked| asked.optimize.for_inference = Some(true)), "it is loaded so");
     let autocast = Precision { autocast: Some(ReducedType::Bf16), ..Precision::default() };
     assert!(!open(&|asked| asked.precision = autocast));
-    assert!(!is_improvable(&LoadOptions::default(), Device::Cuda(0), &file));
+    assert!(!is_improvable(&LoadOptions::default(), Device::cuda(0), &file));
     assert!(!is_improvable(&LoadOptions::default(), Device::Cpu, &directory.path().join("gone")));
 }

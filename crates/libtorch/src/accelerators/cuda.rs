@@ -1,4 +1,4 @@
-//! Finds and opens CUDA when the server starts.
+//! CUDA: how it is found and opened when the server starts, and its words.
 //!
 //! The binary links libtorch for processors only. If there is a driver, and
 //! `libtorch_cuda.so` is next to `libtorch_cpu.so`, opening that library
@@ -9,30 +9,40 @@
 //! remembers the result. And it is opened only if there is a driver, because
 //! opening alone costs a quarter of a gigabyte of memory.
 
-use std::ffi::{CStr, CString, OsStr};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::ffi;
-use cresset_backend::Accelerators;
+use super::library::AcceleratorLibrary;
+use crate::device;
+use crate::torch_folder::{c_path, torch_folder};
+use cresset_backend::{AcceleratorKind, ComputeCapability};
 use cresset_nvidia::Driver;
 use cresset_nvidia::dl::Library;
 
 const TORCH_CUDA: &str = "libtorch_cuda.so";
 
-/// Looks for a driver, then for devices, then for libtorch's CUDA library.
-pub(super) fn open() -> Accelerators {
-    match devices() {
-        Ok(count) => Accelerators::Cuda(count),
-        Err(reason) => Accelerators::None(reason),
-    }
-}
+/// libtorch's part for CUDA.
+pub(super) const LIBRARY: AcceleratorLibrary = AcceleratorLibrary {
+    open,
+    compute_capability,
+    files: &["libc10_cuda.so", TORCH_CUDA],
+    out_of_memory: &[
+        "CUDA out of memory",
+        "CUDA error: out of memory",
+        // cuBLAS's and cuDNN's.
+        "_ALLOC_FAILED",
+        "_ALLOCATION_FAILED",
+    ],
+    failure: &["CUDA error", "CUBLAS_STATUS", "CUDNN_STATUS", "cuDNN error", "cuFFT error", "CUDA driver"],
+    assert: &["device-side assert"],
+    illegal_address: &["illegal memory access", "misaligned address"],
+};
 
-fn devices() -> Result<u32, String> {
+/// Looks for a driver, then for libtorch's CUDA library, then for devices.
+fn open() -> Result<u32, String> {
     let driver = Driver::open().map_err(|problem| problem.to_string())?;
     open_torch_cuda()?;
-    match (u32::try_from(tch::Cuda::device_count()), driver.cuda_version()) {
-        (Ok(count @ 1..), _) => Ok(count),
+    match (device::count(AcceleratorKind::Cuda), driver.cuda_version()) {
+        (count @ 1.., _) => Ok(count),
         (_, Some((major, minor))) => Err(format!(
             "libtorch found no CUDA device that it can use (the NVIDIA driver speaks CUDA {major}.{minor}; \
              where libtorch was built for a newer one, the driver must be updated)"
@@ -57,20 +67,8 @@ fn open_torch_cuda() -> Result<(), String> {
     }
 }
 
-/// The folder that `libtorch_cpu.so` was loaded from.
-pub(super) fn torch_folder() -> Option<PathBuf> {
-    // SAFETY: null or a text that the loader keeps while the library is open.
-    // The binary links it, so it is never closed.
-    let file = unsafe {
-        let file = ffi::cresset_torch_library();
-        if file.is_null() {
-            return None;
-        }
-        CStr::from_ptr(file)
-    };
-    Path::new(OsStr::from_bytes(file.to_bytes())).parent().map(Path::to_owned)
-}
-
-pub(super) fn c_path(path: &Path) -> Result<CString, String> {
-    CString::new(path.as_os_str().as_bytes()).map_err(|error| error.to_string())
+fn compute_capability(gpu: u32) -> Option<ComputeCapability> {
+    // Only loading asks, and models are few: the driver is asked again each time.
+    let gpus = Driver::open().ok()?.gpus();
+    gpus.into_iter().find(|known| known.index == gpu)?.compute_capability
 }
