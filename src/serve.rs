@@ -16,7 +16,7 @@ use crate::device_health::DeviceHealth;
 use crate::devices::has_quota;
 use crate::engine::{Control, ControlMode, Engine, Follower, Identity, LoadReport, Loader};
 use crate::grpc;
-use crate::http::{self, AllowedOrigins, Listeners, Servers};
+use crate::http::{self, AllowedHosts, AllowedOrigins, Listeners, Servers};
 use crate::links;
 use crate::listen::listen;
 use crate::metrics;
@@ -145,6 +145,7 @@ struct ListeningServer {
 /// A setting that can't be followed on this machine.
 fn assemble(settings: &ServeSettings, backend: &Arc<dyn Backend>) -> anyhow::Result<ListeningServer> {
     let origins = AllowedOrigins::read(&settings.http.cors_allow_origin)?;
+    let hosts = AllowedHosts::read(&settings.http.allowed_hosts)?;
     let (repository, names) = repository(settings)?;
     // An empty path counts as not set: compose files write it so.
     for library in settings.op_library.iter().filter(|path| !path.as_os_str().is_empty()) {
@@ -173,7 +174,7 @@ fn assemble(settings: &ServeSettings, backend: &Arc<dyn Backend>) -> anyhow::Res
     // Both surfaces share one limit.
     let admission = Admission::new(settings.http.max_request_memory);
     let surfaces = Surfaces {
-        http: http::serve(Arc::clone(&engine), admission.clone(), listeners, &settings.http, origins)?,
+        http: http::serve(Arc::clone(&engine), admission.clone(), listeners, &settings.http, origins, hosts)?,
         grpc: grpc::serve(&engine, admission, grpc_listener, &settings.http, &settings.grpc)?,
     };
     Ok(ListeningServer { engine, loader, surfaces, addresses, resources, names })

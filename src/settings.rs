@@ -270,6 +270,17 @@ pub struct HttpSettings {
     #[arg(long, env = "CRESSET_CORS_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     pub cors_allow_origin: Vec<String>,
 
+    /// Name by which clients reach this server at a loopback address, such as models.example.com
+    ///
+    /// Requests that change something (loading, unloading, settings of log and traces) may be
+    /// those of a web page that is open on this machine. So they are refused with 403 if they
+    /// name another host at a loopback address, or come from a page of another origin. localhost
+    /// and addresses need no mention; a proxy on this machine that passes its own name on does.
+    /// Repeat the flag for more than one (in the environment: commas between them); '*' allows
+    /// all names. --cors-allow-origin lets pages in.
+    #[arg(long, env = "CRESSET_ALLOWED_HOSTS", value_name = "HOST", value_delimiter = ',')]
+    pub allowed_hosts: Vec<String>,
+
     /// Threads that read and write HTTP [default: one for each processor, at most 16]
     #[arg(long, env = "CRESSET_HTTP_THREADS", value_name = "N", default_value_t = processors().min(16), hide_default_value = true,
           value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1024))]

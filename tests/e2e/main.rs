@@ -37,6 +37,7 @@ mod naming;
 mod non_finite;
 mod operators;
 mod padding;
+mod pages;
 mod photographs;
 mod plain;
 mod precision;
