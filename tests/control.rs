@@ -459,6 +459,48 @@ async fn polling_follows_the_repository_and_survives_what_is_half_there() {
 }
 
 #[tokio::test]
+async fn a_lock_holds_every_file_to_its_sum_and_a_right_one_is_followed() {
+    let house = House::new(ControlMode::Poll, &[("m/1/model.pt", "10"), ("m/2/model.pt", "20")]);
+    // As `sha256sum` writes it.
+    let lock = |paths: &[&str]| {
+        let line = |path: &&str| {
+            format!(
+                "{:x}  {path}\n",
+                <sha2::Sha256 as sha2::Digest>::digest(fs::read(house.at(path)).unwrap())
+            )
+        };
+        fs::write(house.at("models.lock"), paths.iter().map(line).collect::<String>()).unwrap();
+    };
+    lock(&["m/1/model.pt", "m/2/model.pt"]);
+    let watch = Follower::begin(Arc::clone(&house.loader), &["m".to_owned()]);
+    let watch = Arc::new(std::sync::Mutex::new(watch));
+    let look = || {
+        let watch = Arc::clone(&watch);
+        async move { tokio::task::spawn_blocking(move || watch.lock().unwrap().look()).await.unwrap() }
+    };
+    let report = house.start(&["m"]).await;
+    let unlisted = "models.lock doesn't list 'm/config.pbtxt': add the line that sha256sum writes for it, or remove \
+                    models.lock";
+    assert_eq!(report.failed, [format!("m: {unlisted}")]);
+    // A right lock is noticed by itself, and files that aren't as it says don't come in.
+    lock(&["m/config.pbtxt", "m/1/model.pt", "m/2/model.pt"]);
+    look().await;
+    assert_eq!(house.ask(None, 1).await.unwrap(), (2, 21));
+    fs::write(house.at("m/2/model.pt"), "21").unwrap();
+    look().await;
+    let index = house.index().await;
+    assert!(index.contains("'m/2/model.pt' isn't the file that models.lock lists"), "{index}");
+    assert_eq!(house.ask(None, 1).await.unwrap(), (2, 21));
+    lock(&["m/config.pbtxt", "m/2/model.pt"]);
+    look().await;
+    assert_eq!(house.ask(None, 1).await.unwrap(), (2, 22));
+    fs::remove_file(house.at("models.lock")).unwrap();
+    fs::write(house.at("m/2/model.pt"), "30").unwrap();
+    look().await;
+    assert_eq!(house.ask(None, 1).await.unwrap(), (2, 31));
+}
+
+#[tokio::test]
 async fn a_name_in_two_repositories_is_refused_and_what_serves_goes_on() {
     let house = House::of_roots(ControlMode::Explicit, 2, &[("m/1/model.pt", "10"), ("x/1/model.pt", "1")]);
     house.start(&["m"]).await;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::choose::choose;
@@ -15,9 +15,9 @@ use super::table::{ModelState, Served, Transition};
 use super::turns::Turns;
 use crate::metrics;
 use crate::model::{LoadOutcome, ModelSource, Resources, ServedModel};
-use crate::model_config::ModelConfig;
-use crate::model_repository::{ModelEntry, ModelRepository, Problem, RepositoryError};
-use crate::model_settings::{ModelSettings, SettingsError, read_labels};
+use crate::model_config::{CONFIG_FILENAME, ModelConfig};
+use crate::model_repository::{ModelEntry, ModelRepository, Pins, Problem, RepositoryError};
+use crate::model_settings::{ModelSettings, SETTINGS_FILENAME, SettingsError, read_labels};
 use cresset_backend::{Backend, LoadOptions};
 
 /// The outcome of loading at start.
@@ -75,6 +75,8 @@ struct Wanted {
     /// The versions that have a directory.
     present: BTreeSet<u64>,
     failures: Vec<Problem>,
+    /// What its files must be.
+    pins: Option<Pins>,
 }
 
 impl Loader {
@@ -172,7 +174,7 @@ impl Loader {
         self.announce(name, &to_load, &before, occasion);
         let (mut loaded, mut improvements) = (Vec::new(), Vec::new());
         for (source, origin) in to_load {
-            match self.load_version(&source) {
+            match self.load_version(&source, wanted.pins.as_ref()) {
                 Ok(LoadOutcome { model, improvement }) => {
                     loaded.push(describe(&model));
                     improvements.extend(improvement);
@@ -246,15 +248,22 @@ impl Loader {
 
     /// Reads the files beside a model's versions.
     fn read(&self, entry: ModelEntry) -> Wanted {
-        let ModelEntry { directory, config, versions, present, op_libraries, problems: failures, .. } = entry;
-        let mut wanted = Wanted { present: present.into_iter().collect(), failures, ..Wanted::default() };
+        let ModelEntry {
+            directory, config, versions, present, op_libraries, pins, problems: failures, ..
+        } = entry;
+        let mut wanted =
+            Wanted { present: present.into_iter().collect(), failures, pins, ..Wanted::default() };
         let Some(mut config) = config else { return wanted };
         let beside = ModelSettings::read(&directory)
             .and_then(|settings| with_labels(&mut config, &directory).map(|()| settings));
+        let beside = beside.map_err(|error| error.to_string()).and_then(|settings| {
+            let pinned = wanted.pins.as_ref().map_or(Ok(()), |pins| check_beside(pins, &directory));
+            pinned.map(|()| settings)
+        });
         let settings = match beside {
             Ok(settings) => settings,
-            Err(error) => {
-                wanted.failures.push(whole(error.to_string()));
+            Err(reason) => {
+                wanted.failures.push(whole(reason));
                 return wanted;
             }
         };
@@ -282,7 +291,10 @@ impl Loader {
         wanted
     }
 
-    fn load_version(&self, source: &ModelSource) -> Result<LoadOutcome, String> {
+    fn load_version(&self, source: &ModelSource, pins: Option<&Pins>) -> Result<LoadOutcome, String> {
+        if let Some(pins) = pins {
+            pins.check(source.op_libraries.iter().chain([&source.file]).map(PathBuf::as_path))?;
+        }
         let load = || ServedModel::load(self.backend.as_ref(), source, &self.resources, self.queue_capacity);
         match catch_unwind(AssertUnwindSafe(load)) {
             Ok(Ok(outcome)) => {
@@ -362,6 +374,13 @@ fn with_labels(config: &mut ModelConfig, directory: &Path) -> Result<(), Setting
         }
     }
     Ok(())
+}
+
+/// Checks the files that stand beside a model's versions and say how it runs, as
+/// far as they are there.
+fn check_beside(pins: &Pins, directory: &Path) -> Result<(), String> {
+    let files = [CONFIG_FILENAME, SETTINGS_FILENAME].map(|name| directory.join(name));
+    pins.check(files.iter().map(PathBuf::as_path).filter(|path| path.exists()))
 }
 
 /// `simple version 1: cpu, 2 instances x 1 thread (rows/s at warm-up: …), batches of up to 8, loaded in 0.1 s`
