@@ -47,6 +47,16 @@ pub struct ServeSettings {
     #[command(flatten)]
     pub control: ControlSettings,
 
+    /// Directory in which the server notes which models are being loaded
+    ///
+    /// If the process ends during a load, as by a crash or for lack of memory, the next start
+    /// leaves that version out, once, and says so; otherwise it might never serve the others.
+    /// Without this setting it is a directory of this user's among the temporary files; in a
+    /// container that doesn't keep those, name a place on a volume. If it can't be written,
+    /// nothing is noted.
+    #[arg(long, env = "CRESSET_STATE_DIR", value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+
     /// The server's name in its metadata
     ///
     /// Some clients expect a certain name, such as triton.

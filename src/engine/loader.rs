@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::choose::choose;
 use super::improve::Improver;
+use super::marks::{LoadMarks, Suspect};
 use super::models::Models;
 use super::origin::Origin;
 use super::retire::{Retirement, Why};
@@ -20,6 +21,10 @@ use crate::model_repository::{ModelEntry, ModelRepository, Pins, Problem, Reposi
 use crate::model_settings::{ModelSettings, SETTINGS_FILENAME, SettingsError, read_labels};
 use cresset_backend::{Backend, LoadOptions};
 
+/// Why a version isn't loaded at start that may have ended the last process.
+const LEFT_OUT: &str = "it was being loaded when the server's last process ended, so this start leaves it out: load it \
+    with a load call (--model-control-mode=explicit), change its files (poll), or start the server again";
+
 /// The outcome of loading at start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoadReport {
@@ -27,6 +32,9 @@ pub struct LoadReport {
     pub served: Vec<String>,
     /// A line for each model or version that isn't, with the reason.
     pub failed: Vec<String>,
+    /// Whether one of these was left out only because a process ended while it was
+    /// loaded.
+    pub left_out: bool,
 }
 
 /// Adds models to the table and removes them. Nothing else does.
@@ -42,6 +50,7 @@ pub struct Loader {
     repository: ModelRepository,
     backend: Arc<dyn Backend>,
     resources: Resources,
+    marks: LoadMarks,
     /// Bounds a model's queue if its configuration doesn't.
     queue_capacity: usize,
 }
@@ -95,7 +104,29 @@ impl Loader {
         let retirement = Retirement::new(Arc::clone(&models), Arc::clone(&backend))?;
         let turns = Arc::default();
         let improver = Improver::new(Arc::clone(&backend));
-        Ok(Self { models, turns, retirement, improver, repository, backend, resources, queue_capacity })
+        let marks = LoadMarks::default();
+        Ok(Self {
+            models,
+            turns,
+            retirement,
+            improver,
+            repository,
+            backend,
+            resources,
+            marks,
+            queue_capacity,
+        })
+    }
+
+    /// The same loader, with marks of what is being loaded.
+    #[must_use]
+    pub fn with_marks(self, marks: LoadMarks) -> Self {
+        Self { marks, ..self }
+    }
+
+    /// The server stops in order: what it is loading isn't to blame.
+    pub(super) fn stop_marking(&self) {
+        self.marks.stop();
     }
 
     pub(super) fn models(&self) -> &Models {
@@ -113,12 +144,12 @@ impl Loader {
     }
 
     /// Loads models of these names, one after the other, each served as soon
-    /// as it is warm. A failed model doesn't affect the others. Returns when
-    /// all were tried.
+    /// as it is warm. A failed model doesn't affect the others. What may have ended
+    /// the last process is loaded last, or left out. Returns when all were tried.
     pub fn start(self: &Arc<Self>, names: &[String]) -> LoadReport {
         let mut report = LoadReport::default();
         self.improver.hold();
-        for name in names {
+        for name in &self.suspects_last(names) {
             let (loader, model) = (Arc::clone(self), name.clone());
             let loading = self.turns.submit(name, move || loader.load(&model, None, Occasion::Start));
             let failures = match loading.map(|loading| loading.blocking_recv()) {
@@ -130,10 +161,32 @@ impl Loader {
                 Ok(Err(_)) => vec![whole("loading it ended in a panic; see the log")],
                 Err(error) => vec![whole(format!("there is no thread to load it: {error}"))],
             };
+            report.left_out |= failures.iter().any(|problem| problem.reason == LEFT_OUT);
             report.failed.extend(failures.iter().map(|reason| format!("{name}: {reason}")));
         }
         self.improver.release();
         report
+    }
+
+    /// The order in which models are loaded at start.
+    fn suspects_last(&self, names: &[String]) -> Vec<String> {
+        let mut names = names.to_vec();
+        let suspects: Vec<Suspect> = self.marks.take().into_iter().collect();
+        match &suspects[..] {
+            [] => {}
+            [only] => self.marks.leave_out(only.clone()),
+            several => {
+                for Suspect { model, version } in several {
+                    tracing::warn!(
+                        model,
+                        version,
+                        "it was one of several that were being loaded when the server's last process ended: it is loaded last"
+                    );
+                }
+                names.sort_by_key(|name| several.iter().any(|suspect| suspect.model == *name));
+            }
+        }
+        names
     }
 
     /// Makes the table hold what the repository has of this model now:
@@ -174,6 +227,10 @@ impl Loader {
         self.announce(name, &to_load, &before, occasion);
         let (mut loaded, mut improvements) = (Vec::new(), Vec::new());
         for (source, origin) in to_load {
+            if occasion == Occasion::Start && self.marks.leaves_out(name, source.version) {
+                wanted.failures.push(Problem { version: Some(source.version), reason: LEFT_OUT.to_owned() });
+                continue;
+            }
             match self.load_version(&source, wanted.pins.as_ref()) {
                 Ok(LoadOutcome { model, improvement }) => {
                     loaded.push(describe(&model));
@@ -295,6 +352,7 @@ impl Loader {
         if let Some(pins) = pins {
             pins.check(source.op_libraries.iter().chain([&source.file]).map(PathBuf::as_path))?;
         }
+        let _mark = self.marks.begin(&source.config.name, source.version);
         let load = || ServedModel::load(self.backend.as_ref(), source, &self.resources, self.queue_capacity);
         match catch_unwind(AssertUnwindSafe(load)) {
             Ok(Ok(outcome)) => {

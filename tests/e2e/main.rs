@@ -23,6 +23,7 @@ mod container;
 mod containers;
 mod control;
 mod cors;
+mod crashes;
 mod datatypes;
 mod declared;
 mod devices;
