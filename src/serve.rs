@@ -14,9 +14,9 @@ use tokio::sync::oneshot;
 use crate::admission::Admission;
 use crate::device_health::DeviceHealth;
 use crate::devices::has_quota;
-use crate::engine::{Control, ControlMode, Engine, Follower, Identity, LoadReport, Loader};
+use crate::engine::{Control, ControlMode, Engine, Follower, Identity, LoadMarks, LoadReport, Loader};
 use crate::grpc;
-use crate::http::{self, AllowedOrigins, Listeners, Servers};
+use crate::http::{self, AllowedHosts, AllowedOrigins, Listeners, Servers};
 use crate::links;
 use crate::listen::listen;
 use crate::metrics;
@@ -145,6 +145,7 @@ struct ListeningServer {
 /// A setting that can't be followed on this machine.
 fn assemble(settings: &ServeSettings, backend: &Arc<dyn Backend>) -> anyhow::Result<ListeningServer> {
     let origins = AllowedOrigins::read(&settings.http.cors_allow_origin)?;
+    let hosts = AllowedHosts::read(&settings.http.allowed_hosts)?;
     let (repository, names) = repository(settings)?;
     // An empty path counts as not set: compose files write it so.
     for library in settings.op_library.iter().filter(|path| !path.as_os_str().is_empty()) {
@@ -165,7 +166,10 @@ fn assemble(settings: &ServeSettings, backend: &Arc<dyn Backend>) -> anyhow::Res
     let pool =
         Pool::new(resources.processors, settings.max_queue_size).context("no threads for transforms")?;
     let loader = Loader::new(repository, Arc::clone(backend), resources.clone(), settings.max_queue_size);
-    let loader = Arc::new(loader.context("no thread for unloading")?);
+    // An empty path counts as not set: compose files write it so.
+    let state = settings.state_dir.as_deref().filter(|path| !path.as_os_str().is_empty());
+    let marks = LoadMarks::open(state, &settings.model_repository);
+    let loader = Arc::new(loader.context("no thread for unloading")?.with_marks(marks));
     let control = control(settings);
     let engine = Engine::new(pool, settings.default_model().map(str::to_owned), Arc::clone(&loader), control);
     let identity = Identity { name: settings.id.clone(), lenient: !settings.strict_readiness };
@@ -173,7 +177,7 @@ fn assemble(settings: &ServeSettings, backend: &Arc<dyn Backend>) -> anyhow::Res
     // Both surfaces share one limit.
     let admission = Admission::new(settings.http.max_request_memory);
     let surfaces = Surfaces {
-        http: http::serve(Arc::clone(&engine), admission.clone(), listeners, &settings.http, origins)?,
+        http: http::serve(Arc::clone(&engine), admission.clone(), listeners, &settings.http, origins, hosts)?,
         grpc: grpc::serve(&engine, admission, grpc_listener, &settings.http, &settings.grpc)?,
     };
     Ok(ListeningServer { engine, loader, surfaces, addresses, resources, names })
@@ -200,7 +204,8 @@ fn load_models(server: &ListeningServer) -> std::io::Result<oneshot::Receiver<Lo
 fn tell_ready(report: &LoadReport, server: &ListeningServer, settings: &ServeSettings) -> anyhow::Result<()> {
     let format = settings.log.log_format;
     if let Some(name) = settings.default_model() {
-        check_default_model(&server.engine, name, settings.control.model_control_mode)?;
+        let mode = settings.control.model_control_mode;
+        check_default_model(&server.engine, name, mode == ControlMode::None && !report.left_out)?;
     }
     say!(format, "try         {}", example::line(&server.engine, settings, server.addresses.http));
     memory::warn_where_tight();
@@ -303,16 +308,16 @@ fn check_model_name(settings: &ServeSettings, there: &[String]) -> anyhow::Resul
     Ok(())
 }
 
-/// Checks that the default model is served. If models can be loaded later, a
-/// missing one is only a warning.
-fn check_default_model(engine: &Engine, name: &str, mode: ControlMode) -> anyhow::Result<()> {
-    let Err(error) = engine.resolve(name, None) else { return Ok(()) };
-    match mode {
-        ControlMode::None => Err(error).with_context(|| format!("MODEL_NAME is '{name}'")),
-        ControlMode::Poll | ControlMode::Explicit => {
+/// Checks that the default model is served. If it may come later, or was left out
+/// for once, a missing one is only a warning.
+fn check_default_model(engine: &Engine, name: &str, needed: bool) -> anyhow::Result<()> {
+    match engine.resolve(name, None) {
+        Err(error) if needed => Err(error).with_context(|| format!("MODEL_NAME is '{name}'")),
+        Err(error) => {
             tracing::warn!("MODEL_NAME is '{name}': {error}");
             Ok(())
         }
+        Ok(_) => Ok(()),
     }
 }
 
@@ -419,7 +424,10 @@ fn announce(
     let ends = match settings.exit_on_error {
         Some(true) => !report.failed.is_empty(),
         Some(false) => false,
-        None => report.served.is_empty() && control.model_control_mode == ControlMode::None,
+        // If the only model was left out, ending here would try it again at each start.
+        None => {
+            report.served.is_empty() && !report.left_out && control.model_control_mode == ControlMode::None
+        }
     };
     if ends && report.served.is_empty() {
         anyhow::bail!("no model can be served: {}", report.failed.join("; "));

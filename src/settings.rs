@@ -47,6 +47,16 @@ pub struct ServeSettings {
     #[command(flatten)]
     pub control: ControlSettings,
 
+    /// Directory in which the server notes which models are being loaded
+    ///
+    /// If the process ends during a load, as by a crash or for lack of memory, the next start
+    /// leaves that version out, once, and says so; otherwise it might never serve the others.
+    /// Without this setting it is a directory of this user's among the temporary files; in a
+    /// container that doesn't keep those, name a place on a volume. If it can't be written,
+    /// nothing is noted.
+    #[arg(long, env = "CRESSET_STATE_DIR", value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+
     /// The server's name in its metadata
     ///
     /// Some clients expect a certain name, such as triton.
@@ -269,6 +279,17 @@ pub struct HttpSettings {
     /// default browsers don't let pages read the server's answers.
     #[arg(long, env = "CRESSET_CORS_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     pub cors_allow_origin: Vec<String>,
+
+    /// Name by which clients reach this server at a loopback address, such as models.example.com
+    ///
+    /// Requests that change something (loading, unloading, settings of log and traces) may be
+    /// those of a web page that is open on this machine. So they are refused with 403 if they
+    /// name another host at a loopback address, or come from a page of another origin. localhost
+    /// and addresses need no mention; a proxy on this machine that passes its own name on does.
+    /// Repeat the flag for more than one (in the environment: commas between them); '*' allows
+    /// all names. --cors-allow-origin lets pages in.
+    #[arg(long, env = "CRESSET_ALLOWED_HOSTS", value_name = "HOST", value_delimiter = ',')]
+    pub allowed_hosts: Vec<String>,
 
     /// Threads that read and write HTTP [default: one for each processor, at most 16]
     #[arg(long, env = "CRESSET_HTTP_THREADS", value_name = "N", default_value_t = processors().min(16), hide_default_value = true,

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cresset::context::RequestContext;
-use cresset::engine::{Control, ControlMode, Engine, Follower, LoadReport, Loader};
+use cresset::engine::{Control, ControlMode, Engine, Follower, LoadMarks, LoadReport, Loader};
 use cresset::error::{Error, ErrorCode};
 use cresset::metrics;
 use cresset::model::Resources;
@@ -459,6 +459,48 @@ async fn polling_follows_the_repository_and_survives_what_is_half_there() {
 }
 
 #[tokio::test]
+async fn a_lock_holds_every_file_to_its_sum_and_a_right_one_is_followed() {
+    let house = House::new(ControlMode::Poll, &[("m/1/model.pt", "10"), ("m/2/model.pt", "20")]);
+    // As `sha256sum` writes it.
+    let lock = |paths: &[&str]| {
+        let line = |path: &&str| {
+            format!(
+                "{:x}  {path}\n",
+                <sha2::Sha256 as sha2::Digest>::digest(fs::read(house.at(path)).unwrap())
+            )
+        };
+        fs::write(house.at("models.lock"), paths.iter().map(line).collect::<String>()).unwrap();
+    };
+    lock(&["m/1/model.pt", "m/2/model.pt"]);
+    let watch = Follower::begin(Arc::clone(&house.loader), &["m".to_owned()]);
+    let watch = Arc::new(std::sync::Mutex::new(watch));
+    let look = || {
+        let watch = Arc::clone(&watch);
+        async move { tokio::task::spawn_blocking(move || watch.lock().unwrap().look()).await.unwrap() }
+    };
+    let report = house.start(&["m"]).await;
+    let unlisted = "models.lock doesn't list 'm/config.pbtxt': add the line that sha256sum writes for it, or remove \
+                    models.lock";
+    assert_eq!(report.failed, [format!("m: {unlisted}")]);
+    // A right lock is noticed by itself, and files that aren't as it says don't come in.
+    lock(&["m/config.pbtxt", "m/1/model.pt", "m/2/model.pt"]);
+    look().await;
+    assert_eq!(house.ask(None, 1).await.unwrap(), (2, 21));
+    fs::write(house.at("m/2/model.pt"), "21").unwrap();
+    look().await;
+    let index = house.index().await;
+    assert!(index.contains("'m/2/model.pt' isn't the file that models.lock lists"), "{index}");
+    assert_eq!(house.ask(None, 1).await.unwrap(), (2, 21));
+    lock(&["m/config.pbtxt", "m/2/model.pt"]);
+    look().await;
+    assert_eq!(house.ask(None, 1).await.unwrap(), (2, 22));
+    fs::remove_file(house.at("models.lock")).unwrap();
+    fs::write(house.at("m/2/model.pt"), "30").unwrap();
+    look().await;
+    assert_eq!(house.ask(None, 1).await.unwrap(), (2, 31));
+}
+
+#[tokio::test]
 async fn a_name_in_two_repositories_is_refused_and_what_serves_goes_on() {
     let house = House::of_roots(ControlMode::Explicit, 2, &[("m/1/model.pt", "10"), ("x/1/model.pt", "1")]);
     house.start(&["m"]).await;
@@ -494,6 +536,68 @@ async fn the_server_waits_for_what_should_be_there_from_the_start() {
     house.write("m/1/model.pt", "x");
     assert!(house.load("m").await.is_err());
     assert!(house.engine.ready(), "and isn't waited for again");
+}
+
+/// A loader on the repository of `house` whose process has just taken the place of
+/// one that died while it loaded version 1 of each of `marked`.
+fn after_a_death(house: &House, state: &TempDir, marked: &[&str]) -> Arc<Loader> {
+    let roots: Vec<PathBuf> = house.roots.iter().map(|root| root.path().to_owned()).collect();
+    let marks = LoadMarks::open(Some(state.path()), &roots);
+    let directory = fs::read_dir(state.path()).unwrap().next().unwrap().unwrap().path();
+    for model in marked {
+        fs::write(directory.join(model), format!("1 {model}")).unwrap();
+    }
+    let repository = ModelRepository::open(&roots, &Access::default()).unwrap();
+    let loader =
+        Loader::new(repository, Arc::new(house.backend.clone()), Resources::of_processors(2), 1000).unwrap();
+    Arc::new(loader.with_marks(marks))
+}
+
+#[tokio::test]
+async fn what_was_being_loaded_when_the_process_died_is_left_out_once_or_loaded_last() {
+    let files = [("a/1/model.pt", "1"), ("b/1/model.pt", "1"), ("b/2/model.pt", "2"), ("m/1/model.pt", "10")];
+    let house = House::new(ControlMode::Explicit, &files);
+    house.configure("b", "version_policy { all { } }");
+    let state = tempfile::tempdir().unwrap();
+    let names = ["a", "b", "m"].map(str::to_owned);
+    let start = move |loader: Arc<Loader>| {
+        let report = loader.start(&names);
+        let first = |line: &String| line.split(':').next().unwrap().to_owned();
+        (report.served.iter().map(first).collect::<Vec<_>>(), report.failed, report.left_out)
+    };
+    // One alone is to blame: the version, not the model.
+    let loader = after_a_death(&house, &state, &["b"]);
+    let (control, pool) =
+        (Control::new(ControlMode::Explicit, Ipv4Addr::LOCALHOST.into()), Pool::new(1, 100).unwrap());
+    let engine = Engine::new(pool, None, Arc::clone(&loader), control);
+    let (engine, (served, failed, left_out)) = tokio::task::spawn_blocking({
+        let start = start.clone();
+        move || (engine, start(loader))
+    })
+    .await
+    .unwrap();
+    assert_eq!(served, ["a version 1", "b version 2", "m version 1"]);
+    let why = "b: version 1: it was being loaded when the server's last process ended, so this start leaves it out: ";
+    assert!(failed.len() == 1 && failed[0].starts_with(why) && left_out, "{failed:?}");
+    let index = engine.repository_index(IndexRequest::default()).await.unwrap();
+    let entry = index.iter().find(|entry| entry.name == "b" && entry.version == "1").unwrap();
+    assert!(entry.reason.starts_with("it was being loaded"), "{}", entry.reason);
+    // A call loads it.
+    engine.load_model("b", LoadParameters::default()).await.unwrap();
+    assert!(engine.resolve("b", Some(1)).is_ok());
+    // So does the next start.
+    let all = ["a version 1", "b version 1", "b version 2", "m version 1"];
+    let loader = after_a_death(&house, &state, &[]);
+    let again = tokio::task::spawn_blocking({
+        let start = start.clone();
+        move || start(loader)
+    });
+    assert_eq!(again.await.unwrap(), (all.map(str::to_owned).to_vec(), vec![], false));
+    // Of several any may be to blame.
+    let loader = after_a_death(&house, &state, &["a", "b"]);
+    let (served, failed, left_out) = tokio::task::spawn_blocking(move || start(loader)).await.unwrap();
+    assert_eq!(served, ["m version 1", "a version 1", "b version 1", "b version 2"]);
+    assert_eq!((failed, left_out), (vec![], false));
 }
 
 #[tokio::test]

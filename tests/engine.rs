@@ -174,6 +174,41 @@ async fn a_poisoned_batch_fails_the_guilty_alone() {
 }
 
 #[tokio::test]
+async fn a_guilty_request_is_found_by_halves() {
+    let backend = MockBackend::new(Behaviour::FailsOn255, &["x"]);
+    let model = serve_in_chosen_sizes(&backend);
+    for (guilty, runs) in [
+        (vec![5], vec![1, 8, 4, 4, 2, 1, 1, 2]),
+        (vec![0], vec![1, 8, 4, 2, 1, 1, 2, 4]),
+        (vec![0, 1, 7], vec![1, 8, 4, 2, 1, 1, 2, 4, 2, 2, 1, 1]),
+    ] {
+        let before = backend.control().batches().len();
+        backend.control().close_gate();
+        let first = ask(&model, &[[1, 1]]);
+        settle().await;
+        backend.control().wait_until_waiting(1);
+        let row = |index: u8| if guilty.contains(&index) { [255, index] } else { [index, index] };
+        let asked: Vec<_> = (0..8).map(|index| ask(&model, &[row(index)])).collect();
+        settle().await;
+        backend.control().open_gate();
+        assert_eq!(data(first).await, [1, 1]);
+        for (index, answer) in (0..8).zip(asked) {
+            match answer.await.unwrap() {
+                Ok(answer) if !guilty.contains(&index) => {
+                    assert_eq!(answer.outputs[0].data[..], [index, index])
+                }
+                Err(error) if guilty.contains(&index) => {
+                    assert_eq!(error.message(), "PyTorch execute failure: 255");
+                }
+                other => panic!("request {index}: {other:?}"),
+            }
+        }
+        assert_eq!(backend.control().batches()[before..], runs, "{guilty:?}");
+    }
+    model.stop();
+}
+
+#[tokio::test]
 async fn a_model_that_keeps_state_is_neither_batched_nor_run_twice() {
     let backend = MockBackend::new(Behaviour::FailsOn255, &["x"]).stateful();
     let model = serve_bounded(&backend, CONFIG, 100);

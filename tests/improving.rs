@@ -127,7 +127,13 @@ async fn what_the_settings_decide_is_not_tried() {
 async fn what_the_format_does_not_allow_is_not_tried() {
     static FIXED: ModelFormat = ModelFormat {
         name: "Fixed",
-        files: ModelFiles { default_filename: "", extensions: &[], rare_extensions: &[], mismatch: |_| None },
+        files: ModelFiles {
+            default_filename: "",
+            extensions: &[],
+            rare_extensions: &[],
+            mismatch: |_| None,
+            whole: |_| Ok(()),
+        },
         names: FormatNames { platform: "", backend: "", accepted: &[], runtime: "", instead_of_runtime: "" },
         switches: &[],
         allows: Allows { share: true, batch: true, freeze: true, rewrite: false },

@@ -201,11 +201,9 @@ fn truncated_empty_and_random_files_are_refused() {
     let whole = std::fs::read(file("mlp")).unwrap();
     for length in [4, 5, 64, 1000, whole.len() / 2, whole.len() - 22, whole.len() - 1] {
         std::fs::write(&path, &whole[..length]).unwrap();
-        assert_eq!(
-            refusal(&path),
-            "not a TorchScript file: the zip archive is truncated or damaged",
-            "{length}"
-        );
+        let refused = refusal(&path);
+        let expected = "the model file 'model.pt' is truncated or damaged: the zip archive ";
+        assert!(refused.starts_with(expected) && refused.contains("copy it again"), "{length}: {refused}");
     }
     std::fs::write(&path, "").unwrap();
     assert_eq!(refusal(&path), "not a TorchScript file: it is empty: was it copied to its end?");
@@ -228,6 +226,54 @@ fn truncated_empty_and_random_files_are_refused() {
             let _ = run(&*model, &[fp32("x", &[1, 2, 1], &[1.0, 2.0])]);
         }
     }
+}
+
+/// One bit of a file is flipped, at each of `places`. Each such file is refused,
+/// or answers as before: the bit was in no entry.
+fn flip(path: &Path, inputs: &[BatchInput<'_>], places: impl Iterator<Item = (usize, u8)>) -> [usize; 2] {
+    let whole = std::fs::read(path).unwrap();
+    let answered = |path: &Path| -> Result<Vec<_>, BackendError> {
+        let outputs = run(&*load_with(path, &[])?, inputs)?;
+        Ok(outputs.into_iter().map(|output| (output.datatype, output.shape, output.data)).collect())
+    };
+    let answers = answered(path).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let flipped = folder.path().join("model.pt");
+    let [mut refused, mut answering] = [0, 0];
+    for (place, bit) in places {
+        let mut bytes = whole.clone();
+        bytes[place] ^= 1 << bit;
+        std::fs::write(&flipped, &bytes).unwrap();
+        match answered(&flipped) {
+            Ok(same) => {
+                assert!(same == answers, "{}: other answers with bit {bit} of byte {place}", path.display());
+                answering += 1;
+            }
+            Err(BackendError::Load { .. }) => refused += 1,
+            Err(other) => panic!("{}: bit {bit} of byte {place}: {other}", path.display()),
+        }
+    }
+    [refused, answering]
+}
+
+#[test]
+fn a_flipped_bit_is_refused_or_changes_nothing() {
+    let mut random = fastrand::Rng::with_seed(16);
+    let rows = [1.0_f32, 2.0, 3.0, 4.0];
+    let dynamic = fp32("x", &[2, 2], &rows);
+    // Every byte of a small file, directory and all.
+    let small = file("dynamic");
+    let bytes = std::fs::metadata(&small).unwrap().len() as usize;
+    let [refused, answering] = flip(&small, &[dynamic], (0..bytes).map(|place| (place, random.u8(..8))));
+    assert!(refused > bytes / 4 && answering > 0, "{refused} refused, {answering} answering");
+    // Weights of a file of the usual size.
+    let large = root().join("../models/efficientnet_lite0/1/model.pt");
+    let bytes = std::fs::metadata(&large).unwrap().len() as usize;
+    let pixels: Vec<f32> = (0..3 * 224 * 224).map(|pixel| (pixel % 255) as f32 / 255.0).collect();
+    let picture = fp32("x", &[1, 3, 224, 224], &pixels);
+    let places: Vec<_> = (0..300).map(|_| (random.usize(..bytes), random.u8(..8))).collect();
+    let [refused, answering] = flip(&large, &[picture], places.into_iter());
+    assert!(refused > 250, "{refused} refused, {answering} answering");
 }
 
 // ---- answers

@@ -21,6 +21,7 @@ static FIXED: ModelFormat = ModelFormat {
         extensions: &["fixed"],
         rare_extensions: &[],
         mismatch: |_| None,
+        whole: |_| Ok(()),
     },
     names: FormatNames {
         platform: "fixed_platform",

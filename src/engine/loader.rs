@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::choose::choose;
 use super::improve::Improver;
+use super::marks::{LoadMarks, Suspect};
 use super::models::Models;
 use super::origin::Origin;
 use super::retire::{Retirement, Why};
@@ -15,10 +16,14 @@ use super::table::{ModelState, Served, Transition};
 use super::turns::Turns;
 use crate::metrics;
 use crate::model::{LoadOutcome, ModelSource, Resources, ServedModel};
-use crate::model_config::ModelConfig;
-use crate::model_repository::{ModelEntry, ModelRepository, Problem, RepositoryError};
-use crate::model_settings::{ModelSettings, SettingsError, read_labels};
+use crate::model_config::{CONFIG_FILENAME, ModelConfig};
+use crate::model_repository::{ModelEntry, ModelRepository, Pins, Problem, RepositoryError};
+use crate::model_settings::{ModelSettings, SETTINGS_FILENAME, SettingsError, read_labels};
 use cresset_backend::{Backend, LoadOptions};
+
+/// Why a version isn't loaded at start that may have ended the last process.
+const LEFT_OUT: &str = "it was being loaded when the server's last process ended, so this start leaves it out: load it \
+    with a load call (--model-control-mode=explicit), change its files (poll), or start the server again";
 
 /// The outcome of loading at start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,6 +32,9 @@ pub struct LoadReport {
     pub served: Vec<String>,
     /// A line for each model or version that isn't, with the reason.
     pub failed: Vec<String>,
+    /// Whether one of these was left out only because a process ended while it was
+    /// loaded.
+    pub left_out: bool,
 }
 
 /// Adds models to the table and removes them. Nothing else does.
@@ -42,6 +50,7 @@ pub struct Loader {
     repository: ModelRepository,
     backend: Arc<dyn Backend>,
     resources: Resources,
+    marks: LoadMarks,
     /// Bounds a model's queue if its configuration doesn't.
     queue_capacity: usize,
 }
@@ -75,6 +84,8 @@ struct Wanted {
     /// The versions that have a directory.
     present: BTreeSet<u64>,
     failures: Vec<Problem>,
+    /// What its files must be.
+    pins: Option<Pins>,
 }
 
 impl Loader {
@@ -93,7 +104,29 @@ impl Loader {
         let retirement = Retirement::new(Arc::clone(&models), Arc::clone(&backend))?;
         let turns = Arc::default();
         let improver = Improver::new(Arc::clone(&backend));
-        Ok(Self { models, turns, retirement, improver, repository, backend, resources, queue_capacity })
+        let marks = LoadMarks::default();
+        Ok(Self {
+            models,
+            turns,
+            retirement,
+            improver,
+            repository,
+            backend,
+            resources,
+            marks,
+            queue_capacity,
+        })
+    }
+
+    /// The same loader, with marks of what is being loaded.
+    #[must_use]
+    pub fn with_marks(self, marks: LoadMarks) -> Self {
+        Self { marks, ..self }
+    }
+
+    /// The server stops in order: what it is loading isn't to blame.
+    pub(super) fn stop_marking(&self) {
+        self.marks.stop();
     }
 
     pub(super) fn models(&self) -> &Models {
@@ -111,12 +144,12 @@ impl Loader {
     }
 
     /// Loads models of these names, one after the other, each served as soon
-    /// as it is warm. A failed model doesn't affect the others. Returns when
-    /// all were tried.
+    /// as it is warm. A failed model doesn't affect the others. What may have ended
+    /// the last process is loaded last, or left out. Returns when all were tried.
     pub fn start(self: &Arc<Self>, names: &[String]) -> LoadReport {
         let mut report = LoadReport::default();
         self.improver.hold();
-        for name in names {
+        for name in &self.suspects_last(names) {
             let (loader, model) = (Arc::clone(self), name.clone());
             let loading = self.turns.submit(name, move || loader.load(&model, None, Occasion::Start));
             let failures = match loading.map(|loading| loading.blocking_recv()) {
@@ -128,10 +161,32 @@ impl Loader {
                 Ok(Err(_)) => vec![whole("loading it ended in a panic; see the log")],
                 Err(error) => vec![whole(format!("there is no thread to load it: {error}"))],
             };
+            report.left_out |= failures.iter().any(|problem| problem.reason == LEFT_OUT);
             report.failed.extend(failures.iter().map(|reason| format!("{name}: {reason}")));
         }
         self.improver.release();
         report
+    }
+
+    /// The order in which models are loaded at start.
+    fn suspects_last(&self, names: &[String]) -> Vec<String> {
+        let mut names = names.to_vec();
+        let suspects: Vec<Suspect> = self.marks.take().into_iter().collect();
+        match &suspects[..] {
+            [] => {}
+            [only] => self.marks.leave_out(only.clone()),
+            several => {
+                for Suspect { model, version } in several {
+                    tracing::warn!(
+                        model,
+                        version,
+                        "it was one of several that were being loaded when the server's last process ended: it is loaded last"
+                    );
+                }
+                names.sort_by_key(|name| several.iter().any(|suspect| suspect.model == *name));
+            }
+        }
+        names
     }
 
     /// Makes the table hold what the repository has of this model now:
@@ -172,7 +227,11 @@ impl Loader {
         self.announce(name, &to_load, &before, occasion);
         let (mut loaded, mut improvements) = (Vec::new(), Vec::new());
         for (source, origin) in to_load {
-            match self.load_version(&source) {
+            if occasion == Occasion::Start && self.marks.leaves_out(name, source.version) {
+                wanted.failures.push(Problem { version: Some(source.version), reason: LEFT_OUT.to_owned() });
+                continue;
+            }
+            match self.load_version(&source, wanted.pins.as_ref()) {
                 Ok(LoadOutcome { model, improvement }) => {
                     loaded.push(describe(&model));
                     improvements.extend(improvement);
@@ -246,15 +305,22 @@ impl Loader {
 
     /// Reads the files beside a model's versions.
     fn read(&self, entry: ModelEntry) -> Wanted {
-        let ModelEntry { directory, config, versions, present, op_libraries, problems: failures, .. } = entry;
-        let mut wanted = Wanted { present: present.into_iter().collect(), failures, ..Wanted::default() };
+        let ModelEntry {
+            directory, config, versions, present, op_libraries, pins, problems: failures, ..
+        } = entry;
+        let mut wanted =
+            Wanted { present: present.into_iter().collect(), failures, pins, ..Wanted::default() };
         let Some(mut config) = config else { return wanted };
         let beside = ModelSettings::read(&directory)
             .and_then(|settings| with_labels(&mut config, &directory).map(|()| settings));
+        let beside = beside.map_err(|error| error.to_string()).and_then(|settings| {
+            let pinned = wanted.pins.as_ref().map_or(Ok(()), |pins| check_beside(pins, &directory));
+            pinned.map(|()| settings)
+        });
         let settings = match beside {
             Ok(settings) => settings,
-            Err(error) => {
-                wanted.failures.push(whole(error.to_string()));
+            Err(reason) => {
+                wanted.failures.push(whole(reason));
                 return wanted;
             }
         };
@@ -282,7 +348,11 @@ impl Loader {
         wanted
     }
 
-    fn load_version(&self, source: &ModelSource) -> Result<LoadOutcome, String> {
+    fn load_version(&self, source: &ModelSource, pins: Option<&Pins>) -> Result<LoadOutcome, String> {
+        if let Some(pins) = pins {
+            pins.check(source.op_libraries.iter().chain([&source.file]).map(PathBuf::as_path))?;
+        }
+        let _mark = self.marks.begin(&source.config.name, source.version);
         let load = || ServedModel::load(self.backend.as_ref(), source, &self.resources, self.queue_capacity);
         match catch_unwind(AssertUnwindSafe(load)) {
             Ok(Ok(outcome)) => {
@@ -362,6 +432,13 @@ fn with_labels(config: &mut ModelConfig, directory: &Path) -> Result<(), Setting
         }
     }
     Ok(())
+}
+
+/// Checks the files that stand beside a model's versions and say how it runs, as
+/// far as they are there.
+fn check_beside(pins: &Pins, directory: &Path) -> Result<(), String> {
+    let files = [CONFIG_FILENAME, SETTINGS_FILENAME].map(|name| directory.join(name));
+    pins.check(files.iter().map(PathBuf::as_path).filter(|path| path.exists()))
 }
 
 /// `simple version 1: cpu, 2 instances x 1 thread (rows/s at warm-up: …), batches of up to 8, loaded in 0.1 s`

@@ -10,6 +10,7 @@ mod improve;
 mod infer;
 mod items;
 mod loader;
+mod marks;
 mod models;
 mod origin;
 mod plain;
@@ -35,6 +36,7 @@ use models::Models;
 pub use control::{Control, ControlMode};
 pub use follow::Follower;
 pub use loader::{LoadReport, Loader};
+pub use marks::LoadMarks;
 pub use plain::{Part, Plain};
 pub use prediction::Prediction;
 pub use table::{ModelTable, parse_version};
@@ -131,6 +133,7 @@ impl Engine {
         // Clients that wait for a load get an error at once: a load may take
         // longer than a stop.
         self.stopping.cancel();
+        self.loader.stop_marking();
     }
 
     /// Whether the server is stopping.

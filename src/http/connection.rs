@@ -45,6 +45,8 @@ struct ConnectionTable {
 pub(super) struct HttpConnection {
     id: u64,
     table: Arc<ConnectionTable>,
+    /// Whether it came to a loopback address.
+    loopback: bool,
     /// Whether a request is being answered.
     busy: AtomicBool,
     /// Whether a byte was read since the last answer ended; then there is a
@@ -89,9 +91,12 @@ impl Connections {
         // Small answers must not wait for an acknowledgement; a socket that
         // can't be told so works all the same.
         let _ = socket.set_nodelay(true);
+        // An address that can't be told counts as one: that is the stricter view.
+        let loopback = socket.local_addr().map_or(true, |address| address.ip().to_canonical().is_loopback());
         let connection = Arc::new(HttpConnection {
             id: self.0.next.fetch_add(1, Ordering::Relaxed),
             table: Arc::clone(&self.0),
+            loopback,
             busy: AtomicBool::new(false),
             begun: AtomicBool::new(false),
             expired: AtomicBool::new(false),
@@ -166,6 +171,11 @@ impl HttpConnection {
     pub(super) fn begin(self: &Arc<Self>) -> Busy {
         self.busy.store(true, Ordering::SeqCst);
         Busy(Arc::clone(self))
+    }
+
+    /// Whether it came to a loopback address.
+    pub(super) fn loopback(&self) -> bool {
+        self.loopback
     }
 
     /// Whether no further request may be read.

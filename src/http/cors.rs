@@ -45,6 +45,15 @@ impl AllowedOrigins {
         }
     }
 
+    /// Whether pages of this origin may call, as a browser writes it.
+    pub(super) fn allow(&self, origin: &str) -> bool {
+        match self {
+            Self::None => false,
+            Self::Any => true,
+            Self::These(origins) => origins.iter().any(|known| known == origin),
+        }
+    }
+
     /// The middleware that answers browsers. Each worker of a listener has its
     /// own.
     pub(super) fn middleware(&self) -> Condition<Cors> {

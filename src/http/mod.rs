@@ -23,6 +23,7 @@ mod kserve;
 mod metadata;
 mod model_path;
 mod not_offered;
+mod pages;
 mod plain;
 mod prediction;
 mod repository;
@@ -36,5 +37,6 @@ mod status;
 mod tensorflow;
 
 pub use cors::AllowedOrigins;
+pub use pages::AllowedHosts;
 pub use routes::paths;
 pub use server::{Listeners, Servers, serve};

@@ -1,10 +1,17 @@
 //! The table of paths.
 
-use actix_web::http::Method;
-use actix_web::web::{self, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse, Route, guard};
+use std::sync::Arc;
 
-use super::status::{method_not_allowed, no_such_path};
+use actix_web::body::BoxBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::middleware::{Next, from_fn};
+use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::{Error, HttpRequest, HttpResponse, Route, guard};
+
+use super::connection::HttpConnection;
+use super::pages::PageRules;
+use super::status::{HttpError, method_not_allowed, no_such_path};
 use super::{
     health, inference, kserve, metadata, not_offered, prediction, repository, settings, shared_memory,
     statistics, tensorflow,
@@ -16,6 +23,45 @@ struct Entry {
     path: String,
     method: Method,
     handler: Route,
+}
+
+/// Entries in the order in which they are tried. Each is added by what its
+/// requests do.
+#[derive(Default)]
+struct Entries(Vec<Entry>);
+
+impl Entries {
+    /// A request that changes nothing.
+    fn read(&mut self, path: &str, method: Method, handler: Route) {
+        self.0.push(Entry { path: path.to_owned(), method, handler });
+    }
+
+    /// An inference. A page of others may ask for one: whether it reads the answer
+    /// is CORS's matter.
+    fn infer(&mut self, path: &str, method: Method, handler: Route) {
+        self.read(path, method, handler);
+    }
+
+    /// A POST that changes the server's state: no page of others may send it.
+    fn change(&mut self, path: &str, handler: Route) {
+        self.read(path, Method::POST, handler.wrap(from_fn(from_no_other_page)));
+    }
+}
+
+/// Refuses requests that a page of others may have sent.
+async fn from_no_other_page(
+    request: ServiceRequest,
+    next: Next<BoxBody>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let connection = request.request().conn_data::<Arc<HttpConnection>>();
+    let loopback = connection.is_none_or(|connection| connection.loopback());
+    let rules = request.app_data::<Data<PageRules>>();
+    match rules.map_or(Ok(()), |rules| rules.check(request.headers(), loopback)) {
+        Ok(()) => next.call(request).await,
+        // Answered here, and not given on as an error: the layers above add every
+        // answer's headers and count it.
+        Err(error) => Ok(request.error_response(HttpError(error))),
+    }
 }
 
 /// The inference listener's.
@@ -40,61 +86,60 @@ pub fn paths() -> Vec<(Option<String>, String)> {
 
 fn of_inference() -> Vec<Entry> {
     const MODEL: [&str; 2] = ["/v2/models/{model}", "/v2/models/{model}/versions/{version}"];
-    let mut entries = Vec::new();
-    let mut add =
-        |path: &str, method, handler| entries.push(Entry { path: path.to_owned(), method, handler });
+    let mut entries = Entries::default();
     // Paths are tried in this order, each by a regular expression, so the
     // commonest come first.
     for model in MODEL {
-        add(&format!("{model}/infer"), Method::POST, web::post().to(inference::model));
+        entries.infer(&format!("{model}/infer"), Method::POST, web::post().to(inference::model));
     }
-    add("/v2", Method::GET, get().to(metadata::server));
+    entries.read("/v2", Method::GET, get().to(metadata::server));
     // Before the models: a model of this name can't be reached, as with Triton.
-    add("/v2/models/stats", Method::GET, get().to(statistics::all));
+    entries.read("/v2/models/stats", Method::GET, get().to(statistics::all));
     for model in MODEL {
-        add(model, Method::GET, get().to(metadata::model));
-        add(&format!("{model}/config"), Method::GET, get().to(metadata::config));
-        add(&format!("{model}/stats"), Method::GET, get().to(statistics::model));
-        add(&format!("{model}/ready"), Method::GET, get().to(health::model_ready));
+        entries.read(model, Method::GET, get().to(metadata::model));
+        entries.read(&format!("{model}/config"), Method::GET, get().to(metadata::config));
+        entries.read(&format!("{model}/stats"), Method::GET, get().to(statistics::model));
+        entries.read(&format!("{model}/ready"), Method::GET, get().to(health::model_ready));
     }
     // As KServe's own server has it.
-    add("/v2/models", Method::GET, get().to(kserve::models));
-    add("/v2/repository/index", Method::POST, web::post().to(repository::index));
-    add("/v2/logging", Method::GET, get().to(settings::log));
-    add("/v2/logging", Method::POST, web::post().to(settings::change_log));
-    add("/v2/trace/setting", Method::GET, get().to(settings::traces));
-    add("/v2/trace/setting", Method::POST, web::post().to(settings::change_traces));
+    entries.read("/v2/models", Method::GET, get().to(kserve::models));
+    entries.read("/v2/repository/index", Method::POST, web::post().to(repository::index));
+    entries.read("/v2/logging", Method::GET, get().to(settings::log));
+    entries.change("/v2/logging", web::post().to(settings::change_log));
+    entries.read("/v2/trace/setting", Method::GET, get().to(settings::traces));
+    entries.change("/v2/trace/setting", web::post().to(settings::change_traces));
     let traces = "/v2/models/{model}/trace/setting";
-    add(traces, Method::GET, get().to(settings::traces_of));
-    add(traces, Method::POST, web::post().to(settings::change_traces_of));
+    entries.read(traces, Method::GET, get().to(settings::traces_of));
+    entries.change(traces, web::post().to(settings::change_traces_of));
     let control = "/v2/repository/models/{model}";
-    add(&format!("{control}/load"), Method::POST, web::post().to(repository::load));
-    add(&format!("{control}/unload"), Method::POST, web::post().to(repository::unload));
-    add("/", Method::GET, get().to(kserve::alive));
+    entries.change(&format!("{control}/load"), web::post().to(repository::load));
+    entries.change(&format!("{control}/unload"), web::post().to(repository::unload));
+    entries.read("/", Method::GET, get().to(kserve::alive));
     for kind in ["/v2/systemsharedmemory", "/v2/cudasharedmemory"] {
         for regions in [kind.to_owned(), format!("{kind}/region/{{region}}")] {
-            add(&format!("{regions}/status"), Method::GET, get().to(shared_memory::status));
-            add(&format!("{regions}/unregister"), Method::POST, web::post().to(shared_memory::unregister));
+            entries.read(&format!("{regions}/status"), Method::GET, get().to(shared_memory::status));
+            entries.change(&format!("{regions}/unregister"), web::post().to(shared_memory::unregister));
         }
     }
-    add("/v1/models", Method::GET, get().to(kserve::models));
+    entries.read("/v1/models", Method::GET, get().to(kserve::models));
     for model in ["/v1/models/{model}", "/v1/models/{model}/versions/{version}"] {
         // Before the model or version, which would otherwise end in it.
-        add(&format!("{model}:predict"), Method::POST, web::post().to(kserve::predict));
-        add(&format!("{model}:classify"), Method::POST, web::post().to(kserve::examples));
-        add(&format!("{model}:regress"), Method::POST, web::post().to(kserve::examples));
-        add(&format!("{model}:explain"), Method::POST, web::post().to(kserve::explain));
-        add(&format!("{model}/metadata"), Method::GET, get().to(tensorflow::metadata));
-        add(model, Method::GET, get().to(kserve::model));
+        entries.infer(&format!("{model}:predict"), Method::POST, web::post().to(kserve::predict));
+        entries.infer(&format!("{model}:classify"), Method::POST, web::post().to(kserve::examples));
+        entries.infer(&format!("{model}:regress"), Method::POST, web::post().to(kserve::examples));
+        entries.infer(&format!("{model}:explain"), Method::POST, web::post().to(kserve::explain));
+        entries.read(&format!("{model}/metadata"), Method::GET, get().to(tensorflow::metadata));
+        entries.read(model, Method::GET, get().to(kserve::model));
     }
-    add("/ping", Method::GET, get().to(health::ping));
+    entries.read("/ping", Method::GET, get().to(health::ping));
     // PUT is what `curl -T` sends.
-    add("/predict", Method::POST, web::post().to(prediction::default_model));
-    add("/predict", Method::PUT, web::put().to(prediction::default_model));
+    entries.infer("/predict", Method::POST, web::post().to(prediction::default_model));
+    entries.infer("/predict", Method::PUT, web::put().to(prediction::default_model));
     for model in ["/predictions/{model}", "/predictions/{model}/{version}"] {
-        add(model, Method::POST, web::post().to(prediction::model));
-        add(model, Method::PUT, web::put().to(prediction::model));
+        entries.infer(model, Method::POST, web::post().to(prediction::model));
+        entries.infer(model, Method::PUT, web::put().to(prediction::model));
     }
+    let Entries(mut entries) = entries;
     entries.extend(probes());
     entries.push(metrics_by(get().to(health::metrics_too)));
     entries

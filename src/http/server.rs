@@ -23,6 +23,7 @@ use bytes::Bytes;
 
 use super::connection::{Busy, Connections, HttpConnection, Stream};
 use super::cors::AllowedOrigins;
+use super::pages::{AllowedHosts, PageRules};
 use super::routes;
 use super::state::{HttpState, REQUEST_ID};
 use crate::admission::Admission;
@@ -110,6 +111,7 @@ pub fn serve(
     listeners: Listeners,
     settings: &HttpSettings,
     origins: AllowedOrigins,
+    hosts: AllowedHosts,
 ) -> std::io::Result<Servers> {
     let state = Data::new(HttpState {
         engine,
@@ -118,6 +120,7 @@ pub fn serve(
         body_timeout: Duration::from_secs(settings.body_timeout_secs),
         shows_metrics: settings.http_metrics,
     });
+    let pages = Data::new(PageRules { origins: origins.clone(), hosts });
     let plan = |name, workers, exit_timeout_secs, routes, origins| Plan {
         name,
         workers,
@@ -126,6 +129,7 @@ pub fn serve(
         exit_timeout_secs,
         routes,
         origins,
+        pages: pages.clone(),
     };
     let (threads, exit_timeout) = (settings.http_threads, settings.exit_timeout_secs);
     let inference = plan("inference", threads, exit_timeout, routes::inference, origins);
@@ -148,13 +152,14 @@ struct Plan {
     exit_timeout_secs: u64,
     routes: fn(&mut ServiceConfig),
     origins: AllowedOrigins,
+    pages: Data<PageRules>,
 }
 
 /// The framework's own server with another stream under it: see
 /// [`super::connection`].
 fn run(state: Data<HttpState>, listener: TcpListener, plan: Plan) -> std::io::Result<RunningServer> {
     let connections = Connections::new();
-    let Plan { name, workers, keep_alive, stalled, exit_timeout_secs, routes, origins } = plan;
+    let Plan { name, workers, keep_alive, stalled, exit_timeout_secs, routes, origins, pages } = plan;
     let open = connections.clone();
     let server = Server::build()
         .workers(workers)
@@ -163,8 +168,8 @@ fn run(state: Data<HttpState>, listener: TcpListener, plan: Plan) -> std::io::Re
         .shutdown_timeout(exit_timeout_secs + 5)
         .disable_signals()
         .listen(name, listener, move || {
-            let (state, open) = (state.clone(), open.clone());
-            let app = app(state, routes, origins.middleware())
+            let (state, pages, open) = (state.clone(), pages.clone(), open.clone());
+            let app = app(state, pages, routes, origins.middleware())
                 .into_factory()
                 .map_err(|error| error.error_response());
             let http = HttpService::build()
@@ -203,6 +208,7 @@ fn run(state: Data<HttpState>, listener: TcpListener, plan: Plan) -> std::io::Re
 
 fn app(
     state: Data<HttpState>,
+    pages: Data<PageRules>,
     routes: fn(&mut ServiceConfig),
     cors: Condition<Cors>,
 ) -> App<
@@ -214,7 +220,11 @@ fn app(
         InitError = (),
     >,
 > {
-    let app = App::new().app_data(state).configure(routes).default_service(web::to(routes::not_found));
+    let app = App::new()
+        .app_data(state)
+        .app_data(pages)
+        .configure(routes)
+        .default_service(web::to(routes::not_found));
     // Inside the layer that counts answers, so that preflight requests count
     // too.
     app.wrap(cors).wrap_fn(|request, service| {

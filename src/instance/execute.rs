@@ -188,6 +188,8 @@ impl Context {
     pub(super) fn after(&self, failed: Failed) -> Vec<Batch<QueuedRequest>> {
         let Failed { requests, rows, cause } = failed;
         let several = requests.len() > 1 && self.repeatable;
+        // A fault of the server, or of the outputs, is mostly that of every request.
+        let halves = matches!(cause, Cause::Backend(_));
         let error = match cause {
             Cause::Backend(BackendError::Device { fault, message, .. }) if fault.poisons() => {
                 let fault = Fault { device: self.device, fault, message };
@@ -205,8 +207,7 @@ impl Context {
             Cause::Backend(BackendError::OutOfMemory { message, .. }) if several => {
                 tracing::warn!(rows, "{message}: the batch runs in two halves");
                 self.limit().failed(rows);
-                let first = requests.len().div_ceil(2);
-                let parts = [first, requests.len() - first];
+                let parts = in_halves(requests.len());
                 return cut(requests, &parts, CloseReason::Halved);
             }
             Cause::Backend(error) => {
@@ -222,9 +223,10 @@ impl Context {
             Cause::Server(error) => error,
         };
         if several {
-            // One bad request must not fail its neighbours: each by itself.
-            tracing::debug!(requests = %ids(&requests), "a batch failed; its requests run one by one");
-            let parts = vec![1; requests.len()];
+            // One bad request must not fail its neighbours. Halves find it among n in about
+            // twice log2(n) runs.
+            let parts = if halves { in_halves(requests.len()).to_vec() } else { vec![1; requests.len()] };
+            tracing::debug!(requests = %ids(&requests), ?parts, "a batch failed; its parts run again");
             return cut(requests, &parts, CloseReason::Retry);
         }
         fail(requests, &error);
@@ -234,6 +236,11 @@ impl Context {
     fn limit(&self) -> MutexGuard<'_, RowLimit> {
         self.limit.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The sizes of the halves of several requests.
+fn in_halves(requests: usize) -> [usize; 2] {
+    [requests.div_ceil(2), requests / 2]
 }
 
 /// Cuts requests into batches of these sizes, in order.

@@ -3,6 +3,7 @@
 //! ```text
 //! <repository>/<model>/config.pbtxt        may be missing
 //! <repository>/<model>/<version>/model.pt
+//! <repository>/models.lock                 may be missing
 //! ```
 //!
 //! A model that can't be served is an entry that says why, so that the other
@@ -13,6 +14,7 @@ mod error;
 mod model;
 mod name;
 mod paths;
+mod pins;
 mod stamp;
 #[cfg(test)]
 mod tests;
@@ -28,6 +30,7 @@ use cresset_nvidia::ComputeCapability;
 
 pub use error::RepositoryError;
 pub use name::{InvalidModelName, validate_model_name};
+pub use pins::Pins;
 pub use stamp::{FileStamp, ModelStamp};
 
 /// One repository of models, in one or several directories.
@@ -93,6 +96,8 @@ pub struct ModelEntry {
     pub present: Vec<u64>,
     /// The libraries of operators that its configuration names.
     pub op_libraries: Vec<PathBuf>,
+    /// What its files must be; `None` if the repository has no `models.lock`.
+    pub pins: Option<Pins>,
     /// Why the model, or a version of it, isn't served; empty if all is well.
     pub problems: Vec<Problem>,
 }
@@ -221,7 +226,9 @@ impl ModelRepository {
         Ok(places
             .map(|(name, roots)| {
                 let directories = roots.iter().map(|root| root.directory_of(&name));
-                let stamp = ModelStamp::of(directories);
+                // What a lock refused may be right by the next one.
+                let locks = roots.iter().map(|root| root.given.join(pins::LOCK_FILENAME));
+                let stamp = ModelStamp::of(directories.chain(locks));
                 (name, stamp)
             })
             .collect())

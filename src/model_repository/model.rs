@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use super::paths::visible;
+use super::pins::{LOCK_FILENAME, Pins};
 use super::{ModelEntry, Problem, RepositoryLayout, Root, Unresolved, VersionEntry, validate_model_name};
 use crate::model_config::{CONFIG_FILENAME, ModelConfig, VersionPolicy, formats};
 
@@ -19,6 +20,7 @@ pub(super) fn entry(root: &Root, name: &str, given: Option<&str>) -> ModelEntry 
         versions: Vec::new(),
         present: Vec::new(),
         op_libraries: Vec::new(),
+        pins: None,
         problems: Vec::new(),
     };
     if let Err(reason) = fill(root, &mut entry, given) {
@@ -41,6 +43,7 @@ fn fill(root: &Root, entry: &mut ModelEntry, given: Option<&str>) -> Result<(), 
         None => version_directories(&entry.directory)
             .map_err(|error| format!("its directory can't be read: {error}"))?,
     };
+    entry.pins = read_lock(root)?;
     let config = match given {
         Some(json) => ModelConfig::from_json(json, &entry.name)
             .map_err(|error| format!("Invalid config override: {}", error.of_override()))?,
@@ -88,6 +91,17 @@ fn read_config(root: &Root, directory: &Path, name: &str) -> Result<ModelConfig,
         return Err(format!("{CONFIG_FILENAME} {LEAVES}"));
     }
     ModelConfig::read(directory, name).map_err(|error| error.to_string())
+}
+
+/// Reads `models.lock`, if there is one.
+fn read_lock(root: &Root) -> Result<Option<Pins>, String> {
+    let path = root.given.join(LOCK_FILENAME);
+    // A link that leads nowhere isn't the same as no file.
+    if fs::symlink_metadata(&path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return Ok(None);
+    }
+    resolve(root, &path, LOCK_FILENAME)?;
+    Pins::read(&root.given).map(Some)
 }
 
 /// The numbers of the version directories. As with Triton, a name that starts with 0

@@ -300,3 +300,22 @@ fn every_directory_without_a_model_is_named() {
     assert_eq!(empty, [open_error(none.path())]);
     assert_eq!(ModelRepository::open(&paths, &Access::default()).unwrap_err().to_string(), empty[0]);
 }
+
+#[test]
+fn a_lock_that_cannot_be_read_is_not_the_same_as_none() {
+    let repository = tree(&[("m/1/model.pt", "")]);
+    let lock = repository.path().join("models.lock");
+    let entry = models(repository.path()).remove(0);
+    assert_eq!((shown(&entry), entry.pins.is_none()), ("m [1] ".to_owned(), true));
+    symlink("nowhere", &lock).unwrap();
+    // A link that leads nowhere counts as a model, too.
+    assert_eq!(all_shown(repository.path())[0], "m [] models.lock is missing");
+    fs::remove_file(&lock).unwrap();
+    fs::write(&lock, "one line").unwrap();
+    let expected =
+        "m [] models.lock line 1: expected a sha256 in hex, two spaces and a path, as sha256sum writes them";
+    assert_eq!(all_shown(repository.path()), [expected]);
+    fs::write(&lock, "").unwrap();
+    let entry = models(repository.path()).remove(0);
+    assert_eq!((shown(&entry), entry.pins.is_some()), ("m [1] ".to_owned(), true));
+}

@@ -128,6 +128,8 @@ pub(crate) fn command(repository: &Path, arguments: &[&str]) -> Command {
     command.args(["serve", "--http-port=0", "--grpc-port=0", "--metrics-port=0", "--model-repository"]);
     // By the environment, so that a test's own flag wins.
     command.arg(repository).args(arguments).env_remove("MODEL_NAME").env("CRESSET_LOG", "error");
+    // No place for marks: a test that kills its server must not be seen by the next one.
+    command.env("CRESSET_STATE_DIR", "/dev/null");
     command
 }
 

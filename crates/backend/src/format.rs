@@ -57,6 +57,10 @@ pub struct ModelFiles {
     /// By a file's first bytes: its kind if it isn't of this format, and the
     /// next step. `None` for a file that may be of this format.
     pub mismatch: fn(&[u8]) -> Option<String>,
+    /// Whether the file at a path is whole, by checksums of its own. The error
+    /// says which part isn't as it was written, and what to do. `Ok` if the format
+    /// has none.
+    pub whole: fn(&Path) -> Result<(), String>,
 }
 
 /// The names of a format in a `config.pbtxt`.
@@ -338,6 +342,7 @@ mod tests {
                 extensions: &["fixed"],
                 rare_extensions: &[],
                 mismatch: |_| None,
+                whole: |_| Ok(()),
             },
             names: FormatNames {
                 platform: "fixed",

@@ -11,6 +11,7 @@
 
 mod arguments;
 mod buffer;
+mod checksums;
 mod device;
 pub mod file_kind;
 mod format;

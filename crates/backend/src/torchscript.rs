@@ -1,5 +1,6 @@
 //! TorchScript, as `torch.jit.save` writes it.
 
+use super::checksums;
 use super::file_kind;
 use super::format::{Allows, FormatNames, ModelFiles, ModelFormat, Switch};
 
@@ -18,6 +19,7 @@ pub static TORCH_SCRIPT: ModelFormat = ModelFormat {
         extensions: &["pt", "pth", "ts", "torchscript"],
         rare_extensions: &["jit"],
         mismatch: |start| file_kind::told(start, EXPORT_TORCH_SCRIPT),
+        whole: checksums::check,
     },
     names: FormatNames {
         platform: "pytorch_libtorch",

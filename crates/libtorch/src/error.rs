@@ -62,15 +62,21 @@ pub(super) fn load(failure: Failure, device: Device) -> BackendError {
     classified(&message, &detail, device, device::probe).unwrap_or(BackendError::Load { message, detail })
 }
 
-/// Checks a file's first bytes, before libtorch reads it.
+/// Checks a file's kind and its checksums, before libtorch reads it: libtorch
+/// reads a damaged weight as it is.
 pub(super) fn inspect(path: &Path) -> Result<(), BackendError> {
     let unreadable = |error: std::io::Error| BackendError::Load {
         message: format!("the model file can't be read: {}", error.kind()),
         detail: format!("{}: {error}", path.display()),
     };
     let start = file_kind::start_of(path).map_err(unreadable)?;
-    let Some(problem) = (TORCH_SCRIPT.files.mismatch)(&start) else { return Ok(()) };
-    let message = not_torchscript(&problem);
+    let message = match (TORCH_SCRIPT.files.mismatch)(&start) {
+        Some(problem) => not_torchscript(&problem),
+        None => match (TORCH_SCRIPT.files.whole)(path) {
+            Ok(()) => return Ok(()),
+            Err(damage) => damage,
+        },
+    };
     Err(BackendError::Load { detail: format!("{}: {message}", path.display()), message })
 }
 

@@ -74,7 +74,7 @@ pub enum CloseReason {
     Single,
     /// The server is stopping: no request waits for others any more.
     Drain,
-    /// It is one request of a failed batch, run again by itself.
+    /// It is a part of a failed batch, run again.
     Retry,
     /// It is a part of a batch that ran out of memory.
     Halved,
