@@ -164,7 +164,7 @@ fn assemble(settings: &ServeSettings, backend: &Arc<dyn Backend>) -> anyhow::Res
 
     let pool =
         Pool::new(resources.processors, settings.max_queue_size).context("no threads for transforms")?;
-    let loader = Loader::new(repository, Arc::clone(backend), resources.clone(), settings.max_queue_size);
+    let loader = Loader::new(repository, Arc::clone(backend), resources.clone(), settings.queue_bounds());
     let loader = Arc::new(loader.context("no thread for unloading")?);
     let control = control(settings);
     let engine = Engine::new(pool, settings.default_model().map(str::to_owned), Arc::clone(&loader), control);

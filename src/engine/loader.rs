@@ -14,7 +14,7 @@ use super::retire::{Retirement, Why};
 use super::table::{ModelState, Served, Transition};
 use super::turns::Turns;
 use crate::metrics;
-use crate::model::{LoadOutcome, ModelSource, Resources, ServedModel};
+use crate::model::{LoadOutcome, ModelSource, QueueBounds, Resources, ServedModel};
 use crate::model_config::ModelConfig;
 use crate::model_repository::{ModelEntry, ModelRepository, Problem, RepositoryError};
 use crate::model_settings::{ModelSettings, SettingsError, read_labels};
@@ -42,8 +42,8 @@ pub struct Loader {
     repository: ModelRepository,
     backend: Arc<dyn Backend>,
     resources: Resources,
-    /// Bounds a model's queue if its configuration doesn't.
-    queue_capacity: usize,
+    /// For each model's queue.
+    bounds: QueueBounds,
 }
 
 /// When a model is loaded.
@@ -78,8 +78,7 @@ struct Wanted {
 }
 
 impl Loader {
-    /// A loader without models. `queue_capacity` bounds the queue of a model
-    /// whose configuration doesn't.
+    /// A loader without models; `bounds` are for each model's queue.
     ///
     /// # Errors
     /// The system gives no thread.
@@ -87,13 +86,13 @@ impl Loader {
         repository: ModelRepository,
         backend: Arc<dyn Backend>,
         resources: Resources,
-        queue_capacity: usize,
+        bounds: QueueBounds,
     ) -> io::Result<Self> {
         let models = Arc::new(Models::default());
         let retirement = Retirement::new(Arc::clone(&models), Arc::clone(&backend))?;
         let turns = Arc::default();
         let improver = Improver::new(Arc::clone(&backend));
-        Ok(Self { models, turns, retirement, improver, repository, backend, resources, queue_capacity })
+        Ok(Self { models, turns, retirement, improver, repository, backend, resources, bounds })
     }
 
     pub(super) fn models(&self) -> &Models {
@@ -283,7 +282,7 @@ impl Loader {
     }
 
     fn load_version(&self, source: &ModelSource) -> Result<LoadOutcome, String> {
-        let load = || ServedModel::load(self.backend.as_ref(), source, &self.resources, self.queue_capacity);
+        let load = || ServedModel::load(self.backend.as_ref(), source, &self.resources, self.bounds);
         match catch_unwind(AssertUnwindSafe(load)) {
             Ok(Ok(outcome)) => {
                 let model = &outcome.model;

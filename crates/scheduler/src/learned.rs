@@ -71,8 +71,8 @@ impl Learned {
         self.cuts >= CUTS_UNTIL_TRIAL && !off(Heuristic::TrialWhole)
     }
 
-    /// A batch has run. The latency target, if there is one, is the time within
-    /// which its requests should have been answered.
+    /// A batch has run. `target` is the time within which its requests should
+    /// have been answered, if there is one.
     pub(crate) fn ran(&mut self, batch: &RunningBatch, ran: Ran, target: Option<Duration>) {
         if let Some(PaddedRun { size, computed }) = ran.padded {
             self.padding.ran(size, computed);

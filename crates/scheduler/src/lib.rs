@@ -54,7 +54,7 @@ pub use learned::{PaddedRun, Ran};
 pub use lengths::{Lengths, RowSize};
 pub use queue::{Free, Next, Queue, Refused, RunGuard, Submitted, Taker, Turn, WakeGuard};
 pub use queue_policy::{LevelPolicy, QueuePolicy, TimeoutAction};
-pub use request::{Batch, CloseReason, Schedulable};
+pub use request::{Batch, CloseReason, Overload, Schedulable};
 pub use running::Ticket;
 pub use sequencer::ResponseSequencer;
 pub use timing_policy::TimingPolicy;
