@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use actix_http::{Request, Response};
-use actix_web::ResponseError as _;
+use actix_web::{HttpMessage as _, ResponseError as _};
 use actix_web::body::{BoxBody, MessageBody as _};
 use actix_web::dev::{Path, ResourceDef, Url};
 use actix_web::http::{ConnectionType, Method};

@@ -269,9 +269,11 @@ impl<T: Schedulable> Batcher<T> {
         self.learned.left(rows, could);
         let expected = self.learned.times.of(&shape).and_then(|times| times.expected(rows));
         let until = now + expected.unwrap_or_default();
-        let arrivals = match self.answered_within() {
-            Some(_) => batch.requests.iter().map(Schedulable::arrival).collect(),
-            None => Vec::new(),
+        let learns = self.policy.timing.latency_target.is_some() || self.policy.queue.max_wait.is_some();
+        let arrivals = if learns {
+            batch.requests.iter().map(Schedulable::arrival).collect()
+        } else {
+            Vec::new()
         };
         self.running.hand_out(RunningBatch { shape, rows, left: now, until, arrivals })
     }
@@ -282,14 +284,9 @@ impl<T: Schedulable> Batcher<T> {
     pub fn finish(&mut self, ticket: Ticket, ran: Option<Ran>) {
         let Some(batch) = self.running.take_back(ticket) else { return };
         if let Some(ran) = ran {
-            self.learned.ran(&batch, ran, self.answered_within());
+            let (timing, queue) = (&self.policy.timing, &self.policy.queue);
+            self.learned.ran(&batch, ran, timing.latency_target, queue.max_wait);
         }
-    }
-
-    /// The time within which requests should be answered. Without a target it is
-    /// the time that they may wait: most runs take a small part of it.
-    fn answered_within(&self) -> Option<Duration> {
-        self.policy.timing.latency_target.or(self.policy.queue.max_wait)
     }
 
     /// A run of `rows` of this shape on the server's own account took this

@@ -250,7 +250,7 @@ impl Forecast<'_> {
         // A request that the next batch takes waits for no longer than a run,
         // and without it an instance of a slow model would often be idle.
         if let Some(allowed) = limits.wait.filter(|_| backlog.batches > 0) {
-            let needs = self.learned.margin.on(waits);
+            let needs = self.learned.wait_margin.on(waits);
             if needs > allowed {
                 return Some(Late { needs, allowed, bound: Bound::Wait });
             }

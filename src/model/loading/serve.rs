@@ -204,7 +204,7 @@ mod tests {
 
     fn served(step: &Step) -> Result<LoadOutcome, LoadError> {
         let bound = BoundModel::bind(LoadedModel::load(step.file())?)?;
-        serve(PlannedModel::plan(RehearsedModel::rehearse(bound)?)?, 10)
+        serve(PlannedModel::plan(RehearsedModel::rehearse(bound)?)?, QueueBounds::of_requests(10))
     }
 
     #[test]
