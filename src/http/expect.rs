@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use actix_http::{Request, Response};
-use actix_web::{HttpMessage as _, ResponseError as _};
 use actix_web::body::{BoxBody, MessageBody as _};
 use actix_web::dev::{Path, ResourceDef, Url};
 use actix_web::http::{ConnectionType, Method};
+use actix_web::{HttpMessage as _, ResponseError as _};
 
 use super::connection::HttpConnection;
 use super::finish::{Guarded, mark, tell};

@@ -138,13 +138,20 @@ async fn an_overloaded_model_refuses_before_a_body_is_sent() {
         panic!("it was let in 100 times");
     };
     let head = |path: &str, more: &str| {
-        format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {BYTES}\r\nx-request-id: mine\r\n{more}\r\n")
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {BYTES}\r\nx-request-id: mine\r\n{more}\r\n"
+        )
     };
-    for path in ["/v2/models/busy/versions/1/infer", "/predictions/busy", "/v1/models/busy:predict", "/predict"] {
+    for path in
+        ["/v2/models/busy/versions/1/infer", "/predictions/busy", "/v1/models/busy:predict", "/predict"]
+    {
         for expect in ["", "Expect: 100-continue\r\n"] {
             // Not a byte of the body; and no 100 comes before the refusal.
             let answer = refused(&|stream| stream.write_all(head(path, expect).as_bytes()).unwrap());
-            assert!(answer.contains("model 'busy' is overloaded: the queue ahead needs "), "{path}: {answer}");
+            assert!(
+                answer.contains("model 'busy' is overloaded: the queue ahead needs "),
+                "{path}: {answer}"
+            );
             assert!(answer.contains(" at most 1 ms are allowed (--max-queue-wait)"), "{path}: {answer}");
             let head = answer.to_lowercase();
             for line in ["connection: close", "retry-after: 1", "x-request-id: mine"] {

@@ -270,11 +270,8 @@ impl<T: Schedulable> Batcher<T> {
         let expected = self.learned.times.of(&shape).and_then(|times| times.expected(rows));
         let until = now + expected.unwrap_or_default();
         let learns = self.policy.timing.latency_target.is_some() || self.policy.queue.max_wait.is_some();
-        let arrivals = if learns {
-            batch.requests.iter().map(Schedulable::arrival).collect()
-        } else {
-            Vec::new()
-        };
+        let arrivals =
+            if learns { batch.requests.iter().map(Schedulable::arrival).collect() } else { Vec::new() };
         self.running.hand_out(RunningBatch { shape, rows, left: now, until, arrivals })
     }
 

@@ -94,7 +94,7 @@ impl Learned {
                 self.margin.learn(latency, target);
             }
             if let Some(bound) = max_wait {
-                self.wait_margin.learn(latency, bound);
+                self.wait_margin.learn_behind_a_queue(latency, bound);
             }
         }
     }

