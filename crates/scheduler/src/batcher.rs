@@ -145,14 +145,17 @@ impl<T: Schedulable> Batcher<T> {
     }
 
     /// Why a request that came `now` would be refused, whatever its level, its
-    /// shape and its own limits. `None` if some request might be accepted.
+    /// shape and its own limits. `None` if some request might be accepted. So many
+    /// rows are `coming`, as if they waited.
     #[must_use]
-    pub fn overload(&self, now: Instant) -> Option<Overload> {
+    pub fn overload(&self, coming: u64, now: Instant) -> Option<Overload> {
         let queue = &self.policy.queue;
         if queue.is_full(self.waiting.len()) {
             return Some(Overload::Full { wait: self.wait(now) });
         }
-        let ahead = self.ahead_of_all();
+        let mut ahead = self.ahead_of_all();
+        ahead.rows += coming;
+        ahead.requests += coming;
         if ahead.rows == 0 {
             return None;
         }

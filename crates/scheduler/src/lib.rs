@@ -52,7 +52,7 @@ pub use batching_policy::BatchingPolicy;
 pub use forecast::{Bound, Late, SHARE_OF_TARGET};
 pub use learned::{PaddedRun, Ran};
 pub use lengths::{Lengths, RowSize};
-pub use queue::{Free, Next, Queue, Refused, RunGuard, Submitted, Taker, Turn, WakeGuard};
+pub use queue::{Coming, Free, Next, Queue, Refused, RunGuard, Submitted, Taker, Turn, WakeGuard};
 pub use queue_policy::{LevelPolicy, QueuePolicy, TimeoutAction};
 pub use request::{Batch, CloseReason, Overload, Schedulable};
 pub use running::Ticket;

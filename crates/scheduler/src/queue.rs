@@ -30,6 +30,8 @@ pub struct Queue<T> {
     /// How many requests waited when the lock was last held for a submission or
     /// a batch: a hint for [`Queue::overload`].
     waiting: AtomicU64,
+    /// Rows that are made ready for the queue.
+    coming: AtomicU64,
     news: News,
     /// See [`Policy::spin_before_park`].
     spin_before_park: Duration,
@@ -81,6 +83,20 @@ impl<T: Schedulable> Drop for WakeGuard<'_, T> {
             guarded.wakes += 1;
             self.queue.wake_one(guarded);
         }
+    }
+}
+
+/// Rows that are made ready for the queue, until it is dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct Coming<'a> {
+    all: &'a AtomicU64,
+    rows: u64,
+}
+
+impl Drop for Coming<'_> {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.rows, Ordering::Relaxed);
     }
 }
 
@@ -174,7 +190,13 @@ impl<T: Schedulable> Queue<T> {
             scanned: None,
             wakes: 0,
         };
-        Self { guarded: Mutex::new(guarded), waiting: AtomicU64::new(0), news: News::new(), spin_before_park }
+        Self {
+            guarded: Mutex::new(guarded),
+            waiting: AtomicU64::new(0),
+            coming: AtomicU64::new(0),
+            news: News::new(),
+            spin_before_park,
+        }
     }
 
     /// Accepts a request, or refuses it at once.
@@ -221,7 +243,8 @@ impl<T: Schedulable> Queue<T> {
     /// request is decides, too, and [`Queue::submit`] knows it.
     pub fn overload(&self) -> Option<Overload> {
         // The next request would be the next batch's.
-        if self.waiting.load(Ordering::Relaxed) == 0 {
+        let coming = self.coming.load(Ordering::Relaxed);
+        if self.waiting.load(Ordering::Relaxed) == 0 && coming == 0 {
             return None;
         }
         let now = clock::now();
@@ -229,12 +252,20 @@ impl<T: Schedulable> Queue<T> {
         if guarded.closed {
             return None;
         }
-        let overload = guarded.batcher.overload(now)?;
+        let overload = guarded.batcher.overload(coming, now)?;
         let Some(gone) = guarded.take_cancelled_at_times(now) else { return Some(overload) };
-        let overload = guarded.batcher.overload(now);
+        let overload = guarded.batcher.overload(coming, now);
         drop(guarded);
         drop(gone);
         overload
+    }
+
+    /// So many rows will be submitted soon: [`Queue::overload`] counts them as if
+    /// they waited.
+    pub fn coming(&self, rows: usize) -> Coming<'_> {
+        let rows = rows as u64;
+        self.coming.fetch_add(rows, Ordering::Relaxed);
+        Coming { all: &self.coming, rows }
     }
 
     /// A request would be late, but perhaps because of requests whose clients

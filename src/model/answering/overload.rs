@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::served::ServedModel;
 use crate::error::{Error, Result};
 use crate::metrics::FailureReason;
-use cresset_scheduler::{Bound, Late, Overload};
+use cresset_scheduler::{Bound, Coming, Late, Overload};
 
 impl ServedModel {
     /// Whether a further request may come: what can be said before anything but
@@ -18,6 +18,16 @@ impl ServedModel {
         let Some(overload) = self.queue.overload() else { return Ok(()) };
         self.metrics.failed(FailureReason::Rejected, Duration::ZERO);
         Err(self.overloaded(&overload))
+    }
+
+    /// The same for a request whose body was read, and whose `rows` rows are made
+    /// ready. While the result is held they count as if they waited.
+    ///
+    /// # Errors
+    /// As [`ServedModel::admit`].
+    pub fn expect(&self, rows: usize) -> Result<Coming<'_>> {
+        self.admit()?;
+        Ok(self.queue.coming(rows))
     }
 
     /// The error of a request that is refused for this reason.

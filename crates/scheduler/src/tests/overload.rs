@@ -58,7 +58,7 @@ fn percentile(mut times: Vec<Duration>, percent: usize) -> Duration {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
     fn under_any_load_the_capacity_is_answered_and_waits_are_bounded(
@@ -168,11 +168,11 @@ fn a_request_that_the_next_batch_takes_is_never_refused() {
         batcher.push(request(0, 1, 0, start)).unwrap();
         assert!(matches!(batcher.next(start), Decision::Run(..)));
         for id in 0..max as usize {
-            assert_eq!(batcher.overload(start), None, "{id} wait");
+            assert_eq!(batcher.overload(0, start), None, "{id} wait");
             assert_eq!(batcher.late(&request(id, 1, 0, start)), None, "{id} wait");
             batcher.push(request(id, 1, 0, start)).unwrap();
         }
-        assert!(batcher.overload(start).is_some());
+        assert!(batcher.overload(0, start).is_some());
         let late = batcher.late(&request(9, 1, 0, start));
         assert_eq!(late.map(|late| late.bound), Some(Bound::Wait));
         let part = Request { follows: true, ..request(9, 1, 0, start) };
@@ -233,7 +233,7 @@ fn what_refuses_every_request_refuses_each_and_what_does_not_may_refuse_some() {
     for waiting in 0..30 {
         let queue = behind(waiting, start);
         let late = queue.late(&request(99, 1, 0, start));
-        assert_eq!(queue.overload(start), late.map(Overload::Late), "{waiting} wait");
+        assert_eq!(queue.overload(0, start), late.map(Overload::Late), "{waiting} wait");
     }
     // A request of the first level would overtake these.
     let mut levels = behind(0, start);
@@ -241,14 +241,16 @@ fn what_refuses_every_request_refuses_each_and_what_does_not_may_refuse_some() {
     levels.policy.queue.default_level = 2;
     (0..30).for_each(|id| _ = levels.push(request(id, 1, 0, start)).unwrap());
     assert!(levels.late(&request(99, 1, 0, start)).is_some());
-    assert_eq!(levels.overload(start), None);
+    assert_eq!(levels.overload(0, start), None);
     (0..30).for_each(|id| _ = levels.push(Request { priority: 1, ..request(id, 1, 0, start) }).unwrap());
-    assert!(matches!(levels.overload(start), Some(Overload::Late(_))));
+    assert!(matches!(levels.overload(0, start), Some(Overload::Late(_))));
     levels.policy.queue.capacity = 60;
-    assert!(matches!(levels.overload(start), Some(Overload::Full { wait: Some(wait) }) if wait > 3 * BOUND));
+    assert!(
+        matches!(levels.overload(0, start), Some(Overload::Full { wait: Some(wait) }) if wait > 3 * BOUND)
+    );
     // One of its levels may have room of its own.
     levels.policy.queue.default_policy.max_queue_size = 100;
-    assert!(matches!(levels.overload(start), Some(Overload::Late(_))));
+    assert!(matches!(levels.overload(0, start), Some(Overload::Late(_))));
 }
 
 #[test]
@@ -276,6 +278,23 @@ fn a_queue_tells_at_its_door_what_it_would_tell_a_request() {
     assert!(matches!(refused(21), Some(Overload::Late(late)) if late.needs > BOUND));
     queue.close();
     assert_eq!(queue.overload(), None, "a closed queue has its own reason");
+}
+
+#[test]
+fn what_is_made_ready_counts_as_if_it_waited() {
+    let queue: Queue<Request> = Queue::new(with(policy(1, &[], Duration::ZERO), |p| {
+        p.queue.max_wait = Some(BOUND);
+        p.instances = 1;
+    }));
+    queue.tried(&[0], 1, 100 * MS);
+    let one = queue.coming(1);
+    assert_eq!(queue.overload(), None);
+    let more = [queue.coming(4), queue.coming(20)];
+    assert!(matches!(queue.overload(), Some(Overload::Late(late)) if late.needs > 2 * BOUND));
+    drop(more);
+    assert_eq!(queue.overload(), None);
+    drop(one);
+    assert_eq!(queue.overload(), None);
 }
 
 #[test]
