@@ -23,6 +23,9 @@ pub struct RequestContext {
     pub deadline: Option<Instant>,
     /// The span that the client is in, if it sent one.
     pub trace: Option<TraceParent>,
+    /// Whether it belongs to a request of which another part was queued before.
+    /// The bound on waiting (`--max-queue-wait`) is for the first part.
+    pub follows: bool,
 }
 
 impl RequestContext {
@@ -41,7 +44,7 @@ impl RequestContext {
             (RequestId::Made(number), V::from(number))
         });
         let trace = trace_parent.and_then(|value| TraceParent::parse(value.as_ref()));
-        (Self { id, principal: Principal::Anonymous, deadline: None, trace }, shown)
+        (Self { id, principal: Principal::Anonymous, deadline: None, trace, follows: false }, shown)
     }
 }
 

@@ -7,6 +7,7 @@
 //! code to its status: `http::status` for HTTP, `grpc::status` for gRPC.
 
 use std::fmt;
+use std::time::Duration;
 
 use cresset_backend::BackendError;
 use cresset_protocol::{NotFinite, ProtocolError};
@@ -46,6 +47,7 @@ pub enum ErrorCode {
 pub struct Error {
     code: ErrorCode,
     message: String,
+    retry_after: Option<Duration>,
 }
 
 /// The result type of most of the library.
@@ -54,7 +56,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error with this code.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), retry_after: None }
+    }
+
+    /// The same error, with the time after which the client may try again.
+    #[must_use]
+    pub fn with_retry_after(self, time: Option<Duration>) -> Self {
+        Self { retry_after: time, ..self }
     }
 
     /// [`ErrorCode::InvalidArgument`].
@@ -81,6 +89,12 @@ impl Error {
     #[must_use]
     pub fn code(&self) -> ErrorCode {
         self.code
+    }
+
+    /// After what time the client may try again, if that can be said.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
     }
 
     /// Its message.

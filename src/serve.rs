@@ -165,7 +165,7 @@ fn assemble(settings: &ServeSettings, backend: &Arc<dyn Backend>) -> anyhow::Res
 
     let pool =
         Pool::new(resources.processors, settings.max_queue_size).context("no threads for transforms")?;
-    let loader = Loader::new(repository, Arc::clone(backend), resources.clone(), settings.max_queue_size);
+    let loader = Loader::new(repository, Arc::clone(backend), resources.clone(), settings.queue_bounds());
     // An empty path counts as not set: compose files write it so.
     let state = settings.state_dir.as_deref().filter(|path| !path.as_os_str().is_empty());
     let marks = LoadMarks::open(state, &settings.model_repository);

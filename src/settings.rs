@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::engine::ControlMode;
-use crate::model::DevicePreference;
+use crate::model::{DevicePreference, QueueBounds};
 use cresset_backend::{MemorySettings, OnUnload};
 
 /// Under the flags of `cresset serve --help`.
@@ -133,6 +133,15 @@ pub struct ServeSettings {
           value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
     pub max_queue_size: usize,
 
+    /// Longest time that a request may be expected to wait for its model, as 500ms or 2s
+    ///
+    /// A request that would wait for longer is refused at once with 503, before its body is read,
+    /// as far as its model's runs so far tell. A request that the next batch takes is never
+    /// refused for that. 0 bounds no time. A model's latency target, its queue policy and a
+    /// client's deadline may allow less.
+    #[arg(long, env = "CRESSET_MAX_QUEUE_WAIT", value_name = "TIME", default_value = "1s", value_parser = wait)]
+    pub max_queue_wait: Duration,
+
     /// The HTTP surface
     #[command(flatten)]
     pub http: HttpSettings,
@@ -152,6 +161,13 @@ impl ServeSettings {
     #[must_use]
     pub fn default_model(&self) -> Option<&str> {
         self.model_name.as_deref().filter(|name| !name.is_empty())
+    }
+
+    /// What bounds the queues of models.
+    #[must_use]
+    pub fn queue_bounds(&self) -> QueueBounds {
+        let wait = Some(self.max_queue_wait).filter(|wait| !wait.is_zero());
+        QueueBounds { requests: self.max_queue_size, wait }
     }
 
     /// How the backend manages accelerators' memory.
@@ -382,6 +398,16 @@ pub enum LogFormat {
     Json,
 }
 
+/// A time, as `500ms` or `2s`; `0` for none.
+fn wait(text: &str) -> Result<Duration, String> {
+    const LONGEST: Duration = Duration::from_secs(3600);
+    let time = match text.trim() {
+        "0" => Some(Duration::ZERO),
+        text => humantime::parse_duration(text).ok().filter(|time| *time <= LONGEST),
+    };
+    time.ok_or_else(|| "a time up to 1 h was expected, as 500ms or 2s, or 0 for no bound".to_owned())
+}
+
 /// Processors that this process may use, by its affinity and its cgroup's quota.
 #[must_use]
 pub fn processors() -> usize {
@@ -401,6 +427,18 @@ mod tests {
         assert_eq!(every(ControlMode::Poll, 3), Some(Duration::from_secs(3)));
         assert_eq!(every(ControlMode::Poll, 0), None);
         assert_eq!(every(ControlMode::None, 3), None);
+    }
+
+    #[test]
+    fn a_wait_is_a_time_with_its_unit_or_none() {
+        assert_eq!(wait("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(wait(" 2s "), Ok(Duration::from_secs(2)));
+        for none in ["0", "0s"] {
+            assert_eq!(wait(none), Ok(Duration::ZERO));
+        }
+        for wrong in ["", "1", "-1s", "2h", "soon"] {
+            assert!(wait(wrong).unwrap_err().starts_with("a time up to 1 h was expected"), "{wrong}");
+        }
     }
 
     #[test]

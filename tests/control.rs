@@ -17,7 +17,7 @@ use cresset::context::RequestContext;
 use cresset::engine::{Control, ControlMode, Engine, Follower, LoadMarks, LoadReport, Loader};
 use cresset::error::{Error, ErrorCode};
 use cresset::metrics;
-use cresset::model::Resources;
+use cresset::model::{QueueBounds, Resources};
 use cresset::model_repository::{Access, ModelRepository};
 use cresset::transform::Pool;
 use cresset_backend::mock::{Behaviour, MockBackend};
@@ -65,7 +65,9 @@ impl House {
         let paths: Vec<PathBuf> = roots.iter().map(|root| root.path().to_owned()).collect();
         let resources = Resources { accelerators, ..Resources::of_processors(2) };
         let repository = ModelRepository::open_for_change(&paths, &Access::default()).unwrap();
-        let loader = Loader::new(repository, Arc::new(backend.clone()), resources, 1000).unwrap();
+        let loader =
+            Loader::new(repository, Arc::new(backend.clone()), resources, QueueBounds::of_requests(1000))
+                .unwrap();
         let loader = Arc::new(loader);
         let control = Control::new(mode, Ipv4Addr::LOCALHOST.into());
         let engine = Engine::new(Pool::new(1, 100).unwrap(), None, Arc::clone(&loader), control);

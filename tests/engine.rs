@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cresset::context::RequestContext;
 use cresset::error::{Error, ErrorCode};
-use cresset::model::{ModelSource, Resources, ServedModel};
+use cresset::model::{ModelSource, QueueBounds, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
 use cresset_backend::Model as _;
 use cresset_backend::mock::{Behaviour, MockBackend};
@@ -70,7 +70,7 @@ fn load(
     resources: &Resources,
     capacity: usize,
 ) -> Arc<ServedModel> {
-    Arc::new(ServedModel::load(backend, source, resources, capacity).unwrap().model)
+    Arc::new(ServedModel::load(backend, source, resources, QueueBounds::of_requests(capacity)).unwrap().model)
 }
 
 fn request(rows: &[[u8; 2]]) -> InferenceRequest {

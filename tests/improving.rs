@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cresset::context::RequestContext;
 use cresset::engine::{Control, ControlMode, Engine, Loader};
-use cresset::model::Resources;
+use cresset::model::{QueueBounds, Resources};
 use cresset::model_repository::{Access, ModelRepository};
 use cresset::transform::Pool;
 use cresset_backend::mock::{Behaviour, MockBackend, Rewriting};
@@ -50,7 +50,10 @@ impl House {
         fs::write(model.join("1/model.pt"), "1").unwrap();
         let resources = Resources::of_processors(2);
         let repository = ModelRepository::open(&[root.path().to_owned()], &Access::default()).unwrap();
-        let loader = Arc::new(Loader::new(repository, Arc::new(backend.clone()), resources, 100).unwrap());
+        let loader = Arc::new(
+            Loader::new(repository, Arc::new(backend.clone()), resources, QueueBounds::of_requests(100))
+                .unwrap(),
+        );
         let control = Control::new(ControlMode::None, Ipv4Addr::LOCALHOST.into());
         let engine = Arc::new(Engine::new(Pool::new(1, 100).unwrap(), None, Arc::clone(&loader), control));
         let report = std::thread::spawn(move || loader.start(&["m".to_owned()])).join().unwrap();

@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cresset::model::{ModelSource, Resources, ServedModel};
+use cresset::model::{ModelSource, QueueBounds, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
 use cresset_backend::{
     Backend, BackendError, BatchInput, BatchOutput, Device, LoadOptions, LoadRequest, Model, Optimize,
@@ -320,7 +320,8 @@ fn serve(name: &str, config: &str, options: &LoadOptions) -> Result<ServedModel,
     let config = ModelConfig::from_pbtxt(config, "m").unwrap();
     let source = ModelSource { options: options.clone(), ..ModelSource::new(file(name), config) };
     let resources = Resources::of_processors(1);
-    let loaded = ServedModel::load(&LibtorchBackend::new(), &source, &resources, 10);
+    let loaded =
+        ServedModel::load(&LibtorchBackend::new(), &source, &resources, QueueBounds::of_requests(10));
     loaded.map(|loaded| loaded.model).map_err(|error| error.to_string())
 }
 

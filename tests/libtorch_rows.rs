@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use cresset::context::RequestContext;
-use cresset::model::{LoadError, ModelSource, Resources, ServedModel};
+use cresset::model::{LoadError, ModelSource, QueueBounds, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
 use cresset_backend::{Backend as _, BackendError, BatchInput, Device, LoadOptions, LoadRequest, Model};
 use cresset_libtorch::LibtorchBackend;
@@ -89,7 +89,8 @@ fn try_to_serve(name: &str, more: &str) -> Result<ServedModel, LoadError> {
     );
     let config = ModelConfig::from_pbtxt(&text, &name.replace('/', "-")).unwrap();
     let source = ModelSource::new(file(name), config);
-    ServedModel::load(backend(), &source, &Resources::of_processors(2), 1000).map(|loaded| loaded.model)
+    ServedModel::load(backend(), &source, &Resources::of_processors(2), QueueBounds::of_requests(1000))
+        .map(|loaded| loaded.model)
 }
 
 /// What caller `number` asks.
@@ -290,7 +291,10 @@ async fn a_warm_up_sample_proves_what_was_made_up_can_not() {
     );
     let mut source = ModelSource::new(file("late"), ModelConfig::from_pbtxt(&text, "late").unwrap());
     source.directory = Some(directory.path().to_owned());
-    let served = ServedModel::load(backend(), &source, &Resources::of_processors(2), 10).unwrap().model;
+    let served =
+        ServedModel::load(backend(), &source, &Resources::of_processors(2), QueueBounds::of_requests(10))
+            .unwrap()
+            .model;
     assert_eq!(served.notes(), [""; 0]);
     served.stop();
 }

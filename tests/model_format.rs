@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cresset::context::RequestContext;
-use cresset::model::{ModelSource, Resources, ServedModel};
+use cresset::model::{ModelSource, QueueBounds, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
 use cresset_backend::mock::{Behaviour, MockBackend};
 use cresset_backend::{Allows, FormatNames, LoadOptions, ModelFiles, ModelFormat, TORCH_SCRIPT};
@@ -51,7 +51,11 @@ fn source() -> ModelSource {
 }
 
 fn served(backend: &MockBackend) -> Arc<ServedModel> {
-    Arc::new(ServedModel::load(backend, &source(), &Resources::of_processors(2), 100).unwrap().model)
+    Arc::new(
+        ServedModel::load(backend, &source(), &Resources::of_processors(2), QueueBounds::of_requests(100))
+            .unwrap()
+            .model,
+    )
 }
 
 /// Until every task has queued its request: they share this thread.
@@ -125,7 +129,14 @@ fn settings_that_ask_for_what_the_format_does_not_allow_are_refused() {
     let mut options = LoadOptions::default();
     options.optimize.freeze = Some(true);
     let source = ModelSource { options, ..source() };
-    let load = |format| ServedModel::load(&backend(format), &source, &Resources::of_processors(2), 100);
+    let load = |format| {
+        ServedModel::load(
+            &backend(format),
+            &source,
+            &Resources::of_processors(2),
+            QueueBounds::of_requests(100),
+        )
+    };
     assert_eq!(
         load(&FIXED).err().unwrap().to_string(),
         "cresset.toml: [optimize] freeze = true: Fixed models don't have it; leave it out"

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use cresset::context::RequestContext;
 use cresset::device_health::DeviceHealth;
 use cresset::error::{Error, ErrorCode};
-use cresset::model::{ModelSource, Resources, ServedModel};
+use cresset::model::{ModelSource, QueueBounds, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
 use cresset_backend::mock::{Behaviour, MockBackend};
 use cresset_backend::mock_device::{DeviceTimes, MockDevice, Stage, Step};
@@ -58,7 +58,9 @@ impl Served {
             health: health.clone(),
             ..Resources::of_processors(2)
         };
-        let model = Arc::new(ServedModel::load(&backend, &source, &resources, 10_000).unwrap().model);
+        let model = Arc::new(
+            ServedModel::load(&backend, &source, &resources, QueueBounds::of_requests(10_000)).unwrap().model,
+        );
         assert_eq!(model.placements()[0].device, Device::cuda(0));
         // What was tried at load isn't what is looked at.
         backend.device().unwrap().forget_timeline();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cresset::context::RequestContext;
 use cresset::error::Error;
-use cresset::model::{LoadError, ModelSource, Resources, ServedModel};
+use cresset::model::{LoadError, ModelSource, QueueBounds, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
 use cresset::model_settings::ModelSettings;
 use cresset_backend::mock::{Behaviour, MockBackend};
@@ -36,7 +36,8 @@ fn load(backend: &MockBackend, config: &str, settings: &str) -> Result<Arc<Serve
         ..ModelSource::new("model.pt", ModelConfig::from_pbtxt(config, "m").unwrap())
     };
     let resources = Resources::of_processors(1);
-    ServedModel::load(backend, &source, &resources, 100).map(|loaded| Arc::new(loaded.model))
+    ServedModel::load(backend, &source, &resources, QueueBounds::of_requests(100))
+        .map(|loaded| Arc::new(loaded.model))
 }
 
 /// A served model that has ended its own runs, `own` of them, and waits at the

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cresset::context::RequestContext;
 use cresset::error::{Error, ErrorCode};
-use cresset::model::{ModelSource, Resources, ServedModel};
+use cresset::model::{ModelSource, QueueBounds, Resources, ServedModel};
 use cresset::model_config::ModelConfig;
 use cresset_backend::mock::{Behaviour, MockBackend};
 use cresset_protocol::{Datatype, InferenceRequest, Schedule, Tensor};
@@ -18,6 +18,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 /// A model of one input whose length varies, so that it isn't warmed up, and
 /// of one instance.
 fn serve(backend: &MockBackend, scheduling: &str) -> Arc<ServedModel> {
+    serve_within(backend, scheduling, QueueBounds::of_requests(100))
+}
+
+fn serve_within(backend: &MockBackend, scheduling: &str, bounds: QueueBounds) -> Arc<ServedModel> {
     let config = format!(
         r#"input [ {{ name: "x" data_type: TYPE_UINT8 dims: [ -1 ] }} ]
            output [ {{ name: "y" data_type: TYPE_UINT8 dims: [ -1 ] }} ]
@@ -25,7 +29,7 @@ fn serve(backend: &MockBackend, scheduling: &str) -> Arc<ServedModel> {
     );
     let source = ModelSource::new("model.pt", ModelConfig::from_pbtxt(&config, "m").unwrap());
     let resources = Resources::of_processors(1);
-    Arc::new(ServedModel::load(backend, &source, &resources, 100).unwrap().model)
+    Arc::new(ServedModel::load(backend, &source, &resources, bounds).unwrap().model)
 }
 
 /// Answers in the order in which they came: the request's name, and what
@@ -43,6 +47,17 @@ impl Answers {
 
     /// Queues a request of this shape before it returns.
     async fn ask(&self, model: &Arc<ServedModel>, name: &'static str, shape: &[i64], schedule: Schedule) {
+        self.ask_with(model, name, shape, schedule, RequestContext::default()).await;
+    }
+
+    async fn ask_with(
+        &self,
+        model: &Arc<ServedModel>,
+        name: &'static str,
+        shape: &[i64],
+        schedule: Schedule,
+        context: RequestContext,
+    ) {
         let elements = usize::try_from(shape.iter().product::<i64>()).unwrap();
         let input = Tensor {
             name: Arc::from("x"),
@@ -53,7 +68,7 @@ impl Answers {
         let request = InferenceRequest { inputs: vec![input], schedule, ..InferenceRequest::default() };
         let (model, sender) = (Arc::clone(model), self.sender.clone());
         tokio::spawn(async move {
-            let answer = model.infer(RequestContext::default(), request).await.map(|_| ());
+            let answer = model.infer(context, request).await.map(|_| ());
             let _ = sender.send((name, answer));
         });
         for _ in 0..20 {
@@ -175,6 +190,43 @@ async fn a_level_has_a_queue_of_its_own_length() {
     );
     backend.control().open_gate();
     assert_eq!(answers.names(3).await, ["runs", "waits", "other level"]);
+    model.stop();
+}
+
+#[tokio::test]
+async fn a_request_that_would_wait_for_too_long_is_refused_at_the_door_and_its_parts_are_not() {
+    let backend = MockBackend::new(Behaviour::Identity, &["x"]);
+    // Any run takes longer than that.
+    let bounds = QueueBounds { wait: Some(Duration::from_nanos(1)), ..QueueBounds::of_requests(100) };
+    let model = serve_within(&backend, "max_batch_size: 1 dynamic_batching { }", bounds);
+    let mut answers = Answers::new();
+    for name in ["one", "two", "three"] {
+        answers.ask(&model, name, &[1, 2], Schedule::default()).await;
+        assert_eq!(answers.names(1).await, [name], "its times are learned");
+    }
+    backend.control().close_gate();
+    answers.ask(&model, "runs", &[1, 2], Schedule::default()).await;
+    backend.control().wait_until_waiting(1);
+    assert_eq!(model.admit(), Ok(()));
+    answers.ask(&model, "is next", &[1, 2], Schedule::default()).await;
+    answers.ask(&model, "waits", &[1, 2], Schedule::default()).await;
+    let (name, refused) = answers.next().await;
+    let refused = refused.unwrap_err();
+    assert_eq!((name, refused.code()), ("waits", ErrorCode::Unavailable));
+    let text = refused.message();
+    assert!(text.starts_with("model 'm' is overloaded: the queue ahead needs "), "{text}");
+    assert!(text.ends_with(" ms, at most 0 ms are allowed (--max-queue-wait)"), "{text}");
+    assert!(refused.retry_after().is_some());
+    // The same before anything of a request is known but its model.
+    let head = model.admit().unwrap_err();
+    assert!(head.message().ends_with("(--max-queue-wait)"), "{head}");
+    assert_eq!(model.statistics().inference_stats.fail.count, 2);
+    // One that belongs to a request that was queued before isn't left behind.
+    let context = RequestContext { follows: true, ..RequestContext::default() };
+    answers.ask_with(&model, "follows", &[1, 2], Schedule::default(), context).await;
+    backend.control().open_gate();
+    assert_eq!(answers.names(3).await, ["runs", "is next", "follows"]);
+    assert_eq!(model.admit(), Ok(()));
     model.stop();
 }
 

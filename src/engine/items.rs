@@ -61,7 +61,9 @@ impl Engine {
         };
         let inputs = preprocessor.inputs();
         check(model, preprocessor.kind(), &inputs, items.len())?;
+        let coming = model.expect(items.len())?;
         let rows = self.preprocess(preprocessor, items).await?;
+        drop(coming);
         let tensors = |rows: Vec<MadeRow>| named(model, &inputs, rows);
         let alike = rows.iter().skip(1).all(|row| same_shapes(row, &rows[0]));
         if !alike {

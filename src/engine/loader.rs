@@ -15,7 +15,7 @@ use super::retire::{Retirement, Why};
 use super::table::{ModelState, Served, Transition};
 use super::turns::Turns;
 use crate::metrics;
-use crate::model::{LoadOutcome, ModelSource, Resources, ServedModel};
+use crate::model::{LoadOutcome, ModelSource, QueueBounds, Resources, ServedModel};
 use crate::model_config::{CONFIG_FILENAME, ModelConfig};
 use crate::model_repository::{ModelEntry, ModelRepository, Pins, Problem, RepositoryError};
 use crate::model_settings::{ModelSettings, SETTINGS_FILENAME, SettingsError, read_labels};
@@ -51,8 +51,8 @@ pub struct Loader {
     backend: Arc<dyn Backend>,
     resources: Resources,
     marks: LoadMarks,
-    /// Bounds a model's queue if its configuration doesn't.
-    queue_capacity: usize,
+    /// For each model's queue.
+    bounds: QueueBounds,
 }
 
 /// When a model is loaded.
@@ -89,8 +89,7 @@ struct Wanted {
 }
 
 impl Loader {
-    /// A loader without models. `queue_capacity` bounds the queue of a model
-    /// whose configuration doesn't.
+    /// A loader without models; `bounds` are for each model's queue.
     ///
     /// # Errors
     /// The system gives no thread.
@@ -98,24 +97,14 @@ impl Loader {
         repository: ModelRepository,
         backend: Arc<dyn Backend>,
         resources: Resources,
-        queue_capacity: usize,
+        bounds: QueueBounds,
     ) -> io::Result<Self> {
         let models = Arc::new(Models::default());
         let retirement = Retirement::new(Arc::clone(&models), Arc::clone(&backend))?;
         let turns = Arc::default();
         let improver = Improver::new(Arc::clone(&backend));
         let marks = LoadMarks::default();
-        Ok(Self {
-            models,
-            turns,
-            retirement,
-            improver,
-            repository,
-            backend,
-            resources,
-            marks,
-            queue_capacity,
-        })
+        Ok(Self { models, turns, retirement, improver, repository, backend, resources, marks, bounds })
     }
 
     /// The same loader, with marks of what is being loaded.
@@ -353,7 +342,7 @@ impl Loader {
             pins.check(source.op_libraries.iter().chain([&source.file]).map(PathBuf::as_path))?;
         }
         let _mark = self.marks.begin(&source.config.name, source.version);
-        let load = || ServedModel::load(self.backend.as_ref(), source, &self.resources, self.queue_capacity);
+        let load = || ServedModel::load(self.backend.as_ref(), source, &self.resources, self.bounds);
         match catch_unwind(AssertUnwindSafe(load)) {
             Ok(Ok(outcome)) => {
                 let model = &outcome.model;

@@ -94,9 +94,10 @@ impl Engine {
         model: &Arc<ServedModel>,
         rows: Vec<Vec<Tensor>>,
     ) -> Result<Prediction> {
-        let each = rows.into_iter().map(|inputs| {
+        let each = rows.into_iter().enumerate().map(|(index, inputs)| {
             let request = InferenceRequest { inputs, ..InferenceRequest::default() };
-            self.infer(context.clone(), model, request)
+            let context = RequestContext { follows: index > 0, ..context.clone() };
+            self.infer(context, model, request)
         });
         let answers = try_join_all(each).await?;
         let Some(postprocessor) = model.postprocessor() else {

@@ -22,8 +22,9 @@ const AT_A_TIME: usize = 64;
 /// it.
 ///
 /// The name of the model is in the message, and the framework gives only
-/// complete messages. So an unknown model is refused after the message was
-/// read, not before as over HTTP.
+/// complete messages. So a request for an unknown or overloaded model is
+/// refused after its message was read, not before as over HTTP; but before its
+/// tensors are.
 pub(super) async fn infer(
     engine: &Engine,
     context: RequestContext,
@@ -31,7 +32,7 @@ pub(super) async fn infer(
     permit: Permit,
 ) -> Result<ModelInferResponse> {
     let version = asked_version(&message.model_version)?;
-    let model = engine.resolve(&message.model_name, version)?;
+    let model = engine.admit(&message.model_name, version)?;
     let request = decode::request(message, permit)?;
     let response = engine.infer(context, &model, request).await?;
     Ok(encode::response(response))

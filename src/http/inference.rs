@@ -37,7 +37,7 @@ pub(super) async fn model(
     payload: Payload,
 ) -> HttpResult {
     let header_length = header_length(&request)?;
-    let (model, payload) = body::after(path.resolve(&state), &request, payload).await?;
+    let (model, payload) = body::after(path.admit(&state), &request, payload).await?;
     let body = body::read(&request, payload, &state).await?;
     // Binary tensors cost nothing to decode: only JSON counts as work.
     let (decoded, format) = match header_length {

@@ -25,7 +25,7 @@ pub(super) async fn predict(
     request: HttpRequest,
     payload: Payload,
 ) -> HttpResult {
-    let (model, payload) = body::after(path.resolve(&state), &request, payload).await?;
+    let (model, payload) = body::after(path.admit(&state), &request, payload).await?;
     let (plain, explained) = plain::read(&request, payload, &state).await?.split();
     let context = context.into_inner();
     let predicted = state.engine.predict_rows_or_columns(context, &model, plain).await;

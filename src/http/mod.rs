@@ -1,8 +1,10 @@
 //! The HTTP surface: decode, call the engine, encode. A file for each
 //! resource; statuses in [`status`] alone.
 //!
-//! It adds four things to the web framework:
+//! It adds five things to the web framework:
 //!
+//! - A request that its head decides against is refused before its body, even
+//!   if its client asks for 100 first ([`expect`]).
 //! - A client that hangs up cancels its request: half-closed connections are
 //!   not kept.
 //! - Bodies are inflated in bounded steps ([`inflate`]); the framework's own
@@ -16,6 +18,8 @@ mod connection;
 mod cors;
 mod deflate;
 mod encoding;
+mod expect;
+mod finish;
 mod health;
 mod inference;
 mod inflate;

@@ -1,6 +1,6 @@
 //! The model, and perhaps its version, that a path names.
 
-use actix_web::dev::Payload;
+use actix_web::dev::{Path as MatchedPath, Payload, Url};
 use actix_web::web::Path;
 use actix_web::{FromRequest, HttpRequest};
 use serde::Deserialize;
@@ -30,9 +30,16 @@ struct Segments {
 }
 
 impl ModelPath {
-    /// The model that it names.
-    pub(super) fn resolve(&self, state: &HttpState) -> Result<Arc<ServedModel>> {
-        state.engine.resolve(&self.model, self.version)
+    /// The model that it names, if a request may come to it.
+    pub(super) fn admit(&self, state: &HttpState) -> Result<Arc<ServedModel>> {
+        state.engine.admit(&self.model, self.version)
+    }
+
+    /// What a path names that a pattern of [`TO_MODELS`](super::routes::TO_MODELS)
+    /// has matched; `None` if it isn't as a handler would read it.
+    pub(super) fn of(path: &MatchedPath<Url>) -> Option<Self> {
+        let segments = path.load::<Segments>().ok()?;
+        Self::read(segments, path.as_str().starts_with("/predictions/")).ok()
     }
 
     /// `of_torchserve` if versions may be written as its clients write them: `2.0`.

@@ -26,7 +26,7 @@ pub(super) async fn default_model(
     request: HttpRequest,
     payload: Payload,
 ) -> HttpResult {
-    let (model, payload) = body::after(state.engine.default_model(), &request, payload).await?;
+    let (model, payload) = body::after(state.engine.admit_to_default(), &request, payload).await?;
     let (plain, explained) = plain::read(&request, payload, &state).await?.split();
     let prediction = state.engine.predict(context.into_inner(), &model, plain).await.map_err(explained)?;
     answer(&state, &request, prediction, AnswerForm::Detailed).await
@@ -40,7 +40,7 @@ pub(super) async fn model(
     request: HttpRequest,
     payload: Payload,
 ) -> HttpResult {
-    let (model, payload) = body::after(path.resolve(&state), &request, payload).await?;
+    let (model, payload) = body::after(path.admit(&state), &request, payload).await?;
     let (plain, explained) = plain::read(&request, payload, &state).await?.split();
     let prediction = state.engine.predict(context.into_inner(), &model, plain).await.map_err(explained)?;
     answer(&state, &request, prediction, AnswerForm::Brief).await

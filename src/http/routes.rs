@@ -17,6 +17,16 @@ use super::{
     statistics, tensorflow,
 };
 
+/// The paths to models, but for `/predict`, in the router's notation.
+pub(super) const TO_MODELS: [&str; 6] = [
+    "/v2/models/{model}/infer",
+    "/v2/models/{model}/versions/{version}/infer",
+    "/predictions/{model}",
+    "/predictions/{model}/{version}",
+    "/v1/models/{model}:predict",
+    "/v1/models/{model}/versions/{version}:predict",
+];
+
 /// A path, a method, and its handler. A path with several methods has an entry
 /// for each, one behind the other. The answer to any other method lists them.
 struct Entry {
@@ -189,4 +199,17 @@ fn register(config: &mut ServiceConfig, entries: Vec<Entry>) {
 /// The answer to every other path.
 pub(super) async fn not_found(request: HttpRequest) -> HttpResponse {
     no_such_path(&request)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_paths_to_models_are_served_by_post() {
+        let paths = paths();
+        for path in TO_MODELS {
+            assert!(paths.contains(&(Some("POST".to_owned()), path.to_owned())), "{path}");
+        }
+    }
 }

@@ -1,40 +1,34 @@
 //! The listeners and the servers behind them.
 
 use std::net::{SocketAddr, TcpListener};
-use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_cors::Cors;
-use actix_http::HttpService;
 use actix_http::error::DispatchError;
+use actix_http::{HttpService, Request};
 use actix_rt::net::TcpStream;
 use actix_server::{Server, ServerHandle};
 use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service, map_config};
-use actix_web::body::{BodySize, MessageBody};
+use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Extensions, ServiceFactory, ServiceRequest, ServiceResponse};
-use actix_web::http::ConnectionType;
-use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Condition;
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{App, HttpMessage as _};
-use bytes::Bytes;
 
-use super::connection::{Busy, Connections, HttpConnection, Stream};
+use super::connection::{Connections, HttpConnection, Stream};
 use super::cors::AllowedOrigins;
+use super::expect::Expectations;
+use super::finish::{Guarded, mark, tell};
 use super::pages::{AllowedHosts, PageRules};
 use super::routes;
-use super::state::{HttpState, REQUEST_ID};
+use super::state::{HttpState, REQUEST_ID, TRACE_PARENT};
 use crate::admission::Admission;
-use crate::context::{RequestContext, TraceParent};
+use crate::context::RequestContext;
 use crate::engine::Engine;
 use crate::listen::listen;
-use crate::metrics;
 use crate::settings::HttpSettings;
-
-/// The header of the span that a client is in.
-const TRACE_PARENT: HeaderName = HeaderName::from_static(TraceParent::HEADER);
 
 /// How long a request's head may take.
 const HEAD: Duration = Duration::from_secs(10);
@@ -169,6 +163,7 @@ fn run(state: Data<HttpState>, listener: TcpListener, plan: Plan) -> std::io::Re
         .disable_signals()
         .listen(name, listener, move || {
             let (state, pages, open) = (state.clone(), pages.clone(), open.clone());
+            let (expectations, known) = (Rc::new(Expectations::new()), state.clone());
             let app = app(state, pages, routes, origins.middleware())
                 .into_factory()
                 .map_err(|error| error.error_response());
@@ -179,6 +174,9 @@ fn run(state: Data<HttpState>, listener: TcpListener, plan: Plan) -> std::io::Re
                 // A client that hangs up cancels its request: no answer is
                 // computed that isn't read.
                 .h1_allow_half_closed(false)
+                .expect(fn_service(move |request: Request| {
+                    std::future::ready(expectations.check(request, &known))
+                }))
                 .on_connect_ext(|stream: &Stream, data: &mut Extensions| {
                     data.insert(Arc::clone(stream.connection()));
                 })
@@ -239,44 +237,14 @@ fn app(
         let answer = service.call(request);
         async move {
             let mut response = answer.await?;
-            finish(&mut response, &id, state.as_ref().map(Data::get_ref));
-            Ok(response.map_body(|_, body| Guarded { body, _busy: busy }))
+            if let Some(state) = &state {
+                mark(response.response_mut().head_mut(), &id, state);
+            }
+            let (request, answer) = (response.request(), response.response());
+            tell(answer.status(), &id, (request.method(), request.path()), || {
+                answer.error().map(ToString::to_string).unwrap_or_default()
+            });
+            Ok(response.map_body(|_, body| Guarded::new(body, busy)))
         }
     })
-}
-
-/// A body that keeps its connection busy until it was handed to the writer.
-struct Guarded<B> {
-    body: B,
-    _busy: Option<Busy>,
-}
-
-impl<B: MessageBody + Unpin> MessageBody for Guarded<B> {
-    type Error = B::Error;
-
-    fn size(&self) -> BodySize {
-        self.body.size()
-    }
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        Pin::new(&mut self.body).poll_next(cx)
-    }
-}
-
-/// Adds every answer's headers, and counts it.
-fn finish<B>(response: &mut ServiceResponse<B>, id: &HeaderValue, state: Option<&HttpState>) {
-    let status = response.status();
-    metrics::http_response(status.as_u16());
-    response.headers_mut().insert(REQUEST_ID, id.clone());
-    if state.is_some_and(|state| state.engine.draining()) {
-        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
-    }
-    let (method, path) = (response.request().method(), response.request().path());
-    let id = id.to_str().unwrap_or_default();
-    if status.is_server_error() {
-        let error = response.response().error().map(ToString::to_string).unwrap_or_default();
-        tracing::warn!(request = id, %method, path, status = status.as_u16(), error, "request failed");
-    } else {
-        tracing::debug!(request = id, %method, path, status = status.as_u16(), "request answered");
-    }
 }

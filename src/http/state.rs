@@ -1,4 +1,4 @@
-//! The state that all handlers share, and the header of a request's name.
+//! The state that all handlers share, and the headers of a request's context.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,11 +6,13 @@ use std::time::Duration;
 use actix_web::http::header::HeaderName;
 
 use crate::admission::Admission;
-use crate::context::RequestId;
+use crate::context::{RequestId, TraceParent};
 use crate::engine::Engine;
 
 /// The header of a request's name.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static(RequestId::HEADER);
+/// The header of the span that a client is in.
+pub(super) const TRACE_PARENT: HeaderName = HeaderName::from_static(TraceParent::HEADER);
 
 /// What every handler holds.
 pub(super) struct HttpState {

@@ -51,7 +51,10 @@ impl ResponseError for HttpError {
         let mut response = error_response(self.status_code(), self.0.message());
         match self.0.code() {
             ErrorCode::Unavailable => {
-                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+                let seconds = self.0.retry_after().map_or(1.0, |after| after.as_secs_f64().ceil());
+                response
+                    .headers_mut()
+                    .insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1.0) as u64));
             }
             // The rest of the body isn't read, so the connection ends here.
             ErrorCode::RequestTimeout | ErrorCode::PayloadTooLarge => {

@@ -37,13 +37,14 @@ struct RequestPart {
 
 impl Responder {
     /// The responders of a request's parts, `count` of them. Whatever becomes
-    /// of the parts, the request is answered and counted once.
+    /// of the parts, the request is answered and counted once. All parts but the
+    /// first follow another.
     #[must_use]
     pub fn parts(self, rows: u32, count: usize) -> Vec<Responder> {
         let state = JoinState { whole: None, rows, answers: vec![Vec::new(); count], missing: count };
         let joined = Arc::new(Joined(Mutex::new(state)));
         let part = |index| Box::new(RequestPart { joined: Arc::clone(&joined), index });
-        let parts = (0..count).map(|index| self.of_part(part(index))).collect();
+        let parts = (0..count).map(|index| self.of_part(part(index), index > 0)).collect();
         joined.lock().whole = Some(self);
         parts
     }

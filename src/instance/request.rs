@@ -64,6 +64,9 @@ impl Schedulable for QueuedRequest {
     fn deadline(&self) -> Option<Instant> {
         self.responder.context().deadline
     }
+    fn follows(&self) -> bool {
+        self.responder.context().follows
+    }
     fn expire(self) {
         tracing::debug!(request = %self.responder.context().id, "waited in the queue for longer than it may");
         // Triton's words.
@@ -149,11 +152,12 @@ impl Responder {
         (Self { channel: Some(sender), context, metrics, arrival, turn: None, part: None }, receiver)
     }
 
-    /// The responder of a part of this one's request.
-    pub(super) fn of_part(&self, part: Box<dyn PartOfRequest>) -> Self {
+    /// The responder of a part of this one's request, which may follow another.
+    pub(super) fn of_part(&self, part: Box<dyn PartOfRequest>, follows: bool) -> Self {
+        let context = self.context.clone();
         Self {
             channel: None,
-            context: self.context.clone(),
+            context: RequestContext { follows: follows || context.follows, ..context },
             metrics: Arc::clone(&self.metrics),
             arrival: self.arrival,
             turn: None,

@@ -13,6 +13,7 @@ mod tuning;
 pub use answering::served::ServedModel;
 pub use loading::error::LoadError;
 pub use loading::plan::{PlanError, plan};
+pub use loading::policy::QueueBounds;
 pub use loading::serve::LoadOutcome;
 pub use loading::source::ModelSource;
 pub use placement::{DevicePreference, NoSuchKind, Placement, Resources};

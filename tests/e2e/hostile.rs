@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::load::{Load, busy_request};
 use crate::server::{Server, checkout, get, post, raw};
 
 #[tokio::test]
@@ -91,6 +92,87 @@ fn an_unknown_model_is_refused_before_its_body_is_sent() {
         let answer = error_of(&mut stream);
         assert!(answer.starts_with(GONE) && !answer.contains("close"), "{answer}");
     }
+}
+
+/// The test model that computes for two milliseconds, one request at a time.
+fn busy_alone() -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let model = root.path().join("busy");
+    std::fs::create_dir_all(model.join("1")).unwrap();
+    std::fs::copy(checkout("tests/models/busy/1/model.pt"), model.join("1/model.pt")).unwrap();
+    let config = std::fs::read_to_string(checkout("tests/models/busy/config.pbtxt")).unwrap();
+    let alone = config.replace("dynamic_batching { }", "instance_group [ { count: 1 kind: KIND_CPU } ]");
+    assert_ne!(config, alone);
+    std::fs::write(model.join("config.pbtxt"), alone).unwrap();
+    root
+}
+
+/// What comes within a moment of an answer's head; empty if nothing does.
+fn beginning(stream: &mut TcpStream) -> String {
+    stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    let mut answer = [0; 4096];
+    let count = stream.read(&mut answer).unwrap_or(0);
+    String::from_utf8_lossy(&answer[..count]).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_overloaded_model_refuses_before_a_body_is_sent() {
+    const BYTES: usize = 48 << 20;
+    const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\n";
+    let repository = busy_alone();
+    let server = Server::start(repository.path(), &["--max-queue-wait=1ms"]);
+    // One of them runs, one is the next, and the others are refused and come
+    // again.
+    let load = Load::start(server.http, &busy_request(), 8);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    // The next place may be free at any one moment.
+    let refused = |send: &dyn Fn(&mut TcpStream)| {
+        for _ in 0..100 {
+            let mut stream = TcpStream::connect(server.http).unwrap();
+            send(&mut stream);
+            let answer = beginning(&mut stream);
+            if answer.starts_with(BUSY) {
+                return answer;
+            }
+        }
+        panic!("it was let in 100 times");
+    };
+    let head = |path: &str, more: &str| {
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {BYTES}\r\nx-request-id: mine\r\n{more}\r\n"
+        )
+    };
+    for path in
+        ["/v2/models/busy/versions/1/infer", "/predictions/busy", "/v1/models/busy:predict", "/predict"]
+    {
+        for expect in ["", "Expect: 100-continue\r\n"] {
+            // Not a byte of the body; and no 100 comes before the refusal.
+            let answer = refused(&|stream| stream.write_all(head(path, expect).as_bytes()).unwrap());
+            assert!(
+                answer.contains("model 'busy' is overloaded: the queue ahead needs "),
+                "{path}: {answer}"
+            );
+            assert!(answer.contains(" at most 1 ms are allowed (--max-queue-wait)"), "{path}: {answer}");
+            let head = answer.to_lowercase();
+            for line in ["connection: close", "retry-after: 1", "x-request-id: mine"] {
+                assert!(head.contains(&format!("\r\n{line}\r\n")), "{path}: {answer}");
+            }
+        }
+    }
+    // A client that asks first is told of an unknown model, too.
+    let mut stream = TcpStream::connect(server.http).unwrap();
+    stream.write_all(head("/predictions/nope", "Expect: 100-continue\r\n").as_bytes()).unwrap();
+    assert!(beginning(&mut stream).starts_with("HTTP/1.1 404 "));
+    // A client that reads when it has sent everything has its answer.
+    let body = vec![b' '; BYTES];
+    refused(&|stream| {
+        stream.write_all(head("/predictions/busy", "").as_bytes()).unwrap();
+        stream.write_all(&body).expect("the connection isn't reset");
+    });
+    drop(load);
+    let rejected = server.metric("nv_inference_request_failure", "model=\"busy\",reason=\"REJECTED\"").await;
+    assert!(rejected >= 9.0, "{rejected}");
+    assert!(server.metric("nv_inference_request_success", "model=\"busy\"").await > 0.0, "and answers some");
 }
 
 #[tokio::test]

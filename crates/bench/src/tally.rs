@@ -46,6 +46,8 @@ pub(super) struct PartTally {
     /// Of requests that were measured and answered 200. Refusals are left out:
     /// they are quick and would flatter the latency.
     pub(super) latency: Histogram<u64>,
+    /// Of measured requests that the server refused because of overload.
+    pub(super) refusals: Histogram<u64>,
     /// Requests measured: due in the window, whatever their result.
     pub(super) requests: u64,
     /// Measured requests answered within the objective's limit.
@@ -149,6 +151,7 @@ impl PartTally {
     fn new() -> Result<Self> {
         Ok(Self {
             latency: histogram(DIGITS)?,
+            refusals: histogram(DIGITS)?,
             requests: 0,
             good: 0,
             errors: BTreeMap::new(),
@@ -172,7 +175,13 @@ impl PartTally {
                 self.latency.saturating_record(nanoseconds(latency));
                 self.good += u64::from(limit.is_none_or(|limit| latency <= limit));
             }
-            Ok(answer) => self.count(answer.status.cause(), answer.status.is_refusal(), || answer.text()),
+            Ok(answer) => {
+                let refused = answer.status.is_refusal();
+                if refused {
+                    self.refusals.saturating_record(nanoseconds(latency));
+                }
+                self.count(answer.status.cause(), refused, || answer.text());
+            }
             Err(failure) => self.count(failure.cause().to_owned(), false, || failure.to_string()),
         }
     }
@@ -184,6 +193,7 @@ impl PartTally {
 
     fn add(&mut self, other: Self) -> Result<()> {
         self.latency.add(&other.latency)?;
+        self.refusals.add(&other.refusals)?;
         self.requests += other.requests;
         self.good += other.good;
         self.answers += other.answers;
@@ -288,6 +298,7 @@ mod tests {
         assert_eq!(part.errors["status 503"], refused);
         assert_eq!((part.errors["timed out"].count, part.errors["timed out"].refused), (1, false));
         assert_eq!((part.requests, part.answers, part.latency.len(), part.good), (3, 0, 0, 0));
+        assert_eq!(part.refusals.len(), 2);
         let interval = tally.take_interval().unwrap();
         assert_eq!((interval.errors, interval.latency.len()), (3, 0));
         assert_eq!(tally.take_interval().unwrap().errors, 0);

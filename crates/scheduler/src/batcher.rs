@@ -9,7 +9,7 @@ use super::forecast::{Ahead, Forecast, Late, Limits};
 use super::learned::{Learned, Ran};
 use super::members::Cut;
 use super::queue_policy::QueuePolicy;
-use super::request::{Batch, CloseReason, Schedulable};
+use super::request::{Batch, CloseReason, Overload, Schedulable};
 use super::running::{RunningBatch, RunningBatches, Ticket};
 use super::timing_policy::TimingPolicy;
 use super::waiting::{Bucket, Rank, WaitingRequests};
@@ -112,9 +112,20 @@ impl<T: Schedulable> Batcher<T> {
         let policy = queue.policy(level);
         let deadline = policy.deadline(request.arrival(), request.timeout());
         let refused_at = deadline.filter(|_| policy.refuses());
+        let hopeless = self.hopeless(&request);
         self.learned.arrived(request.arrival(), request.rows());
-        self.waiting.insert(request, level, deadline);
+        self.waiting.insert(request, level, deadline, hopeless);
         Ok(refused_at)
+    }
+
+    /// When it is too late for this request to start, by its client's deadline
+    /// and by what its rows alone take. `None` if it could start at once: then
+    /// it runs, so that times which are out of date are learned anew.
+    fn hopeless(&self, request: &T) -> Option<Instant> {
+        let starts = self.waiting.len() == 0 && self.running.len() < self.policy.instances.max(1);
+        let deadline = request.deadline().filter(|_| !starts && self.policy.batching.lengths.is_none())?;
+        let alone = self.learned.times.of(request.bucket())?.expected(request.rows())?;
+        deadline.checked_sub(alone)
     }
 
     /// Why this request, at its arrival, isn't worth accepting: it would be
@@ -124,20 +135,53 @@ impl<T: Schedulable> Batcher<T> {
         let level = self.policy.queue.level(request.priority());
         let policy = self.policy.queue.policy(level);
         let run = policy.deadline(request.arrival(), request.timeout()).filter(|_| policy.refuses());
-        let ahead = Ahead {
-            rows: self.waiting.rows_before(level),
-            other_shapes: self.waiting.other_shapes(request.bucket()) as u64,
-        };
+        let ahead = self.ahead(level, self.waiting.other_shapes(request.bucket()));
         // If lengths differ, rows don't determine a batch's duration. So its
         // client's deadline alone is no reason to refuse a request by a guess.
         let answer = request.deadline().filter(|_| self.policy.batching.lengths.is_none());
-        self.forecast().late(
-            request.bucket(),
-            request.rows(),
-            ahead,
-            Limits { run, answer },
-            request.arrival(),
-        )
+        let wait = self.policy.queue.max_wait.filter(|_| !request.follows());
+        let limits = Limits { run, answer, wait };
+        self.forecast().late(Some(request.bucket()), request.rows(), ahead, limits, request.arrival())
+    }
+
+    /// Why a request that came `now` would be refused, whatever its level, its
+    /// shape and its own limits. `None` if some request might be accepted. So many
+    /// rows are `coming`, as if they waited.
+    #[must_use]
+    pub fn overload(&self, coming: u64, now: Instant) -> Option<Overload> {
+        let queue = &self.policy.queue;
+        if queue.is_full(self.waiting.len()) {
+            return Some(Overload::Full { wait: self.wait(now) });
+        }
+        let mut ahead = self.ahead_of_all();
+        ahead.rows += coming;
+        ahead.requests += coming;
+        if ahead.rows == 0 {
+            return None;
+        }
+        // Levels may have time limits that differ, and requests only shorten
+        // them.
+        let policy = queue.policy(queue.default_level);
+        let run = policy.deadline(now, None).filter(|_| policy.refuses() && queue.levels == 0);
+        let limits = Limits { run, answer: None, wait: queue.max_wait };
+        self.forecast().late(self.waiting.only_shape(), 1, ahead, limits, now).map(Overload::Late)
+    }
+
+    /// How long a request that came `now` would wait at least; `None` if too
+    /// little is known.
+    pub(crate) fn wait(&self, now: Instant) -> Option<Duration> {
+        self.forecast().wait(self.waiting.only_shape(), self.ahead_of_all(), now)
+    }
+
+    /// The requests in front of a request of the first level, if it has a shape
+    /// that waits.
+    fn ahead_of_all(&self) -> Ahead {
+        self.ahead(self.policy.queue.first_level(), self.waiting.shapes().saturating_sub(1))
+    }
+
+    fn ahead(&self, level: u64, other_shapes: usize) -> Ahead {
+        let (requests, rows) = self.waiting.before(level);
+        Ahead { requests, rows, other_shapes: other_shapes as u64 }
     }
 
     /// What an instance that is free at `now` should do, once the caller has taken
@@ -228,10 +272,9 @@ impl<T: Schedulable> Batcher<T> {
         self.learned.left(rows, could);
         let expected = self.learned.times.of(&shape).and_then(|times| times.expected(rows));
         let until = now + expected.unwrap_or_default();
-        let arrivals = match self.policy.timing.latency_target {
-            Some(_) => batch.requests.iter().map(Schedulable::arrival).collect(),
-            None => Vec::new(),
-        };
+        let learns = self.policy.timing.latency_target.is_some() || self.policy.queue.max_wait.is_some();
+        let arrivals =
+            if learns { batch.requests.iter().map(Schedulable::arrival).collect() } else { Vec::new() };
         self.running.hand_out(RunningBatch { shape, rows, left: now, until, arrivals })
     }
 
@@ -241,7 +284,8 @@ impl<T: Schedulable> Batcher<T> {
     pub fn finish(&mut self, ticket: Ticket, ran: Option<Ran>) {
         let Some(batch) = self.running.take_back(ticket) else { return };
         if let Some(ran) = ran {
-            self.learned.ran(&batch, ran, self.policy.timing.latency_target);
+            let (timing, queue) = (&self.policy.timing, &self.policy.queue);
+            self.learned.ran(&batch, ran, timing.latency_target, queue.max_wait);
         }
     }
 
@@ -272,8 +316,8 @@ impl<T: Schedulable> Batcher<T> {
         self.waiting.take_cancelled()
     }
 
-    /// Takes out the requests that are late at `now` and are to be refused.
-    /// Late requests that are to be delayed go behind the others of their
+    /// Takes out the requests that are late at `now` and are to be refused, and
+    /// those whose clients won't wait for their answers. Late requests that are to be delayed go behind the others of their
     /// level.
     pub fn take_expired(&mut self, now: Instant) -> Vec<T> {
         self.waiting.take_expired(&self.policy.queue, now)
@@ -287,6 +331,7 @@ impl<T: Schedulable> Batcher<T> {
     pub(crate) fn forecast(&self) -> Forecast<'_> {
         Forecast {
             instances: self.policy.instances,
+            max_batch_size: self.policy.batching.max_batch_size,
             target: self.policy.timing.latency_target,
             learned: &self.learned,
             running: &self.running,

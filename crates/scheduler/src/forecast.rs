@@ -43,6 +43,8 @@ pub struct Late {
 pub enum Bound {
     /// The model's latency target for its answer.
     Target,
+    /// How long a request of this model may be expected to wait.
+    Wait,
     /// Its own or its level's time limit for the start of its run.
     TimeLimit,
     /// Its client's deadline for its answer.
@@ -58,6 +60,9 @@ impl fmt::Display for Late {
                 f,
                 "the queue ahead and its own run need {needs:.0} ms, the latency target is {allowed:.0} ms"
             ),
+            Bound::Wait => {
+                write!(f, "the queue ahead needs {needs:.0} ms, at most {allowed:.0} ms are allowed")
+            }
             Bound::TimeLimit => {
                 write!(f, "the queue ahead needs {needs:.0} ms, its time limit is {allowed:.0} ms")
             }
@@ -72,10 +77,22 @@ impl fmt::Display for Late {
 /// The requests in front of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Ahead {
-    /// Rows of all shapes.
+    /// How many there are.
+    pub(crate) requests: u64,
+    /// Their rows, of all shapes.
     pub(crate) rows: u64,
     /// Other shapes, each of which needs a batch of its own.
     pub(crate) other_shapes: u64,
+}
+
+/// The batches in front of a request, as they are forecast.
+#[derive(Debug, Clone, Copy)]
+struct Backlog {
+    batches: u64,
+    /// The rows of each.
+    size: u64,
+    /// How long each takes.
+    took: Duration,
 }
 
 /// A batch that could leave.
@@ -99,6 +116,8 @@ pub(crate) struct Limits {
     pub(crate) run: Option<Instant>,
     /// It must be answered by then.
     pub(crate) answer: Option<Instant>,
+    /// How long it may be expected to wait.
+    pub(crate) wait: Option<Duration>,
 }
 
 /// The inputs of a forecast.
@@ -107,6 +126,8 @@ pub(crate) struct Forecast<'a> {
     /// How many instances take batches. Zero if that isn't known; then nothing
     /// is shared.
     pub(crate) instances: usize,
+    /// The most rows in a batch; `None` if each request runs by itself.
+    pub(crate) max_batch_size: Option<u32>,
     pub(crate) target: Option<Duration>,
     pub(crate) learned: &'a Learned,
     pub(crate) running: &'a RunningBatches,
@@ -194,11 +215,19 @@ impl Forecast<'_> {
         (now < latest).then(|| until.min(latest))
     }
 
+    /// How long a request of this shape would wait that comes `now`, with
+    /// `ahead` in front of it. A request whose shape isn't known yet is forecast
+    /// as one of the waiting ones. `None` if too little is known.
+    pub(crate) fn wait(&self, shape: Option<&[i64]>, ahead: Ahead, now: Instant) -> Option<Duration> {
+        let start = self.start(self.backlog(shape, ahead)?, now)?;
+        Some(start.saturating_duration_since(now))
+    }
+
     /// Whether a request that comes `now`, with `ahead` in front of it, would
     /// be answered too late, or start too late.
     pub(crate) fn late(
         &self,
-        shape: &[i64],
+        shape: Option<&[i64]>,
         rows: u32,
         ahead: Ahead,
         limits: Limits,
@@ -207,9 +236,8 @@ impl Forecast<'_> {
         if self.target.is_none() && limits == Limits::default() {
             return None;
         }
-        let times = self.learned.times.of(shape)?;
-        let size = u64::from(self.usual_size(times));
-        let start = self.start(times, size, ahead, now)?;
+        let backlog = self.backlog(shape, ahead)?;
+        let start = self.start(backlog, now)?;
         let waits = start.saturating_duration_since(now);
         if waits.is_zero() {
             // It can't be answered sooner, however long it takes.
@@ -219,6 +247,14 @@ impl Forecast<'_> {
             let allowed = limit.saturating_duration_since(now);
             return Some(Late { needs: waits, allowed, bound: Bound::TimeLimit });
         }
+        // A request that the next batch takes waits for no longer than a run,
+        // and without it an instance of a slow model would often be idle.
+        if let Some(allowed) = limits.wait.filter(|_| backlog.batches > 0) {
+            let needs = self.learned.wait_margin.on(waits);
+            if needs > allowed {
+                return Some(Late { needs, allowed, bound: Bound::Wait });
+            }
+        }
         let left = limits.answer.map(|deadline| deadline.saturating_duration_since(now));
         let (allowed, bound) = match (self.target, left) {
             (Some(target), Some(left)) if left < target => (left, Bound::Deadline),
@@ -226,12 +262,19 @@ impl Forecast<'_> {
             (None, Some(left)) => (left, Bound::Deadline),
             (None, None) => return None,
         };
+        let times = match shape {
+            Some(shape) => self.learned.times.of(shape)?,
+            None => &self.learned.times.all,
+        };
         // With the rows before it in its batch, and the rows that come
         // meanwhile.
-        let beside = (ahead.rows % size) as f64
+        let beside = (ahead.rows % backlog.size) as f64
             + f64::from(rows)
             + self.learned.arrivals.rate(now) * waits.as_secs_f64();
-        let own = (beside.min(size as f64) as u32).max(rows);
+        let own = match self.max_batch_size {
+            Some(_) => (beside.min(backlog.size as f64) as u32).max(rows),
+            None => rows,
+        };
         let needs = self.learned.margin.on(waits + times.at_most(own)?);
         (needs > allowed).then_some(Late { needs, allowed, bound })
     }
@@ -251,9 +294,29 @@ impl Forecast<'_> {
         }
     }
 
-    /// When the batch would start that contains a request that comes now.
-    fn start(&self, times: &BatchTimes, size: u64, ahead: Ahead, now: Instant) -> Option<Instant> {
-        let took = times.settled(u32::try_from(size).unwrap_or(u32::MAX))?;
+    /// The batches of what is ahead. If only this shape waits, they take what its
+    /// batches take. Otherwise they take what batches took on average.
+    fn backlog(&self, shape: Option<&[i64]>, ahead: Ahead) -> Option<Backlog> {
+        let own = shape.filter(|_| ahead.other_shapes == 0).and_then(|shape| self.learned.times.of(shape));
+        let (size, batches) = match self.max_batch_size {
+            Some(max) => {
+                let size = self.usual_size(own.unwrap_or(&self.learned.times.all)).min(max).max(1);
+                (size, ahead.rows / u64::from(size) + ahead.other_shapes)
+            }
+            None => {
+                let each = ahead.rows.checked_div(ahead.requests).unwrap_or(1);
+                (u32::try_from(each).unwrap_or(u32::MAX), ahead.requests)
+            }
+        };
+        let took = match own {
+            Some(times) => times.settled(size),
+            None => self.learned.times.all.on_average(size),
+        };
+        Some(Backlog { batches, size: u64::from(size), took: took? })
+    }
+
+    /// When the batch behind these would start.
+    fn start(&self, Backlog { batches, took, .. }: Backlog, now: Instant) -> Option<Instant> {
         let instances = self.instances.max(1);
         // A batch that is overdue may end at any moment.
         let mut free: Vec<Instant> = self.running.iter().map(|(_, batch)| batch.until.max(now)).collect();
@@ -262,7 +325,6 @@ impl Forecast<'_> {
             free.resize(instances, now);
             free.sort_unstable();
         }
-        let batches = ahead.rows / size.max(1) + ahead.other_shapes;
         let rounds = u32::try_from(batches.saturating_sub(COUNTED) / instances as u64).unwrap_or(u32::MAX);
         for _ in 0..batches.min(COUNTED) {
             let next = free.remove(0) + took;

@@ -23,6 +23,9 @@ pub(crate) struct Learned {
     pub(crate) arrivals: Arrivals,
     /// How far forecasts are off.
     pub(crate) margin: Margin,
+    /// The same for the bound on waiting, which doesn't bound the run: it must
+    /// not change what deadlines are held to.
+    pub(crate) wait_margin: Margin,
     /// How much padding is worth it.
     pub(crate) padding: PaddingCostModel,
     /// Batches that were cut since the last one was left whole instead.
@@ -71,16 +74,28 @@ impl Learned {
         self.cuts >= CUTS_UNTIL_TRIAL && !off(Heuristic::TrialWhole)
     }
 
-    /// A batch has run. The latency target, if there is one, is the time within
-    /// which its requests should have been answered.
-    pub(crate) fn ran(&mut self, batch: &RunningBatch, ran: Ran, target: Option<Duration>) {
+    /// A batch has run. Its requests should have been answered within the
+    /// latency target, if there is one, and also within the bound on waiting:
+    /// most runs take a small part of that.
+    pub(crate) fn ran(
+        &mut self,
+        batch: &RunningBatch,
+        ran: Ran,
+        target: Option<Duration>,
+        max_wait: Option<Duration>,
+    ) {
         if let Some(PaddedRun { size, computed }) = ran.padded {
             self.padding.ran(size, computed);
         }
         self.times.tell(&batch.shape, |times| times.ran(batch.rows, ran.took));
-        let Some(target) = target else { return };
         for arrival in &batch.arrivals {
-            self.margin.learn(batch.left.saturating_duration_since(*arrival) + ran.took, target);
+            let latency = batch.left.saturating_duration_since(*arrival) + ran.took;
+            if let Some(target) = target {
+                self.margin.learn(latency, target);
+            }
+            if let Some(bound) = max_wait {
+                self.wait_margin.learn_behind_a_queue(latency, bound);
+            }
         }
     }
 

@@ -11,6 +11,10 @@ const MOST: f64 = 0.5;
 /// The decrease for a request in time: the margin is steady if 1 of 200 is
 /// late.
 const IN_TIME: f64 = LATE / 200.0;
+/// The least behind a long queue: for the request's own run, and for what is
+/// learned only when hundreds more were accepted. A queue that is shorter by that
+/// still keeps every instance busy.
+const BEHIND_A_QUEUE: f64 = 0.2;
 
 /// A share of the forecast that is added to it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,8 +29,17 @@ impl Default for Margin {
 impl Margin {
     /// A request that was accepted was answered after `latency`.
     pub(crate) fn learn(&mut self, latency: Duration, target: Duration) {
+        self.change(latency, target, 0.0);
+    }
+
+    /// The same for a long queue.
+    pub(crate) fn learn_behind_a_queue(&mut self, latency: Duration, target: Duration) {
+        self.change(latency, target, BEHIND_A_QUEUE);
+    }
+
+    fn change(&mut self, latency: Duration, target: Duration, least: f64) {
         let change = if latency > target { LATE } else { -IN_TIME };
-        self.0 = (self.0 + change).clamp(0.0, MOST);
+        self.0 = (self.0 + change).clamp(least, MOST);
     }
 
     pub(crate) fn on(self, forecast: Duration) -> Duration {
@@ -50,5 +63,7 @@ mod tests {
         assert_eq!(margin.on(100 * MS), 150 * MS);
         (0..100_000).for_each(|_| margin.learn(50 * MS, 50 * MS));
         assert_eq!(margin.on(100 * MS), 100 * MS);
+        margin.learn_behind_a_queue(50 * MS, 50 * MS);
+        assert_eq!(margin.on(100 * MS), 120 * MS);
     }
 }

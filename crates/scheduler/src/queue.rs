@@ -2,14 +2,15 @@
 
 use std::collections::VecDeque;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::batcher::{Batcher, Decision, Policy};
 use super::forecast::Late;
 use super::learned::Ran;
-use super::request::{Batch, Schedulable};
+use super::request::{Batch, Overload, Schedulable};
 use super::running::Ticket;
-use super::sync::{Mutex, MutexGuard, park_timeout, thread};
+use super::sync::{AtomicU64, Mutex, MutexGuard, park_timeout, thread};
 use super::wake::{News, Sleepers};
 use cresset_clock as clock;
 
@@ -26,6 +27,11 @@ const SCAN: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub struct Queue<T> {
     guarded: Mutex<Guarded<T>>,
+    /// How many requests waited when the lock was last held for a submission or
+    /// a batch: a hint for [`Queue::overload`].
+    waiting: AtomicU64,
+    /// Rows that are made ready for the queue.
+    coming: AtomicU64,
     news: News,
     /// See [`Policy::spin_before_park`].
     spin_before_park: Duration,
@@ -80,13 +86,25 @@ impl<T: Schedulable> Drop for WakeGuard<'_, T> {
     }
 }
 
+/// Rows that are made ready for the queue, until it is dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct Coming<'a> {
+    all: &'a AtomicU64,
+    rows: u64,
+}
+
+impl Drop for Coming<'_> {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.rows, Ordering::Relaxed);
+    }
+}
+
 /// Why a request was refused; it is returned unchanged.
 #[derive(Debug)]
 pub enum Refused<T> {
-    /// The maximum number waits.
-    Full(T),
-    /// It would be answered too late.
-    Late(T, Late),
+    /// There is too much before it.
+    Overload(T, Overload),
     /// The model is being stopped.
     Closed(T),
 }
@@ -172,7 +190,13 @@ impl<T: Schedulable> Queue<T> {
             scanned: None,
             wakes: 0,
         };
-        Self { guarded: Mutex::new(guarded), news: News::new(), spin_before_park }
+        Self {
+            guarded: Mutex::new(guarded),
+            waiting: AtomicU64::new(0),
+            coming: AtomicU64::new(0),
+            news: News::new(),
+            spin_before_park,
+        }
     }
 
     /// Accepts a request, or refuses it at once.
@@ -187,7 +211,7 @@ impl<T: Schedulable> Queue<T> {
         if let Some(late) = guarded.batcher.late(&request) {
             guarded = match self.make_room_in_time(guarded, &request, late) {
                 Ok(guarded) => guarded,
-                Err(late) => return Err(Refused::Late(request, late)),
+                Err(late) => return Err(Refused::Overload(request, Overload::Late(late))),
             };
             if guarded.closed {
                 return Err(Refused::Closed(request));
@@ -199,11 +223,14 @@ impl<T: Schedulable> Queue<T> {
         };
         // Full, but perhaps of requests whose clients have gone or whose time
         // is over: removing these makes room.
+        let now = clock::now();
         let gone = guarded.batcher.take_cancelled();
-        let late = guarded.batcher.take_expired(clock::now());
+        let late = guarded.batcher.take_expired(now);
         let result = match guarded.batcher.push(request) {
             Ok(deadline) => Ok(self.submitted(&guarded, deadline)),
-            Err(request) => Err(Refused::Full(request)),
+            Err(request) => {
+                Err(Refused::Overload(request, Overload::Full { wait: guarded.batcher.wait(now) }))
+            }
         };
         drop(guarded);
         drop(gone);
@@ -211,22 +238,45 @@ impl<T: Schedulable> Queue<T> {
         result
     }
 
+    /// Why any request would be refused now. It costs one atomic read while no
+    /// request waits, and a short lock otherwise. `None` promises nothing: what a
+    /// request is decides, too, and [`Queue::submit`] knows it.
+    pub fn overload(&self) -> Option<Overload> {
+        // The next request would be the next batch's.
+        let coming = self.coming.load(Ordering::Relaxed);
+        if self.waiting.load(Ordering::Relaxed) == 0 && coming == 0 {
+            return None;
+        }
+        let now = clock::now();
+        let mut guarded = self.lock();
+        if guarded.closed {
+            return None;
+        }
+        let overload = guarded.batcher.overload(coming, now)?;
+        let Some(gone) = guarded.take_cancelled_at_times(now) else { return Some(overload) };
+        let overload = guarded.batcher.overload(coming, now);
+        drop(guarded);
+        drop(gone);
+        overload
+    }
+
+    /// So many rows will be submitted soon: [`Queue::overload`] counts them as if
+    /// they waited.
+    pub fn coming(&self, rows: usize) -> Coming<'_> {
+        let rows = rows as u64;
+        self.coming.fetch_add(rows, Ordering::Relaxed);
+        Coming { all: &self.coming, rows }
+    }
+
     /// A request would be late, but perhaps because of requests whose clients
-    /// have gone: removes these. Gives why it is late all the same. Scans are
-    /// limited: scanning all waiting requests for each of many simultaneous
-    /// requests would block the instances.
+    /// have gone: removes these. Gives why it is late all the same.
     fn make_room_in_time<'a>(
         &'a self,
         mut guarded: MutexGuard<'a, Guarded<T>>,
         request: &T,
         late: Late,
     ) -> Result<MutexGuard<'a, Guarded<T>>, Late> {
-        let now = clock::now();
-        if guarded.scanned.is_some_and(|scanned| now.saturating_duration_since(scanned) < SCAN) {
-            return Err(late);
-        }
-        guarded.scanned = Some(now);
-        let gone = guarded.batcher.take_cancelled();
+        let Some(gone) = guarded.take_cancelled_at_times(clock::now()) else { return Err(late) };
         let late = guarded.batcher.late(request);
         drop(guarded);
         drop(gone);
@@ -237,9 +287,14 @@ impl<T: Schedulable> Queue<T> {
     }
 
     fn submitted(&self, guarded: &Guarded<T>, deadline: Option<Instant>) -> Submitted<'_, T> {
+        self.note_waiting(guarded);
         let asleep = !guarded.sleepers.is_empty();
         let wake = asleep.then(|| WakeGuard { queue: self, number: guarded.wakes });
         Submitted { deadline, wake }
+    }
+
+    fn note_waiting(&self, guarded: &Guarded<T>) {
+        self.waiting.store(guarded.batcher.len() as u64, Ordering::Relaxed);
     }
 
     /// Answers the requests whose time is over.
@@ -269,6 +324,7 @@ impl<T: Schedulable> Queue<T> {
             let decision = guarded.batcher.decide(turn, now);
             match decision {
                 Decision::Run(batch, ticket) => {
+                    self.note_waiting(&guarded);
                     // The rest may be for another idle instance.
                     if !(guarded.batcher.is_empty() && guarded.given_back.is_empty()) {
                         self.wake_one(guarded);
@@ -436,6 +492,19 @@ impl<T: Schedulable> Queue<T> {
     /// panic while it was held does no damage.
     fn lock(&self) -> MutexGuard<'_, Guarded<T>> {
         self.guarded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T: Schedulable> Guarded<T> {
+    /// Takes out the requests of clients that have gone; `None` if that was done
+    /// a moment ago. Scanning all waiting requests for each of many simultaneous
+    /// requests would block the instances.
+    fn take_cancelled_at_times(&mut self, now: Instant) -> Option<Vec<T>> {
+        if self.scanned.is_some_and(|scanned| now.saturating_duration_since(scanned) < SCAN) {
+            return None;
+        }
+        self.scanned = Some(now);
+        Some(self.batcher.take_cancelled())
     }
 }
 

@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 pub struct QueuePolicy {
     /// How many requests may wait, if their level's policy doesn't say.
     pub capacity: usize,
+    /// How long a request may be expected to wait when it comes; `None` for any
+    /// time.
+    pub max_wait: Option<Duration>,
     /// How many levels there are; zero for none.
     pub levels: u64,
     /// The level of a request that names no level, or an unknown one.
@@ -56,6 +59,20 @@ impl QueuePolicy {
     #[must_use]
     pub fn level(&self, asked: u64) -> u64 {
         if (1..=self.levels).contains(&asked) { asked } else { self.default_level }
+    }
+
+    /// The level that goes first.
+    pub(crate) fn first_level(&self) -> u64 {
+        self.levels.min(1)
+    }
+
+    /// Whether no request of any level may wait in addition to `waiting` others.
+    pub(crate) fn is_full(&self, waiting: usize) -> bool {
+        let own = |policy: &LevelPolicy| policy.max_queue_size > 0;
+        match self.levels {
+            0 => !self.has_room(self.default_level, waiting, waiting),
+            _ => waiting >= self.capacity && !own(&self.default_policy) && !self.policies.values().any(own),
+        }
     }
 
     /// A level's policy.

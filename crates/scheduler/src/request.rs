@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::RowSize;
+use super::forecast::Late;
 
 /// A request that can wait for a batch.
 pub trait Schedulable {
@@ -31,8 +32,38 @@ pub trait Schedulable {
     fn deadline(&self) -> Option<Instant> {
         None
     }
+    /// Whether it belongs to a request of which another part was accepted: then
+    /// the bound on waiting doesn't hold for it.
+    fn follows(&self) -> bool {
+        false
+    }
     /// Answers it with an error: its time is over.
     fn expire(self);
+}
+
+/// Why a queue takes no further request at present.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overload {
+    /// The maximum number waits.
+    Full {
+        /// How long one more would wait, if that can be forecast.
+        wait: Option<Duration>,
+    },
+    /// It would be answered too late.
+    Late(Late),
+}
+
+impl Overload {
+    /// When a request that is refused now would be accepted, if no other comes
+    /// meanwhile, and how long the queue ahead needs. `None` if that can't be
+    /// forecast.
+    #[must_use]
+    pub fn over_in(&self) -> Option<(Duration, Duration)> {
+        match self {
+            Self::Full { wait } => wait.map(|wait| (Duration::ZERO, wait)),
+            Self::Late(Late { needs, allowed, .. }) => Some((needs.saturating_sub(*allowed), *needs)),
+        }
+    }
 }
 
 /// Requests that run together, in the order in which they are served; never

@@ -20,7 +20,7 @@ pub(crate) struct RunningBatch {
     pub(crate) left: Instant,
     /// When it should be done; if that isn't known, when it left.
     pub(crate) until: Instant,
-    /// When its requests arrived, if there is a target.
+    /// When its requests arrived, if there is a target or a bound on waiting.
     pub(crate) arrivals: Vec<Instant>,
 }
 

@@ -3,6 +3,8 @@
 mod lengths;
 mod levels;
 mod objective;
+mod overload;
+mod simulation;
 mod sizes;
 
 use std::cell::Cell;
@@ -28,6 +30,7 @@ struct Request {
     priority: u64,
     timeout: Option<Duration>,
     deadline: Option<Instant>,
+    follows: bool,
 }
 
 impl Schedulable for Request {
@@ -55,6 +58,9 @@ impl Schedulable for Request {
     fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
+    fn follows(&self) -> bool {
+        self.follows
+    }
     fn expire(self) {}
 }
 
@@ -73,6 +79,7 @@ fn request(id: usize, rows: u32, bucket: i64, arrival: Instant) -> Request {
         priority: 0,
         timeout: None,
         deadline: None,
+        follows: false,
     }
 }
 
@@ -254,7 +261,9 @@ fn a_full_queue_refuses_at_once_and_the_gone_make_room() {
     gone.cancelled.set(true);
     drop(queue.submit(gone).unwrap());
     drop(queue.submit(request(2, 1, 0, now)).unwrap());
-    assert!(matches!(queue.submit(request(3, 1, 0, now)), Err(Refused::Full(r)) if r.id == 3));
+    assert!(
+        matches!(queue.submit(request(3, 1, 0, now)), Err(Refused::Overload(r, Overload::Full { .. })) if r.id == 3)
+    );
     let batch = next_batch(&queue).unwrap();
     assert_eq!(batch.requests.iter().map(|r| r.id).collect::<Vec<_>>(), [0, 2]);
     queue.close();

@@ -39,6 +39,7 @@ struct Recent {
     median: Duration,
     /// About the 90th percentile.
     high: Duration,
+    mean: Duration,
 }
 
 impl BatchTimes {
@@ -83,6 +84,12 @@ impl BatchTimes {
         between(rows, self.trusted(u32::MAX))
     }
 
+    /// The mean by the same sizes: what one of many different batches takes.
+    pub(crate) fn on_average(&self, rows: u32) -> Option<Duration> {
+        let trusted = self.sizes.iter().filter(|(_, recent)| recent.is_trusted());
+        between(rows, trusted.map(|(size, recent)| (*size, recent.mean)))
+    }
+
     /// The sizes up to `most` whose times are known well enough to choose by.
     pub(crate) fn trusted(&self, most: u32) -> impl DoubleEndedIterator<Item = (u32, Duration)> {
         let trusted = self.sizes.range(..=most).filter(|(_, recent)| recent.is_trusted());
@@ -125,6 +132,7 @@ impl Recent {
         self.median = sorted[(self.len - 1) / 2];
         // Of few the largest, of all the second largest.
         self.high = sorted[self.len - 1 - usize::from(self.len == KEPT)];
+        self.mean = sorted.iter().sum::<Duration>() / sorted.len() as u32;
     }
 
     fn is_trusted(&self) -> bool {
@@ -147,6 +155,8 @@ fn keyed(rows: u32, took: Duration) -> (u32, Duration) {
 #[derive(Debug, Default)]
 pub(crate) struct ShapeTimes {
     shapes: HashMap<Box<[i64]>, Shape>,
+    /// The last batches of any shape.
+    pub(crate) all: BatchTimes,
     /// Counts the reported batches.
     moment: u64,
 }
@@ -166,8 +176,9 @@ impl ShapeTimes {
 
     /// Adds to the times of a shape. If there are too many shapes, it drops the
     /// one that was not reported for longest.
-    pub(crate) fn tell(&mut self, shape: &[i64], of: impl FnOnce(&mut BatchTimes)) {
+    pub(crate) fn tell(&mut self, shape: &[i64], of: impl Fn(&mut BatchTimes)) {
         self.moment += 1;
+        of(&mut self.all);
         if let Some(known) = self.shapes.get_mut(shape) {
             known.last = self.moment;
             of(&mut known.times);
@@ -186,6 +197,7 @@ impl ShapeTimes {
     /// Forgets everything: the model was replaced.
     pub(crate) fn forget(&mut self) {
         self.shapes.clear();
+        self.all = BatchTimes::default();
     }
 }
 

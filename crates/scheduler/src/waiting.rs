@@ -40,6 +40,9 @@ pub(crate) struct Entry<T> {
     pub(crate) rank: Rank,
     /// When its time is over; `None` once it is delayed.
     pub(crate) deadline: Option<Instant>,
+    /// From when on it can't be answered before its client stops waiting, even
+    /// if it starts at once.
+    pub(crate) hopeless: Option<Instant>,
     /// It was left for another instance once, and isn't left again.
     pub(crate) was_left: bool,
     pub(crate) request: T,
@@ -77,9 +80,11 @@ impl<T: Schedulable> WaitingRequests<T> {
         self.by_level.get(&level).map_or(0, |count| count.requests)
     }
 
-    /// The waiting rows of this level and of the levels before it.
-    pub(crate) fn rows_before(&self, level: u64) -> u64 {
-        self.by_level.range(..=level).map(|(_, count)| count.rows).sum()
+    /// The waiting requests of this level and of the levels before it, and their
+    /// rows.
+    pub(crate) fn before(&self, level: u64) -> (u64, u64) {
+        let counts = self.by_level.range(..=level).map(|(_, count)| (count.requests as u64, count.rows));
+        counts.fold((0, 0), |(requests, rows), (more, of_them)| (requests + more, rows + of_them))
     }
 
     /// When the next request may be late.
@@ -92,21 +97,38 @@ impl<T: Schedulable> WaitingRequests<T> {
         self.buckets.iter().map(|(shape, bucket)| (&**shape, bucket))
     }
 
+    /// The shape of all waiting requests, if it is one.
+    pub(crate) fn only_shape(&self) -> Option<&[i64]> {
+        let mut shapes = self.buckets.keys();
+        shapes.next().filter(|_| shapes.next().is_none()).map(|shape| &**shape)
+    }
+
+    /// How many shapes wait.
+    pub(crate) fn shapes(&self) -> usize {
+        self.buckets.len()
+    }
+
     /// How many other shapes wait.
     pub(crate) fn other_shapes(&self, shape: &[i64]) -> usize {
         self.buckets.len() - usize::from(self.buckets.contains_key(shape))
     }
 
     /// Inserts a request at its place.
-    pub(crate) fn insert(&mut self, request: T, level: u64, deadline: Option<Instant>) {
-        self.next_deadline = earlier(self.next_deadline, deadline);
+    pub(crate) fn insert(
+        &mut self,
+        request: T,
+        level: u64,
+        deadline: Option<Instant>,
+        hopeless: Option<Instant>,
+    ) {
+        self.next_deadline = earlier(self.next_deadline, earlier(deadline, hopeless));
         self.count += 1;
         let count = self.by_level.entry(level).or_default();
         count.requests += 1;
         count.rows += u64::from(request.rows());
         let rank = Rank { level, delayed: false, number: self.next_number };
         self.next_number += 1;
-        let entry = Entry { rank, deadline, was_left: false, request };
+        let entry = Entry { rank, deadline, hopeless, was_left: false, request };
         match self.buckets.get_mut(entry.request.bucket()) {
             Some(bucket) => insert(bucket, entry),
             None => {
@@ -151,20 +173,25 @@ impl<T: Schedulable> WaitingRequests<T> {
         cancelled.into_iter().map(|entry| entry.request).collect()
     }
 
-    /// Takes out the requests that are late at `now` and are to be refused.
-    /// Late requests that are to be delayed go behind the others of their
+    /// Takes out the requests that are late at `now` and are to be refused, and
+    /// those whose clients won't wait for their answers. Late requests that are to be delayed go behind the others of their
     /// level.
     pub(crate) fn take_expired(&mut self, policy: &QueuePolicy, now: Instant) -> Vec<T> {
         if self.next_deadline.is_none_or(|deadline| now < deadline) {
             return Vec::new();
         }
-        let late = |entry: &Entry<T>| entry.deadline.is_some_and(|deadline| deadline <= now);
+        let over = |time: Option<Instant>| time.is_some_and(|time| time <= now);
+        let late = |entry: &Entry<T>| over(entry.deadline) || over(entry.hopeless);
         let mut refused = Vec::new();
         let mut next_deadline = None;
         self.buckets.retain(|_, bucket| {
             let (out, kept): (VecDeque<_>, VecDeque<_>) = std::mem::take(bucket).into_iter().partition(late);
             *bucket = kept;
             for mut entry in out {
+                if over(entry.hopeless) {
+                    refused.push(entry);
+                    continue;
+                }
                 match policy.policy(entry.rank.level).timeout_action {
                     TimeoutAction::Reject => refused.push(entry),
                     TimeoutAction::Delay => {
@@ -174,7 +201,9 @@ impl<T: Schedulable> WaitingRequests<T> {
                     }
                 }
             }
-            next_deadline = bucket.iter().fold(next_deadline, |next, entry| earlier(next, entry.deadline));
+            for entry in bucket.iter() {
+                next_deadline = earlier(next_deadline, earlier(entry.deadline, entry.hopeless));
+            }
             !bucket.is_empty()
         });
         self.next_deadline = next_deadline;

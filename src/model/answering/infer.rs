@@ -14,7 +14,7 @@ use crate::instance::{ModelAnswer, QueuedRequest, Responder, split};
 use crate::metrics::FailureReason;
 use cresset_clock as clock;
 use cresset_protocol::{InferenceRequest, InferenceResponse, Tensor};
-use cresset_scheduler::{Bound, Refused, RowSize, Submitted};
+use cresset_scheduler::{Refused, RowSize, Submitted};
 
 /// The most parts of a request: rows may be empty, so a small body can have
 /// very many.
@@ -157,23 +157,7 @@ impl ServedModel {
         let refused = Submitted { deadline: None, wake: None };
         let (request, error) = match self.queue.submit(request) {
             Ok(submitted) => return submitted,
-            Err(Refused::Full(request)) => (
-                request,
-                Error::unavailable(format!(
-                    "Exceeds maximum queue size: model '{}' is overloaded",
-                    self.name
-                )),
-            ),
-            Err(Refused::Late(request, late)) => {
-                let text = match late.bound {
-                    Bound::Target | Bound::Deadline => {
-                        format!("model '{}' is overloaded: {late}", self.name)
-                    }
-                    // Triton's words, earlier.
-                    Bound::TimeLimit => format!("Request timeout expired: {late}"),
-                };
-                (request, Error::unavailable(text))
-            }
+            Err(Refused::Overload(request, overload)) => (request, self.overloaded(&overload)),
             Err(Refused::Closed(request)) => {
                 if let Some(fault) = self.fault() {
                     request.responder.refuse(fault.error());

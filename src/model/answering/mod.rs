@@ -3,5 +3,6 @@
 pub(super) mod batching;
 pub(super) mod check;
 mod infer;
+mod overload;
 pub(super) mod served;
 mod values;

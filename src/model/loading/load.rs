@@ -6,6 +6,7 @@ use super::error::LoadError;
 use super::file::ModelFile;
 use super::loaded::LoadedModel;
 use super::planned::PlannedModel;
+use super::policy::QueueBounds;
 use super::rehearsed::RehearsedModel;
 use super::serve::{LoadOutcome, serve};
 use super::source::ModelSource;
@@ -16,8 +17,7 @@ use cresset_clock as clock;
 
 impl ServedModel {
     /// Loads a version once for each device, starts its instances and waits until
-    /// all are warm. `queue_capacity` bounds its queue if the configuration
-    /// doesn't.
+    /// all are warm. `bounds` hold for its queue if the configuration doesn't say.
     ///
     /// # Errors
     /// Why it can't be served; nothing of it is left running.
@@ -25,14 +25,14 @@ impl ServedModel {
         backend: &dyn Backend,
         source: &ModelSource,
         resources: &Resources,
-        queue_capacity: usize,
+        bounds: QueueBounds,
     ) -> Result<LoadOutcome, LoadError> {
         let started = clock::now();
         let loaded = LoadedModel::load(ModelFile { backend, source, resources })?;
         let bound = BoundModel::bind(loaded)?;
         let rehearsed = RehearsedModel::rehearse(bound)?;
         let planned = PlannedModel::plan(rehearsed)?;
-        let LoadOutcome { model, improvement } = serve(planned, queue_capacity)?;
+        let LoadOutcome { model, improvement } = serve(planned, bounds)?;
         let load_time = clock::now() - started;
         Ok(LoadOutcome { model: ServedModel { load_time, ..model }, improvement })
     }

@@ -14,7 +14,7 @@ mod load;
 mod loaded;
 pub(super) mod plan;
 mod planned;
-mod policy;
+pub(super) mod policy;
 mod prepare;
 mod rehearse;
 mod rehearsed;

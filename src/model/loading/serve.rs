@@ -10,7 +10,7 @@ use super::error::LoadError;
 use super::example::example;
 use super::loaded::LoadedModel;
 use super::planned::PlannedModel;
-use super::policy::policy;
+use super::policy::{QueueBounds, policy};
 use super::rehearsed::RehearsedModel;
 use crate::instance::{Instance, InstanceSettings, ModelSlot, RowState, WarmUp, WarmUpQueue, spawn};
 use crate::metrics::ModelMetrics;
@@ -34,9 +34,9 @@ pub struct LoadOutcome {
 ///
 /// # Errors
 /// That an instance can't be made or isn't ready; then none is left running.
-pub(super) fn serve(planned: PlannedModel<'_>, queue_capacity: usize) -> Result<LoadOutcome, LoadError> {
+pub(super) fn serve(planned: PlannedModel<'_>, bounds: QueueBounds) -> Result<LoadOutcome, LoadError> {
     let improvable = improvable(&planned);
-    let (model, loaded, warm_up) = assemble(planned, queue_capacity)?;
+    let (model, loaded, warm_up) = assemble(planned, bounds)?;
     let mut start = Start { served: &model, loaded, warm_up: Arc::new(warm_up), improvable };
     match start.all() {
         Ok(improvement) => Ok(LoadOutcome { model, improvement }),
@@ -63,9 +63,9 @@ fn improvable(planned: &PlannedModel<'_>) -> bool {
 /// A version without instances yet, and what their start needs.
 fn assemble<'a>(
     planned: PlannedModel<'a>,
-    queue_capacity: usize,
+    bounds: QueueBounds,
 ) -> Result<(ServedModel, LoadedModel<'a>, WarmUp), LoadError> {
-    let queue = Arc::new(Queue::new(policy(&planned, queue_capacity)));
+    let queue = Arc::new(Queue::new(policy(&planned, bounds)));
     let PlannedModel { rehearsed, placements, reason: plan_reason, warm_up } = planned;
     let RehearsedModel { bound, rule, ran, fails, rounding } = rehearsed;
     let BoundModel { loaded, config, binding, batching, .. } = bound;
@@ -204,7 +204,7 @@ mod tests {
 
     fn served(step: &Step) -> Result<LoadOutcome, LoadError> {
         let bound = BoundModel::bind(LoadedModel::load(step.file())?)?;
-        serve(PlannedModel::plan(RehearsedModel::rehearse(bound)?)?, 10)
+        serve(PlannedModel::plan(RehearsedModel::rehearse(bound)?)?, QueueBounds::of_requests(10))
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub struct LevelOutcome {
     pub latency: Option<Latency>,
     /// The same latencies as a histogram.
     pub histogram: Vec<Bucket>,
+    /// Of refusals because of overload, in the same way; `None` if there was none.
+    pub refusal_latency: Option<Latency>,
     /// Requests without a good answer.
     pub errors: Vec<ErrorCount>,
     /// Body bytes of the answers that `requests_per_second` counts.
@@ -125,6 +127,7 @@ impl LevelOutcome {
             objective_held: objective.map(|objective| objective.held(tally.good, tally.requests)),
             latency: Latency::of(&tally.latency),
             histogram: buckets(&tally.latency),
+            refusal_latency: Latency::of(&tally.refusals),
             errors: errors.collect(),
             body_bytes: tally.bytes,
             reconnects: measured.reconnects,

@@ -92,6 +92,7 @@ pub(super) mod tests {
             objective_held: None,
             latency: Latency::of(&latencies),
             histogram: buckets(&latencies),
+            refusal_latency: None,
             errors: Vec::new(),
             body_bytes: 1_234_567,
             reconnects: 0,

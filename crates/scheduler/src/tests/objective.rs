@@ -1,124 +1,7 @@
-//! A latency target, with a simulated server: instances with known times, and
-//! simulated time.
+//! A latency target, in a simulated server.
 
+use super::simulation::Simulation;
 use super::*;
-
-/// A server of the given instances, whose batches take the time of `took`, and
-/// clients that don't wait for each other.
-struct Simulation {
-    batcher: Batcher<Request>,
-    instances: usize,
-    took: fn(u32) -> Duration,
-    /// Times vary by this fraction.
-    jitter: f64,
-    random: u64,
-}
-
-/// The outcome of a simulation.
-#[derive(Debug, Default)]
-struct Outcome {
-    offered: usize,
-    refused: usize,
-    /// From arrival to answer.
-    latencies: Vec<Duration>,
-    batches: usize,
-}
-
-impl Outcome {
-    fn in_time(&self, target: Duration) -> usize {
-        self.latencies.iter().filter(|latency| **latency <= target).count()
-    }
-
-    fn percentile(&self, percent: usize) -> Duration {
-        let mut sorted = self.latencies.clone();
-        sorted.sort_unstable();
-        sorted[(sorted.len() - 1) * percent / 100]
-    }
-}
-
-impl Simulation {
-    fn new(instances: usize, max: u32, target: Option<Duration>, took: fn(u32) -> Duration) -> Self {
-        let policy = with(policy(max, &[], Duration::ZERO), |p| {
-            p.instances = instances;
-            p.timing.latency_target = target;
-            p.queue.capacity = 4096;
-        });
-        let mut batcher = Batcher::new(policy);
-        let sizes = std::iter::successors(Some(1_u32), |size| Some(size * 2)).take_while(|size| *size <= max);
-        sizes.for_each(|size| batcher.tried(&[0], size, took(size)));
-        Self { batcher, instances, took, jitter: 0.05, random: 7 }
-    }
-
-    /// From 0 to 1.
-    fn unit(&mut self) -> f64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        (self.random >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// Arrivals of a Poisson process, `rate` a second on average.
-    fn poisson(&mut self, rate: f64, seconds: f64) -> Vec<Duration> {
-        let mut at = 0.0;
-        let mut all = Vec::new();
-        loop {
-            at -= (1.0 - self.unit()).ln() / rate;
-            if at > seconds {
-                return all;
-            }
-            all.push(Duration::from_secs_f64(at));
-        }
-    }
-
-    fn run(mut self, arrivals: &[Duration]) -> Outcome {
-        let start = clock::now();
-        let mut outcome = Outcome { offered: arrivals.len(), ..Outcome::default() };
-        let mut coming = arrivals.iter().enumerate().peekable();
-        // The start, the end and the requests of each batch.
-        let mut running: Vec<(Instant, Instant, Batch<Request>)> = Vec::new();
-        let mut now = start;
-        let mut wake: Option<Instant> = None;
-        loop {
-            let arrival = coming.peek().map(|(_, after)| start + **after);
-            let ends = running.iter().map(|(_, ends, _)| *ends).min();
-            let Some(next) = [arrival, ends, wake.filter(|wake| *wake > now)].into_iter().flatten().min()
-            else {
-                assert!(self.batcher.is_empty(), "everybody leaves");
-                return outcome;
-            };
-            now = next;
-            if arrival == Some(now)
-                && let Some((id, _)) = coming.next()
-            {
-                let one = request(id, 1, 0, now);
-                match self.batcher.late(&one) {
-                    Some(_) => outcome.refused += 1,
-                    None => assert!(self.batcher.push(one).is_ok()),
-                }
-            }
-            while let Some(over) = running.iter().position(|(_, ends, _)| *ends <= now) {
-                let (began, ends, batch) = running.swap_remove(over);
-                self.batcher.done_for_test(&[0], batch.rows, Some(ends - began));
-                outcome.latencies.extend(batch.requests.iter().map(|request| ends - request.arrival));
-            }
-            wake = None;
-            while running.len() < self.instances {
-                match self.batcher.next(now) {
-                    Decision::Run(batch, _) => {
-                        outcome.batches += 1;
-                        let vary = 1.0 + self.jitter * (2.0 * self.unit() - 1.0);
-                        running.push((now, now + (self.took)(batch.rows).mul_f64(vary), batch));
-                    }
-                    Decision::WaitUntil(due) => {
-                        wake = Some(due);
-                        break;
-                    }
-                    Decision::Idle => break,
-                }
-            }
-        }
-    }
-}
 
 /// 4 ms, and 1 ms a row: two instances give 1600 rows a second in batches
 /// of 16.
@@ -153,7 +36,7 @@ fn under_twice_the_load_the_capacity_is_answered_in_time() {
                 );
                 assert!(goodput >= expected, "{told}");
                 assert!(outcome.percentile(99) <= target, "{told}");
-                assert_eq!(outcome.refused + outcome.latencies.len(), outcome.offered);
+                assert_eq!(outcome.refused + outcome.answered.len(), outcome.offered);
             }
         }
     }
@@ -203,7 +86,7 @@ fn a_crowd_is_gathered_where_the_target_bears_it_and_not_without_one() {
 #[test]
 fn a_target_that_nobody_could_meet_refuses_nobody_whom_an_instance_waits_for() {
     let outcome = Simulation::new(1, 8, Some(MS), gains).run(&[Duration::ZERO, MS * 100, MS * 101]);
-    assert_eq!((outcome.refused, outcome.latencies.len()), (1, 2));
+    assert_eq!((outcome.refused, outcome.answered.len()), (1, 2));
 }
 
 #[test]
