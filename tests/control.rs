@@ -550,8 +550,13 @@ fn after_a_death(house: &House, state: &TempDir, marked: &[&str]) -> Arc<Loader>
         fs::write(directory.join(model), format!("1 {model}")).unwrap();
     }
     let repository = ModelRepository::open(&roots, &Access::default()).unwrap();
-    let loader =
-        Loader::new(repository, Arc::new(house.backend.clone()), Resources::of_processors(2), 1000).unwrap();
+    let loader = Loader::new(
+        repository,
+        Arc::new(house.backend.clone()),
+        Resources::of_processors(2),
+        QueueBounds::of_requests(1000),
+    )
+    .unwrap();
     Arc::new(loader.with_marks(marks))
 }
 
