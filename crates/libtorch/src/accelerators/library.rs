@@ -3,7 +3,7 @@
 use cresset_backend::ComputeCapability;
 
 /// libtorch's part for one kind of device.
-pub(in super::super) struct AcceleratorLibrary {
+pub(crate) struct AcceleratorLibrary {
     /// Opens it and returns how many devices there are, at least one; else why
     /// there is none.
     pub(super) open: fn() -> Result<u32, String>,
@@ -14,13 +14,13 @@ pub(in super::super) struct AcceleratorLibrary {
     pub(super) files: &'static [&'static str],
     /// Words that identify its texts for too little memory; any one of them
     /// suffices.
-    pub(in super::super) out_of_memory: &'static [&'static str],
+    pub(crate) out_of_memory: &'static [&'static str],
     /// Words of failures that may be the device's. They are not certain ("no
     /// kernel image is available"), and a model may raise any of them, so the
     /// device is asked.
-    pub(in super::super) failure: &'static [&'static str],
+    pub(crate) failure: &'static [&'static str],
     /// Words of an assertion in a kernel.
-    pub(in super::super) assert: &'static [&'static str],
+    pub(crate) assert: &'static [&'static str],
     /// Words of a kernel's access to memory that it may not access.
-    pub(in super::super) illegal_address: &'static [&'static str],
+    pub(crate) illegal_address: &'static [&'static str],
 }
