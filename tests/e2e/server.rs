@@ -125,6 +125,9 @@ impl Drop for Server {
 /// `cresset serve` on free ports; its log goes to the test's own.
 pub(crate) fn command(repository: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cresset"));
+    // How busy the machine is isn't what these tests are about: a test of the bound
+    // gives it as a flag.
+    command.env("CRESSET_MAX_QUEUE_WAIT", "1m");
     command.args(["serve", "--http-port=0", "--grpc-port=0", "--metrics-port=0", "--model-repository"]);
     // By the environment, so that a test's own flag wins.
     command.arg(repository).args(arguments).env_remove("MODEL_NAME").env("CRESSET_LOG", "error");
