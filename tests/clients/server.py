@@ -17,7 +17,9 @@ class Server:
 
     def __init__(self, binary: Path, repository: Path, *arguments: str) -> None:
         ports = ["--http-port=0", "--grpc-port=0", "--metrics-port=0"]
-        self.command = [binary, "serve", f"--model-repository={repository}", *ports, "--log=warn", *arguments]
+        # Tests fill queues on purpose: a bound on the wait would end that by how busy the machine is.
+        fixed = [*ports, "--max-queue-wait=0", "--log=warn"]
+        self.command = [binary, "serve", f"--model-repository={repository}", *fixed, *arguments]
         self.http = self.grpc = self.metrics = ""
 
     def __enter__(self) -> "Server":
