@@ -55,7 +55,7 @@ class Bench:
         else:
             seconds = seconds or self.seconds
             warm_up = max(0.3, seconds / 5) if warm_up is None else warm_up
-            command += ["--duration", f"{seconds}s", "--warm-up", f"{warm_up:.2f}s"]
+            command += ["--duration", f"{seconds:.2f}s", "--warm-up", f"{warm_up:.2f}s"]
         done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, text=True)
         if not done.stdout or (done.returncode != 0 and not refusals):
             raise SystemExit(f"the load failed: {done.stdout}")
