@@ -39,8 +39,8 @@ impl Engine {
     /// It takes a model that [`Engine::admit`] or [`Engine::admit_to_default`]
     /// gave, not a name. A surface asks for it before it reads a body: a request
     /// for an unknown or overloaded model is refused at once, and the body is read
-    /// as that version expects. A version that is taken out meanwhile stays in service while a
-    /// request holds it.
+    /// as that version expects. A version that is taken out meanwhile stays in
+    /// service while a request holds it.
     ///
     /// Dropping the future cancels the request.
     ///

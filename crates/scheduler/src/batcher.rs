@@ -134,7 +134,7 @@ impl<T: Schedulable> Batcher<T> {
     pub fn late(&self, request: &T) -> Option<Late> {
         let level = self.policy.queue.level(request.priority());
         let policy = self.policy.queue.policy(level);
-        let run = policy.deadline(request.arrival(), request.timeout()).filter(|_| policy.refuses());
+        let run = policy.refused_at(request.arrival(), request.timeout());
         let ahead = self.ahead(level, self.waiting.other_shapes(request.bucket()));
         // If lengths differ, rows don't determine a batch's duration. So its
         // client's deadline alone is no reason to refuse a request by a guess.
@@ -162,7 +162,7 @@ impl<T: Schedulable> Batcher<T> {
         // Levels may have time limits that differ, and requests only shorten
         // them.
         let policy = queue.policy(queue.default_level);
-        let run = policy.deadline(now, None).filter(|_| policy.refuses() && queue.levels == 0);
+        let run = policy.refused_at(now, None).filter(|_| queue.levels == 0);
         let limits = Limits { run, answer: None, wait: queue.max_wait };
         self.forecast().late(self.waiting.only_shape(), 1, ahead, limits, now).map(Overload::Late)
     }
@@ -317,8 +317,8 @@ impl<T: Schedulable> Batcher<T> {
     }
 
     /// Takes out the requests that are late at `now` and are to be refused, and
-    /// those whose clients won't wait for their answers. Late requests that are to be delayed go behind the others of their
-    /// level.
+    /// those whose clients won't wait for their answers. Late requests that are to
+    /// be delayed go behind the others of their level.
     pub fn take_expired(&mut self, now: Instant) -> Vec<T> {
         self.waiting.take_expired(&self.policy.queue, now)
     }

@@ -108,4 +108,9 @@ impl LevelPolicy {
     pub(crate) fn refuses(&self) -> bool {
         self.timeout_action == TimeoutAction::Reject
     }
+
+    /// The [`LevelPolicy::deadline`] of a request that is refused by then.
+    pub(crate) fn refused_at(&self, arrival: Instant, asked: Option<Duration>) -> Option<Instant> {
+        self.deadline(arrival, asked).filter(|_| self.refuses())
+    }
 }

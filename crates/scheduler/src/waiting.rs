@@ -174,8 +174,8 @@ impl<T: Schedulable> WaitingRequests<T> {
     }
 
     /// Takes out the requests that are late at `now` and are to be refused, and
-    /// those whose clients won't wait for their answers. Late requests that are to be delayed go behind the others of their
-    /// level.
+    /// those whose clients won't wait for their answers. Late requests that are to
+    /// be delayed go behind the others of their level.
     pub(crate) fn take_expired(&mut self, policy: &QueuePolicy, now: Instant) -> Vec<T> {
         if self.next_deadline.is_none_or(|deadline| now < deadline) {
             return Vec::new();
